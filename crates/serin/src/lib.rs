@@ -1,0 +1,1 @@
+//! The operator: reads the world, asks the core, carries the decision out.

@@ -1,0 +1,3 @@
+//! The `serin` binary.
+
+fn main() {}
