@@ -1,0 +1,334 @@
+//! What the documents mean: types that cannot be wrong, made by `parse` and used by everything behind it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::status::{Condition, Phase, Status};
+
+/// Namespace and name of a Canary.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl Key {
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Percent of the traffic, 0 to 100.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Weight(u8);
+
+impl Weight {
+    pub const ZERO: Weight = Weight(0);
+    pub const FULL: Weight = Weight(100);
+
+    /// More than 100 becomes 100.
+    pub fn saturating(percent: u32) -> Self {
+        Self(u8::try_from(percent.min(100)).unwrap_or(100))
+    }
+
+    pub fn percent(self) -> u8 {
+        self.0
+    }
+
+    /// What the other side gets.
+    pub fn rest(self) -> Self {
+        Self(100 - self.0)
+    }
+
+    pub fn plus(self, other: Self) -> Self {
+        Self::saturating(u32::from(self.0) + u32::from(other.0))
+    }
+
+    pub fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl fmt::Display for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The canary's share; the primary has what is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    pub canary: Weight,
+    pub mirrored: bool,
+}
+
+impl Split {
+    pub const PRIMARY: Split = Split { canary: Weight::ZERO, mirrored: false };
+
+    pub fn canary(weight: Weight) -> Self {
+        Self { canary: weight, mirrored: false }
+    }
+}
+
+/// A Canary whose spec makes sense.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Canary {
+    pub key: Key,
+    pub uid: String,
+    pub generation: i64,
+    pub resource_version: String,
+    /// `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
+    /// Our finalizer (`finalizer.flagger.app`) is on the object.
+    pub has_finalizer: bool,
+    pub spec: Spec,
+    pub status: Status,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    pub provider: Provider,
+    /// Prometheus of this canary alone, for builtin and inline queries.
+    pub metrics_server: Option<String>,
+    pub target: TargetRef,
+    pub scaler: Option<ScalerRef>,
+    pub service: Service,
+    pub analysis: Analysis,
+    pub progress_deadline_secs: i64,
+    pub skip_analysis: bool,
+    pub revert_on_deletion: bool,
+    pub suspend: bool,
+}
+
+/// Routers that are complete; the others of Flagger are refused by `parse` until they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    Traefik,
+    Kubernetes,
+}
+
+impl Provider {
+    pub fn name(self) -> &'static str {
+        match self {
+            Provider::Traefik => "traefik",
+            Provider::Kubernetes => "kubernetes",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetRef {
+    pub api_version: String,
+    pub kind: TargetKind,
+    pub name: String,
+}
+
+impl TargetRef {
+    pub fn primary_name(&self) -> String {
+        format!("{}-primary", self.name)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TargetKind {
+    Deployment,
+}
+
+impl TargetKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            TargetKind::Deployment => "Deployment",
+        }
+    }
+}
+
+/// A HorizontalPodAutoscaler of the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScalerRef {
+    pub name: String,
+    pub min_replicas: Option<u32>,
+    pub max_replicas: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Apex name: `spec.service.name`, or else the target's name.
+    pub name: String,
+    pub port: u16,
+    pub port_name: String,
+    /// A number or a port's name; `port` when unset.
+    pub target_port: TargetPort,
+    pub app_protocol: Option<String>,
+    pub port_discovery: bool,
+    pub headless: bool,
+    pub traffic_distribution: Option<String>,
+    pub apex: Meta,
+    pub primary: Meta,
+    pub canary: Meta,
+    /// Metadata keys on our Services that others own.
+    pub unmanaged_annotations: Vec<String>,
+    pub unmanaged_labels: Vec<String>,
+}
+
+impl Service {
+    pub fn primary_name(&self) -> String {
+        format!("{}-primary", self.name)
+    }
+
+    pub fn canary_name(&self) -> String {
+        format!("{}-canary", self.name)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    Number(u16),
+    Name(String),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Analysis {
+    /// Step clock, in seconds; at least 10 for Flagger's intervals.
+    pub interval_secs: i64,
+    /// Failed checks that make a rollback; at least 1.
+    pub threshold: u32,
+    pub strategy: Strategy,
+    /// Percent of updated pods that must be available.
+    pub primary_ready_threshold: u8,
+    pub canary_ready_threshold: u8,
+    pub metrics: Vec<Metric>,
+    pub webhooks: Vec<Webhook>,
+    pub alerts: Vec<AlertRef>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    Weighted(Ladder),
+    BlueGreen { iterations: u32 },
+}
+
+/// The weights that an analysis visits, rising, and how traffic returns to the primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ladder {
+    /// Absolute weights in rising order, the last being the one that is promoted from; never empty.
+    pub rungs: Vec<Weight>,
+    /// Step of the ramp back to the primary while promoting; none jumps.
+    pub promotion_step: Option<Weight>,
+}
+
+impl Ladder {
+    /// The next rung above `weight`; none when it is at or above the last.
+    pub fn next(&self, weight: Weight) -> Option<Weight> {
+        self.rungs.iter().copied().find(|rung| *rung > weight)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    pub name: String,
+    /// As written, for the query (`1m`); Flagger's default is `1m`.
+    pub interval: String,
+    pub sources: Vec<MetricSource>,
+    pub limit: Limit,
+}
+
+/// Where a metric's value comes from. Flagger asks a metric that has both a builtin name and a template twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetricSource {
+    Builtin(Builtin),
+    Query(String),
+    Template { namespace: String, name: String, variables: BTreeMap<String, String> },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Builtin {
+    /// Percent.
+    RequestSuccessRate,
+    /// Milliseconds.
+    RequestDuration,
+}
+
+/// Inclusive bounds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    Range {
+        min: Option<f64>,
+        max: Option<f64>,
+    },
+    /// The deprecated `threshold` of the success rate: fail below.
+    AtLeast(f64),
+    /// The deprecated `threshold` of everything else: fail above.
+    AtMost(f64),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    pub name: String,
+    pub kind: HookKind,
+    pub url: String,
+    pub timeout_secs: u32,
+    /// Extra attempts.
+    pub retries: u32,
+    pub disable_tls: bool,
+    pub mute_alert: bool,
+    pub metadata: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HookKind {
+    ConfirmRollout,
+    PreRollout,
+    Rollout,
+    ConfirmTrafficIncrease,
+    ConfirmPromotion,
+    PostRollout,
+    Rollback,
+    Event,
+}
+
+impl HookKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            HookKind::ConfirmRollout => "confirm-rollout",
+            HookKind::PreRollout => "pre-rollout",
+            HookKind::Rollout => "rollout",
+            HookKind::ConfirmTrafficIncrease => "confirm-traffic-increase",
+            HookKind::ConfirmPromotion => "confirm-promotion",
+            HookKind::PostRollout => "post-rollout",
+            HookKind::Rollback => "rollback",
+            HookKind::Event => "event",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertRef {
+    pub name: String,
+    pub severity: Severity,
+    pub provider_namespace: String,
+    pub provider_name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    Info,
+    Warn,
+    Error,
+}

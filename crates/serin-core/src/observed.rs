@@ -1,0 +1,138 @@
+//! What was seen of the world when a tick began: a failed read is a value, not an early return.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Key, Split};
+
+/// The result of looking at one thing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Seen<T> {
+    Present(T),
+    Absent,
+    /// Why it could not be read.
+    Unreadable(String),
+}
+
+impl<T> Seen<T> {
+    pub fn present(&self) -> Option<&T> {
+        match self {
+            Seen::Present(value) => Some(value),
+            Seen::Absent | Seen::Unreadable(_) => None,
+        }
+    }
+}
+
+/// Everything `step` may look at besides the Canary and the time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    /// The user's workload; doubles as the canary.
+    pub target: Seen<Workload>,
+    pub primary: Seen<Workload>,
+    /// Checksums of the ConfigMaps and Secrets that the target refers to, now (`configmap/<name>` to 16 hex digits).
+    pub configs: Seen<BTreeMap<String, String>>,
+    /// The target's autoscaler, when the spec names one.
+    pub scaler: Seen<Scaler>,
+    pub services: Services,
+    /// What the router's object says now; `Absent` before it is made.
+    pub route: Seen<Split>,
+    /// An older Canary that has the same target: this one stays out of its way.
+    pub duplicate_of: Option<Key>,
+    /// What the guard thinks of the evidence so far.
+    pub guard: Guard,
+    /// Answers to the checks that `step` asked for in this tick.
+    pub answers: BTreeMap<Check, Answer>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Hash of the pod template as stored (`s1:` and 16 hex digits); for the primary: of the target's template it was
+    /// made from (recorded in an annotation), empty when unknown (made by Flagger).
+    pub revision: String,
+    /// Whether the pod template equals the other side's but for what copying changes (suffixes, `flagger-id`, selector
+    /// label). On the primary only: compared with the target as it is now.
+    pub matches_target: bool,
+    pub generation: i64,
+    /// `spec.replicas`.
+    pub replicas: u32,
+    pub readiness: Readiness,
+    pub available_replicas: u32,
+    /// Made by us (or by Flagger) for this Canary.
+    pub owned: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// Not yet; why.
+    Progressing(String),
+    /// Will not get there by itself (deadline exceeded); why.
+    Stuck(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scaler {
+    pub min_replicas: Option<u32>,
+    /// The primary's copy exists.
+    pub primary_exists: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Services {
+    pub apex: Seen<ServiceSeen>,
+    pub primary: Seen<ServiceSeen>,
+    pub canary: Seen<ServiceSeen>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSeen {
+    /// Whose pods the selector picks.
+    pub selects: Selects,
+    /// Endpoints that are ready now.
+    pub ready_endpoints: u32,
+    /// Equals what we would write.
+    pub in_order: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selects {
+    Primary,
+    Target,
+    Other,
+}
+
+/// A question to the world outside the cluster, by its index in the spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Check {
+    /// `analysis.webhooks[i]`.
+    Hook(usize),
+    /// `analysis.metrics[i].sources[j]`.
+    Metric(usize, usize),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    /// A hook said yes.
+    Approved,
+    /// A hook said no, in its own words (bounded).
+    Refused(String),
+    /// A number came back.
+    Value(f64),
+    /// The query worked and there is nothing to judge (empty, NaN).
+    NoData(String),
+    /// Could not ask, or the answer made no sense.
+    Unreachable(String),
+}
+
+/// What the guard says. It can hold and roll back, never advance.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Guard {
+    /// No guard for this canary, or nothing seen yet.
+    #[default]
+    Quiet,
+    /// Do not advance, and why.
+    Hold(String),
+    /// The evidence crossed `1/alpha`: take the canary off the road, and why.
+    RollBack(String),
+}

@@ -1,0 +1,84 @@
+//! What a tick decided: actions that set values, the whole next status, notices for people, the reason, and when to look again.
+
+use jiff::Timestamp;
+
+use crate::model::{Severity, Split, Status};
+use crate::observed::Check;
+
+/// What `step` wants: to know more, or to act.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    Ask(Vec<Check>),
+    Act(Box<Plan>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Carried out before the status is written, fenced by nothing: they can only lower the canary's exposure.
+    pub urgent: Vec<Action>,
+    /// The whole next status, in one versioned write.
+    pub status: Status,
+    /// Carried out after the status write, in order; the first error ends the tick.
+    pub actions: Vec<Action>,
+    /// Hooks to call once all is done, whose answers change nothing (`post-rollout`): index in the spec.
+    pub calls: Vec<usize>,
+    pub notices: Vec<Notice>,
+    /// Why this, and why not more.
+    pub reason: Reason,
+    /// When to look again if nothing wakes us before.
+    pub next: Timestamp,
+}
+
+/// Sets a value: twice is once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `<apex>-primary` and `<apex>-canary` exist and are in order.
+    Services,
+    /// The apex Service selects the primary's pods.
+    ApexToPrimary,
+    /// The apex Service selects the target's pods again, as before adoption.
+    ApexToTarget,
+    /// The primary workload exists, made from the target's template of this revision, with its configs and this many replicas.
+    CreatePrimary { revision: String, replicas: u32 },
+    /// The primary runs exactly this revision of the target, with its configs. Refused if the target has moved on.
+    PromotePrimary { revision: String },
+    /// The primary's autoscaler exists and equals the target's.
+    PrimaryScaler,
+    /// The target has this many replicas.
+    ScaleTarget(u32),
+    /// The route gives the canary this share. `raise` is fenced by the route's own version.
+    Route(Split),
+    /// The router's object exists with this split, if it is missing; drift in what is ours is repaired, weights are not raised.
+    EnsureRoute(Split),
+    /// The router's object no longer needs us: all traffic to the apex Service's pods, what we added removed.
+    RestoreRoute,
+    /// Our finalizer is on the object, or not.
+    Finalizer(bool),
+}
+
+/// For people: an Event, and maybe an alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub warning: bool,
+    /// CamelCase reason of the Event.
+    pub reason: &'static str,
+    pub message: String,
+    pub alert: Option<Alert>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    pub severity: Severity,
+    pub message: String,
+    /// Attach target, threshold, deadline and traffic routing.
+    pub with_fields: bool,
+}
+
+/// Why it advanced, waits or refused. One per tick; rendered once, shown alike by log, Event, status, CLI and dashboard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reason {
+    /// CamelCase, one of the documented codes in [`crate::reason`].
+    pub code: &'static str,
+    /// One sentence with the numbers.
+    pub message: String,
+}

@@ -1,0 +1,187 @@
+//! The status document of a Canary: the truth about weight and progress, as Kubernetes stores it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where a release stands. The names are Flagger's; every consumer of its objects knows them.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum Phase {
+    /// First seen; the primary is being made.
+    Initializing,
+    /// At rest: the primary serves everything, the target is scaled to zero.
+    Initialized,
+    /// A `confirm-rollout` hook has not approved a new revision yet.
+    Waiting,
+    /// A new revision is under analysis.
+    Progressing,
+    /// A `confirm-promotion` hook has not approved yet; the analysis goes on.
+    WaitingPromotion,
+    /// The analysed revision is being copied to the primary.
+    Promoting,
+    /// The primary runs the new revision; traffic is back on it and the canary drains.
+    Finalising,
+    /// At rest after a promotion.
+    Succeeded,
+    /// At rest after a rollback.
+    Failed,
+    /// The Canary is being deleted and the target is being restored.
+    Terminating,
+    /// The target is restored.
+    Terminated,
+}
+
+impl Phase {
+    pub const ALL: [Phase; 11] = [
+        Phase::Initializing,
+        Phase::Initialized,
+        Phase::Waiting,
+        Phase::Progressing,
+        Phase::WaitingPromotion,
+        Phase::Promoting,
+        Phase::Finalising,
+        Phase::Succeeded,
+        Phase::Failed,
+        Phase::Terminating,
+        Phase::Terminated,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Initializing => "Initializing",
+            Phase::Initialized => "Initialized",
+            Phase::Waiting => "Waiting",
+            Phase::Progressing => "Progressing",
+            Phase::WaitingPromotion => "WaitingPromotion",
+            Phase::Promoting => "Promoting",
+            Phase::Finalising => "Finalising",
+            Phase::Succeeded => "Succeeded",
+            Phase::Failed => "Failed",
+            Phase::Terminating => "Terminating",
+            Phase::Terminated => "Terminated",
+        }
+    }
+}
+
+/// A Kubernetes condition. `Promoted` is Flagger's; `Ready`, `Reconciling`, `Stalled` and `SpecValid` are for kstatus and people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Condition {
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// CamelCase, for machines.
+    pub reason: String,
+    /// A sentence, for people.
+    pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_update_time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<Timestamp>,
+}
+
+/// Why the controller last advanced, held or rolled back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReasonRecord {
+    /// CamelCase code; the same word as the Event's reason and the metric's label.
+    pub code: String,
+    /// One sentence with the numbers the decision stood on.
+    pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
+}
+
+/// One check of the analysis: what was asked, what came back, what it was held against.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CheckRecord {
+    pub name: String,
+    /// `pass`, `fail`, `noData` or `cannotMeasure`.
+    pub verdict: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub limit: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Canary weight in percent when it was asked.
+    pub weight: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
+}
+
+/// How many check records the status keeps; enough for the last few ticks, small enough for etcd.
+pub const LEDGER_MAX: usize = 16;
+
+/// `Canary.status`. The first block is Flagger's, field for field; the second is ours.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Status {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Failed checks of this analysis; cumulative.
+    pub failed_checks: u32,
+    /// Percent of the traffic that the canary gets.
+    pub canary_weight: u8,
+    /// Iterations done, for A/B testing and Blue/Green.
+    pub iterations: i32,
+    /// Revision last taken up (analysed, promoted or rejected).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub last_applied_spec: String,
+    /// Revision that the primary runs.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub last_promoted_spec: String,
+    /// `configmap/<name>` or `secret/<name>` to a checksum, as of the revision last taken up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracked_configs: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub session_affinity_cookie: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub primary_session_affinity_cookie: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub previous_session_affinity_cookie: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+
+    /// Generation of the Canary that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `metadata.generation` of the target when its revision was last compared. While it stands, a different hash is a
+    /// change of the API server's or of ours, never a release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_generation: Option<i64>,
+    /// Config checksums that the primary runs with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promoted_configs: Option<BTreeMap<String, String>>,
+    /// When the step clock last ticked; the next checks are due one interval later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_step_time: Option<Timestamp>,
+    /// When the phase was entered; deadlines and drains count from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase_time: Option<Timestamp>,
+    /// When the canary's traffic was last lowered to nothing; its pods drain from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_time: Option<Timestamp>,
+    /// When this analysis began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub analysis_start_time: Option<Timestamp>,
+    /// The last decision and its numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_reason: Option<ReasonRecord>,
+    /// The last checks, oldest first, at most [`LEDGER_MAX`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckRecord>,
+    /// Evidence of the guard, opaque to people; written at weight changes and at a bounded rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard: Option<serde_json::Value>,
+}
