@@ -108,6 +108,32 @@ pub struct Spec {
     pub skip_analysis: bool,
     pub revert_on_deletion: bool,
     pub suspend: bool,
+    /// `ingressRef.name` and `routeRef.name`, which query templates may ask for; routers that are complete need neither.
+    pub ingress: Option<String>,
+    pub route: Option<String>,
+    /// What was understood but has no effect, or another effect than it seems: told to the user, never a reason to stop.
+    pub warnings: Vec<SpecError>,
+}
+
+/// Something in a document that a user can get wrong, on its way to a status.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SpecError {
+    /// Path of the field: `spec.analysis.stepWeights[2]`.
+    pub field: String,
+    /// One sentence: what is wrong and what to do.
+    pub message: String,
+}
+
+impl SpecError {
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for SpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
 }
 
 /// Routers that are complete; the others of Flagger are refused by `parse` until they are.
@@ -331,4 +357,84 @@ pub enum Severity {
     Info,
     Warn,
     Error,
+}
+
+/// A MetricTemplate that makes sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricTemplate {
+    pub key: Key,
+    pub generation: i64,
+    pub provider: MetricBackend,
+    /// The query before its variables are filled in.
+    pub query: String,
+}
+
+/// Where a MetricTemplate's query goes. The Secret lies in the template's namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricBackend {
+    pub kind: MetricKind,
+    pub address: String,
+    pub headers: BTreeMap<String, Vec<String>>,
+    pub secret: Option<String>,
+    pub insecure_skip_verify: bool,
+}
+
+/// Metrics backends that are complete; the others of Flagger are refused by `parse` until they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MetricKind {
+    Prometheus,
+}
+
+impl MetricKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            MetricKind::Prometheus => "prometheus",
+        }
+    }
+}
+
+/// An AlertProvider that makes sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertProvider {
+    pub key: Key,
+    pub generation: i64,
+    pub kind: ChatKind,
+    pub channel: String,
+    pub username: String,
+    /// Of the webhook; a Secret's `address` takes its place.
+    pub address: Option<String>,
+    /// URL of an HTTP proxy to go through.
+    pub proxy: Option<String>,
+    /// Name of a Secret in the AlertProvider's namespace.
+    pub secret: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChatKind {
+    Slack,
+    MsTeams,
+    Discord,
+    Rocket,
+    GoogleChat,
+}
+
+impl ChatKind {
+    pub const ALL: [ChatKind; 5] = [
+        ChatKind::Slack,
+        ChatKind::MsTeams,
+        ChatKind::Discord,
+        ChatKind::Rocket,
+        ChatKind::GoogleChat,
+    ];
+
+    /// As `spec.type` says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ChatKind::Slack => "slack",
+            ChatKind::MsTeams => "msteams",
+            ChatKind::Discord => "discord",
+            ChatKind::Rocket => "rocket",
+            ChatKind::GoogleChat => "gchat",
+        }
+    }
 }
