@@ -1,5 +1,6 @@
 //! What Serin decides: canaries, strategies, verdicts and plans, as pure functions without I/O or a clock.
 
+pub mod judge;
 pub mod model;
 pub mod observed;
 pub mod plan;

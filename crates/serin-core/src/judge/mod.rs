@@ -1,0 +1,3 @@
+//! From counters to a verdict: the guard that decides whether a canary is worse than it may be.
+
+pub mod sequential;

@@ -1,0 +1,152 @@
+//! What one block of requests is worth: e-values whose mean is at most 1 while the canary is tolerable.
+//!
+//! A block is the canary's `n` requests, `x` of them bad, and the primary's `m` and `y` over the same time.
+//! Every function returns the logarithm of an e-value.
+
+use super::math::{expit, logit, x_ln};
+
+/// How many alternatives every check holds against its boundary.
+pub const ALTERNATIVES: usize = 10;
+
+/// Log-odds shifts of the alternatives above the boundary, equally weighted.
+///
+/// One grid serves every objective and every baseline, because a shift in log-odds means the same at 0.1 % and at 10 %.
+pub const SHIFTS: [f64; ALTERNATIVES] = [0.4, 0.8, 1.2, 1.7, 2.3, 3.0, 4.0, 5.5, 8.0, 12.0];
+
+/// The share of its wealth each live-ceiling bet stakes.
+pub const STAKES: [f64; ALTERNATIVES] = [0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.5, 0.7, 0.9, 0.99];
+
+/// Newton with a bracket gains at least a bit each round, and usually doubles its digits.
+const PROJECTION_ROUNDS_MAX: u32 = 80;
+
+/// The counts of one block: `n`, `x` of the canary, `m`, `y` of the primary.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Block {
+    pub n: f64,
+    pub x: f64,
+    pub m: f64,
+    pub y: f64,
+}
+
+/// The null hypothesis of a relative check: the canary's rate is at most `rho` times the primary's plus `delta`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tolerance {
+    pub rho: f64,
+    pub delta: f64,
+}
+
+impl Tolerance {
+    /// "Not worse than the primary", the attribution's question.
+    pub const NONE: Self = Self { rho: 1.0, delta: 0.0 };
+
+    /// The highest tolerable rate of the canary beside a primary with `rate`.
+    pub fn limit(&self, rate: f64) -> f64 {
+        self.rho * rate + self.delta
+    }
+}
+
+/// The rates that lie [`SHIFTS`] above `boundary`.
+pub fn alternatives(boundary: f64) -> [f64; ALTERNATIVES] {
+    let base = logit(boundary);
+    SHIFTS.map(|shift| expit(base + shift))
+}
+
+/// The evidence of a block for the rate `q` against every rate up to `p0`.
+///
+/// `S = (q/p0)^x ((1-q)/(1-p0))^(n-x)`, the likelihood ratio of Wald 1945.
+/// One request of rate `p` has mean `1 + (p-p0) g` with `g = (q-p0)/(p0(1-p0)) > 0`, so by `ln(1+z) <= z` a block has
+/// mean at most `exp(n g (mean p - p0)) <= 1` whenever its *average* rate is at most `p0`.
+pub fn slo(block: &Block, q: f64, p0: f64) -> f64 {
+    x_ln(block.x, q / p0) + (block.n - block.x) * ((-q).ln_1p() - (-p0).ln_1p())
+}
+
+/// The primary's rate at the point of the null's boundary nearest to `(q, r)`: the reverse information projection.
+///
+/// `argmin n KL(q, pc) + m KL(r, pp)` subject to `pc = rho pp + delta`; convex in the one unknown `pp`, whose derivative
+/// `-n rho (q-pc)/(pc(1-pc)) - m (r-pp)/(pp(1-pp))` changes sign once in `[r, (q-delta)/rho]`.
+/// For `rho = 1, delta = 0` the root is the pooled rate `(n q + m r)/(n + m)`.
+/// Source: Turner, Ly, Grunwald, JSPI 2024 (arXiv 2106.02693), extended to `rho` and `delta`.
+pub fn project(n: f64, m: f64, q: f64, r: f64, tolerance: Tolerance) -> f64 {
+    let Tolerance { rho, delta } = tolerance;
+    if rho == 1.0 && delta == 0.0 {
+        return (n * q + m * r) / (n + m);
+    }
+    let (mut low, mut high) = (r, ((q - delta) / rho).min(1.0));
+    let mut pp = low + (high - low) * n * rho / (n * rho + m);
+    for _ in 0..PROJECTION_ROUNDS_MAX {
+        let pc = rho * pp + delta;
+        let (vc, vp) = (pc * (1.0 - pc), pp * (1.0 - pp));
+        let (gc, gp) = ((q - pc) / vc, (r - pp) / vp);
+        let slope = -n * rho * gc - m * gp;
+        if slope < 0.0 {
+            low = pp;
+        } else {
+            high = pp;
+        }
+        // d/dp (q-p)/(p(1-p)) = -1/v - (q-p)(1-2p)/v^2; the objective is convex, so the curvature is positive.
+        let bend = n * rho * rho * (1.0 + gc * (1.0 - 2.0 * pc)) / vc
+            + m * (1.0 + gp * (1.0 - 2.0 * pp)) / vp;
+        let newton = pp - slope / bend;
+        let next = if newton > low && newton < high { newton } else { low + (high - low) * 0.5 };
+        let done = (next - pp).abs() <= 1e-15 * pp;
+        pp = next;
+        if done {
+            break;
+        }
+    }
+    pp
+}
+
+/// The evidence of a block for `(q, r)` against "the canary's rate is within `tolerance` of the primary's".
+///
+/// `S = (q/pc*)^x ((1-q)/(1-pc*))^(n-x) (r/pp*)^y ((1-r)/(1-pp*))^(m-y)` with `(pc*, pp*)` from [`project`].
+/// With `g = (q-pc*)/(pc*(1-pc*))` and `h = (r-pp*)/(pp*(1-pp*))` stationarity reads `n rho g + m h = 0`, so for
+/// independent requests of any rates
+/// `ln E[S] <= n g (mean pc - pc*) + m h (mean pp - pp*) = n g [(mean pc - pc*) - rho (mean pp - pp*)] <= 0`.
+/// Only block averages enter: drift, routes and incidents inside a block are harmless.
+/// The value is 0 (no evidence) when a side is silent or `q` does not lie above the limit at `r`.
+pub fn relative(block: &Block, q: f64, r: f64, tolerance: Tolerance) -> f64 {
+    let Block { n, x, m, y } = *block;
+    if n <= 0.0 || m <= 0.0 || q <= tolerance.limit(r) {
+        return 0.0;
+    }
+    let pp = project(n, m, q, r, tolerance);
+    let pc = tolerance.limit(pp);
+    x_ln(x, q / pc)
+        + (n - x) * ((pc - q) / (1.0 - pc)).ln_1p()
+        + x_ln(y, r / pp)
+        + (m - y) * ((pp - r) / (1.0 - pp)).ln_1p()
+}
+
+/// The ceiling a live bet measures the canary against.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Ceiling {
+    /// The objective alone: there is no primary to blame.
+    Slo { p0: f64 },
+    /// The objective, or what the primary suffers now if that is more.
+    Attributed { p0: f64 },
+    /// The relative limit at what the primary suffers now.
+    Relative(Tolerance),
+}
+
+/// What the canary's share of bad requests is measured against: `b(u)` at `u = (y + D)/(m + D)`.
+///
+/// Given the past, `x/n` has mean `pc <= b(pp)` whatever the dependence among the canary's requests, and it is independent
+/// of `y`. For `y ~ Bin(m, p)`, `E[(m+1)/(y+1)] = (1-(1-p)^(m+1))/p <= 1/p`; sums of unlike requests are smaller in convex
+/// order, and clusters of `D` with one fate give the same in units of `D`. `a -> 1/b(1/a)` is concave for the three
+/// ceilings, so `E[1/b(u)] <= 1/b(pp)`, and `E[1 - c + c (x/n)/b(u)] <= 1`.
+pub fn ceiling(block: &Block, ceiling: Ceiling, dispersion: f64) -> f64 {
+    let u = (block.y + dispersion) / (block.m + dispersion);
+    match ceiling {
+        Ceiling::Slo { p0 } => p0,
+        Ceiling::Attributed { p0 } => p0.max(u),
+        Ceiling::Relative(tolerance) => tolerance.limit(u),
+    }
+}
+
+/// The evidence of a bet of the share `stake` on the canary's burn rate: `ln(1 - c + c (x/n) / b)`.
+///
+/// Source of the form: betting on bounded means, Waudby-Smith and Ramdas, JRSS-B 2024 (arXiv 2010.09686).
+pub fn live(block: &Block, stake: f64, ceiling: f64) -> f64 {
+    (-stake + stake * (block.x / block.n) / ceiling).ln_1p()
+}

@@ -1,0 +1,135 @@
+//! How many requests share one fate, measured on healthy pods before the rollout.
+
+/// Windows of 1, 2, 4 .. 64 scrapes.
+const SCALES: usize = 7;
+/// Fewer windows say nothing about their spread.
+const WINDOWS_MIN: f64 = 20.0;
+/// Dispersion up to this is noise and counts as 1.
+pub const DISPERSION_IGNORED: f64 = 1.2;
+/// More than this makes the guard blind; it is held at the bound and reported.
+pub const DISPERSION_MAX: f64 = 1000.0;
+
+/// The open window of one pod at every scale.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Open {
+    n: [f64; SCALES],
+    x: [f64; SCALES],
+}
+
+/// Sums over closed windows of one scale.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Closed {
+    windows: f64,
+    n: f64,
+    x: f64,
+    /// Sum of `x^2 / n`.
+    squares: f64,
+}
+
+/// Measures the dispersion `D`: the largest Pearson statistic over windows of 1 to 64 scrapes.
+///
+/// `D = sum (x - n p)^2 / (n p (1-p)) / (windows - 1)` equals the size of clusters whose requests share one fate.
+/// Each pod has its own windows; the pods' spread is pooled. Bounded: it keeps 14 numbers per pod.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DispersionMeter {
+    pods: Vec<(Open, u64)>,
+    closed: [Closed; SCALES],
+}
+
+impl DispersionMeter {
+    /// A meter for `pods` pods, numbered from 0.
+    pub fn new(pods: usize) -> Self {
+        Self { pods: vec![(Open::default(), 0); pods], closed: Default::default() }
+    }
+
+    /// Takes in one scrape of a pod: `n` requests, `x` of them bad. Scrapes of unknown pods are left out.
+    pub fn observe(&mut self, pod: usize, n: u64, x: u64) {
+        let Some((open, scrapes)) = self.pods.get_mut(pod) else { return };
+        *scrapes += 1;
+        for scale in 0..SCALES {
+            open.n[scale] += n as f64;
+            open.x[scale] += x.min(n) as f64;
+            if scrapes.is_multiple_of(1 << scale) {
+                let (n, x) = (open.n[scale], open.x[scale]);
+                (open.n[scale], open.x[scale]) = (0.0, 0.0);
+                if n > 0.0 {
+                    let closed = &mut self.closed[scale];
+                    closed.windows += 1.0;
+                    closed.n += n;
+                    closed.x += x;
+                    closed.squares += x * x / n;
+                }
+            }
+        }
+    }
+
+    /// The dispersion seen so far; 1 when nothing tells the requests from independent ones.
+    ///
+    /// A scale counts once it has 20 windows and its statistic stands two standard deviations
+    /// (`sqrt(2/windows + 1/errors)` for rare errors) above 1.
+    pub fn value(&self) -> f64 {
+        let mut largest = 1.0_f64;
+        for closed in &self.closed {
+            let p = closed.x / closed.n;
+            if closed.windows < WINDOWS_MIN || closed.x <= 0.0 || p >= 1.0 {
+                continue;
+            }
+            let spread = closed.squares - closed.x * closed.x / closed.n;
+            let pearson = spread / (p * (1.0 - p)) / (closed.windows - 1.0);
+            let noise = (2.0 / closed.windows + 1.0 / closed.x).sqrt();
+            if pearson > 1.0 + 2.0 * noise {
+                largest = largest.max(pearson);
+            }
+        }
+        if largest <= DISPERSION_IGNORED { 1.0 } else { largest.min(DISPERSION_MAX) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A small generator, so that the test has no dependency on anybody's idea of randomness.
+    fn uniform(state: &mut u64) -> f64 {
+        *state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*state >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn measured(batch: u64, seed: u64) -> f64 {
+        let mut state = seed;
+        let mut meter = DispersionMeter::new(2);
+        for _ in 0..2000 {
+            for pod in 0..2 {
+                let mut bad = 0;
+                let batches = 200 / batch;
+                for _ in 0..batches {
+                    bad += if uniform(&mut state) < 0.005 { batch } else { 0 };
+                }
+                meter.observe(pod, 200, bad);
+            }
+        }
+        meter.value()
+    }
+
+    #[test]
+    fn recovers_the_size_of_batches() {
+        for (batch, low, high) in [(1, 1.0, 1.0), (10, 8.5, 13.0), (50, 42.0, 65.0)] {
+            for seed in 1..6 {
+                let d = measured(batch, seed);
+                assert!(d >= low && d <= high, "batch {batch} seed {seed}: {d}");
+            }
+        }
+    }
+
+    #[test]
+    fn says_one_without_data() {
+        assert_eq!(DispersionMeter::new(0).value(), 1.0);
+        let mut meter = DispersionMeter::new(1);
+        for _ in 0..10 {
+            meter.observe(0, 100, 100);
+            meter.observe(7, 100, 50);
+        }
+        assert_eq!(meter.value(), 1.0);
+    }
+}

@@ -1,0 +1,301 @@
+//! What the guard says, in numbers and in words.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use super::bound::{self, Interval};
+use super::{Guard, Question, Seat, Stream};
+
+/// Why the guard does not let a rollout advance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Hold {
+    /// The evidence leans towards a fault: `E >= 1`.
+    Suspicion,
+    /// The canary breaks its objective now, whoever's fault it is.
+    ObjectiveBurning,
+}
+
+/// What follows from the evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Decision {
+    Continue,
+    Hold(Hold),
+    RollBack,
+}
+
+/// Evidence as odds: at least this rare in a healthy canary.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Odds(pub f64);
+
+/// A share, shown in percent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Percent(pub f64);
+
+/// The answer to one scrape.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Verdict {
+    /// `ln E`.
+    pub log_e: f64,
+    pub odds: Odds,
+    pub decision: Decision,
+    /// Canary requests in this scrape; none means no evidence, no advance and no rollback.
+    pub requests: u64,
+    /// Whether a scrape ahead of time is worth it: evidence grew and is suspicious. Any schedule that looks only at the
+    /// past keeps the guarantee.
+    pub look_again: bool,
+}
+
+/// One side's requests over the rollout, with the rates they are compatible with at all times at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    pub bad: u64,
+    pub requests: u64,
+    pub interval: Interval,
+}
+
+/// What a check compares the canary with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CheckKind {
+    /// The objective.
+    Objective,
+    /// The primary at the same time.
+    Primary,
+    /// The primary at this bucket bound, the one with the largest share.
+    Bound(String),
+}
+
+/// One check's part in a verdict.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckReason {
+    pub metric: String,
+    pub kind: CheckKind,
+    /// `v_m E_m / E`: the check's part of all evidence.
+    pub share: f64,
+    pub log_e: f64,
+    pub canary: Rate,
+    pub primary: Rate,
+    /// The rate the canary is held to: the objective, or the tolerance at the primary's rate.
+    pub limit: f64,
+    /// Clean requests still needed to call the rate tolerable; only objectives ask for it.
+    pub missing: Option<u64>,
+}
+
+/// A verdict with all its reasons, largest part first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    pub log_e: f64,
+    pub odds: Odds,
+    /// `ln(1/alpha)`.
+    pub threshold: f64,
+    pub decision: Decision,
+    pub checks: Vec<CheckReason>,
+    pub requests_to_go: u64,
+}
+
+impl Guard {
+    /// Every check's numbers, for people. Allocates; call it when someone asks or something changed.
+    pub fn explain(&self) -> Explanation {
+        let log_e = self.log_evidence();
+        let mut checks: Vec<CheckReason> = Vec::new();
+        for (metric, asked) in self.config.metrics.iter().enumerate() {
+            let mine =
+                || self.seats.iter().zip(&self.streams).filter(move |(s, _)| s.metric == metric);
+            match &asked.question {
+                Question::Share { .. } => {
+                    for (seat, stream) in mine() {
+                        checks.extend(self.objective(&asked.name, seat, stream, log_e));
+                        checks.extend(self.relative(
+                            &asked.name,
+                            CheckKind::Primary,
+                            seat,
+                            stream,
+                            log_e,
+                        ));
+                    }
+                }
+                Question::Dominance { bounds, .. } => {
+                    let (mut worst, mut parts) = (None::<CheckReason>, 0.0);
+                    for (seat, stream) in mine() {
+                        let bound = seat.bound.and_then(|b| bounds.get(b)).cloned();
+                        let kind = CheckKind::Bound(bound.unwrap_or_default());
+                        let Some(reason) = self.relative(&asked.name, kind, seat, stream, log_e)
+                        else {
+                            continue;
+                        };
+                        parts += reason.share;
+                        if worst.as_ref().is_none_or(|w| reason.log_e > w.log_e) {
+                            worst = Some(reason);
+                        }
+                    }
+                    checks.extend(worst.map(|w| CheckReason { share: parts, ..w }));
+                }
+            }
+        }
+        checks.sort_by(|a, b| b.share.total_cmp(&a.share));
+        Explanation {
+            log_e,
+            odds: Odds(log_e),
+            threshold: self.threshold(),
+            decision: self.decision(),
+            checks,
+            requests_to_go: self.requests_to_go(),
+        }
+    }
+
+    fn rates(&self, seat: &Seat, stream: &Stream) -> (Rate, Rate) {
+        let d = seat.rules.dispersion;
+        let rate = |bad: u64, requests: u64| Rate {
+            bad,
+            requests,
+            interval: bound::interval(
+                bad as f64 / d,
+                requests as f64 / d,
+                seat.rules.p0,
+                self.config.beta,
+            ),
+        };
+        let total = stream.total;
+        (rate(total.x, total.n), rate(total.y, total.m))
+    }
+
+    fn objective(
+        &self,
+        metric: &str,
+        seat: &Seat,
+        stream: &Stream,
+        all: f64,
+    ) -> Option<CheckReason> {
+        let weight = seat.rules.slo?;
+        let (canary, primary) = self.rates(seat, stream);
+        Some(CheckReason {
+            metric: metric.to_owned(),
+            kind: CheckKind::Objective,
+            share: (weight + stream.log_slo - all).exp(),
+            log_e: stream.log_slo,
+            canary,
+            primary,
+            limit: seat.rules.p0,
+            missing: Some(self.missing(seat, stream)),
+        })
+    }
+
+    fn relative(
+        &self,
+        metric: &str,
+        kind: CheckKind,
+        seat: &Seat,
+        stream: &Stream,
+        all: f64,
+    ) -> Option<CheckReason> {
+        let (weight, tolerance) = seat.rules.relative?;
+        let (canary, primary) = self.rates(seat, stream);
+        let base = primary.bad as f64 / primary.requests.max(1) as f64;
+        Some(CheckReason {
+            metric: metric.to_owned(),
+            kind,
+            share: (weight + stream.log_relative - all).exp(),
+            log_e: stream.log_relative,
+            canary,
+            primary,
+            limit: tolerance.limit(base).min(1.0),
+            missing: None,
+        })
+    }
+}
+
+impl fmt::Display for Percent {
+    /// Three significant digits at most, never a bare exponent: `0.05 %`, `1.2 %`, `100 %`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = self.0 * 100.0;
+        let digits = match percent.abs() {
+            0.0 => 0,
+            p if p >= 9.995 => 1,
+            p if p >= 0.0995 => 2,
+            p if p >= 0.000_995 => 3,
+            _ => 5,
+        };
+        let text = format!("{percent:.digits$}");
+        let text =
+            if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+        write!(f, "{text} %")
+    }
+}
+
+impl fmt::Display for Odds {
+    /// `1 in 340 if healthy`, or that nothing speaks against the canary.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let e = self.0.exp();
+        if self.0 <= 0.0 {
+            write!(f, "nothing against it")
+        } else if e < 10.0 {
+            write!(f, "1 in {e:.1} if healthy")
+        } else if e < 1e6 {
+            write!(f, "1 in {e:.0} if healthy")
+        } else {
+            write!(f, "less than 1 in a million if healthy")
+        }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bad, requests, interval: Interval { low, high } } = *self;
+        if requests == 0 {
+            return write!(f, "no requests");
+        }
+        let rate = Percent(bad as f64 / requests as f64);
+        write!(f, "{bad} of {requests} ({rate}, between {} and {})", Percent(low), Percent(high))
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Suspicion => "the evidence leans towards a fault",
+            Self::ObjectiveBurning => "the canary breaks its objective now",
+        })
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Continue => f.write_str("continue"),
+            Self::Hold(why) => write!(f, "hold: {why}"),
+            Self::RollBack => f.write_str("roll back"),
+        }
+    }
+}
+
+impl fmt::Display for CheckReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { metric, kind, share, log_e, canary, primary, limit, missing } = self;
+        write!(f, "{metric} ")?;
+        match kind {
+            CheckKind::Objective => write!(f, "against its objective of {}", Percent(*limit))?,
+            CheckKind::Primary => write!(f, "against the primary, limit {}", Percent(*limit))?,
+            CheckKind::Bound(bound) => {
+                write!(f, "slower than {bound} against the primary, limit {}", Percent(*limit))?;
+            }
+        }
+        write!(f, ": canary {canary}, primary {primary}; {}", Odds(*log_e))?;
+        write!(f, ", {:.0} % of all evidence", share * 100.0)?;
+        match missing {
+            Some(more) if *more > 0 => write!(f, "; about {more} more good requests to go on"),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let needed = self.threshold.exp();
+        write!(f, "{} ({}; rolls back at 1 in {needed:.0})", self.decision, self.odds)?;
+        for check in &self.checks {
+            write!(f, "\n  {check}")?;
+        }
+        Ok(())
+    }
+}
