@@ -1,0 +1,537 @@
+//! Server-side apply: who owns which field, who may change it, and what goes when its last owner lets go.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+
+use super::fields::{Changes, FieldSet, compare, item_key, items, key_fields};
+use super::keys::{ListType, Shape};
+use super::strategic::weave;
+use super::{DEPTH_MAX, ListKeys, too_deep};
+
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Kubernetes' bound on `Update` entries; the oldest become one.
+const UPDATE_MANAGERS_MAX: usize = 10;
+const ANCIENT: &str = "ancient-changes";
+const BEFORE_FIRST: &str = "before-first-apply";
+
+/// Why an apply was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// 409 Conflict.
+    #[error("{0}")]
+    Conflict(ApplyConflict),
+    /// 400 BadRequest: the applied object cannot be merged.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+/// Fields that other managers own, with other values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplyConflict {
+    /// What kubectl prints.
+    pub message: String,
+    /// One cause of type `FieldManagerConflict` for each field, for `details.causes` of the `Status`.
+    pub causes: Vec<ConflictCause>,
+}
+
+/// One field in conflict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConflictCause {
+    /// `conflict with "kubectl-client-side-apply" using apps/v1`
+    pub message: String,
+    /// `.spec.replicas`
+    pub field: String,
+}
+
+impl fmt::Display for ApplyConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Operation {
+    Apply,
+    Update,
+}
+
+/// One entry of `metadata.managedFields`.
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    manager: String,
+    operation: Operation,
+    api_version: String,
+    time: Option<String>,
+    subresource: Option<String>,
+    set: FieldSet,
+}
+
+impl Entry {
+    fn read(json: &Value) -> Option<Entry> {
+        let text = |key: &str| json.get(key).and_then(Value::as_str);
+        let operation = match text("operation")? {
+            "Apply" => Operation::Apply,
+            "Update" => Operation::Update,
+            _ => return None,
+        };
+        if text("fieldsType").is_some_and(|kind| kind != "FieldsV1") {
+            return None;
+        }
+        Some(Entry {
+            manager: text("manager").unwrap_or_default().to_owned(),
+            operation,
+            api_version: text("apiVersion")?.to_owned(),
+            time: text("time").map(str::to_owned),
+            subresource: text("subresource").filter(|name| !name.is_empty()).map(str::to_owned),
+            set: json.get("fieldsV1").map_or(Some(FieldSet::default()), FieldSet::from_json)?,
+        })
+    }
+
+    fn to_json(&self) -> Value {
+        let mut json = json!({
+            "manager": self.manager,
+            "operation": match self.operation {
+                Operation::Apply => "Apply",
+                Operation::Update => "Update",
+            },
+            "apiVersion": self.api_version,
+            "fieldsType": "FieldsV1",
+            "fieldsV1": self.set.to_json(),
+        });
+        if let Some(time) = &self.time {
+            json["time"] = time.as_str().into();
+        }
+        if let Some(subresource) = &self.subresource {
+            json["subresource"] = subresource.as_str().into();
+        }
+        json
+    }
+
+    /// What conflict messages call it; an applier is known without a version.
+    fn title(&self) -> String {
+        let mut title = format!("{:?}", self.manager);
+        if let Some(subresource) = &self.subresource {
+            title.push_str(&format!(" with subresource {subresource:?}"));
+        }
+        match self.operation {
+            Operation::Apply => title,
+            Operation::Update => format!("{title} using {}", self.api_version),
+        }
+    }
+
+    fn is(&self, manager: &str, operation: Operation, subresource: Option<&str>) -> bool {
+        self.manager == manager
+            && self.operation == operation
+            && self.subresource.as_deref() == subresource
+    }
+}
+
+/// The entries of an object; nothing if there are none or they cannot be read.
+fn entries(obj: &Value) -> Option<Vec<Entry>> {
+    let list = obj.pointer("/metadata/managedFields")?.as_array()?;
+    list.iter().map(Entry::read).collect()
+}
+
+fn store(obj: &mut Value, mut entries: Vec<Entry>) {
+    entries.retain(|entry| !entry.set.is_empty());
+    cap(&mut entries);
+    entries.sort_by(|a, b| {
+        let key = |entry: &Entry| (entry.operation, entry.time.clone(), entry.manager.clone());
+        key(a)
+            .cmp(&key(b))
+            .then_with(|| a.api_version.cmp(&b.api_version))
+            .then_with(|| a.subresource.cmp(&b.subresource))
+    });
+    if entries.is_empty() {
+        if let Some(metadata) = obj.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+        }
+        return;
+    }
+    let Some(object) = obj.as_object_mut() else { return };
+    if let Some(metadata) = object.entry("metadata").or_insert_with(|| json!({})).as_object_mut() {
+        metadata.insert("managedFields".to_owned(), entries.iter().map(Entry::to_json).collect());
+    }
+}
+
+/// Makes the oldest updates one entry for each version, so that the list does not grow with the number of controllers.
+fn cap(entries: &mut Vec<Entry>) {
+    let mut updates: Vec<Entry> =
+        entries.iter().filter(|entry| entry.operation == Operation::Update).cloned().collect();
+    if updates.len() <= UPDATE_MANAGERS_MAX {
+        return;
+    }
+    entries.retain(|entry| entry.operation != Operation::Update);
+    updates.sort_by(|a, b| a.time.cmp(&b.time).then_with(|| a.manager.cmp(&b.manager)));
+    let recent = updates.split_off(updates.len() - (UPDATE_MANAGERS_MAX - 1));
+    let mut ancient: BTreeMap<(String, Option<String>), Entry> = BTreeMap::new();
+    for entry in updates {
+        let key = (entry.api_version.clone(), entry.subresource.clone());
+        match ancient.get_mut(&key) {
+            Some(other) => {
+                other.set.union(&entry.set);
+                other.time = other.time.clone().max(entry.time);
+            }
+            None => {
+                ancient.insert(key, Entry { manager: ANCIENT.to_owned(), ..entry });
+            }
+        }
+    }
+    entries.extend(ancient.into_values());
+    entries.extend(recent);
+}
+
+fn api_version(obj: &Value) -> String {
+    obj.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// Merges what `manager` wants to be so into the live object and keeps the books in `metadata.managedFields`.
+pub fn apply(
+    live: Option<&Value>,
+    applied: &Value,
+    manager: &str,
+    force: bool,
+    keys: &ListKeys,
+    now: &str,
+    subresource: Option<&str>,
+) -> Result<Value, ApplyError> {
+    let applied = checked(applied)?;
+    let shape = &keys.root;
+    let set =
+        FieldSet::of(&applied, shape, false).map_err(ApplyError::Malformed)?.without_unowned();
+    let nothing = json!({});
+    let before = live.unwrap_or(&nothing);
+    let mut owners = owners_of(live, shape);
+    let place = owners.iter().position(|entry| entry.is(manager, Operation::Apply, subresource));
+    let mine = place.map(|place| owners.remove(place));
+
+    let mut result = merge(Some(before), &applied, shape);
+    if let Some(mine) = &mine {
+        let mut others = FieldSet::default();
+        owners.iter().for_each(|entry| others.union(&entry.set));
+        prune(&mut result, &mine.set, Some(&set), Some(&others), shape, &[]);
+    }
+    let changes = compare(Some(before), Some(&result), shape).without_unowned();
+    let conflicts = conflicts(&owners, &changes, excused(before, manager, shape));
+    if !force && !conflicts.is_empty() {
+        return Err(ApplyError::Conflict(describe(&conflicts)));
+    }
+    release(&mut owners, &changes);
+    let same = mine
+        .as_ref()
+        .is_some_and(|mine| mine.set == set && mine.api_version == api_version(&applied));
+    let unchanged =
+        changes.changed.is_empty() && changes.removed.is_empty() && content_eq(before, &result);
+    if let (Some(live), true, true) = (live, same, unchanged) {
+        return Ok(live.clone());
+    }
+    owners.push(Entry {
+        manager: manager.to_owned(),
+        operation: Operation::Apply,
+        api_version: api_version(&applied),
+        time: Some(now.to_owned()),
+        subresource: subresource.map(str::to_owned),
+        set,
+    });
+    follow_last_applied(&mut result, &applied, manager);
+    store(&mut result, owners);
+    Ok(result)
+}
+
+/// The applied object without nulls, if it can be applied at all.
+fn checked(applied: &Value) -> Result<Value, ApplyError> {
+    if !applied.is_object() {
+        return Err(ApplyError::Malformed("the applied configuration must be an object".into()));
+    }
+    if too_deep(applied, DEPTH_MAX) {
+        return Err(ApplyError::Malformed(format!(
+            "the applied configuration is nested deeper than {DEPTH_MAX} levels"
+        )));
+    }
+    match applied.pointer("/metadata/managedFields") {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(list)) if list.is_empty() => {}
+        Some(_) => return Err(ApplyError::Malformed("metadata.managedFields must be nil".into())),
+    }
+    let mut applied = applied.clone();
+    if let Some(metadata) = applied.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    drop_nulls(&mut applied);
+    Ok(applied)
+}
+
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The owners of a live object; one that nobody has kept books on belongs to whoever came before.
+fn owners_of(live: Option<&Value>, shape: &Shape) -> Vec<Entry> {
+    let Some(live) = live else { return Vec::new() };
+    let owners = entries(live).unwrap_or_default();
+    if !owners.is_empty() {
+        return owners;
+    }
+    vec![Entry {
+        manager: BEFORE_FIRST.to_owned(),
+        operation: Operation::Update,
+        api_version: api_version(live),
+        time: live
+            .pointer("/metadata/creationTimestamp")
+            .and_then(Value::as_str)
+            .map(str::to_owned),
+        subresource: None,
+        set: FieldSet::of_any(live, shape).without_unowned(),
+    }]
+}
+
+fn content_eq(one: &Value, other: &Value) -> bool {
+    let strip = |value: &Value| {
+        let mut value = value.clone();
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+        }
+        value
+    };
+    strip(one) == strip(other)
+}
+
+/// kubectl's own client-side fields are no conflict for kubectl: it moves from one kind of apply to the other.
+fn excused(live: &Value, manager: &str, shape: &Shape) -> Option<FieldSet> {
+    if manager != "kubectl" {
+        return None;
+    }
+    let annotation = live.get("metadata")?.get("annotations")?.get(LAST_APPLIED)?.as_str()?;
+    let last: Value = serde_json::from_str(annotation).ok()?;
+    FieldSet::of(&last, shape, false).ok()
+}
+
+/// Keeps the annotation of client-side apply true while kubectl applies on the server.
+fn follow_last_applied(result: &mut Value, applied: &Value, manager: &str) {
+    let annotations = result.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
+    if let Some(annotation) = annotations.and_then(|all| all.get_mut(LAST_APPLIED))
+        && manager == "kubectl"
+    {
+        let mut applied = applied.clone();
+        if let Some(all) =
+            applied.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
+        {
+            all.remove(LAST_APPLIED);
+        }
+        *annotation = Value::from(applied.to_string() + "\n");
+    }
+}
+
+/// For each other owner, by title, the fields it would lose.
+fn conflicts(
+    owners: &[Entry],
+    changes: &Changes,
+    excused: Option<FieldSet>,
+) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for entry in owners {
+        let mut hit = entry.set.hit_by(&changes.changed);
+        if let Some(excused) = &excused {
+            hit.subtract(excused);
+        }
+        found.extend(hit.paths().into_iter().map(|path| (entry.title(), path)));
+    }
+    found.sort();
+    found
+}
+
+fn describe(conflicts: &[(String, String)]) -> ApplyConflict {
+    let causes = conflicts
+        .iter()
+        .map(|(title, path)| ConflictCause {
+            message: format!("conflict with {title}"),
+            field: path.clone(),
+        })
+        .collect();
+    let message = match conflicts {
+        [(title, path)] => format!("Apply failed with 1 conflict: conflict with {title}: {path}"),
+        several => {
+            let mut lines = Vec::new();
+            let mut last = None;
+            for (title, path) in several {
+                if last != Some(title) {
+                    lines.push(format!("conflicts with {title}:"));
+                    last = Some(title);
+                }
+                lines.push(format!("- {path}"));
+            }
+            format!("Apply failed with {} conflicts: {}", several.len(), lines.join("\n"))
+        }
+    };
+    ApplyConflict { message, causes }
+}
+
+/// Takes what was changed or removed away from its owners.
+fn release(owners: &mut Vec<Entry>, changes: &Changes) {
+    for entry in owners.iter_mut() {
+        let lost = entry.set.hit_by(&changes.changed);
+        entry.set.subtract(&lost);
+        entry.set.subtract(&changes.removed);
+    }
+    owners.retain(|entry| !entry.set.is_empty());
+}
+
+fn merge(live: Option<&Value>, applied: &Value, shape: &Shape) -> Value {
+    match (live, applied) {
+        (Some(Value::Object(live)), Value::Object(applied)) if !shape.atomic => {
+            let mut merged = live.clone();
+            for (key, value) in applied {
+                merged.insert(key.clone(), merge(live.get(key), value, shape.field(key)));
+            }
+            Value::Object(merged)
+        }
+        (Some(Value::Array(live)), Value::Array(applied)) => {
+            match (items(live, &shape.list), items(applied, &shape.list)) {
+                (Ok(old), Ok(new)) => Value::Array(merge_items(&old, &new, shape)),
+                (Ok(_) | Err(_), _) => Value::Array(applied.clone()),
+            }
+        }
+        (_, applied) => applied.clone(),
+    }
+}
+
+/// The applied items in their order, and those of others where they stood.
+fn merge_items(old: &[(String, &Value)], new: &[(String, &Value)], shape: &Shape) -> Vec<Value> {
+    let by_key: BTreeMap<&str, &Value> =
+        old.iter().map(|(key, item)| (key.as_str(), *item)).collect();
+    let given: BTreeMap<&str, ()> = new.iter().map(|(key, _)| (key.as_str(), ())).collect();
+    let named: Vec<Value> = new
+        .iter()
+        .map(|(key, item)| merge(by_key.get(key.as_str()).copied(), item, shape.item()))
+        .collect();
+    let others: Vec<Value> = old
+        .iter()
+        .filter(|(key, _)| !given.contains_key(key.as_str()))
+        .map(|(_, item)| (*item).clone())
+        .collect();
+    let stood: BTreeMap<&str, usize> =
+        old.iter().enumerate().map(|(at, (key, _))| (key.as_str(), at)).collect();
+    weave(named, others, |item| {
+        element(item, &shape.list).and_then(|key| stood.get(key.as_str()).copied())
+    })
+}
+
+fn element(item: &Value, list: &ListType) -> Option<String> {
+    match list {
+        ListType::Atomic => None,
+        ListType::Set => Some(format!("v:{item}")),
+        ListType::Map { keys, defaults } => item_key(item, keys, defaults).ok(),
+    }
+}
+
+/// Removes what was in `last`, is not in `new` and belongs to no other; maps that this empties go too.
+fn prune(
+    value: &mut Value,
+    last: &FieldSet,
+    new: Option<&FieldSet>,
+    others: Option<&FieldSet>,
+    shape: &Shape,
+    protected: &[String],
+) {
+    for (key, last) in &last.children {
+        let new = new.and_then(|set| set.children.get(key));
+        let others = others.and_then(|set| set.children.get(key));
+        if key.strip_prefix("f:").is_some_and(|name| protected.iter().any(|field| field == name)) {
+            continue;
+        }
+        let wanted = new.is_some() || others.is_some();
+        let whole = last.member && (last.children.is_empty() || !key.starts_with("f:"));
+        if !wanted && whole {
+            remove(value, key, shape);
+            continue;
+        }
+        let Some((below, shape_below)) = locate(value, key, shape) else { continue };
+        prune(below, last, new, others, shape_below, &key_fields(key));
+        let emptied = match below {
+            Value::Object(map) => map.is_empty(),
+            Value::Array(list) => list.is_empty(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        };
+        if emptied && !wanted {
+            remove(value, key, shape);
+        }
+    }
+}
+
+fn locate<'a, 'b>(
+    value: &'a mut Value,
+    key: &str,
+    shape: &'b Shape,
+) -> Option<(&'a mut Value, &'b Shape)> {
+    if let Some(name) = key.strip_prefix("f:") {
+        return Some((value.as_object_mut()?.get_mut(name)?, shape.field(name)));
+    }
+    let list = value.as_array_mut()?;
+    let at = list.iter().position(|item| element(item, &shape.list).as_deref() == Some(key))?;
+    Some((&mut list[at], shape.item()))
+}
+
+fn remove(value: &mut Value, key: &str, shape: &Shape) {
+    match (value, key.strip_prefix("f:")) {
+        (Value::Object(map), Some(name)) => {
+            map.remove(name);
+        }
+        (Value::Array(list), None) => {
+            list.retain(|item| element(item, &shape.list).as_deref() != Some(key))
+        }
+        _ => {}
+    }
+}
+
+/// Keeps the books for an ordinary write: what it changed now belongs to `manager`.
+pub fn record_update(
+    old: Option<&Value>,
+    new: &mut Value,
+    manager: &str,
+    keys: &ListKeys,
+    now: &str,
+    subresource: Option<&str>,
+) {
+    let nothing = json!({});
+    let written = new.pointer("/metadata/managedFields").and_then(Value::as_array);
+    // A list with one empty entry is how a client asks to start the books anew.
+    let reset = written
+        .is_some_and(|list| list.len() == 1 && list[0].as_object().is_some_and(Map::is_empty));
+    let mut owners = match entries(new).filter(|entries| !entries.is_empty()) {
+        _ if reset => Vec::new(),
+        Some(written) => written,
+        None => old.and_then(entries).unwrap_or_default(),
+    };
+    let changes = compare(Some(old.unwrap_or(&nothing)), Some(new), &keys.root).without_unowned();
+    release(&mut owners, &changes);
+    if !changes.changed.is_empty() {
+        let version = api_version(new);
+        let mine = owners.iter_mut().find(|entry| {
+            entry.is(manager, Operation::Update, subresource) && entry.api_version == version
+        });
+        match mine {
+            Some(mine) => {
+                mine.set.union(&changes.changed);
+                mine.time = Some(now.to_owned());
+            }
+            None => owners.push(Entry {
+                manager: manager.to_owned(),
+                operation: Operation::Update,
+                api_version: version,
+                time: Some(now.to_owned()),
+                subresource: subresource.map(str::to_owned),
+                set: changes.changed,
+            }),
+        }
+    }
+    store(new, owners);
+}

@@ -1,0 +1,74 @@
+//! Patches of every content type the API takes: JSON patch, merge patch, strategic merge patch and server-side apply.
+
+mod apply;
+mod fields;
+mod json;
+mod keys;
+mod strategic;
+
+use serde_json::Value;
+
+pub use apply::{ApplyConflict, ApplyError, ConflictCause, apply, record_update};
+pub use json::{json_patch, merge_patch};
+pub use keys::ListKeys;
+pub use strategic::strategic_merge;
+
+/// serde_json reads at most 128 levels, so nothing deeper can come from a client except by patching.
+const DEPTH_MAX: usize = 128;
+
+/// Why a patch was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatchError {
+    /// The patch itself makes no sense: 400 BadRequest.
+    #[error("{0}")]
+    Malformed(String),
+    /// The patch is fine but does not fit this object: 422 Invalid.
+    #[error("{0}")]
+    Inapplicable(String),
+    /// The patch or its result passes a bound: 413 RequestEntityTooLarge.
+    #[error("{0}")]
+    TooLarge(String),
+}
+
+impl PatchError {
+    /// The HTTP code and the `Status` reason that Kubernetes gives.
+    pub fn status(&self) -> (u16, &'static str) {
+        match self {
+            PatchError::Malformed(_) => (400, "BadRequest"),
+            PatchError::Inapplicable(_) => (422, "Invalid"),
+            PatchError::TooLarge(_) => (413, "RequestEntityTooLarge"),
+        }
+    }
+}
+
+/// How many levels of maps and lists `value` has, counted without recursion up to just past the bound.
+fn too_deep(value: &Value, allowed: usize) -> bool {
+    let mut level: Vec<&Value> = vec![value];
+    for _ in 0..=allowed {
+        let mut next = Vec::new();
+        for value in level {
+            match value {
+                Value::Object(map) => next.extend(map.values()),
+                Value::Array(list) => next.extend(list.iter()),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            }
+        }
+        if next.is_empty() {
+            return false;
+        }
+        level = next;
+    }
+    true
+}
+
+fn check_depth(value: &Value, what: &str) -> Result<(), PatchError> {
+    if too_deep(value, DEPTH_MAX) {
+        return Err(PatchError::TooLarge(format!(
+            "{what} is nested deeper than {DEPTH_MAX} levels"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
