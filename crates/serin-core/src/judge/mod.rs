@@ -1,3 +1,4 @@
 //! From counters to a verdict: the guard that decides whether a canary is worse than it may be.
 
+pub mod evidence;
 pub mod sequential;

@@ -174,7 +174,7 @@ fn memory_is_small_and_spends_nothing_twice() {
             }
         }
         let json = serde_json::to_string(&guard.state()).unwrap();
-        assert!(json.len() < 2000, "{} bytes: {json}", json.len());
+        assert!(json.len() < 1500, "{} bytes: {json}", json.len());
         let state: GuardState = serde_json::from_str(&json).unwrap();
         let back = Guard::restore(config, &state).unwrap();
         let (was, is) = (guard.log_evidence(), back.log_evidence());

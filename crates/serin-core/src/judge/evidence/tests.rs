@@ -1,0 +1,253 @@
+//! Tables for each thing that goes wrong with a scrape, and laws for all of them together.
+
+use super::*;
+use proptest::prelude::*;
+
+fn reading(side: Side, series: &str, requests: u64, errors: u64) -> Reading<'_> {
+    Reading {
+        side,
+        series,
+        born: Born::Before,
+        warm: true,
+        requests,
+        errors,
+        timed: 0,
+        within: &[],
+    }
+}
+
+fn canary(requests: u64, errors: u64) -> Reading<'static> {
+    reading(Side::Canary, "a", requests, errors)
+}
+
+/// The canary's (requests, errors) after each scrape; `None` where the scrape was ignored.
+fn run(scrapes: &[(u64, Vec<Reading<'_>>)]) -> Vec<Option<(u64, u64)>> {
+    let mut evidence = Evidence::new(0);
+    let mut answers = Vec::new();
+    for (at, readings) in scrapes {
+        let increase = evidence.observe(*at, readings.iter().copied());
+        answers.push(increase.map(|i| (i.errors().n, i.errors().x)));
+    }
+    answers
+}
+
+#[test]
+fn each_mishap_has_its_rule() {
+    let born = |r: Reading<'static>| Reading { born: Born::After, ..r };
+    let cases = [
+        (
+            "the first value is a base",
+            vec![(1, vec![canary(50, 5)]), (2, vec![canary(60, 6)])],
+            vec![Some((0, 0)), Some((10, 1))],
+        ),
+        ("a new pod's whole value counts", vec![(1, vec![born(canary(7, 2))])], vec![Some((7, 2))]),
+        (
+            "a restart counts what is new",
+            vec![(1, vec![canary(50, 5)]), (2, vec![canary(4, 1)])],
+            vec![Some((0, 0)), Some((4, 1))],
+        ),
+        (
+            "errors restart with requests",
+            vec![(1, vec![canary(50, 5)]), (2, vec![canary(60, 1)])],
+            vec![Some((0, 0)), Some((60, 1))],
+        ),
+        (
+            "a repeated time is ignored",
+            vec![
+                (1, vec![canary(50, 5)]),
+                (1, vec![canary(60, 6)]),
+                (0, vec![canary(61, 6)]),
+                (2, vec![canary(62, 6)]),
+            ],
+            vec![Some((0, 0)), None, None, Some((12, 1))],
+        ),
+        (
+            "errors ahead of requests wait",
+            vec![(1, vec![canary(50, 5)]), (2, vec![canary(51, 9)]), (3, vec![canary(60, 9)])],
+            vec![Some((0, 0)), Some((1, 1)), Some((9, 3))],
+        ),
+        (
+            "a missed scrape makes one longer block",
+            vec![(1, vec![canary(50, 5)]), (2, vec![]), (3, vec![canary(60, 9)])],
+            vec![Some((0, 0)), Some((0, 0)), Some((10, 4))],
+        ),
+        (
+            "a series read twice counts once",
+            vec![(1, vec![canary(50, 5)]), (2, vec![canary(60, 6), canary(61, 6)])],
+            vec![Some((0, 0)), Some((10, 1))],
+        ),
+        (
+            "one long unseen starts over",
+            vec![(1, vec![canary(50, 5)]), (700_000, vec![canary(60, 9)])],
+            vec![Some((0, 0)), Some((0, 0))],
+        ),
+    ];
+    for (name, scrapes, want) in cases {
+        assert_eq!(run(&scrapes), want, "{name}");
+    }
+}
+
+#[test]
+fn processes_are_differenced_before_they_are_summed() {
+    let mut evidence = Evidence::new(0);
+    let at = |a, b| [reading(Side::Primary, "a", a, 0), reading(Side::Primary, "b", b, 0)];
+    evidence.observe(1000, at(100, 100));
+    // The sum rises by 20 while one process restarted: 110 + 10 new requests.
+    let increase = evidence.observe(3000, at(210, 10)).unwrap();
+    assert_eq!((increase.errors().m, increase.secs), (120, 2.0));
+}
+
+#[test]
+fn slow_requests_come_from_buckets_even_from_torn_ones() {
+    let mut evidence = Evidence::new(2);
+    let mut at = |at, warm, timed, within: [u64; 2]| {
+        let reading = Reading { warm, timed, within: &within, ..canary(0, 0) };
+        let increase = evidence.observe(at, [reading]).unwrap();
+        let (fine, coarse) = (increase.slower(0), increase.slower(1));
+        assert_eq!(fine.n, coarse.n);
+        (fine.n, fine.x, coarse.x)
+    };
+    assert_eq!(at(1, true, 100, [50, 90]), (0, 0, 0));
+    assert_eq!(at(2, true, 110, [55, 99]), (10, 5, 1));
+    assert_eq!(at(3, true, 112, [59, 103]), (2, 0, 0), "buckets read after the count");
+    assert_eq!(at(4, true, 122, [60, 110]), (10, 7, 1));
+    assert_eq!(at(5, false, 222, [60, 110]), (0, 0, 0), "a cold pod's latencies are left out");
+    assert_eq!(at(6, true, 223, [61, 111]), (1, 0, 0));
+    assert_eq!(at(7, true, 5, [1, 5]), (5, 4, 0), "a restart");
+}
+
+#[test]
+fn series_are_bounded() {
+    let mut evidence = Evidence::new(0);
+    let names: Vec<String> = (0..SERIES_MAX + 10).map(|i| i.to_string()).collect();
+    let all = |names: &[String]| -> Vec<(String, u64)> {
+        names.iter().map(|name| (name.clone(), 1)).collect()
+    };
+    let first = all(&names);
+    let readings = first.iter().map(|(name, value)| reading(Side::Canary, name, *value, 0));
+    assert_eq!(evidence.observe(1, readings).unwrap().refused, 10);
+    assert_eq!(evidence.series(), SERIES_MAX);
+    assert_eq!(evidence.state(100), None);
+    let late = [reading(Side::Canary, "late", 1, 0)];
+    assert_eq!(evidence.observe(FORGOTTEN_AFTER_MILLIS + 2, late).unwrap().refused, 0);
+    assert_eq!(evidence.series(), 1);
+}
+
+#[test]
+fn what_is_kept_is_small() {
+    let mut evidence = Evidence::new(1);
+    let names = ["traefik-7d9c6b5f4-abcde", "traefik-7d9c6b5f4-fghij", "traefik-7d9c6b5f4-klmno"];
+    let mut readings = Vec::new();
+    for name in names {
+        for side in [Side::Canary, Side::Primary] {
+            let within = &[123_456_789];
+            readings.push(Reading {
+                timed: 123_456_999,
+                within,
+                ..reading(side, name, 123_456_999, 1234)
+            });
+        }
+    }
+    evidence.observe(1_750_000_000_000, readings);
+    let json = serde_json::to_string(&evidence.state(64).unwrap()).unwrap();
+    assert!(json.len() < 600, "{} bytes: {json}", json.len());
+    let back = Evidence::restore(1, &serde_json::from_str(&json).unwrap());
+    assert_eq!(back.series, evidence.series);
+    assert_eq!(Evidence::restore(2, &evidence.state(64).unwrap()).series(), 0);
+}
+
+/// What happens to one process between two scrapes.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Traffic {
+        requests: u64,
+        errors: u64,
+    },
+    /// The error counter is read a little later than the requests'.
+    Torn {
+        requests: u64,
+        errors: u64,
+    },
+    Missed,
+    Again,
+    Restart {
+        requests: u64,
+        errors: u64,
+    },
+    Kept,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let counts = || (0..50_u64).prop_flat_map(|n| (Just(n), 0..=n));
+    let event = prop_oneof![
+        6 => counts().prop_map(|(requests, errors)| Event::Traffic { requests, errors }),
+        1 => counts().prop_map(|(requests, errors)| Event::Torn { requests, errors }),
+        1 => Just(Event::Missed),
+        1 => Just(Event::Again),
+        1 => counts().prop_map(|(requests, errors)| Event::Restart { requests, errors }),
+        1 => Just(Event::Kept),
+    ];
+    proptest::collection::vec(event, 1..60)
+}
+
+/// One process: what it served, what its counters show.
+#[derive(Debug, Default)]
+struct Truth {
+    served: (u64, u64),
+    shown: (u64, u64),
+    torn: u64,
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_invented_and_without_restarts_nothing_is_lost(script in events()) {
+        let mut evidence = Evidence::new(0);
+        let mut truth = Truth::default();
+        let (mut seen, mut at, mut restarts) = ((0, 0), 1000, false);
+        let born = |requests, errors| Reading { born: Born::After, ..canary(requests, errors) };
+        evidence.observe(at, [born(0, 0)]);
+        let last = [Event::Traffic { requests: 1, errors: 0 }];
+        for event in script.into_iter().chain(last) {
+            at += 1000;
+            truth.torn = 0;
+            match event {
+                Event::Traffic { requests, errors } => {
+                    truth.served = (truth.served.0 + requests, truth.served.1 + errors);
+                    truth.shown = (truth.shown.0 + requests, truth.shown.1 + errors);
+                }
+                Event::Torn { requests, errors } => {
+                    truth.served = (truth.served.0 + requests, truth.served.1 + errors);
+                    truth.shown = (truth.shown.0 + requests, truth.shown.1 + errors);
+                    // The requests are read before they were counted, the errors after.
+                    truth.torn = requests;
+                }
+                Event::Restart { requests, errors } => {
+                    restarts = true;
+                    truth.served = (truth.served.0 + requests, truth.served.1 + errors);
+                    truth.shown = (requests, errors);
+                }
+                Event::Missed => continue,
+                Event::Again => {
+                    let repeated = evidence.at_millis().unwrap();
+                    prop_assert!(evidence.observe(repeated, [canary(1 << 40, 1 << 30)]).is_none());
+                    continue;
+                }
+                Event::Kept => {
+                    let state = evidence.state(8).unwrap();
+                    evidence = Evidence::restore(0, &state);
+                    continue;
+                }
+            }
+            let shown = (truth.shown.0 - truth.torn, truth.shown.1);
+            let increase = evidence.observe(at, [canary(shown.0, shown.1)]).unwrap();
+            let Sample { n, x, m, y } = increase.errors();
+            prop_assert!(x <= n && m == 0 && y == 0);
+            seen = (seen.0 + n, seen.1 + x);
+            prop_assert!(seen.0 <= truth.served.0 && seen.1 <= truth.served.1, "{seen:?} {truth:?}");
+        }
+        if !restarts {
+            prop_assert_eq!(seen.0, truth.served.0);
+            prop_assert!(truth.served.1 - seen.1 <= 50, "{:?} {:?}", seen, truth);
+        }
+    }
+}
