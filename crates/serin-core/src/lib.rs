@@ -3,5 +3,6 @@
 pub mod judge;
 pub mod model;
 pub mod observed;
+pub mod parse;
 pub mod plan;
 pub mod status;

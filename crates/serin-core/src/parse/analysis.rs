@@ -1,0 +1,410 @@
+//! `spec.analysis`: the step clock, the strategy, and what is asked at each step.
+
+use super::doc::Doc;
+use super::{Limits, duration, is_http, saturating_u32};
+use crate::model::{
+    AlertRef, Analysis, Builtin, HookKind, Ladder, Limit, Metric, MetricSource, Provider, Severity,
+    Strategy, Webhook, Weight,
+};
+
+/// Flagger's step clock when the object has none that it can read, in seconds.
+const INTERVAL_SECS: i64 = 60;
+
+/// Flagger's range for metrics that name none.
+const METRIC_INTERVAL: &str = "1m";
+
+/// Flagger's timeout for webhooks that name none, in seconds.
+const HOOK_TIMEOUT_SECS: u32 = 10;
+
+/// More extra attempts than any back-off can use; the object is taken at this.
+const HOOK_RETRIES_MAX: i64 = 100;
+
+/// What Flagger does on provider kubernetes when it is asked for weights.
+const KUBERNETES_ITERATIONS: u32 = 10;
+
+/// Far more than anyone can read; keeps one object from asking thousands of questions per tick.
+const LIST_MAX: usize = 100;
+
+const HOOK_KINDS: [HookKind; 8] = [
+    HookKind::ConfirmRollout,
+    HookKind::PreRollout,
+    HookKind::Rollout,
+    HookKind::ConfirmTrafficIncrease,
+    HookKind::ConfirmPromotion,
+    HookKind::PostRollout,
+    HookKind::Rollback,
+    HookKind::Event,
+];
+
+/// What an analysis must know of the rest of its object.
+pub(super) struct Scope<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) limits: &'a Limits,
+    pub(super) provider: Option<Provider>,
+    /// `spec.skipAnalysis`: the strategy is never used, so that what would never end does no harm.
+    pub(super) skip: bool,
+}
+
+pub(super) fn read(spec: &Doc<'_>, scope: &Scope<'_>) -> Analysis {
+    if spec.raw("analysis").is_none() {
+        spec.error("analysis", "is required");
+    }
+    let missing = spec.raw("analysis").is_none_or(|value| !value.is_object());
+    let doc = spec.object_or_empty("analysis");
+    let threshold = doc.whole("threshold").unwrap_or_default();
+    let ready = |field| {
+        let percent = doc.within(field, 0, 100).unwrap_or(100);
+        u8::try_from(percent).unwrap_or(100)
+    };
+    Analysis {
+        interval_secs: interval(&doc, scope.limits),
+        // Flagger takes anything below 1 for 1.
+        threshold: saturating_u32(threshold).max(1),
+        strategy: if missing { at_once() } else { strategy(&doc, scope) },
+        primary_ready_threshold: ready("primaryReadyThreshold"),
+        canary_ready_threshold: ready("canaryReadyThreshold"),
+        metrics: bounded(&doc, "metrics").iter().map(|doc| metric(doc, scope)).collect(),
+        webhooks: bounded(&doc, "webhooks").iter().map(webhook).collect(),
+        alerts: bounded(&doc, "alerts").iter().map(|doc| alert(doc, scope)).collect(),
+    }
+}
+
+fn bounded<'a>(doc: &Doc<'a>, field: &str) -> Vec<Doc<'a>> {
+    let mut docs = doc.objects(field);
+    if docs.len() > LIST_MAX {
+        doc.error(field, format!("must have at most {LIST_MAX} entries, not {}", docs.len()));
+        docs.truncate(LIST_MAX);
+    }
+    docs
+}
+
+fn interval(doc: &Doc<'_>, limits: &Limits) -> i64 {
+    let Some(text) = doc.text("interval") else { return INTERVAL_SECS };
+    match duration::seconds(text) {
+        None => {
+            let message =
+                format!("{text:?} is no duration such as 30s or 1m; {INTERVAL_SECS}s is used");
+            doc.warn("interval", message);
+            INTERVAL_SECS.max(limits.min_interval_secs)
+        }
+        Some(seconds) if seconds < limits.min_interval_secs => {
+            doc.warn("interval", format!("{text} is raised to {}s", limits.min_interval_secs));
+            limits.min_interval_secs
+        }
+        Some(seconds) => seconds,
+    }
+}
+
+/// Stands in where the strategy is never used.
+fn at_once() -> Strategy {
+    Strategy::Weighted(Ladder { rungs: vec![Weight::FULL], promotion_step: None })
+}
+
+fn strategy(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
+    let asked: Vec<&str> = ["iterations", "stepWeight", "stepWeights"]
+        .into_iter()
+        .filter(|field| doc.raw(field).is_some())
+        .collect();
+    match asked.as_slice() {
+        ["iterations"] if scope.provider != Some(Provider::Kubernetes) => iterations(doc, scope),
+        ["stepWeight"] if scope.provider != Some(Provider::Kubernetes) => step_weight(doc, scope),
+        ["stepWeights"] if scope.provider != Some(Provider::Kubernetes) => step_weights(doc, scope),
+        [_] => without_router(doc),
+        [] if scope.skip => at_once(),
+        [] => {
+            doc.error("stepWeight", "one of iterations, stepWeight and stepWeights is required");
+            at_once()
+        }
+        [..] => {
+            let message = format!("only one of {} can be set", asked.join(" and "));
+            doc.error(asked[0], message);
+            at_once()
+        }
+    }
+}
+
+/// Blue/Green whatever is asked for: there are no weights to set.
+fn without_router(doc: &Doc<'_>) -> Strategy {
+    let count = doc.within("iterations", i64::from(i32::MIN), i64::from(i32::MAX)).unwrap_or(0);
+    for field in ["maxWeight", "stepWeightPromotion"] {
+        if doc.whole(field).is_some_and(|weight| weight != 0) {
+            doc.warn(field, "has no effect with provider kubernetes, which has no router");
+        }
+    }
+    doc.whole("stepWeight");
+    doc.whole_numbers("stepWeights");
+    if count >= 1 {
+        return Strategy::BlueGreen { iterations: saturating_u32(count) };
+    }
+    let field = if doc.raw("stepWeights").is_some() {
+        "stepWeights"
+    } else if doc.raw("stepWeight").is_some() {
+        "stepWeight"
+    } else {
+        "iterations"
+    };
+    let message = format!(
+        "provider kubernetes has no router to shift traffic with: the release is Blue/Green with {KUBERNETES_ITERATIONS} iterations"
+    );
+    doc.warn(field, message);
+    Strategy::BlueGreen { iterations: KUBERNETES_ITERATIONS }
+}
+
+fn iterations(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
+    let count = doc.within("iterations", i64::from(i32::MIN), i64::from(i32::MAX)).unwrap_or(1);
+    if count >= 1 {
+        if doc.whole("maxWeight").is_some_and(|weight| weight != 0) {
+            doc.warn("maxWeight", "has no effect with iterations");
+        }
+        promotion_step(doc);
+        return Strategy::BlueGreen { iterations: saturating_u32(count) };
+    }
+    if !scope.skip {
+        doc.error(
+            "iterations",
+            format!("must be at least 1, not {count}: the release would never end"),
+        );
+    }
+    at_once()
+}
+
+/// Steps of one size: the last may pass `maxWeight`, as with Flagger (20 up to 50 visits 20, 40 and 60).
+fn step_weight(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
+    let step = doc.whole("stepWeight");
+    let max = max_weight(doc, scope);
+    let promotion_step = promotion_step(doc);
+    let step = match step {
+        Some(step) if step >= 1 => saturating_u32(step),
+        Some(step) => {
+            if !scope.skip {
+                let message =
+                    format!("must be at least 1, not {step}: the release would never advance");
+                doc.error("stepWeight", message);
+            }
+            return at_once();
+        }
+        None => return at_once(),
+    };
+    let mut rungs = Vec::new();
+    let mut weight = Weight::ZERO;
+    while weight < max {
+        weight = weight.plus(Weight::saturating(step));
+        rungs.push(weight);
+    }
+    Strategy::Weighted(Ladder { rungs, promotion_step })
+}
+
+/// 1 to 100; unset, zero or less is 100, as with Flagger.
+fn max_weight(doc: &Doc<'_>, scope: &Scope<'_>) -> Weight {
+    match doc.whole("maxWeight") {
+        None | Some(i64::MIN..=0) => Weight::FULL,
+        Some(max @ 1..=100) => Weight::saturating(saturating_u32(max)),
+        Some(max) => {
+            if !scope.skip {
+                let message = format!("must be at most 100, not {max}: it would never be reached");
+                doc.error("maxWeight", message);
+            }
+            Weight::FULL
+        }
+    }
+}
+
+fn step_weights(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
+    let promotion_step = promotion_step(doc);
+    let steps = doc.whole_numbers("stepWeights");
+    let list = doc.raw("stepWeights").and_then(|value| value.as_array());
+    if scope.skip || list.is_none() {
+        return at_once();
+    }
+    if list.is_some_and(Vec::is_empty) {
+        doc.error("stepWeights", "must not be empty: the release would never advance");
+        return at_once();
+    }
+    let mut rungs = Vec::new();
+    let mut before = 0;
+    for (path, step) in steps {
+        let field = path.strip_prefix(&format!("{}.", doc.path)).unwrap_or(&path).to_owned();
+        if step <= before {
+            let message = match before {
+                0 => format!("must be at least 1, not {step}"),
+                _ => format!("must be more than {before} before it, not {step}: steps rise"),
+            };
+            doc.error(&field, message);
+            continue;
+        }
+        before = step;
+        let weight = Weight::saturating(saturating_u32(step));
+        if step > 100 {
+            doc.warn(&field, format!("{step} is taken as 100"));
+        }
+        if rungs.last() != Some(&weight) {
+            rungs.push(weight);
+        }
+    }
+    let last = rungs.last().copied().unwrap_or(Weight::FULL);
+    if doc.whole("maxWeight").is_some_and(|max| max != 0 && max != i64::from(last.percent())) {
+        doc.warn("maxWeight", format!("has no effect with stepWeights, whose last is {last}"));
+    }
+    Strategy::Weighted(Ladder { rungs, promotion_step })
+}
+
+fn promotion_step(doc: &Doc<'_>) -> Option<Weight> {
+    let step = doc.within("stepWeightPromotion", 0, i64::from(i32::MAX))?;
+    (step > 0).then(|| Weight::saturating(saturating_u32(step)))
+}
+
+fn metric(doc: &Doc<'_>, scope: &Scope<'_>) -> Metric {
+    let name = doc.required("name");
+    let interval = doc.text("interval").unwrap_or(METRIC_INTERVAL);
+    // It becomes part of a query.
+    if duration::seconds(interval).is_none_or(|seconds| seconds == 0) {
+        doc.error("interval", format!("{interval:?} is no duration such as 30s or 1m"));
+    }
+    let builtin = match name {
+        "request-success-rate" => Some(Builtin::RequestSuccessRate),
+        "request-duration" => Some(Builtin::RequestDuration),
+        _ => None,
+    };
+    let sources = sources(doc, builtin, scope);
+    let limit = limit(doc, builtin, &sources);
+    Metric { name: name.to_owned(), interval: interval.to_owned(), sources, limit }
+}
+
+fn sources(doc: &Doc<'_>, builtin: Option<Builtin>, scope: &Scope<'_>) -> Vec<MetricSource> {
+    let query = doc.text("query").map(|query| MetricSource::Query(query.to_owned()));
+    let variables = doc.text_map("templateVariables");
+    let template = doc.object("templateRef").map(|template| MetricSource::Template {
+        namespace: other_namespace(&template, scope),
+        name: template.required("name").to_owned(),
+        variables,
+    });
+    let sources: Vec<_> =
+        [builtin.map(MetricSource::Builtin), query, template].into_iter().flatten().collect();
+    if sources.is_empty()
+        && doc.raw("templateRef").is_none()
+        && doc.raw("query").is_none_or(|q| q == "")
+    {
+        let message =
+            "needs a query, a templateRef, or the name request-success-rate or request-duration";
+        doc.error("templateRef", message);
+    }
+    sources
+}
+
+fn limit(doc: &Doc<'_>, builtin: Option<Builtin>, sources: &[MetricSource]) -> Limit {
+    let threshold = doc.number("threshold");
+    if doc.raw("thresholdRange").is_some() {
+        let range = doc.object_or_empty("thresholdRange");
+        let (min, max) = (range.number("min"), range.number("max"));
+        if let (Some(low), Some(high)) = (min, max)
+            && low > high
+        {
+            range.error("min", format!("{low} is more than max {high}: nothing would pass"));
+        }
+        return Limit::Range { min, max };
+    }
+    if builtin == Some(Builtin::RequestSuccessRate) {
+        if sources.len() > 1 {
+            let message = "is read as a minimum by one query of this metric and as a maximum by the other; use thresholdRange";
+            doc.error("threshold", message);
+        }
+        return Limit::AtLeast(threshold.unwrap_or_default());
+    }
+    if threshold.is_none() {
+        doc.warn(
+            "thresholdRange",
+            "neither thresholdRange nor threshold is set: any value above 0 fails",
+        );
+    }
+    Limit::AtMost(threshold.unwrap_or_default())
+}
+
+/// The namespace of a reference: the canary's own unless it says another and may.
+fn other_namespace(doc: &Doc<'_>, scope: &Scope<'_>) -> String {
+    let namespace = doc.text("namespace").unwrap_or(scope.namespace);
+    if !scope.limits.cross_namespace && namespace != scope.namespace {
+        let message =
+            format!("{namespace} is another namespace, which this controller does not allow");
+        doc.error("namespace", message);
+    }
+    namespace.to_owned()
+}
+
+fn webhook(doc: &Doc<'_>) -> Webhook {
+    let name = doc.text("type").unwrap_or(HookKind::Rollout.name());
+    let kind = HOOK_KINDS.into_iter().find(|kind| kind.name() == name);
+    if kind.is_none() {
+        let known = HOOK_KINDS.map(HookKind::name).join(", ");
+        doc.error("type", format!("unknown type {name:?}; use {known}"));
+    }
+    let url = doc.required("url");
+    if !url.is_empty() && !is_http(url) {
+        doc.error("url", format!("{url:?} is no http or https URL"));
+    }
+    Webhook {
+        name: doc.required("name").to_owned(),
+        kind: kind.unwrap_or(HookKind::Rollout),
+        url: url.to_owned(),
+        timeout_secs: timeout(doc),
+        retries: retries(doc),
+        disable_tls: doc.flag("disableTLS"),
+        mute_alert: doc.flag("muteAlert"),
+        metadata: doc.text_map("metadata"),
+    }
+}
+
+/// Flagger reads anything shorter than two characters as unset.
+fn timeout(doc: &Doc<'_>) -> u32 {
+    let Some(text) = doc.text("timeout").filter(|text| text.len() >= 2) else {
+        return HOOK_TIMEOUT_SECS;
+    };
+    match duration::seconds(text) {
+        Some(seconds @ 1..) => saturating_u32(seconds),
+        Some(_) => {
+            doc.error("timeout", "must be more than nothing");
+            HOOK_TIMEOUT_SECS
+        }
+        None => {
+            doc.error("timeout", format!("{text:?} is no duration such as 30s or 1m"));
+            HOOK_TIMEOUT_SECS
+        }
+    }
+}
+
+fn retries(doc: &Doc<'_>) -> u32 {
+    match doc.whole("retries") {
+        Some(retries) if retries < 0 => {
+            doc.error("retries", format!("must not be negative, but is {retries}"));
+            0
+        }
+        Some(retries) if retries > HOOK_RETRIES_MAX => {
+            doc.warn("retries", format!("{retries} is taken as {HOOK_RETRIES_MAX}"));
+            saturating_u32(HOOK_RETRIES_MAX)
+        }
+        Some(retries) => saturating_u32(retries),
+        None => 0,
+    }
+}
+
+fn alert(doc: &Doc<'_>, scope: &Scope<'_>) -> AlertRef {
+    let severity = match doc.text("severity").unwrap_or("info") {
+        "info" => Severity::Info,
+        "warn" => Severity::Warn,
+        "error" => Severity::Error,
+        other => {
+            doc.error("severity", format!("unknown severity {other:?}; use info, warn or error"));
+            Severity::Info
+        }
+    };
+    if doc.raw("providerRef").is_none() {
+        doc.error("providerRef", "is required");
+    }
+    let (provider_namespace, provider_name) = match doc.raw("providerRef") {
+        Some(_) => {
+            let reference = doc.object_or_empty("providerRef");
+            (other_namespace(&reference, scope), reference.required("name").to_owned())
+        }
+        None => (String::new(), String::new()),
+    };
+    AlertRef { name: doc.required("name").to_owned(), severity, provider_namespace, provider_name }
+}

@@ -1,0 +1,356 @@
+//! From documents to what they mean: every default, every rejection, all complaints at once, and never a panic.
+
+mod analysis;
+mod doc;
+mod duration;
+mod refused;
+mod service;
+mod status;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use serde_json::Value;
+
+use doc::{Complaints, Doc};
+
+use crate::model::{Canary, Key, Provider, ScalerRef, Spec, Status, TargetKind, TargetRef};
+
+pub use crate::model::SpecError;
+pub use refused::{Effect, REFUSED, Refused, refused_markdown};
+pub use template::{alert_provider, metric_template};
+
+/// `apiVersion` of every document here.
+const API_VERSION: &str = "flagger.app/v1beta1";
+
+/// On the object while we have something to put back when it is deleted.
+pub const FINALIZER: &str = "finalizer.flagger.app";
+
+/// Flagger's shortest step clock, in seconds.
+pub const INTERVAL_FLOOR_SECS: i64 = 10;
+
+/// Flagger's default deadline for a workload to make progress, in seconds.
+const PROGRESS_DEADLINE_SECS: i64 = 600;
+
+/// Providers that Flagger has and we do not honour yet: the user is not mistaken, only early.
+const LATER: [&str; 17] = [
+    "apisix",
+    "appmesh",
+    "appmesh:v1beta2",
+    "contour",
+    "gatewayapi:v1",
+    "gatewayapi:v1beta1",
+    "gloo",
+    "istio",
+    "knative",
+    "kuma",
+    "linkerd",
+    "nginx",
+    "osm",
+    "skipper",
+    "smi:v1alpha1",
+    "smi:v1alpha2",
+    "smi:v1alpha3",
+];
+
+/// What the controller was told about every canary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Shorter `analysis.interval`s are raised to this.
+    pub min_interval_secs: i64,
+    /// Provider of canaries that name none.
+    pub provider: String,
+    /// Whether templates and alert providers of other namespaces may be used.
+    pub cross_namespace: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            min_interval_secs: INTERVAL_FLOOR_SECS,
+            provider: Provider::Traefik.name().to_owned(),
+            cross_namespace: true,
+        }
+    }
+}
+
+/// A Canary whose spec makes no sense, and everything that could still be read of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParseFailure {
+    /// None when the object has no readable name.
+    pub key: Option<Key>,
+    pub uid: String,
+    pub generation: i64,
+    pub resource_version: String,
+    pub deleting: bool,
+    pub has_finalizer: bool,
+    pub status: Box<Status>,
+    /// Never empty.
+    pub errors: Vec<SpecError>,
+}
+
+impl fmt::Display for ParseFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, error) in self.errors.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "; " };
+            write!(f, "{separator}{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ParseFailure {}
+
+/// A Canary, with Flagger's limits.
+pub fn canary(object: &Value) -> Result<Canary, ParseFailure> {
+    canary_within(object, &Limits::default())
+}
+
+/// A Canary, with the controller's limits.
+pub fn canary_within(object: &Value, limits: &Limits) -> Result<Canary, ParseFailure> {
+    let complaints = Complaints::default();
+    let root = Doc::root(object, &complaints);
+    root_kind(&root, "Canary");
+    let meta = Meta::read(&root);
+    let spec = spec(&root, object, meta.key.as_ref(), limits, &complaints);
+    let status = status::read(root.raw("status"));
+    let (errors, warnings) = complaints.into_parts();
+    let Meta { key, uid, generation, resource_version, deleting, has_finalizer } = meta;
+    match (spec, key) {
+        (Some(mut spec), Some(key)) if errors.is_empty() => {
+            spec.warnings = warnings;
+            Ok(Canary {
+                key,
+                uid,
+                generation,
+                resource_version,
+                deleting,
+                has_finalizer,
+                spec,
+                status,
+            })
+        }
+        (_, key) => Err(ParseFailure {
+            key,
+            uid,
+            generation,
+            resource_version,
+            deleting,
+            has_finalizer,
+            status: Box::new(status),
+            errors,
+        }),
+    }
+}
+
+/// A document of another kind is a mistake of whoever handed it over; lists leave kind and version out.
+fn root_kind(root: &Doc<'_>, kind: &str) {
+    for (field, expected) in [("apiVersion", API_VERSION), ("kind", kind)] {
+        if let Some(found) = root.text(field).filter(|found| *found != expected) {
+            root.error(field, format!("must be {expected}, not {found}"));
+        }
+    }
+}
+
+struct Meta {
+    key: Option<Key>,
+    uid: String,
+    generation: i64,
+    resource_version: String,
+    deleting: bool,
+    has_finalizer: bool,
+}
+
+impl Meta {
+    fn read(root: &Doc<'_>) -> Self {
+        let meta = root.object_or_empty("metadata");
+        let name = meta.required("name");
+        let namespace = meta.text("namespace").unwrap_or("default");
+        Self {
+            key: (!name.is_empty()).then(|| Key::new(namespace, name)),
+            uid: meta.text("uid").unwrap_or_default().to_owned(),
+            generation: meta.whole("generation").unwrap_or_default(),
+            resource_version: meta.text("resourceVersion").unwrap_or_default().to_owned(),
+            deleting: meta.raw("deletionTimestamp").is_some(),
+            has_finalizer: meta.texts("finalizers").iter().any(|name| name == FINALIZER),
+        }
+    }
+}
+
+/// None only together with a complaint.
+fn spec(
+    root: &Doc<'_>,
+    object: &Value,
+    key: Option<&Key>,
+    limits: &Limits,
+    complaints: &Complaints,
+) -> Option<Spec> {
+    if root.raw("spec").is_none() {
+        root.error("spec", "is required");
+        return None;
+    }
+    let doc = root.object("spec")?;
+    let provider = provider(&doc, &limits.provider);
+    let skip_analysis = doc.flag("skipAnalysis");
+    if let Some(provider) = provider {
+        refused::check(object, provider, skip_analysis, complaints);
+    }
+    let target = target(&doc);
+    let namespace = key.map_or("default", |key| key.namespace.as_str());
+    let scope = analysis::Scope { namespace, limits, provider, skip: skip_analysis };
+    let spec = Spec {
+        provider: provider.unwrap_or(Provider::Kubernetes),
+        metrics_server: address(&doc, "metricsServer"),
+        scaler: scaler(&doc),
+        service: service::read(&doc, &target.name),
+        target,
+        analysis: analysis::read(&doc, &scope),
+        progress_deadline_secs: doc
+            .within("progressDeadlineSeconds", 0, i64::from(i32::MAX))
+            .unwrap_or(PROGRESS_DEADLINE_SECS),
+        skip_analysis,
+        revert_on_deletion: doc.flag("revertOnDeletion"),
+        suspend: doc.flag("suspend"),
+        ingress: reference(&doc, "ingressRef"),
+        route: reference(&doc, "routeRef"),
+        warnings: Vec::new(),
+    };
+    provider.map(|_| spec)
+}
+
+fn provider(doc: &Doc<'_>, default: &str) -> Option<Provider> {
+    let name = match doc.raw("provider") {
+        Some(Value::String(name)) if !name.is_empty() => name,
+        Some(Value::String(_)) | None => default,
+        Some(_) => {
+            doc.text("provider");
+            return None;
+        }
+    };
+    match name {
+        "traefik" => Some(Provider::Traefik),
+        "kubernetes" => Some(Provider::Kubernetes),
+        later if LATER.contains(&later) => {
+            doc.error(
+                "provider",
+                format!("{later} is not supported yet; use traefik or kubernetes"),
+            );
+            None
+        }
+        other => {
+            doc.error("provider", format!("unknown provider {other:?}; use traefik or kubernetes"));
+            None
+        }
+    }
+}
+
+fn target(spec: &Doc<'_>) -> TargetRef {
+    if spec.raw("targetRef").is_none() {
+        spec.error("targetRef", "is required");
+    }
+    let doc = match spec.raw("targetRef") {
+        Some(_) => spec.object("targetRef"),
+        None => None,
+    };
+    let Some(doc) = doc else {
+        return TargetRef {
+            api_version: String::new(),
+            kind: TargetKind::Deployment,
+            name: String::new(),
+        };
+    };
+    let kind = doc.required("kind");
+    // The catalogue speaks for the kinds that Flagger has.
+    if !["", "Deployment", "DaemonSet", "Service"].contains(&kind) {
+        doc.error("kind", format!("unknown kind {kind:?}; use Deployment"));
+    }
+    let api_version = doc.required("apiVersion");
+    if kind == "Deployment" && !["", "apps/v1"].contains(&api_version) {
+        doc.warn("apiVersion", format!("{api_version} is read as apps/v1"));
+    }
+    let name = doc.required("name");
+    if !name.is_empty() {
+        object_name(&doc, "name", name, "-primary");
+    }
+    TargetRef {
+        api_version: api_version.to_owned(),
+        kind: TargetKind::Deployment,
+        name: name.to_owned(),
+    }
+}
+
+/// A DNS subdomain that leaves room for the suffix of what we generate.
+fn object_name(doc: &Doc<'_>, field: &str, name: &str, suffix: &str) {
+    let label = |label: &str| {
+        let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        !label.is_empty()
+            && label.bytes().all(inside)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let max = 253 - suffix.len();
+    if name.len() > max {
+        doc.error(
+            field,
+            format!("must have at most {max} characters, so that {suffix} fits after it"),
+        );
+    } else if !name.split('.').all(label) {
+        doc.error(
+            field,
+            format!("{name:?} is no object name: lower-case letters, digits, '-' and '.'"),
+        );
+    }
+}
+
+fn scaler(spec: &Doc<'_>) -> Option<ScalerRef> {
+    let doc = spec.object("autoscalerRef")?;
+    let kind = doc.required("kind");
+    if !["", "HorizontalPodAutoscaler", "ScaledObject"].contains(&kind) {
+        doc.error("kind", format!("unknown kind {kind:?}; use HorizontalPodAutoscaler"));
+    }
+    doc.required("apiVersion");
+    let replicas = doc.object_or_empty("primaryScalerReplicas");
+    let count = |field| replicas.within(field, 1, i64::from(i32::MAX)).map(saturating_u32);
+    let (min_replicas, max_replicas) = (count("minReplicas"), count("maxReplicas"));
+    if let (Some(min), Some(max)) = (min_replicas, max_replicas)
+        && min > max
+    {
+        replicas.error("minReplicas", format!("{min} is more than maxReplicas {max}"));
+    }
+    Some(ScalerRef { name: doc.required("name").to_owned(), min_replicas, max_replicas })
+}
+
+/// `{name}` of an optional reference.
+fn reference(doc: &Doc<'_>, field: &str) -> Option<String> {
+    let reference = doc.object(field)?;
+    Some(reference.required("name").to_owned())
+}
+
+/// An optional HTTP URL.
+fn address(doc: &Doc<'_>, field: &str) -> Option<String> {
+    let address = doc.text(field)?;
+    if !is_http(address) {
+        doc.error(field, format!("{address:?} is no http or https URL"));
+    }
+    Some(address.to_owned())
+}
+
+/// Something a client can be pointed at; the client says the rest.
+fn is_http(address: &str) -> bool {
+    let lower = address.get(..8).unwrap_or(address).to_ascii_lowercase();
+    let host = if lower.starts_with("https://") {
+        address.get(8..)
+    } else if lower.starts_with("http://") {
+        address.get(7..)
+    } else {
+        None
+    };
+    let clean = !address.bytes().any(|b| b.is_ascii_whitespace() || b.is_ascii_control());
+    clean && host.is_some_and(|host| !host.is_empty() && !host.starts_with(['/', '?', '#']))
+}
+
+fn saturating_u32(number: i64) -> u32 {
+    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
+}

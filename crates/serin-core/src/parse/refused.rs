@@ -1,0 +1,230 @@
+//! What Flagger's API has and we do not honour yet: one catalogue, from which `parse` complains and the docs are made.
+
+use serde_json::Value;
+
+use super::doc::Complaints;
+use crate::model::Provider;
+
+/// A field, or some values of it, that has no effect here.
+pub struct Refused {
+    /// From the root; `[]` stands for every element of a list.
+    pub path: &'static str,
+    /// For which providers.
+    pub providers: &'static [Provider],
+    /// Which values, for people; empty means any that says something.
+    pub values: &'static str,
+    /// Which values.
+    pub applies: fn(&Value) -> bool,
+    pub effect: Effect,
+    /// Why, and what to do instead.
+    pub why: &'static str,
+}
+
+/// What a field of the catalogue does to its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The object is not acted on: ignoring the field would change what users get.
+    Refuse,
+    /// The release goes on: Flagger ignores the field on this provider too, and traffic is not hurt.
+    Warn,
+}
+
+const ALL: &[Provider] = &[Provider::Traefik, Provider::Kubernetes];
+const TRAEFIK: &[Provider] = &[Provider::Traefik];
+const KUBERNETES: &[Provider] = &[Provider::Kubernetes];
+
+const IN_TRAEFIK: &str = "has no effect with Traefik: put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours";
+const NO_ROUTER: &str = "has no effect with provider kubernetes, which has no router";
+const OTHER_MESH: &str = "belongs to another mesh and has no effect here";
+const MIRROR: &str =
+    "mirroring is not supported with this provider, and users would not get what it says";
+
+/// Something that says something: not null, false, zero or empty.
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(flag) => *flag,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+    }
+}
+
+/// Present at all, even when empty.
+fn present(value: &Value) -> bool {
+    !value.is_null()
+}
+
+fn other_than_v2(value: &Value) -> bool {
+    value.as_str().is_some_and(|version| version != "autoscaling/v2")
+}
+
+fn scaled_object(value: &Value) -> bool {
+    value == "ScaledObject"
+}
+
+fn daemon_set(value: &Value) -> bool {
+    value == "DaemonSet"
+}
+
+fn service(value: &Value) -> bool {
+    value == "Service"
+}
+
+fn positive(value: &Value) -> bool {
+    value.as_f64().is_some_and(|number| number > 0.0)
+}
+
+const fn refuse(path: &'static str, providers: &'static [Provider], why: &'static str) -> Refused {
+    Refused { path, providers, values: "", applies: says_something, effect: Effect::Refuse, why }
+}
+
+const fn warn(path: &'static str, providers: &'static [Provider], why: &'static str) -> Refused {
+    Refused { path, providers, values: "", applies: says_something, effect: Effect::Warn, why }
+}
+
+const fn only(entry: Refused, values: &'static str, applies: fn(&Value) -> bool) -> Refused {
+    Refused { values, applies, ..entry }
+}
+
+/// Every field that is not honoured. A field of the schema is either read by `parse` or stands here; a test holds us to it.
+pub const REFUSED: &[Refused] = &[
+    only(
+        refuse("spec.targetRef.kind", ALL, "DaemonSet targets are not supported yet"),
+        "`DaemonSet`",
+        daemon_set,
+    ),
+    only(
+        refuse(
+            "spec.targetRef.kind",
+            ALL,
+            "Service targets (Kubernetes and Knative) are not supported yet",
+        ),
+        "`Service`",
+        service,
+    ),
+    only(
+        refuse(
+            "spec.autoscalerRef.kind",
+            ALL,
+            "KEDA ScaledObjects are not supported yet; name its HorizontalPodAutoscaler or leave the reference out",
+        ),
+        "`ScaledObject`",
+        scaled_object,
+    ),
+    only(
+        refuse(
+            "spec.autoscalerRef.apiVersion",
+            ALL,
+            "only autoscaling/v2 is supported; every API server since Kubernetes 1.23 has it",
+        ),
+        "other than `autoscaling/v2`",
+        other_than_v2,
+    ),
+    warn(
+        "spec.autoscalerRef.primaryScalerQueries",
+        ALL,
+        "is for KEDA ScaledObjects and has no effect on a HorizontalPodAutoscaler",
+    ),
+    warn("spec.upstreamRef", ALL, "is for Gloo and has no effect here"),
+    only(
+        refuse("spec.analysis.guard", ALL, "the guard is not available yet; remove it"),
+        "",
+        present,
+    ),
+    refuse(
+        "spec.analysis.match",
+        TRAEFIK,
+        "A/B testing is not supported with Traefik yet; Flagger would send all users to the canary",
+    ),
+    warn(
+        "spec.analysis.match",
+        KUBERNETES,
+        "A/B testing needs a router; with provider kubernetes the release is Blue/Green",
+    ),
+    refuse("spec.analysis.mirror", TRAEFIK, MIRROR),
+    warn("spec.analysis.mirror", KUBERNETES, NO_ROUTER),
+    warn("spec.analysis.mirrorWeight", ALL, "has an effect with Istio only"),
+    refuse(
+        "spec.analysis.sessionAffinity",
+        TRAEFIK,
+        "session affinity is not supported with Traefik yet; users would move between versions",
+    ),
+    warn("spec.analysis.sessionAffinity", KUBERNETES, NO_ROUTER),
+    only(
+        refuse(
+            "spec.analysis.iterations",
+            TRAEFIK,
+            "Blue/Green is not supported with Traefik yet; use stepWeight or stepWeights",
+        ),
+        "above 0",
+        positive,
+    ),
+    refuse("spec.service.mirror", TRAEFIK, MIRROR),
+    warn("spec.service.mirror", KUBERNETES, NO_ROUTER),
+    warn("spec.service.timeout", TRAEFIK, IN_TRAEFIK),
+    warn("spec.service.timeout", KUBERNETES, NO_ROUTER),
+    warn("spec.service.backendTimeout", TRAEFIK, IN_TRAEFIK),
+    warn("spec.service.backendTimeout", KUBERNETES, NO_ROUTER),
+    warn("spec.service.retries", TRAEFIK, IN_TRAEFIK),
+    warn("spec.service.retries", KUBERNETES, NO_ROUTER),
+    warn("spec.service.match", TRAEFIK, IN_TRAEFIK),
+    warn("spec.service.match", KUBERNETES, NO_ROUTER),
+    warn("spec.service.rewrite", TRAEFIK, IN_TRAEFIK),
+    warn("spec.service.rewrite", KUBERNETES, NO_ROUTER),
+    warn("spec.service.headers", TRAEFIK, IN_TRAEFIK),
+    warn("spec.service.headers", KUBERNETES, NO_ROUTER),
+    warn("spec.service.corsPolicy", TRAEFIK, IN_TRAEFIK),
+    warn("spec.service.corsPolicy", KUBERNETES, NO_ROUTER),
+    warn("spec.service.trafficPolicy", TRAEFIK, IN_TRAEFIK),
+    warn("spec.service.trafficPolicy", KUBERNETES, NO_ROUTER),
+    warn("spec.service.hosts", TRAEFIK, IN_TRAEFIK),
+    warn("spec.service.hosts", KUBERNETES, NO_ROUTER),
+    warn("spec.service.gateways", ALL, OTHER_MESH),
+    warn("spec.service.gatewayRefs", ALL, OTHER_MESH),
+    warn("spec.service.delegation", ALL, OTHER_MESH),
+    warn("spec.service.meshName", ALL, OTHER_MESH),
+    warn("spec.service.backends", ALL, OTHER_MESH),
+];
+
+/// Complains about every field of the catalogue that the object uses.
+///
+/// `skip` is `spec.skipAnalysis`: what only shapes an analysis that does not happen hurts nobody.
+pub(super) fn check(object: &Value, provider: Provider, skip: bool, complaints: &Complaints) {
+    for entry in REFUSED.iter().filter(|entry| entry.providers.contains(&provider)) {
+        let found = entry.path.split('.').try_fold(object, |value, key| value.get(key));
+        if !found.is_some_and(|value| (entry.applies)(value)) {
+            continue;
+        }
+        let idle =
+            skip && entry.path.starts_with("spec.analysis.") && !entry.path.ends_with(".guard");
+        match entry.effect {
+            Effect::Refuse if !idle => complaints.error(entry.path, entry.why),
+            Effect::Refuse | Effect::Warn => complaints.warn(entry.path, entry.why),
+        }
+    }
+}
+
+/// The catalogue as a Markdown table.
+pub fn refused_markdown() -> String {
+    let mut out = String::from(
+        "| Field | Values | Provider | What happens | Why |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for entry in REFUSED {
+        let values = if entry.values.is_empty() { "any" } else { entry.values };
+        let providers: Vec<_> = entry.providers.iter().map(|p| p.name()).collect();
+        let effect = match entry.effect {
+            Effect::Refuse => "refused",
+            Effect::Warn => "warning",
+        };
+        let row = format!(
+            "| `{}` | {values} | {} | {effect} | {} |\n",
+            entry.path,
+            providers.join(", "),
+            entry.why
+        );
+        out.push_str(&row);
+    }
+    out
+}
