@@ -1,5 +1,7 @@
 //! What Serin decides: canaries, strategies, verdicts and plans, as pure functions without I/O or a clock.
 
+pub mod api;
+pub mod crd;
 pub mod judge;
 pub mod model;
 pub mod observed;

@@ -71,6 +71,7 @@ impl Phase {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
+    /// What the condition speaks of, such as `Promoted`.
     #[serde(rename = "type")]
     pub kind: String,
     /// `True`, `False` or `Unknown`.
@@ -79,10 +80,13 @@ pub struct Condition {
     pub reason: String,
     /// A sentence, for people.
     pub message: String,
+    /// Generation of the Canary that the condition speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// When status, reason or message last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_update_time: Option<Timestamp>,
+    /// When status last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_transition_time: Option<Timestamp>,
 }
@@ -95,6 +99,7 @@ pub struct ReasonRecord {
     pub code: String,
     /// One sentence with the numbers the decision stood on.
     pub message: String,
+    /// When it was decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<Timestamp>,
 }
@@ -103,17 +108,22 @@ pub struct ReasonRecord {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CheckRecord {
+    /// Name of the metric or webhook.
     pub name: String,
     /// `pass`, `fail`, `noData` or `cannotMeasure`.
     pub verdict: String,
+    /// What came back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
+    /// What the value was held against.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub limit: String,
+    /// What there is to say beyond the numbers.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// Canary weight in percent when it was asked.
     pub weight: u8,
+    /// When it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<Timestamp>,
 }
@@ -125,6 +135,7 @@ pub const LEDGER_MAX: usize = 16;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Status {
+    /// Where the release stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
     /// Failed checks of this analysis; cumulative.
@@ -142,14 +153,19 @@ pub struct Status {
     /// `configmap/<name>` or `secret/<name>` to a checksum, as of the revision last taken up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracked_configs: Option<BTreeMap<String, String>>,
+    /// When the status was last written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_transition_time: Option<Timestamp>,
+    /// Cookie of users who see the canary of this release.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub session_affinity_cookie: String,
+    /// Cookie of users who see the primary.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub primary_session_affinity_cookie: String,
+    /// Cookie of the release before, which clients are told to drop.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub previous_session_affinity_cookie: String,
+    /// What is true of this Canary now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 

@@ -57,7 +57,8 @@ fn present(value: &Value) -> bool {
 }
 
 fn other_than_v2(value: &Value) -> bool {
-    value.as_str().is_some_and(|version| version != "autoscaling/v2")
+    let other = |version: &str| version != "autoscaling/v2" && !version.starts_with("keda.sh/");
+    value.as_str().is_some_and(other)
 }
 
 fn scaled_object(value: &Value) -> bool {
@@ -119,7 +120,7 @@ pub const REFUSED: &[Refused] = &[
             ALL,
             "only autoscaling/v2 is supported; every API server since Kubernetes 1.23 has it",
         ),
-        "other than `autoscaling/v2`",
+        "other than `autoscaling/v2` (and `keda.sh`)",
         other_than_v2,
     ),
     warn(

@@ -441,7 +441,6 @@ fn every_mistake_has_a_path() {
                 error spec.autoscalerRef.apiVersion: only autoscaling/v2 is supported; every API server since Kubernetes 1.23 has it
             autoscalerRef: {apiVersion: keda.sh/v1alpha1, kind: ScaledObject, name: backend}
                 error spec.autoscalerRef.kind: KEDA ScaledObjects are not supported yet; name its HorizontalPodAutoscaler or leave the reference out
-                error spec.autoscalerRef.apiVersion: only autoscaling/v2 is supported; every API server since Kubernetes 1.23 has it
             autoscalerRef: {apiVersion: autoscaling/v2, kind: Other}
                 error spec.autoscalerRef.kind: unknown kind "Other"; use HorizontalPodAutoscaler
                 error spec.autoscalerRef.name: is required
@@ -467,7 +466,7 @@ fn metrics_hooks_and_alerts() {
             "analysis: {metrics: [{name: request-success-rate, threshold: 99}]}",
             "analysis: {metrics: [{name: request-success-rate}]}",
             "analysis: {metrics: [{name: request-duration, interval: 30s}]}",
-            "analysis: {metrics: [{name: request-duration, interval: 1m] or up, thresholdRange: {max: 1}}]}",
+            "analysis: {metrics: [{name: request-duration, interval: '1m] or up', thresholdRange: {max: 1}}]}",
             "analysis: {metrics: [{name: request-duration, interval: 1mfoo, thresholdRange: {max: 1}}]}",
             "analysis: {metrics: [{name: m, thresholdRange: {max: 1}}]}",
             "analysis: {metrics: [{name: m, query: '', thresholdRange: {max: 1}}]}",
@@ -492,7 +491,75 @@ fn metrics_hooks_and_alerts() {
             "analysis: {alerts: [{severity: bad, providerRef: {}}]}",
             "analysis: {alerts: [{name: a, severity: '', providerRef: {name: p, namespace: other}}]}",
         ],
-        expect![[""]],
+        expect![[r#"
+            analysis: {metrics: [{name: request-success-rate, thresholdRange: {min: 99}}]}
+                ok
+            analysis: {metrics: [{name: request-success-rate, threshold: 99}]}
+                ok
+            analysis: {metrics: [{name: request-success-rate}]}
+                ok
+            analysis: {metrics: [{name: request-duration, interval: 30s}]}
+                warning spec.analysis.metrics[0].thresholdRange: neither thresholdRange nor threshold is set: any value above 0 fails
+            analysis: {metrics: [{name: request-duration, interval: '1m] or up', thresholdRange: {max: 1}}]}
+                error spec.analysis.metrics[0].interval: "1m] or up" is no duration such as 30s or 1m
+            analysis: {metrics: [{name: request-duration, interval: 1mfoo, thresholdRange: {max: 1}}]}
+                error spec.analysis.metrics[0].interval: "1mfoo" is no duration such as 30s or 1m
+            analysis: {metrics: [{name: m, thresholdRange: {max: 1}}]}
+                error spec.analysis.metrics[0].templateRef: needs a query, a templateRef, or the name request-success-rate or request-duration
+            analysis: {metrics: [{name: m, query: '', thresholdRange: {max: 1}}]}
+                error spec.analysis.metrics[0].templateRef: needs a query, a templateRef, or the name request-success-rate or request-duration
+            analysis: {metrics: [{name: m, query: up, thresholdRange: {min: 2, max: 1}}]}
+                error spec.analysis.metrics[0].thresholdRange.min: 2 is more than max 1: nothing would pass
+            analysis: {metrics: [{name: m, query: up, thresholdRange: {min: x}}]}
+                error spec.analysis.metrics[0].thresholdRange.min: must be a number, not a string
+            analysis: {metrics: [{name: m, query: up, thresholdRange: []}]}
+                error spec.analysis.metrics[0].thresholdRange: must be an object, not a list
+            analysis: {metrics: [{query: up, threshold: 5}]}
+                error spec.analysis.metrics[0].name: is required
+            analysis: {metrics: [{name: m, templateRef: {}, threshold: 5}]}
+                error spec.analysis.metrics[0].templateRef.name: is required
+            analysis: {metrics: [{name: m, templateRef: t, threshold: 5}]}
+                error spec.analysis.metrics[0].templateRef: must be an object, not a string
+            analysis: {metrics: [{name: m, templateRef: {name: t}, templateVariables: {a: 1}, threshold: 5}]}
+                error spec.analysis.metrics[0].templateVariables.a: must be a string, not a number
+            analysis: {metrics: [{name: request-success-rate, templateRef: {name: t}, threshold: 5}]}
+                error spec.analysis.metrics[0].threshold: is read as a minimum by one query of this metric and as a maximum by the other; use thresholdRange
+            analysis: {metrics: [m, 1, null]}
+                error spec.analysis.metrics[0]: must be an object, not a string
+                error spec.analysis.metrics[1]: must be an object, not a number
+                error spec.analysis.metrics[2]: must be an object, not null
+            analysis: {metrics: {}}
+                error spec.analysis.metrics: must be a list, not an object
+            analysis: {webhooks: [{name: h, url: 'http://gate/'}]}
+                ok
+            analysis: {webhooks: [{}]}
+                error spec.analysis.webhooks[0].url: is required
+                error spec.analysis.webhooks[0].name: is required
+            analysis: {webhooks: [{name: h, url: 'gate', type: gate, timeout: 5, retries: -1}]}
+                error spec.analysis.webhooks[0].type: unknown type "gate"; use confirm-rollout, pre-rollout, rollout, confirm-traffic-increase, confirm-promotion, post-rollout, rollback, event
+                error spec.analysis.webhooks[0].url: "gate" is no http or https URL
+                error spec.analysis.webhooks[0].timeout: must be a string, not a number
+                error spec.analysis.webhooks[0].retries: must not be negative, but is -1
+            analysis: {webhooks: [{name: h, url: 'http://', timeout: 5x, retries: 1000}]}
+                error spec.analysis.webhooks[0].url: "http://" is no http or https URL
+                error spec.analysis.webhooks[0].timeout: "5x" is no duration such as 30s or 1m
+            analysis: {webhooks: [{name: h, url: 'https://gate', timeout: 0s, metadata: {a: true}}]}
+                error spec.analysis.webhooks[0].timeout: must be more than nothing
+                error spec.analysis.webhooks[0].metadata.a: must be a string, not a boolean
+            analysis: {webhooks: [{name: h, url: 'https://ga te', muteAlert: 1}]}
+                error spec.analysis.webhooks[0].url: "https://ga te" is no http or https URL
+                error spec.analysis.webhooks[0].muteAlert: must be true or false, not a number
+            analysis: {alerts: [{name: a, providerRef: {name: p}}]}
+                ok
+            analysis: {alerts: [{name: a}]}
+                error spec.analysis.alerts[0].providerRef: is required
+            analysis: {alerts: [{severity: bad, providerRef: {}}]}
+                error spec.analysis.alerts[0].severity: unknown severity "bad"; use info, warn or error
+                error spec.analysis.alerts[0].providerRef.name: is required
+                error spec.analysis.alerts[0].name: is required
+            analysis: {alerts: [{name: a, severity: '', providerRef: {name: p, namespace: other}}]}
+                ok
+        "#]],
     );
 }
 

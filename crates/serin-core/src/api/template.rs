@@ -1,0 +1,87 @@
+//! MetricTemplate and AlertProvider: what canaries share.
+
+use std::collections::BTreeMap;
+
+use super::{Foreign, document};
+
+document! {
+    /// A query that canaries refer to, and the backend that answers it.
+    pub struct MetricTemplate {
+        /// Version of this document's schema: `flagger.app/v1beta1`.
+        api_version: String,
+        /// Kind of this document: `MetricTemplate`.
+        kind: String,
+        /// Name, namespace, labels and annotations.
+        metadata: Foreign,
+        /// The query and its backend.
+        spec: MetricTemplateSpec,
+        /// Nothing yet.
+        status: Foreign,
+    }
+
+    /// The query and its backend.
+    pub struct MetricTemplateSpec {
+        /// The backend.
+        provider: MetricsProvider,
+        /// The query. `{{ name }}`, `{{ namespace }}`, `{{ target }}`, `{{ service }}`, `{{ ingress }}`, `{{ route }}`,
+        /// `{{ interval }}` and `{{ variables.name }}` stand for values of the canary that uses it.
+        query: String,
+    }
+
+    /// A metrics backend.
+    pub struct MetricsProvider {
+        /// Kind of the backend. `prometheus` is honoured so far; the others of the list are refused.
+        #[schemars(extend("enum" = [
+            "prometheus", "influxdb", "datadog", "externalmetrics", "stackdriver", "cloudwatch", "newrelic", "graphite",
+            "dynatrace", "keptn", "splunk",
+        ]))]
+        r#type: String,
+        /// URL of the backend's API.
+        address: String,
+        /// HTTP headers that are sent along, each with its values (Prometheus).
+        headers: BTreeMap<String, Vec<String>>,
+        /// Secret in the template's namespace with the credentials. Prometheus: `token`, or `username` and `password`.
+        secret_ref: SecretReference,
+        /// Region of the backend (CloudWatch).
+        region: String,
+        /// Accept any server certificate. Default false.
+        insecure_skip_verify: bool,
+    }
+
+    /// A Secret in the same namespace.
+    pub struct SecretReference {
+        /// Name of the Secret.
+        name: String,
+    }
+
+    /// A chat that canaries send alerts to.
+    pub struct AlertProvider {
+        /// Version of this document's schema: `flagger.app/v1beta1`.
+        api_version: String,
+        /// Kind of this document: `AlertProvider`.
+        kind: String,
+        /// Name, namespace, labels and annotations.
+        metadata: Foreign,
+        /// The chat and how to reach it.
+        spec: AlertProviderSpec,
+        /// Nothing yet.
+        status: Foreign,
+    }
+
+    /// The chat and how to reach it. One of `address` and `secretRef` is set.
+    pub struct AlertProviderSpec {
+        /// Kind of the chat.
+        #[schemars(extend("enum" = ["slack", "msteams", "discord", "rocket", "gchat"]))]
+        r#type: String,
+        /// Channel to write to (Slack, Discord, Rocket). Default `general`.
+        channel: String,
+        /// Name to write under (Slack, Discord, Rocket). Default `flagger`.
+        username: String,
+        /// URL of the chat's incoming webhook.
+        address: String,
+        /// URL of an HTTP proxy to go through.
+        proxy: String,
+        /// Secret in the same namespace with the URL as `address`, and for Slack optionally a `token`.
+        secret_ref: SecretReference,
+    }
+}
