@@ -8,12 +8,13 @@ use std::process::ExitCode;
 
 use serin_core::judge::sequential::Bets;
 
+mod latency;
 mod policy;
 mod reference;
 mod stream;
 
 use policy::{ACTUATION_SECS, ALPHA, Action, DELTA, P0, Player, Policy, Told};
-use reference::{FAULTS, NULLS};
+use reference::{FAULTS, LATE, NULLS};
 use stream::{Counters, Pattern, QUARTERS, World};
 
 const HORIZON_SECS: u64 = 1800;
@@ -241,6 +242,32 @@ fn nulls(count: u64) -> bool {
     good
 }
 
+/// Faults that begin in the fourth step.
+fn late(count: u64) -> bool {
+    const AT: f64 = 200.0;
+    println!("\n## Canary turns bad at {AT} s, 100 rps, baseline 0.1 % ({count} runs per cell)");
+    println!(
+        "\nMean bad requests served · median seconds after the fault · found, and over the reference's mean."
+    );
+    let columns = [POLICIES[0], POLICIES[3], POLICIES[5]];
+    head("fault", &columns.map(|(name, _)| name));
+    let mut good = true;
+    for (fault, reference) in LATE {
+        let world = World::new(100.0, Pattern::Late { at: AT, fault, base: 0.001 });
+        let row = columns.map(|(_, policy)| runs(&world, policy, Told::One, HALF, count));
+        let cell = |(i, s): (usize, &Summary)| {
+            let secs = s.rollback_secs.map_or("-".into(), |secs| format!("{:.1} s", secs - AT));
+            let ratio = s.mean / reference[i.min(1)];
+            format!("{} · {secs} · {:.0}% ({ratio:.2})", short(s.mean), s.rolled_back * 100.0)
+        };
+        let cells: Vec<String> = row.iter().enumerate().map(cell).collect();
+        println!("| {} | {} |", percent(fault), cells.join(" | "));
+        good &= row.iter().skip(1).all(|s| (s.mean - 2.0 * s.error) / reference[1] <= 1.1);
+    }
+    println!("\nNo guard above 1.1 times the reference: {}", yes(good));
+    good
+}
+
 fn both(p: f64) -> (f64, f64) {
     (p, p)
 }
@@ -356,6 +383,13 @@ fn main() -> ExitCode {
     println!(
         "# The guard against Flagger's rule: SLO 1 %, tolerance 0.5 points, alpha 1 %, seeds from {SEED}\n"
     );
-    let results = [stopwatch(), faults(faulty), nulls(healthy), dependence(healthy)];
+    let results = [
+        stopwatch(),
+        faults(faulty),
+        nulls(healthy),
+        late(faulty),
+        dependence(healthy),
+        latency::table(faulty),
+    ];
     if results.into_iter().all(|good| good) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -45,3 +45,7 @@ pub(crate) const NULLS: [(f64, f64); 8] = [
     (1000.0, 0.001),
     (1000.0, 0.008),
 ];
+
+/// A canary that turns bad at 200 s, 100 rps: the fault and the mean bad requests of Flagger 60s/5 and of the guard at 1 s.
+pub(crate) const LATE: [(f64, [f64; 2]); 4] =
+    [(1.0, [10218.0, 123.0]), (0.2, [2046.0, 31.7]), (0.05, [514.0, 23.1]), (0.02, [215.0, 36.5])];

@@ -38,7 +38,7 @@ impl Poisson {
         Self(table)
     }
 
-    fn draw(&self, u: f64) -> u64 {
+    pub(crate) fn draw(&self, u: f64) -> u64 {
         self.0.partition_point(|p| *p < u) as u64
     }
 }
@@ -63,6 +63,12 @@ pub(crate) struct World {
 pub(crate) enum Pattern {
     Fixed(f64, f64),
     Varying(Rates),
+    /// The canary fails at this rate from this second on, and like the primary before.
+    Late {
+        at: f64,
+        fault: f64,
+        base: f64,
+    },
 }
 
 impl Pattern {
@@ -70,6 +76,7 @@ impl Pattern {
         match self {
             Self::Fixed(pc, pp) => (pc, pp),
             Self::Varying(rates) => rates(secs),
+            Self::Late { at, fault, base } => (if secs < at { base } else { fault }, base),
         }
     }
 }

@@ -17,7 +17,7 @@ pub const SHIFTS: [f64; ALTERNATIVES] = [0.4, 0.8, 1.2, 1.7, 2.3, 3.0, 4.0, 5.5,
 pub const STAKES: [f64; ALTERNATIVES] = [0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.5, 0.7, 0.9, 0.99];
 
 /// Newton with a bracket gains at least a bit each round, and usually doubles its digits.
-const PROJECTION_ROUNDS_MAX: u32 = 80;
+const PROJECTION_ROUNDS_MAX: u32 = 60;
 
 /// The counts of one block: `n`, `x` of the canary, `m`, `y` of the primary.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -87,8 +87,10 @@ pub fn project(n: f64, m: f64, q: f64, r: f64, tolerance: Tolerance) -> f64 {
         let bend = n * rho * rho * (1.0 + gc * (1.0 - 2.0 * pc)) / vc
             + m * (1.0 + gp * (1.0 - 2.0 * pp)) / vp;
         let newton = pp - slope / bend;
-        let next = if newton > low && newton < high { newton } else { low + (high - low) * 0.5 };
-        let done = (next - pp).abs() <= 1e-15 * pp;
+        let inside = newton > low && newton < high;
+        let next = if inside { newton } else { low + (high - low) * 0.5 };
+        // Newton doubles its digits, so a step this small leaves an error of the size of rounding.
+        let done = (next - pp).abs() <= if inside { 1e-9 * pp } else { 1e-15 * pp };
         pp = next;
         if done {
             break;

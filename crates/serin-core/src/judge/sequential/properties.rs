@@ -1,5 +1,7 @@
 //! The e-value property, enumerated exactly, and the rate of false rollbacks, drawn with fixed seeds.
 
+use proptest::prelude::*;
+
 use super::block::{self, Block, Ceiling, SHIFTS, STAKES, Tolerance};
 use super::math::{expit, ln_gamma, logit};
 use super::tests::{errors, reference};
@@ -225,5 +227,73 @@ fn a_bad_canary_is_found() {
             });
             assert!(found.is_some_and(|t| t < most), "{rate} seed {seed}: {found:?}");
         }
+    }
+}
+
+/// A count of any order of magnitude.
+fn count() -> impl Strategy<Value = u64> {
+    prop_oneof![2 => Just(0_u64), 3 => 0..20_u64, 2 => 0..100_000_u64, 1 => 0..1_000_000_000_000_u64]
+}
+
+fn any_config() -> impl Strategy<Value = GuardConfig> {
+    let rate = || prop_oneof![Just(1e-6), Just(1e-4), Just(0.01), Just(0.3), Just(0.999)];
+    let rho = prop_oneof![Just(1.0), Just(1.25), Just(5.0), Just(0.1)];
+    let delta = prop_oneof![Just(0.0), Just(1e-6), Just(0.005), Just(0.5)];
+    let d = prop_oneof![Just(1.0), Just(1.3), Just(50.0), Just(1000.0)];
+    let bets = prop_oneof![Just(Bets::Auto), Just(Bets::Ratios), Just(Bets::Live)];
+    (rate(), rho, delta, d, bets, any::<bool>()).prop_map(
+        |(slo, rho, delta, d, bets, attributed)| {
+            let attribution = if attributed { Attribution::Primary } else { Attribution::None };
+            let question =
+                Question::Share { slo, attribution, tolerance: Tolerance { rho, delta } };
+            GuardConfig { dispersion: d, bets, ..reference(question) }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn no_counts_confuse_it(
+        config in any_config(),
+        scrapes in proptest::collection::vec((count(), count(), count(), count(), 0.0..100.0_f64, any::<bool>()), 1..40),
+    ) {
+        let mut guard = Guard::new(config.clone()).unwrap();
+        let mut rolled_back = false;
+        for (n, x, m, y, secs, step) in scrapes {
+            let before = guard.log_evidence();
+            let verdict = guard.observe(secs, &[Sample { n, x: x.min(n), m, y: y.min(m) }]);
+            prop_assert!(verdict.log_e.is_finite(), "{verdict:?} after {before}");
+            prop_assert!(verdict.log_e - before <= 20.0, "a scrape is capped: {before} {verdict:?}");
+            rolled_back |= verdict.decision == Decision::RollBack;
+            prop_assert_eq!(rolled_back, verdict.decision == Decision::RollBack);
+            if step {
+                guard.weight_changed();
+            }
+        }
+        let excess = guard.excess();
+        prop_assert!((-1.0..=1.0).contains(&excess), "{excess}");
+        prop_assert!(!guard.explain().to_string().contains("NaN"));
+        let json = serde_json::to_string(&guard.state()).unwrap();
+        let back = Guard::restore(config, &serde_json::from_str(&json).unwrap()).unwrap();
+        prop_assert_eq!(back.decision() == Decision::RollBack, rolled_back);
+        prop_assert!(back.log_evidence() <= guard.log_evidence() + 1e-9);
+    }
+
+    #[test]
+    fn the_projection_solves_its_equation(
+        n in 1.0..1e6_f64,
+        m in 1.0..1e6_f64,
+        r in 1e-6..0.5_f64,
+        lift in 0.01..0.99_f64,
+        rho in 0.2..1.8_f64,
+        delta in 1e-6..0.05_f64,
+    ) {
+        let tolerance = Tolerance { rho, delta };
+        let q = tolerance.limit(r) + (1.0 - tolerance.limit(r)) * lift;
+        let pp = block::project(n, m, q, r, tolerance);
+        let pc = tolerance.limit(pp);
+        let (canary, primary) = (n * rho * (q - pc) / (pc * (1.0 - pc)), m * (r - pp) / (pp * (1.0 - pp)));
+        let off = (canary + primary).abs() / (canary.abs() + primary.abs() + 1e-9);
+        prop_assert!(off < 1e-6, "{off} at {pp}");
     }
 }
