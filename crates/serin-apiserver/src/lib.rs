@@ -1,3 +1,5 @@
 //! The Kubernetes API in memory: good enough that kubectl, Traefik and kube clients cannot tell.
 
+mod cel;
 pub mod patch;
+pub mod schema;

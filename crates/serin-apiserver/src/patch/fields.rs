@@ -223,7 +223,7 @@ pub(super) fn items<'a>(
 }
 
 /// The path element of an item of a keyed list.
-pub(super) fn item_key(
+pub(crate) fn item_key(
     item: &Value,
     keys: &[String],
     defaults: &BTreeMap<String, Value>,

@@ -9,8 +9,10 @@ mod strategic;
 use serde_json::Value;
 
 pub use apply::{ApplyConflict, ApplyError, ConflictCause, apply, record_update};
+pub(crate) use fields::item_key;
 pub use json::{json_patch, merge_patch};
 pub use keys::ListKeys;
+pub(crate) use keys::{ListType, Shape};
 pub use strategic::strategic_merge;
 
 /// serde_json reads at most 128 levels, so nothing deeper can come from a client except by patching.
