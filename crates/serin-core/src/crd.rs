@@ -240,7 +240,6 @@ fn printer(column: &Column) -> Value {
 }
 
 /// The schema of a kind's document, structural.
-#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) fn schemas() -> Vec<(&'static str, Value)> {
     KINDS.iter().map(|kind| (kind.kind, complete(kind))).collect()
 }

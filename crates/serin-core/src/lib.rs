@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod crd;
+pub mod docs;
 pub mod judge;
 pub mod model;
 pub mod observed;

@@ -373,7 +373,8 @@ pub struct MetricTemplate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricBackend {
     pub kind: MetricKind,
-    pub address: String,
+    /// None: the Prometheus server of the canary that asks (`spec.metricsServer`), or else of the controller.
+    pub address: Option<String>,
     pub headers: BTreeMap<String, Vec<String>>,
     pub secret: Option<String>,
     pub insecure_skip_verify: bool,

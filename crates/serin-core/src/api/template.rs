@@ -36,7 +36,7 @@ document! {
             "dynatrace", "keptn", "splunk",
         ]))]
         r#type: String,
-        /// URL of the backend's API.
+        /// URL of the backend's API. Unset, for `prometheus`: the server that answers the canary's builtin queries.
         address: String,
         /// HTTP headers that are sent along, each with its values (Prometheus).
         headers: BTreeMap<String, Vec<String>>,

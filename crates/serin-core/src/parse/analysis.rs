@@ -53,8 +53,9 @@ pub(super) fn read(spec: &Doc<'_>, scope: &Scope<'_>) -> Analysis {
     let doc = spec.object_or_empty("analysis");
     let threshold = doc.whole("threshold").unwrap_or_default();
     let ready = |field| {
-        let percent = doc.within(field, 0, 100).unwrap_or(100);
-        u8::try_from(percent).unwrap_or(100)
+        // Flagger takes anything below 0 for 0, and never reaches more than 100.
+        let percent = doc.within(field, i64::from(i32::MIN), 100).unwrap_or(100);
+        u8::try_from(percent.max(0)).unwrap_or(100)
     };
     Analysis {
         interval_secs: interval(&doc, scope.limits),
@@ -116,7 +117,7 @@ fn strategy(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
             at_once()
         }
         [..] => {
-            let message = format!("only one of {} can be set", asked.join(" and "));
+            let message = format!("only one of {} can be set", asked.join(", "));
             doc.error(asked[0], message);
             at_once()
         }

@@ -30,15 +30,12 @@ pub fn metric_template(object: &Value) -> Result<MetricTemplate, Vec<SpecError>>
     let spec = required_object(&root, "spec");
     let provider = required_object(&spec, "provider");
     metric_kind(&provider);
-    if provider.raw("address").is_none() {
-        provider.error("address", "is required for prometheus");
-    }
     let template = MetricTemplate {
         key: meta.key.unwrap_or_else(|| Key::new("", "")),
         generation: meta.generation,
         provider: MetricBackend {
             kind: MetricKind::Prometheus,
-            address: address(&provider, "address").unwrap_or_default(),
+            address: address(&provider, "address"),
             headers: headers(&provider),
             secret: reference(&provider, "secretRef"),
             insecure_skip_verify: provider.flag("insecureSkipVerify"),
