@@ -1,0 +1,81 @@
+//! What kubectl needs from the documents.
+
+use serde_json::json;
+
+use super::*;
+
+fn deployment() -> ApiKind<'static> {
+    ApiKind {
+        group: "apps",
+        version: "v1",
+        kind: "Deployment",
+        plural: "deployments",
+        namespaced: true,
+        schema: None,
+    }
+}
+
+#[test]
+fn every_type_of_the_table_is_known() {
+    for (name, described) in types() {
+        for field in &described.fields {
+            let base = base(&field.kind);
+            let plain = [
+                "string",
+                "boolean",
+                "integer",
+                "time",
+                "bytes",
+                "int-or-string",
+                "quantity",
+                "any",
+            ];
+            assert!(
+                plain.contains(&base) || types().contains_key(base),
+                "{name}.{}: {base}",
+                field.name
+            );
+            assert!(field.description.ends_with('.'), "{name}.{}", field.name);
+        }
+    }
+}
+
+#[test]
+fn kubectl_finds_field_validation_and_the_kind() {
+    let document = document([deployment()]);
+    let patch =
+        &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+    assert_eq!(
+        patch["x-kubernetes-group-version-kind"],
+        json!({"group": "apps", "version": "v1", "kind": "Deployment"})
+    );
+    assert!(
+        patch["parameters"].as_array().unwrap().iter().any(|one| one["name"] == "fieldValidation")
+    );
+    let text = document.to_string();
+    for part in text.split("#/components/schemas/").skip(1) {
+        let name = part.split('"').next().unwrap();
+        assert!(
+            document["components"]["schemas"].get(name).is_some(),
+            "{name} is referred to but missing"
+        );
+    }
+}
+
+#[test]
+fn a_custom_resource_brings_its_own_schema() {
+    let schema = json!({"type": "object", "properties": {"spec": {"type": "object"}}});
+    let kind = ApiKind {
+        group: "flagger.app",
+        version: "v1beta1",
+        kind: "Canary",
+        plural: "canaries",
+        namespaced: true,
+        schema: Some(&schema),
+    };
+    let one = document([kind]);
+    let root = &one["components"]["schemas"]["app.flagger.v1beta1.Canary"];
+    assert_eq!(root["properties"]["spec"], json!({"type": "object"}));
+    assert_eq!(root["x-kubernetes-group-version-kind"][0]["kind"], "Canary");
+    assert_ne!(hash(&one), hash(&document([deployment()])));
+}
