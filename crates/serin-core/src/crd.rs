@@ -38,6 +38,13 @@ struct Rule {
     message: &'static str,
 }
 
+/// A value that the API server fills in.
+struct Filled {
+    path: &'static str,
+    field: &'static str,
+    value: fn() -> Value,
+}
+
 const fn column(name: &'static str, kind: &'static str, path: &'static str) -> Column {
     Column { name, kind, path, wide: false }
 }
@@ -177,10 +184,14 @@ const KINDS: [Kind; 3] = [
 
 /// Values that the API server fills in, as with Flagger's definitions. Everything else is defaulted by `parse`, so that
 /// stored objects stay as their owners wrote them.
-const DEFAULTS: &[(&str, &str, fn() -> Value)] = &[
-    ("spec.analysis.sessionAffinity", "maxAge", || json!(86400)),
-    ("spec.service.gatewayRefs.[]", "group", || json!("gateway.networking.k8s.io")),
-    ("spec.service.gatewayRefs.[]", "kind", || json!("Gateway")),
+const DEFAULTS: &[Filled] = &[
+    Filled { path: "spec.analysis.sessionAffinity", field: "maxAge", value: || json!(86400) },
+    Filled {
+        path: "spec.service.gatewayRefs.[]",
+        field: "group",
+        value: || json!("gateway.networking.k8s.io"),
+    },
+    Filled { path: "spec.service.gatewayRefs.[]", field: "kind", value: || json!("Gateway") },
 ];
 
 /// Enums of fields whose type is shared.
@@ -255,7 +266,7 @@ fn complete(kind: &Kind) -> Value {
             node.insert("required".into(), json!(names));
         }
     }
-    for (path, field, value) in DEFAULTS {
+    for Filled { path, field, value } in DEFAULTS {
         if let Some(node) = node(&mut root, &format!("{path}.{field}")) {
             node.insert("default".into(), value());
         }

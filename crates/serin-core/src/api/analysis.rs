@@ -48,7 +48,8 @@ document! {
         webhooks: Vec<Webhook>,
         /// Keep users on the version that they saw first, by a cookie.
         session_affinity: SessionAffinity,
-        /// Watches the canary's traffic every second and rolls back on evidence, between the steps.
+        /// Watches the canary's traffic every second and rolls back on evidence, between the steps. Not available
+        /// yet: objects that set it are refused.
         guard: Guard,
     }
 

@@ -104,11 +104,13 @@ impl fmt::Display for ParseFailure {
 impl std::error::Error for ParseFailure {}
 
 /// A Canary, with Flagger's limits.
+#[allow(clippy::result_large_err, reason = "a Canary is larger still, and this is no hot path")]
 pub fn canary(object: &Value) -> Result<Canary, ParseFailure> {
     canary_within(object, &Limits::default())
 }
 
 /// A Canary, with the controller's limits.
+#[allow(clippy::result_large_err, reason = "a Canary is larger still, and this is no hot path")]
 pub fn canary_within(object: &Value, limits: &Limits) -> Result<Canary, ParseFailure> {
     let complaints = Complaints::default();
     let root = Doc::root(object, &complaints);

@@ -212,6 +212,15 @@ pub fn refused_markdown() -> String {
     let mut out = String::from(
         "| Field | Values | Provider | What happens | Why |\n| --- | --- | --- | --- | --- |\n",
     );
+    let lists = [
+        ("Canary `spec.provider`", super::LATER.as_slice()),
+        ("MetricTemplate `spec.provider.type`", super::template::LATER.as_slice()),
+    ];
+    for (field, values) in lists {
+        let values: Vec<_> = values.iter().map(|value| format!("`{value}`")).collect();
+        let values = values.join(", ");
+        out.push_str(&format!("| {field} | {values} | - | refused | not supported yet |\n"));
+    }
     for entry in REFUSED {
         let values = if entry.values.is_empty() { "any" } else { entry.values };
         let providers: Vec<_> = entry.providers.iter().map(|p| p.name()).collect();
@@ -220,7 +229,7 @@ pub fn refused_markdown() -> String {
             Effect::Warn => "warning",
         };
         let row = format!(
-            "| `{}` | {values} | {} | {effect} | {} |\n",
+            "| Canary `{}` | {values} | {} | {effect} | {} |\n",
             entry.path,
             providers.join(", "),
             entry.why

@@ -9,7 +9,7 @@ use super::{Meta, SpecError, address, reference, root_kind};
 use crate::model::{AlertProvider, ChatKind, Key, MetricBackend, MetricKind, MetricTemplate};
 
 /// Metrics backends that Flagger has and we do not honour yet.
-const LATER: [&str; 10] = [
+pub(super) const LATER: [&str; 10] = [
     "influxdb",
     "datadog",
     "externalmetrics",
