@@ -257,10 +257,8 @@ pub(crate) fn schemas() -> Vec<(&'static str, Value)> {
 
 fn complete(kind: &Kind) -> Value {
     let mut root = (kind.schema)();
-    root["properties"]["metadata"] = json!({
-        "type": "object",
-        "description": "Name, namespace, labels and annotations.",
-    });
+    // An API server refuses a definition that says more of metadata, be it a description.
+    root["properties"]["metadata"] = json!({"type": "object"});
     for (path, names) in kind.required {
         if let Some(node) = node(&mut root, path) {
             node.insert("required".into(), json!(names));

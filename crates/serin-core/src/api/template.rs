@@ -15,7 +15,7 @@ document! {
         metadata: Foreign,
         /// The query and its backend.
         spec: MetricTemplateSpec,
-        /// Nothing yet.
+        /// What the controller has to say of this document.
         status: Foreign,
     }
 
@@ -64,7 +64,7 @@ document! {
         metadata: Foreign,
         /// The chat and how to reach it.
         spec: AlertProviderSpec,
-        /// Nothing yet.
+        /// What the controller has to say of this document.
         status: Foreign,
     }
 
