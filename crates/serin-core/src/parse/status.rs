@@ -14,9 +14,7 @@ pub(super) fn read(status: Option<&Value>) -> Status {
             kept.insert(name.clone(), value);
         }
     }
-    let mut status: Status = serde_json::from_value(Value::Object(kept)).unwrap_or_default();
-    status.canary_weight = status.canary_weight.min(100);
-    status
+    serde_json::from_value(Value::Object(kept)).unwrap_or_default()
 }
 
 fn understood(name: &str, value: &Value) -> bool {
@@ -27,22 +25,13 @@ fn understood(name: &str, value: &Value) -> bool {
 /// The value without what is broken inside it.
 fn lenient(name: &str, value: &Value) -> Value {
     match value {
-        Value::Number(number) => whole(number),
+        Value::Number(number) => whole(name, number),
         Value::Array(list) => {
             let one = |item: &Value| understood(name, &Value::Array(vec![item.clone()]));
             let list = list.iter().map(|item| without_broken(name, item));
             Value::Array(list.filter(one).collect())
         }
-        Value::Object(map) if !understood(name, value) => {
-            let one = |(key, item): &(&String, &Value)| {
-                understood(
-                    name,
-                    &Value::Object(Map::from_iter([((*key).clone(), (*item).clone())])),
-                )
-            };
-            let kept = map.iter().filter(one).map(|(k, v)| (k.clone(), v.clone()));
-            Value::Object(kept.collect())
-        }
+        // All or nothing: half a map of checksums would look like a change of what is deployed.
         Value::Null | Value::Bool(_) | Value::String(_) | Value::Object(_) => value.clone(),
     }
 }
@@ -57,9 +46,10 @@ fn without_broken(name: &str, item: &Value) -> Value {
     Value::Object(map.iter().filter(one).map(|(k, v)| (k.clone(), v.clone())).collect())
 }
 
-/// `5.0` is 5: Flagger's schema lets floats through.
-fn whole(number: &serde_json::Number) -> Value {
+/// `5.0` is 5: Flagger's schema lets floats through. A weight out of bounds is the nearest bound.
+fn whole(name: &str, number: &serde_json::Number) -> Value {
     match number.as_f64() {
+        Some(float) if name == "canaryWeight" => Value::from(float.clamp(0.0, 100.0) as i64),
         Some(float) if !number.is_i64() && !number.is_u64() && float.fract() == 0.0 => {
             Value::from(float as i64)
         }
