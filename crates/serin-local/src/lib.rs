@@ -1,1 +1,5 @@
-//! Placeholder, replaced as the modules land.
+//! Stand-ins for the parts around a cluster on a laptop: a gateway, a sample application and a load generator.
+
+pub mod exposition;
+pub mod gateway;
+mod http_server;

@@ -1,0 +1,1 @@
+//! What is built from objects, and what is refused.
