@@ -86,7 +86,7 @@ async fn accept<F, R>(
             (permit, listener.accept().await)
         };
         tokio::select! {
-            _ = stopped.wait_for(|stop| *stop) => break,
+            () = told_to_stop(&mut stopped) => break,
             _ = connections.join_next(), if !connections.is_empty() => {}
             (permit, accepted) = next => match accepted {
                 Ok((stream, peer)) => {
@@ -136,7 +136,7 @@ async fn serve<F, R>(
     let ended = loop {
         tokio::select! {
             ended = connection.as_mut() => break ended,
-            _ = stopped.wait_for(|stop| *stop), if !stopping => {
+            () = told_to_stop(&mut stopped), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -145,6 +145,11 @@ async fn serve<F, R>(
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "a connection broke");
     }
+}
+
+// A dropped `Server` stops as well.
+async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+    let _ended = stopped.wait_for(|stop| *stop).await.is_ok();
 }
 
 /// One open connection in the gauge, for as long as it lives.
