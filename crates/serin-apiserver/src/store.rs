@@ -1,0 +1,382 @@
+//! The objects: one versioned store for every kind, with its history, finalizers and garbage collection.
+//!
+//! Everything in process (the actors, the simulation) and everything over HTTP goes through the same calls:
+//! [`Store::create`], [`Store::update`], [`Store::modify`], [`Store::patch`], [`Store::delete`], and for readers
+//! [`Store::get`], [`Store::list`], [`Store::changes_since`] with [`Store::changed`] to wait on.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+
+use crate::failure::Failure;
+use crate::registry::{self, Resource, ResourceId};
+
+mod lifecycle;
+mod write;
+
+pub use write::{DeleteOptions, PatchKind, Propagation, Sub, Unknown, WriteOptions, Written};
+
+/// Changes kept for watchers that fall behind; older ones get 410 and list again.
+const LOG_MAX: usize = 2048;
+/// Events of all namespaces together; the oldest go first, as a real cluster forgets them after an hour.
+const EVENTS_MAX: usize = 4096;
+
+/// Tells the time; a simulation hands in its own.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// One change of one object.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub version: u64,
+    /// None when the object was created.
+    pub old: Option<Arc<Value>>,
+    /// The last state, with the version of this change, when it was deleted.
+    pub new: Arc<Value>,
+    pub deleted: bool,
+}
+
+/// The wanted history is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expired;
+
+/// Namespace (empty for cluster-scoped kinds) and name.
+pub(crate) type Name = (String, String);
+
+#[derive(Default)]
+struct Table {
+    objects: BTreeMap<Name, Arc<Value>>,
+    log: VecDeque<Change>,
+    /// Changes up to this version are no longer in the log.
+    forgotten: u64,
+}
+
+struct Inner {
+    clock: Clock,
+    version: u64,
+    first_version: u64,
+    seed: u64,
+    uids: u64,
+    resources: BTreeMap<ResourceId, Arc<Resource>>,
+    tables: BTreeMap<ResourceId, Table>,
+    /// Changes whenever a CRD does; the OpenAPI documents' hash.
+    schema_version: u64,
+}
+
+/// The store; clones share it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Mutex<Inner>>,
+    changed: Arc<watch::Sender<u64>>,
+}
+
+impl Store {
+    /// An empty cluster with the namespaces `default`, `kube-system` and `kube-public`. `seed` makes uids and generated names.
+    ///
+    /// Versions start at the clock's microseconds: a client that comes back after a restart is told that its history is gone
+    /// instead of waiting for ever.
+    pub fn new(clock: Clock, seed: u64) -> Self {
+        let version = u64::try_from(clock().as_microsecond()).unwrap_or(1).max(1);
+        let resources: BTreeMap<_, _> =
+            registry::builtins().into_iter().map(|r| (r.id.clone(), Arc::new(r))).collect();
+        let tables = resources
+            .keys()
+            .map(|id| (id.clone(), Table { forgotten: version, ..Table::default() }))
+            .collect();
+        let inner = Inner {
+            clock,
+            version,
+            first_version: version,
+            seed,
+            uids: 0,
+            resources,
+            tables,
+            schema_version: version,
+        };
+        let store = Self {
+            inner: Arc::new(Mutex::new(inner)),
+            changed: Arc::new(watch::channel(version).0),
+        };
+        for name in ["default", "kube-system", "kube-public"] {
+            let namespace =
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            // The names are well formed and the store is empty.
+            let created = store.create(
+                &ResourceId::core("namespaces"),
+                "",
+                namespace,
+                &WriteOptions::by("serin"),
+            );
+            debug_assert!(created.is_ok());
+        }
+        store
+    }
+
+    /// Runs with the store to itself, then tells those who wait.
+    fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
+        let mut inner = self.lock();
+        let result = work(&mut inner);
+        let version = inner.version;
+        drop(inner);
+        self.changed.send_if_modified(|known| std::mem::replace(known, version) != version);
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every call leaves the tables whole before it can panic.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The version of the last change; wait on it to follow the store.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub fn version(&self) -> u64 {
+        self.lock().version
+    }
+
+    pub fn now(&self) -> Timestamp {
+        (self.lock().clock)()
+    }
+
+    /// Changes with every CRD that comes, goes or changes.
+    pub fn schema_version(&self) -> u64 {
+        self.lock().schema_version
+    }
+
+    pub fn resource(&self, id: &ResourceId) -> Option<Arc<Resource>> {
+        self.lock().resources.get(id).cloned()
+    }
+
+    /// Every served kind, ordered by group and plural.
+    pub fn resources(&self) -> Vec<Arc<Resource>> {
+        self.lock().resources.values().cloned().collect()
+    }
+
+    pub fn get(&self, id: &ResourceId, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.lock().tables.get(id)?.objects.get(&key).cloned()
+    }
+
+    /// All objects of a kind, or those of one namespace, ordered by namespace and name.
+    pub fn list(&self, id: &ResourceId, namespace: Option<&str>) -> Vec<Arc<Value>> {
+        self.list_at(id, namespace).0
+    }
+
+    /// The same, and the version that it is the state of.
+    pub fn list_at(&self, id: &ResourceId, namespace: Option<&str>) -> (Vec<Arc<Value>>, u64) {
+        let inner = self.lock();
+        let Some(table) = inner.tables.get(id) else { return (Vec::new(), inner.version) };
+        let objects = table
+            .objects
+            .iter()
+            .filter(|((ns, _), _)| namespace.is_none_or(|wanted| wanted == ns))
+            .map(|(_, object)| Arc::clone(object))
+            .collect();
+        (objects, inner.version)
+    }
+
+    /// Changes of a kind after `version`, and the version they lead up to.
+    pub fn changes_since(
+        &self,
+        id: &ResourceId,
+        version: u64,
+    ) -> Result<(Vec<Change>, u64), Expired> {
+        let inner = self.lock();
+        if version > inner.version || version < inner.first_version {
+            return Err(Expired);
+        }
+        // A kind that is gone has no more changes.
+        let Some(table) = inner.tables.get(id) else { return Err(Expired) };
+        if version < table.forgotten {
+            return Err(Expired);
+        }
+        let changes = table.log.iter().filter(|change| change.version > version).cloned().collect();
+        Ok((changes, inner.version))
+    }
+
+    /// Everything, for a snapshot.
+    pub(crate) fn dump(&self) -> (u64, Vec<(ResourceId, Vec<Arc<Value>>)>) {
+        let inner = self.lock();
+        let tables = inner
+            .tables
+            .iter()
+            .map(|(id, table)| (id.clone(), table.objects.values().cloned().collect()))
+            .collect();
+        (inner.version, tables)
+    }
+
+    /// Puts a snapshot's objects in place as they were; CRDs first, because the others need them.
+    pub(crate) fn load(&self, tables: Vec<(ResourceId, Vec<Value>)>) -> Result<(), Failure> {
+        self.with(|inner| {
+            let crds = ResourceId::new("apiextensions.k8s.io", "customresourcedefinitions");
+            for (_, objects) in tables.iter().filter(|(id, _)| *id == crds) {
+                for crd in objects {
+                    inner.install(crd)?;
+                }
+            }
+            for (id, objects) in tables {
+                let Some(table) = inner.tables.get_mut(&id) else { continue };
+                for object in objects {
+                    table.objects.insert(name_of(&object), Arc::new(object));
+                }
+            }
+            inner.version += 1;
+            let version = inner.version;
+            for table in inner.tables.values_mut() {
+                table.log.clear();
+                table.forgotten = version;
+            }
+            inner.first_version = version;
+            Ok(())
+        })
+    }
+}
+
+impl Inner {
+    fn now_text(&self) -> String {
+        time_text((self.clock)())
+    }
+
+    fn find(&self, id: &ResourceId) -> Result<Arc<Resource>, Failure> {
+        let missing =
+            || Failure::new(404, "NotFound", "the server could not find the requested resource");
+        self.resources.get(id).cloned().ok_or_else(missing)
+    }
+
+    fn object(&self, id: &ResourceId, name: &Name) -> Option<Arc<Value>> {
+        self.tables.get(id)?.objects.get(name).cloned()
+    }
+
+    fn existing(&self, id: &ResourceId, name: &Name) -> Result<Arc<Value>, Failure> {
+        self.object(id, name).ok_or_else(|| Failure::not_found(&id.group, &id.plural, &name.1))
+    }
+
+    /// Stores a new state and notes the change.
+    fn commit(&mut self, id: &ResourceId, name: &Name, mut object: Value) -> Arc<Value> {
+        self.version += 1;
+        let version = self.version;
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        let new = Arc::new(object);
+        if let Some(table) = self.tables.get_mut(id) {
+            let old = table.objects.insert(name.clone(), Arc::clone(&new));
+            table.note(Change { version, old, new: Arc::clone(&new), deleted: false });
+        }
+        new
+    }
+
+    /// Takes an object out and notes the change.
+    fn take_out(&mut self, id: &ResourceId, name: &Name) -> Option<Arc<Value>> {
+        let table = self.tables.get_mut(id)?;
+        let old = table.objects.remove(name)?;
+        self.version += 1;
+        let mut last = (*old).clone();
+        last["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        table.note(Change {
+            version: self.version,
+            old: Some(old),
+            new: Arc::new(last.clone()),
+            deleted: true,
+        });
+        Some(Arc::new(last))
+    }
+
+    /// A UUID that the seed determines.
+    fn next_uid(&mut self) -> String {
+        let digest = self.next_random();
+        let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+        format!(
+            "{}-{}-4{}-8{}-{}",
+            part(0, 8),
+            part(8, 12),
+            part(13, 16),
+            part(17, 20),
+            part(20, 32)
+        )
+    }
+
+    /// Five letters, as `generateName` appends.
+    fn next_suffix(&mut self) -> String {
+        const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+        let digest = self.next_random();
+        digest
+            .iter()
+            .take(5)
+            .map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()]))
+            .collect()
+    }
+
+    fn next_random(&mut self) -> Vec<u8> {
+        self.uids += 1;
+        let mut hasher = Sha256::new();
+        hasher.update(self.seed.to_le_bytes());
+        hasher.update(self.uids.to_le_bytes());
+        hasher.finalize().to_vec()
+    }
+
+    fn trim_events(&mut self) {
+        let id = ResourceId::core("events");
+        while self.tables.get(&id).is_some_and(|table| table.objects.len() > EVENTS_MAX) {
+            let oldest = self.tables.get(&id).and_then(|table| {
+                let version = |object: &Value| version_of(object).unwrap_or(0);
+                table
+                    .objects
+                    .iter()
+                    .min_by_key(|(_, object)| version(object))
+                    .map(|(name, _)| name.clone())
+            });
+            match oldest {
+                Some(name) => drop(self.take_out(&id, &name)),
+                None => return,
+            }
+        }
+    }
+}
+
+impl Table {
+    fn note(&mut self, change: Change) {
+        self.log.push_back(change);
+        while self.log.len() > LOG_MAX {
+            if let Some(forgotten) = self.log.pop_front() {
+                self.forgotten = forgotten.version;
+            }
+        }
+    }
+}
+
+pub(crate) fn version_of(object: &Value) -> Option<u64> {
+    object.pointer("/metadata/resourceVersion")?.as_str()?.parse().ok()
+}
+
+pub(crate) fn name_of(object: &Value) -> Name {
+    let text = |name: &str| {
+        object
+            .get("metadata")
+            .and_then(|m| m.get(name))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    (text("namespace"), text("name"))
+}
+
+/// As Kubernetes writes times: whole seconds, UTC.
+pub(crate) fn time_text(time: Timestamp) -> String {
+    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
+}
+
+/// Uids of the owners of an object.
+pub(crate) fn owner_uids(object: &Value) -> BTreeSet<String> {
+    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    owners
+        .into_iter()
+        .flatten()
+        .filter_map(|owner| owner.get("uid")?.as_str())
+        .map(str::to_owned)
+        .collect()
+}

@@ -1,0 +1,405 @@
+//! What follows from a change: kinds that CRDs bring, namespaces that end, owners that take their objects along.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::write::{DeleteOptions, Propagation, metadata};
+use super::{Inner, Name, Table, name_of, owner_uids};
+use crate::failure::Failure;
+use crate::registry::{self, Resource, ResourceId};
+use crate::schema::FieldError;
+
+const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
+/// What a Pod gets to end by itself when nobody says otherwise.
+const POD_GRACE_SECS: i64 = 30;
+
+impl Inner {
+    /// Parts of a new object that only the server can fill in.
+    pub(super) fn settle_new(
+        &mut self,
+        resource: &Resource,
+        object: &mut Value,
+    ) -> Result<(), Failure> {
+        if resource.custom {
+            return Ok(());
+        }
+        match resource.kind.as_str() {
+            "Namespace" => {
+                object["spec"] = json!({"finalizers": ["kubernetes"]});
+                object["status"] = json!({"phase": "Active"});
+                let name = object.pointer("/metadata/name").cloned().unwrap_or_default();
+                object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
+            }
+            "Service" => self.give_cluster_ip(object),
+            "CustomResourceDefinition" => {
+                let defined =
+                    registry::from_crd(object).map_err(|errors| invalid_crd(object, &errors))?;
+                let wanted = format!("{}.{}", defined.id.plural, defined.id.group);
+                if object.pointer("/metadata/name").and_then(Value::as_str) != Some(wanted.as_str())
+                {
+                    let error = FieldError {
+                        field: "metadata.name".to_owned(),
+                        reason: "FieldValueInvalid",
+                        message: format!(
+                            "Invalid value: must be spec.names.plural+\".\"+spec.group: {wanted}"
+                        ),
+                    };
+                    return Err(invalid_crd(object, &[error]));
+                }
+                object["status"] = crd_status(object, &self.now_text());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn give_cluster_ip(&mut self, object: &mut Value) {
+        let headless = object.pointer("/spec/clusterIP").and_then(Value::as_str) == Some("None");
+        if object.pointer("/spec/type").and_then(Value::as_str) == Some("ExternalName") {
+            return;
+        }
+        let spec = &mut object["spec"];
+        if headless {
+            spec["clusterIPs"] = json!(["None"]);
+        } else if spec.get("clusterIP").and_then(Value::as_str).is_none_or(str::is_empty) {
+            self.uids += 1;
+            let address = format!("127.200.{}.{}", (self.uids / 250) % 250, self.uids % 250 + 1);
+            spec["clusterIP"] = json!(address);
+            spec["clusterIPs"] = json!([address]);
+        }
+    }
+
+    /// Effects of a creation.
+    pub(super) fn created(&mut self, resource: &Resource, object: &Value) -> Result<(), Failure> {
+        if resource.custom {
+            return Ok(());
+        }
+        match resource.kind.as_str() {
+            "CustomResourceDefinition" => self.install(object),
+            "Event" => {
+                self.trim_events();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Effects of a change that must be possible before it is made.
+    pub(super) fn changing(&mut self, resource: &Resource, new: &Value) -> Result<(), Failure> {
+        if resource.custom || resource.kind != "CustomResourceDefinition" {
+            return Ok(());
+        }
+        self.install(new)
+    }
+
+    /// Effects of a change once it is made: an object whose last finalizer went is gone.
+    pub(super) fn updated(&mut self, id: &ResourceId, name: &Name, object: &Value) {
+        let finalizers = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+        let held = finalizers.is_some_and(|list| !list.is_empty());
+        let core = id.group.is_empty();
+        let ends_elsewhere = core && (id.plural == "pods" || id.plural == "namespaces");
+        if object.pointer("/metadata/deletionTimestamp").is_some() && !held && !ends_elsewhere {
+            self.remove(id, name);
+        }
+    }
+
+    pub(super) fn install(&mut self, crd: &Value) -> Result<(), Failure> {
+        let resource = registry::from_crd(crd).map_err(|errors| invalid_crd(crd, &errors))?;
+        let id = resource.id.clone();
+        let forgotten = self.version;
+        self.tables.entry(id.clone()).or_insert_with(|| Table { forgotten, ..Table::default() });
+        self.resources.insert(id, Arc::new(resource));
+        self.schema_version += 1;
+        Ok(())
+    }
+
+    fn uninstall(&mut self, crd: &Value) {
+        let text = |pointer: &str| crd.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let id = ResourceId::new(text("/spec/group"), text("/spec/names/plural"));
+        let names: Vec<Name> = self
+            .tables
+            .get(&id)
+            .map(|table| table.objects.keys().cloned().collect())
+            .unwrap_or_default();
+        for name in names {
+            self.remove(&id, &name);
+        }
+        self.resources.remove(&id);
+        self.tables.remove(&id);
+        self.schema_version += 1;
+    }
+
+    pub(super) fn delete(
+        &mut self,
+        id: &ResourceId,
+        name: &Name,
+        options: &DeleteOptions,
+    ) -> Result<Arc<Value>, Failure> {
+        self.find(id)?;
+        let object = self.existing(id, name)?;
+        preconditions(id, name, &object, options)?;
+        if options.dry_run {
+            return Ok(object);
+        }
+        if id.group.is_empty() && id.plural == "namespaces" {
+            return Ok(self.end_namespace(name, &object));
+        }
+        if id.group.is_empty() && id.plural == "pods" {
+            return Ok(self.delete_pod(id, name, &object, options));
+        }
+        let uid = object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+        let dependents = self.dependents(uid);
+        match options.propagation {
+            Propagation::Orphan => self.orphan(uid, &dependents),
+            Propagation::Foreground if !dependents.is_empty() => {
+                self.mark(id, name, &object, Some(FOREGROUND), None);
+                let options = DeleteOptions {
+                    propagation: Propagation::Foreground,
+                    ..DeleteOptions::default()
+                };
+                for (id, name) in dependents {
+                    // One that an earlier one took along is gone already.
+                    drop(self.delete(&id, &name, &options));
+                }
+                self.finish_foreground(uid);
+                return Ok(self.object(id, name).unwrap_or(object));
+            }
+            Propagation::Background | Propagation::Foreground => {}
+        }
+        let held = object
+            .pointer("/metadata/finalizers")
+            .and_then(Value::as_array)
+            .is_some_and(|l| !l.is_empty());
+        if held {
+            return Ok(self.mark(id, name, &object, None, None));
+        }
+        Ok(self.remove(id, name).unwrap_or(object))
+    }
+
+    /// A Pod on a node ends in its own time: the node's agent removes it.
+    fn delete_pod(
+        &mut self,
+        id: &ResourceId,
+        name: &Name,
+        object: &Arc<Value>,
+        options: &DeleteOptions,
+    ) -> Arc<Value> {
+        let placed = object
+            .pointer("/spec/nodeName")
+            .and_then(Value::as_str)
+            .is_some_and(|node| !node.is_empty());
+        let own = object.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64);
+        let grace = options.grace_secs.or(own).unwrap_or(POD_GRACE_SECS).max(0);
+        if placed && grace > 0 {
+            return self.mark(id, name, object, None, Some(grace));
+        }
+        self.remove(id, name).unwrap_or_else(|| Arc::clone(object))
+    }
+
+    /// Notes that an object is to go once its finalizers are.
+    fn mark(
+        &mut self,
+        id: &ResourceId,
+        name: &Name,
+        object: &Arc<Value>,
+        finalizer: Option<&str>,
+        grace: Option<i64>,
+    ) -> Arc<Value> {
+        if object.pointer("/metadata/deletionTimestamp").is_some() && finalizer.is_none() {
+            return Arc::clone(object);
+        }
+        let mut marked = (**object).clone();
+        let now = self.now_text();
+        if let Ok(meta) = metadata(&mut marked) {
+            meta.entry("deletionTimestamp").or_insert_with(|| json!(now));
+            meta.insert("deletionGracePeriodSeconds".to_owned(), json!(grace.unwrap_or(0)));
+            if let Some(finalizer) = finalizer {
+                let list = meta.entry("finalizers").or_insert_with(|| json!([]));
+                if let Some(list) = list.as_array_mut()
+                    && !list.iter().any(|known| known == finalizer)
+                {
+                    list.push(json!(finalizer));
+                }
+            }
+        }
+        self.commit(id, name, marked)
+    }
+
+    /// Takes an object away and does what follows from that.
+    pub(super) fn remove(&mut self, id: &ResourceId, name: &Name) -> Option<Arc<Value>> {
+        let gone = self.take_out(id, name)?;
+        if id.group == "apiextensions.k8s.io" && id.plural == "customresourcedefinitions" {
+            self.uninstall(&gone);
+        }
+        if let Some(uid) = gone.pointer("/metadata/uid").and_then(Value::as_str) {
+            for (id, name) in self.dependents(uid) {
+                if self.all_owners_gone(&id, &name) {
+                    drop(self.delete(&id, &name, &DeleteOptions::default()));
+                }
+            }
+        }
+        for owner in owner_uids(&gone) {
+            self.finish_foreground(&owner);
+        }
+        self.finish_namespace(&name.0);
+        Some(gone)
+    }
+
+    /// Objects that name this uid as an owner.
+    fn dependents(&self, uid: &str) -> Vec<(ResourceId, Name)> {
+        let mut found = Vec::new();
+        for (id, table) in &self.tables {
+            for (name, object) in &table.objects {
+                if owner_uids(object).contains(uid) {
+                    found.push((id.clone(), name.clone()));
+                }
+            }
+        }
+        found
+    }
+
+    fn all_owners_gone(&self, id: &ResourceId, name: &Name) -> bool {
+        let Some(object) = self.object(id, name) else { return false };
+        let alive: BTreeSet<&str> = self
+            .tables
+            .values()
+            .flat_map(|table| table.objects.values())
+            .filter_map(|object| object.pointer("/metadata/uid").and_then(Value::as_str))
+            .collect();
+        owner_uids(&object).iter().all(|owner| !alive.contains(owner.as_str()))
+    }
+
+    fn orphan(&mut self, uid: &str, dependents: &[(ResourceId, Name)]) {
+        for (id, name) in dependents {
+            let Some(object) = self.object(id, name) else { continue };
+            let mut freed = (*object).clone();
+            if let Some(owners) =
+                freed.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut)
+            {
+                owners.retain(|owner| owner.get("uid").and_then(Value::as_str) != Some(uid));
+            }
+            self.commit(id, name, freed);
+        }
+    }
+
+    /// An owner that waits for its last dependent goes with it.
+    fn finish_foreground(&mut self, uid: &str) {
+        if !self.dependents(uid).is_empty() {
+            return;
+        }
+        let owner = self.tables.iter().find_map(|(id, table)| {
+            let found = table.objects.iter().find(|(_, object)| {
+                object.pointer("/metadata/uid").and_then(Value::as_str) == Some(uid)
+            });
+            found.map(|(name, object)| (id.clone(), name.clone(), Arc::clone(object)))
+        });
+        let Some((id, name, object)) = owner else { return };
+        let waits = object
+            .pointer("/metadata/finalizers")
+            .and_then(Value::as_array)
+            .is_some_and(|list| list.iter().any(|f| f == FOREGROUND || f == ORPHAN));
+        if !waits || object.pointer("/metadata/deletionTimestamp").is_none() {
+            return;
+        }
+        let mut freed = (*object).clone();
+        if let Some(list) = freed.pointer_mut("/metadata/finalizers").and_then(Value::as_array_mut)
+        {
+            list.retain(|finalizer| finalizer != FOREGROUND && finalizer != ORPHAN);
+        }
+        let freed = self.commit(&id, &name, freed);
+        self.updated(&id, &name, &freed);
+    }
+
+    fn end_namespace(&mut self, name: &Name, object: &Arc<Value>) -> Arc<Value> {
+        let id = ResourceId::core("namespaces");
+        let mut ending = (**object).clone();
+        ending["status"] = json!({"phase": "Terminating"});
+        let now = self.now_text();
+        if let Ok(meta) = metadata(&mut ending) {
+            meta.entry("deletionTimestamp").or_insert_with(|| json!(now));
+        }
+        let ending =
+            if ending == **object { Arc::clone(object) } else { self.commit(&id, name, ending) };
+        let inside: Vec<(ResourceId, Name)> = self
+            .tables
+            .iter()
+            .flat_map(|(id, table)| {
+                table.objects.keys().map(move |name| (id.clone(), name.clone()))
+            })
+            .filter(|(_, (namespace, _))| *namespace == name.1)
+            .collect();
+        for (id, inner) in inside {
+            // Some are gone by now because their owner was.
+            drop(self.delete(&id, &inner, &DeleteOptions::default()));
+        }
+        self.finish_namespace(&name.1);
+        self.object(&id, name).unwrap_or(ending)
+    }
+
+    /// A namespace that ends is gone when nothing is left in it.
+    fn finish_namespace(&mut self, namespace: &str) {
+        let id = ResourceId::core("namespaces");
+        let name = (String::new(), namespace.to_owned());
+        let ends = self
+            .object(&id, &name)
+            .is_some_and(|object| object.pointer("/metadata/deletionTimestamp").is_some());
+        if ends
+            && self
+                .tables
+                .values()
+                .all(|table| !table.objects.keys().any(|(ns, _)| ns == namespace))
+        {
+            self.take_out(&id, &name);
+        }
+    }
+}
+
+fn preconditions(
+    id: &ResourceId,
+    name: &Name,
+    object: &Value,
+    options: &DeleteOptions,
+) -> Result<(), Failure> {
+    for (wanted, pointer, label) in [
+        (&options.uid, "/metadata/uid", "UID"),
+        (&options.resource_version, "/metadata/resourceVersion", "ResourceVersion"),
+    ] {
+        let have = object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        if let Some(wanted) = wanted
+            && have != wanted
+        {
+            let why = format!(
+                "Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {have}"
+            );
+            return Err(Failure::conflict(&id.group, &id.plural, &name.1, &why));
+        }
+    }
+    Ok(())
+}
+
+fn invalid_crd(crd: &Value, errors: &[FieldError]) -> Failure {
+    Failure::invalid("apiextensions.k8s.io", "CustomResourceDefinition", &name_of(crd).1, errors)
+}
+
+fn crd_status(crd: &Value, now: &str) -> Value {
+    let stored: Vec<&Value> = crd
+        .pointer("/spec/versions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter(|version| version.get("storage").and_then(Value::as_bool) == Some(true))
+        .filter_map(|version| version.get("name"))
+        .collect();
+    let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "lastTransitionTime": now, "reason": reason, "message": message});
+    json!({
+        "acceptedNames": crd.pointer("/spec/names"),
+        "storedVersions": stored,
+        "conditions": [
+            condition("NamesAccepted", "NoConflicts", "no conflicts found"),
+            condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
+        ],
+    })
+}
