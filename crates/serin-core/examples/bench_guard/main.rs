@@ -316,6 +316,14 @@ fn hard_nulls() -> Vec<(&'static str, World, bool)> {
         ("batches of 10 with one fate, 0.5%", batches(0.005, 10), true),
         ("batches of 10 with one fate, 0.1%", batches(0.001, 10), true),
         ("batches of 50 with one fate, 0.5%", batches(0.005, 50), true),
+        ("runs of 10 on a side, 0.5%", still(0.005, 0.005).sticky(10), true),
+        ("runs of 10 on a side, 0.1%", still(0.001, 0.001).sticky(10), true),
+        ("runs of 50 on a side, 0.5%", still(0.005, 0.005).sticky(50), true),
+        (
+            "runs of 10 on a side, 10 rps, 0.5%",
+            World::new(10.0, Pattern::Fixed(0.005, 0.005)).sticky(10),
+            true,
+        ),
     ]
 }
 

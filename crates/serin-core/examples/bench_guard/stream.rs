@@ -53,6 +53,8 @@ pub(crate) struct World {
     pub(crate) pattern: Pattern,
     /// Requests that are routed together and share one fate.
     pub(crate) batch: u64,
+    /// So many consecutive requests of a side share one fate, across scrapes; 1 when each has its own.
+    pub(crate) sticky: u64,
     /// A burst of failures of the canary in one scrape: seconds, failures.
     pub(crate) burst: Option<(f64, u64)>,
     arrivals: Poisson,
@@ -88,7 +90,11 @@ impl World {
 
     pub(crate) fn batches(rps: f64, pattern: Pattern, batch: u64) -> Self {
         let arrivals = Poisson::new(rps / QUARTERS as f64 / batch as f64);
-        Self { rps, pattern, batch, burst: None, arrivals }
+        Self { rps, pattern, batch, sticky: 1, burst: None, arrivals }
+    }
+
+    pub(crate) fn sticky(self, sticky: u64) -> Self {
+        Self { sticky, ..self }
     }
 
     pub(crate) fn burst(self, at: f64, failures: u64) -> Self {
@@ -110,7 +116,11 @@ impl World {
         let arrivals = self.arrivals.draw(uniform(hash(seed, tick, u64::MAX)));
         for i in 0..arrivals {
             let bits = hash(seed, tick, i);
-            let (route, fate) = (bits >> 32, bits & 0xffff_ffff);
+            let (route, mut fate) = (bits >> 32, bits & 0xffff_ffff);
+            if self.sticky > 1 {
+                let (side, count) = if route < w { (1, counters.n) } else { (2, counters.m) };
+                fate = hash(seed ^ side, u64::MAX, count / self.sticky) & 0xffff_ffff;
+            }
             if route < w {
                 counters.n += self.batch;
                 counters.x += if fate < pc { self.batch } else { 0 };
