@@ -1,1 +1,17 @@
-//! Placeholder, replaced as the modules land.
+//! What Traefik, Prometheus, Deployments, chats and webhooks look like, as pure translations without I/O or a clock.
+
+pub mod change;
+pub mod json;
+pub mod observe;
+pub mod references;
+pub mod render;
+pub mod router;
+pub mod service;
+pub mod settings;
+pub mod workload;
+
+pub use change::{Change, Kind, ObjectRef, Objects};
+pub use observe::observe;
+pub use references::{References, references};
+pub use render::{RenderError, render};
+pub use settings::Settings;

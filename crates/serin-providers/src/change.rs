@@ -1,0 +1,188 @@
+//! Names of objects, what was found under them, and the changes that are to be made to them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+use serin_core::observed::Seen;
+
+/// The field manager of every write of ours.
+pub const FIELD_MANAGER: &str = "serin";
+
+/// A kind of object that Serin reads or writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind {
+    /// Empty for the core group.
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    pub plural: &'static str,
+}
+
+impl Kind {
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    pub fn named(self, namespace: impl Into<String>, name: impl Into<String>) -> ObjectRef {
+        ObjectRef { kind: self, namespace: namespace.into(), name: name.into() }
+    }
+}
+
+pub const CANARY: Kind =
+    Kind { group: "flagger.app", version: "v1beta1", kind: "Canary", plural: "canaries" };
+pub const CONFIG_MAP: Kind =
+    Kind { group: "", version: "v1", kind: "ConfigMap", plural: "configmaps" };
+pub const DEPLOYMENT: Kind =
+    Kind { group: "apps", version: "v1", kind: "Deployment", plural: "deployments" };
+pub const ENDPOINT_SLICE: Kind = Kind {
+    group: "discovery.k8s.io",
+    version: "v1",
+    kind: "EndpointSlice",
+    plural: "endpointslices",
+};
+pub const HORIZONTAL_POD_AUTOSCALER: Kind = Kind {
+    group: "autoscaling",
+    version: "v2",
+    kind: "HorizontalPodAutoscaler",
+    plural: "horizontalpodautoscalers",
+};
+pub const SECRET: Kind = Kind { group: "", version: "v1", kind: "Secret", plural: "secrets" };
+pub const SERVICE: Kind = Kind { group: "", version: "v1", kind: "Service", plural: "services" };
+pub const TRAEFIK_SERVICE: Kind = Kind {
+    group: "traefik.io",
+    version: "v1alpha1",
+    kind: "TraefikService",
+    plural: "traefikservices",
+};
+
+/// Every kind that a change or a reference may name.
+pub const KINDS: [Kind; 8] = [
+    CANARY,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    ENDPOINT_SLICE,
+    HORIZONTAL_POD_AUTOSCALER,
+    SECRET,
+    SERVICE,
+    TRAEFIK_SERVICE,
+];
+
+/// One namespaced object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectRef {
+    pub kind: Kind,
+    pub namespace: String,
+    pub name: String,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind.kind, self.namespace, self.name)
+    }
+}
+
+/// What was found, by name. What was never looked up reads as unreadable, so that forgetting to look cannot pass for absence.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Objects {
+    objects: BTreeMap<ObjectRef, Seen<Arc<Value>>>,
+    slices: BTreeMap<(String, String), Seen<Vec<Arc<Value>>>>,
+}
+
+impl Objects {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn put(&mut self, object: ObjectRef, seen: Seen<Arc<Value>>) {
+        self.objects.insert(object, seen);
+    }
+
+    /// The EndpointSlices that carry `kubernetes.io/service-name: <service>`.
+    pub fn put_slices(
+        &mut self,
+        namespace: impl Into<String>,
+        service: impl Into<String>,
+        slices: Seen<Vec<Arc<Value>>>,
+    ) {
+        self.slices.insert((namespace.into(), service.into()), slices);
+    }
+
+    pub fn get(&self, object: &ObjectRef) -> Seen<&Value> {
+        match self.objects.get(object) {
+            Some(Seen::Present(value)) => Seen::Present(value.as_ref()),
+            Some(Seen::Absent) => Seen::Absent,
+            Some(Seen::Unreadable(why)) => Seen::Unreadable(why.clone()),
+            None => Seen::Unreadable(format!("{object} was not looked up")),
+        }
+    }
+
+    /// The object if it is there; absence and unreadability look alike.
+    pub fn present(&self, object: &ObjectRef) -> Option<&Value> {
+        match self.objects.get(object) {
+            Some(Seen::Present(value)) => Some(value.as_ref()),
+            Some(Seen::Absent | Seen::Unreadable(_)) | None => None,
+        }
+    }
+
+    pub fn slices(&self, namespace: &str, service: &str) -> Seen<&[Arc<Value>]> {
+        match self.slices.get(&(namespace.to_owned(), service.to_owned())) {
+            Some(Seen::Present(slices)) => Seen::Present(slices.as_slice()),
+            Some(Seen::Absent) => Seen::Absent,
+            Some(Seen::Unreadable(why)) => Seen::Unreadable(why.clone()),
+            None => Seen::Unreadable(format!(
+                "EndpointSlices of {namespace}/{service} were not looked up"
+            )),
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&ObjectRef, &Seen<Arc<Value>>)> {
+        self.objects.iter()
+    }
+}
+
+/// One write, complete: whoever carries it out has nothing to decide. Field manager is [`FIELD_MANAGER`] always.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Server-side apply with force of exactly the fields that are ours. A fence stands in the object's
+    /// `metadata.resourceVersion`: when the object has moved since, the write conflicts and must not be retried.
+    Apply { target: ObjectRef, object: Value },
+    /// Plain create; a conflict if it exists.
+    Create { target: ObjectRef, object: Value },
+    /// Plain update of a whole object that we generate, fenced by its `metadata.resourceVersion`.
+    Replace { target: ObjectRef, object: Value },
+    /// JSON merge patch (RFC 7386); a fence stands in the patch's `metadata.resourceVersion`.
+    MergePatch { target: ObjectRef, patch: Value },
+    /// JSON merge patch of the `scale` subresource: `{"spec":{"replicas":N}}`.
+    Scale { target: ObjectRef, replicas: u32 },
+}
+
+impl Change {
+    pub fn target(&self) -> &ObjectRef {
+        match self {
+            Change::Apply { target, object: _ }
+            | Change::Create { target, object: _ }
+            | Change::Replace { target, object: _ }
+            | Change::MergePatch { target, patch: _ }
+            | Change::Scale { target, replicas: _ } => target,
+        }
+    }
+
+    /// The version the object must still have, if the write is fenced.
+    pub fn fence(&self) -> Option<&str> {
+        match self {
+            Change::Apply { target: _, object: body }
+            | Change::Create { target: _, object: body }
+            | Change::Replace { target: _, object: body }
+            | Change::MergePatch { target: _, patch: body } => {
+                body.pointer("/metadata/resourceVersion").and_then(Value::as_str)
+            }
+            Change::Scale { target: _, replicas: _ } => None,
+        }
+    }
+}

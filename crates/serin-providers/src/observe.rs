@@ -1,0 +1,47 @@
+//! From objects as they were found to what `step` looks at.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serin_core::model::{Canary, Split};
+use serin_core::observed::{Guard, Observed, Seen};
+
+use crate::change::Objects;
+use crate::references;
+use crate::router::{RouterError, router};
+use crate::service;
+use crate::settings::Settings;
+use crate::workload::{config, deployment, scaler};
+
+/// Answers are empty, the guard is quiet and no duplicate is known: those come from elsewhere.
+pub fn observe(
+    canary: &Canary,
+    objects: &Objects,
+    settings: &Settings,
+    now: Timestamp,
+) -> Observed {
+    Observed {
+        target: deployment::observe_target(canary, objects, now),
+        primary: deployment::observe_primary(canary, objects, settings, now),
+        configs: config::observe(&objects.get(&references::target(canary)), objects, settings),
+        scaler: scaler::observe(canary, objects),
+        services: service::observe(canary, objects, settings),
+        route: route(canary, objects),
+        duplicate_of: None,
+        guard: Guard::Quiet,
+        answers: BTreeMap::new(),
+    }
+}
+
+fn route(canary: &Canary, objects: &Objects) -> Seen<Split> {
+    match router(canary.spec.provider).read(canary, objects) {
+        Ok(split) => Seen::Present(split),
+        Err(RouterError::Missing(_)) => Seen::Absent,
+        Err(
+            error @ (RouterError::Unreadable { .. }
+            | RouterError::NotWeighted { .. }
+            | RouterError::Unsupported { .. }
+            | RouterError::NotOurs { .. }),
+        ) => Seen::Unreadable(error.to_string()),
+    }
+}

@@ -1,0 +1,81 @@
+//! Which objects a Canary is about: what the shell must have at hand before it observes or renders.
+
+use serin_core::model::{Canary, TargetKind};
+
+use crate::change::{
+    CANARY, CONFIG_MAP, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, ObjectRef, SECRET, SERVICE,
+};
+use crate::router::router;
+
+/// What to look up for one Canary. Configs come on top, by [`crate::workload::config_references`] of the target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct References {
+    pub objects: Vec<ObjectRef>,
+    /// Namespace and name of the Services whose EndpointSlices are needed (label `kubernetes.io/service-name`).
+    pub slices: Vec<(String, String)>,
+}
+
+pub fn references(canary: &Canary) -> References {
+    let namespace = canary.key.namespace.as_str();
+    let service = &canary.spec.service;
+    let services = [service.name.clone(), service.primary_name(), service.canary_name()];
+
+    let mut objects = vec![canary_object(canary), target(canary), primary(canary)];
+    objects.extend(services.iter().map(|name| SERVICE.named(namespace, name)));
+    if let Some(scaler) = &canary.spec.scaler {
+        objects.push(HORIZONTAL_POD_AUTOSCALER.named(namespace, &scaler.name));
+        objects
+            .push(HORIZONTAL_POD_AUTOSCALER.named(namespace, format!("{}-primary", scaler.name)));
+    }
+    objects.extend(router(canary.spec.provider).objects(canary));
+    let slices = services.into_iter().map(|name| (namespace.to_owned(), name)).collect();
+    References { objects, slices }
+}
+
+/// The Canary itself, for its finalizers.
+pub fn canary_object(canary: &Canary) -> ObjectRef {
+    CANARY.named(&canary.key.namespace, &canary.key.name)
+}
+
+pub fn target(canary: &Canary) -> ObjectRef {
+    match canary.spec.target.kind {
+        TargetKind::Deployment => DEPLOYMENT.named(&canary.key.namespace, &canary.spec.target.name),
+    }
+}
+
+pub fn primary(canary: &Canary) -> ObjectRef {
+    match canary.spec.target.kind {
+        TargetKind::Deployment => {
+            DEPLOYMENT.named(&canary.key.namespace, canary.spec.target.primary_name())
+        }
+    }
+}
+
+/// A ConfigMap or Secret that a target refers to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConfigRef {
+    pub object: ObjectRef,
+    /// Every mention says that it may be missing.
+    pub optional: bool,
+}
+
+impl ConfigRef {
+    /// The primary's copy, which must be looked up too.
+    pub fn copy(&self) -> ObjectRef {
+        copy_of(&self.object)
+    }
+
+    /// As `status.trackedConfigs` says it: `configmap/<name>` or `secret/<name>`.
+    pub fn key(&self) -> String {
+        config_key(&self.object)
+    }
+}
+
+pub(crate) fn copy_of(object: &ObjectRef) -> ObjectRef {
+    object.kind.named(&object.namespace, format!("{}-primary", object.name))
+}
+
+pub(crate) fn config_key(object: &ObjectRef) -> String {
+    debug_assert!(object.kind == CONFIG_MAP || object.kind == SECRET);
+    format!("{}/{}", object.kind.kind.to_lowercase(), object.name)
+}

@@ -1,0 +1,124 @@
+//! From actions to the writes that carry them out. What is already so is not written again.
+
+use serde_json::{Value, json};
+use serin_core::model::{Canary, Split};
+use serin_core::plan::Action;
+
+use crate::change::{Change, ObjectRef, Objects};
+use crate::json::{int, items};
+use crate::references;
+use crate::router::{RouterError, router};
+use crate::service;
+use crate::settings::Settings;
+use crate::workload::primary::require;
+use crate::workload::{primary, scaler};
+
+/// Flagger's, so that either may take over from the other.
+pub const FINALIZER: &str = "finalizer.flagger.app";
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    #[error("{0} does not exist")]
+    Missing(ObjectRef),
+    #[error("{object} cannot be read: {why}")]
+    Unreadable { object: ObjectRef, why: String },
+    #[error(
+        "the target has moved on: it is at {now}, not at {wanted}, which is the one that was judged"
+    )]
+    TargetMoved { wanted: String, now: String },
+    #[error("{object}: spec.selector.matchLabels must contain one of [{labels}]")]
+    NoSelectorLabel { object: ObjectRef, labels: String },
+    #[error("{object} belongs to {owner}: rename or delete one of them")]
+    NotOurs { object: ObjectRef, owner: String },
+    #[error("{0}")]
+    Config(String),
+    #[error(transparent)]
+    Router(#[from] RouterError),
+}
+
+impl RenderError {
+    /// Exists, but nothing says that it was generated.
+    pub(crate) fn not_ours(object: ObjectRef) -> Self {
+        RenderError::NotOurs { object, owner: "someone else".to_owned() }
+    }
+
+    pub(crate) fn no_selector_label(object: ObjectRef, settings: &Settings) -> Self {
+        RenderError::NoSelectorLabel { object, labels: settings.selector_labels.join(", ") }
+    }
+}
+
+/// The writes that make an action true, in order. Empty when it already is.
+pub fn render(
+    canary: &Canary,
+    action: &Action,
+    objects: &Objects,
+    settings: &Settings,
+) -> Result<Vec<Change>, RenderError> {
+    match action {
+        Action::Services => service::render_generated(canary, objects, settings),
+        Action::ApexToPrimary => service::render_apex_to_primary(canary, objects, settings),
+        Action::ApexToTarget => service::render_apex_to_target(canary, objects, settings),
+        Action::CreatePrimary { revision, replicas } => {
+            primary::render(canary, revision, Some(*replicas), objects, settings)
+        }
+        Action::PromotePrimary { revision } => {
+            primary::render(canary, revision, None, objects, settings)
+        }
+        Action::PrimaryScaler => scaler::render(canary, objects),
+        Action::ScaleTarget(replicas) => scale_target(canary, *replicas, objects),
+        Action::Route(split) => Ok(router(canary.spec.provider).write(canary, *split, objects)?),
+        Action::EnsureRoute(split) => ensure_route(canary, *split, objects),
+        Action::RestoreRoute => Ok(router(canary.spec.provider).restore(canary, objects)?),
+        Action::Finalizer(wanted) => finalizer(canary, *wanted, objects),
+    }
+}
+
+fn scale_target(
+    canary: &Canary,
+    replicas: u32,
+    objects: &Objects,
+) -> Result<Vec<Change>, RenderError> {
+    let target = references::target(canary);
+    let live = require(objects, &target)?;
+    if int(live, "/spec/replicas") == Some(i64::from(replicas)) {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Change::Scale { target, replicas }])
+}
+
+/// Repair never raises: what is live stays when it is lower than what is wanted.
+fn ensure_route(
+    canary: &Canary,
+    wanted: Split,
+    objects: &Objects,
+) -> Result<Vec<Change>, RenderError> {
+    let router = router(canary.spec.provider);
+    let split = match router.read(canary, objects) {
+        Ok(live) => Split { canary: live.canary.min(wanted.canary), mirrored: wanted.mirrored },
+        Err(RouterError::Missing(_)) => wanted,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(router.write(canary, split, objects)?)
+}
+
+/// A list of bare strings, so the whole list is written, fenced by its version.
+fn finalizer(canary: &Canary, wanted: bool, objects: &Objects) -> Result<Vec<Change>, RenderError> {
+    let target = references::canary_object(canary);
+    let live = require(objects, &target)?;
+    let mut finalizers: Vec<Value> = items(live, "/metadata/finalizers").to_vec();
+    let present = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
+    if present == wanted {
+        return Ok(Vec::new());
+    }
+    if wanted {
+        finalizers.push(FINALIZER.into());
+    } else {
+        finalizers.retain(|finalizer| finalizer != FINALIZER);
+    }
+    let version = crate::json::resource_version(live).unwrap_or(&canary.resource_version);
+    let patch = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
+    Ok(vec![Change::MergePatch { target, patch }])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! Routers: how a split of the traffic is read from and written to the objects of a mesh or an ingress.
+
+mod kubernetes;
+mod traefik;
+
+use serin_core::model::{Canary, Provider, Split};
+
+use crate::change::{Change, ObjectRef, Objects};
+
+/// What a provider can do; strategies that need more are refused when the Canary is parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// Any share between nothing and everything.
+    pub weights: bool,
+    pub mirror: bool,
+    /// A/B testing by header or cookie.
+    pub matches: bool,
+    pub session_affinity: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouterError {
+    #[error("{0} does not exist")]
+    Missing(ObjectRef),
+    #[error("{object} cannot be read: {why}")]
+    Unreadable { object: ObjectRef, why: String },
+    #[error(
+        "{object} is not a weighted service ({why}): give the Canary's service another name or remove it"
+    )]
+    NotWeighted { object: ObjectRef, why: String },
+    #[error("{object} belongs to {owner}: rename or delete one of them")]
+    NotOurs { object: ObjectRef, owner: String },
+    #[error("provider {provider} cannot {what}")]
+    Unsupported { provider: &'static str, what: &'static str },
+}
+
+/// Writes are the same for setting and repairing, and empty when the objects already say it.
+pub trait Router: Send + Sync {
+    fn provider(&self) -> Provider;
+    fn features(&self) -> Features;
+    /// What [`Router::read`] and the writes need to see.
+    fn objects(&self, canary: &Canary) -> Vec<ObjectRef>;
+    fn read(&self, canary: &Canary, live: &Objects) -> Result<Split, RouterError>;
+    /// A raise is fenced by the object's version, a lowering by nothing.
+    fn write(
+        &self,
+        canary: &Canary,
+        split: Split,
+        live: &Objects,
+    ) -> Result<Vec<Change>, RouterError>;
+    /// All traffic to the apex Service, and nothing of ours left.
+    fn restore(&self, canary: &Canary, live: &Objects) -> Result<Vec<Change>, RouterError>;
+}
+
+/// Every router that is complete.
+pub const ROUTERS: &[&dyn Router] = &[&kubernetes::Kubernetes, &traefik::Traefik];
+
+pub fn router(provider: Provider) -> &'static dyn Router {
+    match provider {
+        Provider::Kubernetes => &kubernetes::Kubernetes,
+        Provider::Traefik => &traefik::Traefik,
+    }
+}
+
+#[cfg(test)]
+mod laws;

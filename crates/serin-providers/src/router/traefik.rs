@@ -1,0 +1,284 @@
+//! Traefik: a weighted `TraefikService` named after the apex, to which the user's IngressRoute points.
+
+use serde_json::{Value, json};
+use serin_core::model::{Canary, Provider, Split, Weight};
+use serin_core::observed::Seen;
+
+use super::{Features, Router, RouterError};
+use crate::change::{Change, ObjectRef, Objects, TRAEFIK_SERVICE};
+use crate::json::{
+    TOOLKIT_ANNOTATIONS, child, covers, items, other_controller, owned_by, owner, resource_version,
+    set, strings, text,
+};
+
+/// On a TraefikService that we did not make: the services it had, in JSON, to give back.
+const ORIGINAL_SERVICES: &str = "serin.dev/original-services";
+
+const SERVICES: &str = "/spec/weighted/services";
+
+pub(super) struct Traefik;
+
+impl Router for Traefik {
+    fn provider(&self) -> Provider {
+        Provider::Traefik
+    }
+
+    fn features(&self) -> Features {
+        Features { weights: true, mirror: false, matches: false, session_affinity: false }
+    }
+
+    fn objects(&self, canary: &Canary) -> Vec<ObjectRef> {
+        vec![object(canary)]
+    }
+
+    fn read(&self, canary: &Canary, live: &Objects) -> Result<Split, RouterError> {
+        let Some(live) = look(canary, live)? else {
+            return Err(RouterError::Missing(object(canary)));
+        };
+        Ok(split(canary, live))
+    }
+
+    fn write(
+        &self,
+        canary: &Canary,
+        wanted: Split,
+        live: &Objects,
+    ) -> Result<Vec<Change>, RouterError> {
+        if wanted.mirrored {
+            let provider = self.provider().name();
+            return Err(RouterError::Unsupported { provider, what: "mirror traffic" });
+        }
+        let live = look(canary, live)?;
+        let mut object = applied(canary, wanted.canary, live);
+        if live.is_some_and(|live| in_order(live, &object)) {
+            return Ok(Vec::new());
+        }
+        let raised = live.filter(|live| split(canary, live).canary < wanted.canary);
+        if let (Some(version), Some(metadata)) =
+            (raised.and_then(resource_version), child(&mut object, "metadata"))
+        {
+            metadata.insert("resourceVersion".into(), version.into());
+        }
+        Ok(vec![Change::Apply { target: self::object(canary), object }])
+    }
+
+    fn restore(&self, canary: &Canary, live: &Objects) -> Result<Vec<Change>, RouterError> {
+        let Some(live) = look(canary, live)? else { return Ok(Vec::new()) };
+        Ok(restored(canary, live).map_or_else(Vec::new, |patch| {
+            vec![Change::MergePatch { target: object(canary), patch }]
+        }))
+    }
+}
+
+fn object(canary: &Canary) -> ObjectRef {
+    TRAEFIK_SERVICE.named(&canary.key.namespace, &canary.spec.service.name)
+}
+
+/// The live object if it can be ours to split; none when it is not there.
+fn look<'a>(canary: &Canary, live: &'a Objects) -> Result<Option<&'a Value>, RouterError> {
+    let object = object(canary);
+    let live = match live.get(&object) {
+        Seen::Present(live) => live,
+        Seen::Absent => return Ok(None),
+        Seen::Unreadable(why) => return Err(RouterError::Unreadable { object, why }),
+    };
+    if let Some(owner) = other_controller(live, canary) {
+        return Err(RouterError::NotOurs { object, owner });
+    }
+    for other in ["mirroring", "highestRandomWeight", "failover"] {
+        if live.pointer(&format!("/spec/{other}")).is_some_and(|value| !value.is_null()) {
+            let why = format!("it has spec.{other}");
+            return Err(RouterError::NotWeighted { object, why });
+        }
+    }
+    Ok(Some(live))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Primary,
+    Canary,
+    /// The apex Service, which selects the primary's pods: the primary under another name.
+    Apex,
+    Foreign,
+}
+
+fn side(canary: &Canary, entry: &Value) -> Side {
+    let here =
+        text(entry, "/namespace").is_none_or(|ns| ns.is_empty() || ns == canary.key.namespace);
+    let service = text(entry, "/kind").is_none_or(|kind| kind.is_empty() || kind == "Service");
+    let name = text(entry, "/name").unwrap_or_default();
+    match here && service {
+        true if name == canary.spec.service.primary_name() => Side::Primary,
+        true if name == canary.spec.service.canary_name() => Side::Canary,
+        true if name == canary.spec.service.name => Side::Apex,
+        true | false => Side::Foreign,
+    }
+}
+
+/// Traefik reads a missing weight as 1, and leaves out what has none.
+fn weight(entry: &Value) -> u64 {
+    match entry.get("weight") {
+        None | Some(Value::Null) => 1,
+        Some(weight) => weight.as_u64().unwrap_or(0),
+    }
+}
+
+/// The canary's share of what the two sides get, rounded, but never to nothing or everything when it is neither.
+fn split(canary: &Canary, live: &Value) -> Split {
+    let (mut of_primary, mut of_canary) = (0_u64, 0_u64);
+    for entry in items(live, SERVICES) {
+        match side(canary, entry) {
+            Side::Primary | Side::Apex => of_primary = of_primary.saturating_add(weight(entry)),
+            Side::Canary => of_canary = of_canary.saturating_add(weight(entry)),
+            Side::Foreign => {}
+        }
+    }
+    let percent = match (of_primary, of_canary) {
+        (_, 0) => 0,
+        (0, _) => 100,
+        (primary, canary) => {
+            let total = u128::from(primary) + u128::from(canary);
+            ((u128::from(canary) * 200 + total) / (total * 2)).clamp(1, 99)
+        }
+    };
+    Split::canary(Weight::saturating(u32::try_from(percent).unwrap_or(100)))
+}
+
+/// Exactly our fields; `sticky` and whatever else the user has beside the list are not among them.
+fn applied(canary: &Canary, share: Weight, live: Option<&Value>) -> Value {
+    let service = &canary.spec.service;
+    let target = object(canary);
+    let mut annotations = service.apex.annotations.clone();
+    annotations.extend(TOOLKIT_ANNOTATIONS.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    annotations.extend(live.and_then(|live| remembered(canary, live)));
+    let mut object = json!({
+        "apiVersion": target.kind.api_version(),
+        "kind": target.kind.kind,
+        "metadata": {
+            "name": target.name,
+            "namespace": target.namespace,
+            "labels": service.apex.labels,
+            "annotations": annotations,
+        },
+        "spec": {"weighted": {"services": services(canary, share, live)}},
+    });
+    // One that was there before stays the user's: it must outlive the Canary.
+    if live.is_none_or(|live| owned_by(live, canary))
+        && let Some(metadata) = child(&mut object, "metadata")
+    {
+        metadata.insert("ownerReferences".into(), json!([owner(canary)]));
+    }
+    object
+}
+
+/// Our two entries, then the others as they are. A side that gets nothing is left out: Traefik drops the whole service
+/// when one child has no endpoints, even at weight 0.
+fn services(canary: &Canary, share: Weight, live: Option<&Value>) -> Vec<Value> {
+    let entries = live.map_or(&[][..], |live| items(live, SERVICES));
+    let first = |wanted: Side| entries.iter().find(|entry| side(canary, entry) == wanted);
+    let of_primary = first(Side::Primary).or_else(|| first(Side::Apex));
+    let of_canary = first(Side::Canary);
+    let service = &canary.spec.service;
+    let sides = [
+        (service.primary_name(), share.rest(), of_primary.or(of_canary)),
+        // A side that comes back is spoken to like the other: scheme, transport and the like.
+        (service.canary_name(), share, of_canary.or(of_primary)),
+    ];
+    let mut services: Vec<Value> = sides
+        .into_iter()
+        .filter(|(_, weight, _)| *weight > Weight::ZERO)
+        .map(|(name, weight, like)| entry(canary, name, weight, like))
+        .collect();
+    services.extend(entries.iter().filter(|entry| side(canary, entry) == Side::Foreign).cloned());
+    services
+}
+
+fn entry(canary: &Canary, name: String, weight: Weight, like: Option<&Value>) -> Value {
+    let service = &canary.spec.service;
+    let mut entry = like.cloned().unwrap_or_else(|| json!({}));
+    // A port by its name says the same as by its number.
+    if entry.get("port").and_then(Value::as_str) != Some(&service.port_name) {
+        set(&mut entry, "port", service.port.into());
+    }
+    set(&mut entry, "name", name.into());
+    set(&mut entry, "namespace", canary.key.namespace.clone().into());
+    set(&mut entry, "weight", weight.percent().into());
+    entry
+}
+
+/// The list is atomic and compared whole, the rest merges with what others have.
+fn in_order(live: &Value, wanted: &Value) -> bool {
+    covers(live, wanted) && live.pointer(SERVICES) == wanted.pointer(SERVICES)
+}
+
+/// The note of the services that an adopted TraefikService had.
+fn remembered(canary: &Canary, live: &Value) -> Option<(String, String)> {
+    if owned_by(live, canary) {
+        return None;
+    }
+    let noted = strings(live, "/metadata/annotations").remove(ORIGINAL_SERVICES);
+    let now = || Value::Array(items(live, SERVICES).to_vec()).to_string();
+    Some((ORIGINAL_SERVICES.to_owned(), noted.unwrap_or_else(now)))
+}
+
+/// What makes the object the user's again; none when it already is.
+fn restored(canary: &Canary, live: &Value) -> Option<Value> {
+    let annotations = strings(live, "/metadata/annotations");
+    let original = annotations
+        .get(ORIGINAL_SERVICES)
+        .and_then(|noted| serde_json::from_str::<Vec<Value>>(noted).ok());
+    let services = original_services(canary, original.as_deref(), items(live, SERVICES));
+    let is_there = Some(&Value::Array(services.clone())) == live.pointer(SERVICES);
+    let owned = owned_by(live, canary);
+    if is_there && !owned && original.is_none() {
+        return None;
+    }
+    let mut metadata = json!({"annotations": {ORIGINAL_SERVICES: null}});
+    for (key, value) in TOOLKIT_ANNOTATIONS {
+        if annotations.get(key).is_some_and(|live| live == value)
+            && let Some(map) = child(&mut metadata, "annotations")
+        {
+            map.insert(key.to_owned(), Value::Null);
+        }
+    }
+    if owned {
+        // It would be collected with the Canary, and the user's route would lead nowhere.
+        let others: Vec<Value> = items(live, "/metadata/ownerReferences")
+            .iter()
+            .filter(|owner| text(owner, "/uid") != Some(&canary.uid))
+            .cloned()
+            .collect();
+        set(&mut metadata, "ownerReferences", Value::Array(others));
+    }
+    Some(json!({"metadata": metadata, "spec": {"weighted": {"services": services}}}))
+}
+
+/// The services as before, or as now, with the apex Service in the place of those that vanish with the Canary.
+fn original_services(canary: &Canary, original: Option<&[Value]>, live: &[Value]) -> Vec<Value> {
+    let mut services = Vec::new();
+    let mut has_apex = false;
+    for entry in original.unwrap_or(live) {
+        match side(canary, entry) {
+            Side::Foreign => services.push(entry.clone()),
+            Side::Apex if has_apex => {}
+            Side::Apex => {
+                has_apex = true;
+                services.push(entry.clone());
+            }
+            Side::Primary | Side::Canary if has_apex => {}
+            Side::Primary | Side::Canary => {
+                has_apex = true;
+                let name = canary.spec.service.name.clone();
+                services.push(self::entry(canary, name, Weight::FULL, Some(entry)));
+            }
+        }
+    }
+    if services.is_empty() {
+        services.push(entry(canary, canary.spec.service.name.clone(), Weight::FULL, None));
+    }
+    services
+}
+
+#[cfg(test)]
+mod tests;

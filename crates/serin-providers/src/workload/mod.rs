@@ -1,0 +1,10 @@
+//! The user's workload and its copy: what they say, and what the copy must be.
+
+pub mod config;
+pub mod deployment;
+pub mod primary;
+pub mod scaler;
+
+pub use crate::references::ConfigRef;
+pub use config::config_references;
+pub use deployment::revision;

@@ -1,0 +1,338 @@
+//! The primary: the copy of a target that serves between releases, exactly as Flagger makes it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use serin_core::model::Canary;
+use serin_core::observed::Seen;
+
+use super::config::{self, Tracked};
+use super::deployment::{REVISION_ANNOTATION, revision};
+use crate::change::{Change, ObjectRef, Objects};
+use crate::json::{
+    by_prefix, canonical, child, int, is_toolkit, other_controller, owned_by, owner, remove, set,
+    sha256_hex, strings,
+};
+use crate::references;
+use crate::render::RenderError;
+use crate::settings::Settings;
+
+/// Pod template annotation whose change rolls the primary out even when only its configs changed.
+const ID_ANNOTATION: &str = "flagger-id";
+
+/// Of no use on a copy: they speak of the original.
+const ANNOTATIONS_NOT_COPIED: [&str; 2] =
+    ["deployment.kubernetes.io/revision", "kubectl.kubernetes.io/last-applied-configuration"];
+
+/// Fields of a Deployment's spec that are copied as they are.
+const COPIED: [&str; 4] =
+    ["progressDeadlineSeconds", "minReadySeconds", "revisionHistoryLimit", "strategy"];
+
+/// What tells the target's pods from the primary's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Selector {
+    /// The label that both sides have with different values.
+    pub(crate) label: String,
+    /// Its value on the target's pods.
+    pub(crate) value: String,
+    /// `matchLabels` of the primary: the label with `-primary` behind its value, or what a primary made before has.
+    pub(crate) primary: BTreeMap<String, String>,
+}
+
+impl Selector {
+    pub(crate) fn target(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([(self.label.clone(), self.value.clone())])
+    }
+}
+
+/// None when the target's selector has none of the labels that may serve.
+pub(crate) fn selector(
+    target: &Value,
+    primary: Option<&Value>,
+    settings: &Settings,
+) -> Option<Selector> {
+    let labels = strings(target, "/spec/selector/matchLabels");
+    let (label, value) = settings
+        .selector_labels
+        .iter()
+        .find_map(|label| Some((label.clone(), labels.get(label)?.clone())))?;
+    let live = primary.map(|primary| strings(primary, "/spec/selector/matchLabels"));
+    let primary = live
+        .filter(|live| !live.is_empty())
+        .unwrap_or_else(|| BTreeMap::from([(label.clone(), format!("{value}-primary"))]));
+    Some(Selector { label, value, primary })
+}
+
+/// The primary's pod template without the annotation that forces a rollout.
+pub(crate) fn template(
+    canary: &Canary,
+    target: &Value,
+    selector: &Selector,
+    tracked: &Tracked,
+    settings: &Settings,
+) -> Value {
+    let mut template =
+        without_id(target.pointer("/spec/template").cloned().unwrap_or_else(|| json!({})));
+    let drop_toolkit = |mut map: BTreeMap<String, String>| {
+        map.retain(|key, _| !is_toolkit(key));
+        map
+    };
+    let mut labels = drop_toolkit(strings(&template, "/metadata/labels"));
+    labels.extend(selector.primary.clone());
+    let annotations = drop_toolkit(strings(&template, "/metadata/annotations"));
+    if let Some(metadata) = child(&mut template, "metadata") {
+        metadata.insert("labels".into(), json!(labels));
+        metadata.insert("annotations".into(), json!(annotations));
+    }
+    if let Some(spec) = template.get_mut("spec") {
+        config::rename(spec, &canary.key.namespace, tracked);
+        spread(canary, spec, selector, settings);
+    }
+    template
+}
+
+pub(crate) fn without_id(mut template: Value) -> Value {
+    if let Some(annotations) = template.pointer_mut("/metadata/annotations") {
+        remove(annotations, ID_ANNOTATION);
+    }
+    template
+}
+
+/// Rules that keep the target's pods apart are to keep the primary's pods apart.
+fn spread(canary: &Canary, spec: &mut Value, selector: &Selector, settings: &Settings) {
+    let anti = "/affinity/podAntiAffinity";
+    let lists = [
+        (format!("{anti}/requiredDuringSchedulingIgnoredDuringExecution"), "/labelSelector"),
+        (
+            format!("{anti}/preferredDuringSchedulingIgnoredDuringExecution"),
+            "/podAffinityTerm/labelSelector",
+        ),
+        ("/topologySpreadConstraints".to_owned(), "/labelSelector"),
+    ];
+    for (list, label_selector) in lists {
+        let terms = spec.pointer_mut(&list).and_then(Value::as_array_mut);
+        for term in terms.into_iter().flatten() {
+            if let Some(found) = term.pointer_mut(label_selector) {
+                retarget(canary, found, selector, settings);
+            }
+        }
+    }
+}
+
+fn retarget(canary: &Canary, found: &mut Value, selector: &Selector, settings: &Settings) {
+    let renamed = |key: &str, value: &str| -> Option<Value> {
+        if key == selector.label && value == selector.value {
+            return selector.primary.get(key).map(|value| value.clone().into());
+        }
+        let ours = settings.selector_labels.iter().any(|label| label == key)
+            && value == canary.spec.target.name;
+        ours.then(|| canary.spec.target.primary_name().into())
+    };
+    let labels = found.pointer_mut("/matchLabels").and_then(Value::as_object_mut);
+    for (key, value) in labels.into_iter().flatten() {
+        if let Some(renamed) = value.as_str().and_then(|value| renamed(key, value)) {
+            *value = renamed;
+        }
+    }
+    let expressions = found.pointer_mut("/matchExpressions").and_then(Value::as_array_mut);
+    for expression in expressions.into_iter().flatten() {
+        let Some(key) = expression.get("key").and_then(Value::as_str).map(str::to_owned) else {
+            continue;
+        };
+        let values = expression.pointer_mut("/values").and_then(Value::as_array_mut);
+        for value in values.into_iter().flatten() {
+            if let Some(renamed) = value.as_str().and_then(|value| renamed(&key, value)) {
+                *value = renamed;
+                break;
+            }
+        }
+    }
+}
+
+/// The primary made, or brought to this revision of the target with its configs. Configs come first, as pods read them.
+pub(crate) fn render(
+    canary: &Canary,
+    wanted_revision: &str,
+    replicas: Option<u32>,
+    objects: &Objects,
+    settings: &Settings,
+) -> Result<Vec<Change>, RenderError> {
+    let target_ref = references::target(canary);
+    let target = require(objects, &target_ref)?;
+    let now = revision(target);
+    if now != wanted_revision {
+        return Err(RenderError::TargetMoved { wanted: wanted_revision.to_owned(), now });
+    }
+    let primary_ref = references::primary(canary);
+    let live = match objects.get(&primary_ref) {
+        Seen::Present(live) => Some(live),
+        Seen::Absent => None,
+        Seen::Unreadable(why) => {
+            return Err(RenderError::Unreadable { object: primary_ref, why });
+        }
+    };
+    if let Some(live) = live.filter(|live| !owned_by(live, canary)) {
+        return Err(match other_controller(live, canary) {
+            Some(owner) => RenderError::NotOurs { object: primary_ref, owner },
+            None => RenderError::not_ours(primary_ref),
+        });
+    }
+    let Some(selector) = selector(target, live, settings) else {
+        return Err(RenderError::no_selector_label(target_ref, settings));
+    };
+    let tracked = config::tracked(target, objects, settings).map_err(RenderError::Config)?;
+
+    let mut changes = config::copies(canary, &tracked, objects, settings)?;
+    let mut template = template(canary, target, &selector, &tracked, settings);
+    let id = match live.filter(|live| changes.is_empty() && is_adopted(live, &template)) {
+        Some(live) => live_id(live),
+        None => fresh_id(canary, &now, &tracked),
+    };
+    if let Some(annotations) = template.pointer_mut("/metadata/annotations") {
+        set(annotations, ID_ANNOTATION, id.into());
+    }
+    let made = Made { canary, target, selector: &selector, template, revision: &now, settings };
+    match live {
+        None => {
+            let object = made.create(&primary_ref, replicas);
+            changes.push(Change::Create { target: primary_ref, object });
+        }
+        Some(live) => {
+            let object = made.update(live);
+            if canonical(&object) != canonical(&without_status(live)) {
+                changes.push(Change::Replace { target: primary_ref, object });
+            }
+        }
+    }
+    Ok(changes)
+}
+
+/// What a plain update may carry.
+fn without_status(live: &Value) -> Value {
+    let mut object = live.clone();
+    remove(&mut object, "status");
+    if let Some(metadata) = object.get_mut("metadata") {
+        remove(metadata, "managedFields");
+    }
+    object
+}
+
+/// A primary of Flagger's that runs this template already is taken over without a rollout.
+fn is_adopted(live: &Value, template: &Value) -> bool {
+    let recorded = strings(live, "/metadata/annotations").contains_key(REVISION_ANNOTATION);
+    let running = live.pointer("/spec/template").cloned().unwrap_or(Value::Null);
+    !recorded && canonical(&without_id(running)) == canonical(template)
+}
+
+fn live_id(live: &Value) -> String {
+    strings(live, "/spec/template/metadata/annotations").remove(ID_ANNOTATION).unwrap_or_default()
+}
+
+/// Shaped like the random id that Flagger gives, but the same for the same content: promoting twice rolls out once.
+fn fresh_id(canary: &Canary, revision: &str, tracked: &Tracked) -> String {
+    let configs: Vec<String> =
+        tracked.iter().map(|(object, sum)| format!("{object}={sum}")).collect();
+    let hex = sha256_hex(&format!("{}\n{revision}\n{}", canary.uid, configs.join("\n")), 16);
+    let parts = [hex.get(..8), hex.get(8..12), hex.get(13..16), hex.get(17..20), hex.get(20..32)];
+    let [a, b, c, d, e] = parts.map(Option::unwrap_or_default);
+    format!("{a}-{b}-4{c}-8{d}-{e}")
+}
+
+/// Everything a primary is made of.
+struct Made<'a> {
+    canary: &'a Canary,
+    target: &'a Value,
+    selector: &'a Selector,
+    template: Value,
+    revision: &'a str,
+    settings: &'a Settings,
+}
+
+impl Made<'_> {
+    fn labels(&self) -> BTreeMap<String, String> {
+        let mut labels = by_prefix(
+            &strings(self.target, "/metadata/labels"),
+            &self.settings.include_label_prefixes,
+        );
+        labels.extend(self.selector.primary.clone());
+        labels
+    }
+
+    fn create(&self, target: &ObjectRef, replicas: Option<u32>) -> Value {
+        let mut annotations = strings(self.target, "/metadata/annotations");
+        annotations
+            .retain(|key, _| !is_toolkit(key) && !ANNOTATIONS_NOT_COPIED.contains(&key.as_str()));
+        annotations.insert(REVISION_ANNOTATION.to_owned(), self.revision.to_owned());
+        let of_target = int(self.target, "/spec/replicas").and_then(|count| count.try_into().ok());
+        let replicas = replicas.or(of_target).filter(|count| *count > 0).unwrap_or(1);
+        let mut object = json!({
+            "apiVersion": target.kind.api_version(),
+            "kind": target.kind.kind,
+            "metadata": {
+                "name": target.name,
+                "namespace": target.namespace,
+                "labels": self.labels(),
+                "annotations": annotations,
+                "ownerReferences": [owner(self.canary)],
+            },
+            "spec": {
+                "replicas": replicas,
+                "selector": {"matchLabels": self.selector.primary},
+                "template": self.template,
+            },
+        });
+        self.copy_fields(&mut object);
+        object
+    }
+
+    /// The whole object as it is to be: fields that the new revision no longer has go, whoever set them.
+    fn update(&self, live: &Value) -> Value {
+        let mut object = without_status(live);
+        let mut labels = strings(live, "/metadata/labels");
+        labels.extend(self.labels());
+        let mut annotations = strings(live, "/metadata/annotations");
+        annotations.extend(by_prefix(
+            &strings(self.target, "/metadata/annotations"),
+            &self.settings.include_label_prefixes,
+        ));
+        annotations.insert(REVISION_ANNOTATION.to_owned(), self.revision.to_owned());
+        if let Some(metadata) = child(&mut object, "metadata") {
+            metadata.insert("labels".into(), json!(labels));
+            metadata.insert("annotations".into(), json!(annotations));
+        }
+        let replicas = int(self.target, "/spec/replicas")
+            .filter(|count| *count > 0 && self.canary.spec.scaler.is_none());
+        if let Some(spec) = child(&mut object, "spec") {
+            spec.insert("template".into(), self.template.clone());
+            if let Some(replicas) = replicas {
+                spec.insert("replicas".into(), replicas.into());
+            }
+        }
+        self.copy_fields(&mut object);
+        object
+    }
+
+    fn copy_fields(&self, object: &mut Value) {
+        let Some(spec) = child(object, "spec") else { return };
+        for field in COPIED {
+            match self.target.pointer(&format!("/spec/{field}")) {
+                Some(value) => spec.insert(field.into(), value.clone()),
+                None => spec.remove(field),
+            };
+        }
+    }
+}
+
+pub(crate) fn require<'a>(
+    objects: &'a Objects,
+    object: &ObjectRef,
+) -> Result<&'a Value, RenderError> {
+    match objects.get(object) {
+        Seen::Present(live) => Ok(live),
+        Seen::Absent => Err(RenderError::Missing(object.clone())),
+        Seen::Unreadable(why) => Err(RenderError::Unreadable { object: object.clone(), why }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
