@@ -8,4 +8,6 @@ pub mod model;
 pub mod observed;
 pub mod parse;
 pub mod plan;
+pub mod reason;
 pub mod status;
+pub mod step;

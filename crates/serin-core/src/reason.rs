@@ -1,0 +1,81 @@
+//! The closed catalogue of reasons: why a tick advanced, waited or refused, one code each, shown alike everywhere.
+
+macro_rules! catalogue {
+    ($($name:ident = $code:literal: $meaning:literal;)*) => {
+        $(#[doc = $meaning] pub const $name: &str = $code;)*
+
+        /// Every code with its meaning, in the order of a release.
+        pub const ALL: &[(&str, &str)] = &[$(($code, $meaning)),*];
+    };
+}
+
+catalogue! {
+    INITIALIZING = "Initializing": "The primary is being made, or the traffic is being moved to it.";
+    PRIMARY_REPAIRED = "PrimaryRepaired": "The primary could not start and takes up the fix that the target got.";
+    INITIALIZED = "Initialized": "The primary serves everything and the target rests.";
+    ADOPTED = "Adopted": "What Flagger left behind was taken over without an analysis.";
+    REVISION_RECORDED = "RevisionRecorded": "The same target has another hash, as after an upgrade; it is recorded and nothing is released.";
+    AT_REST = "AtRest": "Nothing has changed since the last release.";
+    REPAIRED = "Repaired": "Something that is ours had drifted and is put right.";
+    TARGET_SCALED_DOWN = "TargetScaledDown": "The target gets no traffic and was scaled to zero again.";
+    NEW_REVISION = "NewRevision": "The target changed and its analysis begins.";
+    WAITING_FOR_ROLLOUT_APPROVAL = "WaitingForRolloutApproval": "A confirm-rollout hook has not approved the new revision.";
+    RESTARTED = "Restarted": "The target changed during its analysis, which begins again at no traffic.";
+    REVERTED = "Reverted": "The target went back to the revision that the primary runs; there is nothing to analyse.";
+    CANARY_NOT_READY = "CanaryNotReady": "The canary's pods are not ready yet.";
+    CANARY_LOST = "CanaryLost": "The canary had traffic and no ready endpoint is left; the primary has it back.";
+    PRIMARY_NOT_READY = "PrimaryNotReady": "The primary is not ready, so nothing advances.";
+    PRE_ROLLOUT_FAILED = "PreRolloutFailed": "A pre-rollout hook failed; counted as a failed check.";
+    NOT_DUE = "NotDue": "The next step of the analysis is not due yet.";
+    ADVANCED = "Advanced": "The checks passed and the canary gets the next share of the traffic.";
+    ITERATION_PASSED = "IterationPassed": "The checks passed and one more iteration is done.";
+    ROUTE_REPAIRED = "RouteRepaired": "The canary had less traffic than the status says; the checks passed and it has it again.";
+    ROUTE_LOWERED = "RouteLowered": "The canary had more traffic than the status says; it was lowered at once.";
+    CHECK_FAILED = "CheckFailed": "A check failed and was counted.";
+    NO_DATA = "NoData": "A metric has nothing to judge; counted as a failed check, as Flagger does.";
+    CANNOT_MEASURE = "CannotMeasure": "A metric or hook could not be asked; counted as a failed check, as Flagger does.";
+    GUARD_HOLDS = "GuardHolds": "The guard has not seen enough to let the canary advance.";
+    WAITING_FOR_TRAFFIC_APPROVAL = "WaitingForTrafficApproval": "A confirm-traffic-increase hook has not approved the next share.";
+    WAITING_FOR_PROMOTION_APPROVAL = "WaitingForPromotionApproval": "A confirm-promotion hook has not approved the promotion; the analysis goes on.";
+    PROMOTING = "Promoting": "The analysed revision is being copied to the primary.";
+    PROMOTION_STEP = "PromotionStep": "One more step of the traffic went back to the promoted primary.";
+    FINALISING = "Finalising": "The promoted primary has all traffic and the canary drains.";
+    PROMOTED = "Promoted": "The analysed revision is what the primary runs, with all traffic.";
+    PROMOTED_UNANALYSED = "PromotedUnanalysed": "The new revision was promoted without an analysis, as skipAnalysis asks.";
+    THRESHOLD_REACHED = "ThresholdReached": "As many checks failed as the threshold allows; rolled back.";
+    GUARD_ROLLED_BACK = "GuardRolledBack": "The guard's evidence says that the canary is worse than it may be; rolled back.";
+    ROLLBACK_ASKED = "RollbackAsked": "A rollback hook asked for it; rolled back.";
+    CANARY_STUCK = "CanaryStuck": "The canary's pods did not become ready in time; rolled back.";
+    TARGET_GONE = "TargetGone": "The target was deleted during its analysis; rolled back.";
+    PROMOTION_FAILED = "PromotionFailed": "The primary did not become ready with the promoted revision.";
+    DRAINING = "Draining": "All traffic left some pods, which get a moment to finish what they began.";
+    ROLLED_BACK = "RolledBack": "The rejected revision has no traffic and no pods.";
+    SUSPENDED = "Suspended": "spec.suspend is set; nothing is touched.";
+    DUPLICATE_TARGET = "DuplicateTarget": "An older Canary has the same target; this one stays out of its way.";
+    TARGET_MISSING = "TargetMissing": "The target does not exist.";
+    PRIMARY_MISSING = "PrimaryMissing": "The primary was deleted.";
+    SCALER_MISSING = "ScalerMissing": "The autoscaler that the spec names does not exist.";
+    CANNOT_SEE = "CannotSee": "Something could not be read, so nothing advances; rollbacks go on.";
+    SPEC_INVALID = "SpecInvalid": "The spec makes no sense; the running version keeps all traffic.";
+    TERMINATING = "Terminating": "The Canary is being deleted and the target takes the traffic back.";
+    TERMINATED = "Terminated": "The target has the traffic again and the Canary may go.";
+    LINT_BROKEN = "LintBroken": "A plan would have broken a law and was not carried out; the traffic stays where it is.";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::ALL;
+
+    #[test]
+    fn every_code_is_camel_case_and_stands_once() {
+        let codes: BTreeSet<_> = ALL.iter().map(|(code, _)| *code).collect();
+        assert_eq!(codes.len(), ALL.len());
+        for (code, meaning) in ALL {
+            assert!(code.starts_with(|c: char| c.is_ascii_uppercase()), "{code}");
+            assert!(code.chars().all(|c| c.is_ascii_alphanumeric()), "{code}");
+            assert!(meaning.ends_with('.'), "{meaning}");
+        }
+    }
+}

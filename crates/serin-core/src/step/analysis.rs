@@ -1,0 +1,378 @@
+//! A revision under analysis: what is asked when, and what each answer leads to.
+
+use super::check::{self, Finding, Subject, Verdict};
+use super::revision::{Change, change};
+use super::strategy;
+use super::{Cause, Draft, Step, roll_back};
+use crate::model::{HookKind, Phase, Split, Strategy, Weight};
+use crate::observed::{Answer, Check, Guard, Readiness, Seen};
+use crate::plan::Action;
+use crate::reason;
+use crate::status::{CheckRecord, LEDGER_MAX};
+
+/// Progressing and WaitingPromotion.
+pub(super) fn step(mut draft: Draft<'_>) -> Step {
+    if draft.seen.target == Seen::Absent {
+        return roll_back(draft, &Cause::TargetGone);
+    }
+    let mut held = match change(&mut draft) {
+        Change::None => None,
+        Change::Revised => return super::restart(draft),
+        Change::Reverted => return super::revert(draft),
+        // No advance on what cannot be seen, and no new revision either; the checks go on.
+        Change::Unknown(why) => Some((reason::CANNOT_SEE, why)),
+    };
+    if let Some(message) = lower(&mut draft) {
+        return draft.hold(reason::ROUTE_LOWERED, message);
+    }
+    if draft.status.canary_weight > 0 && draft.canary_endpoints() == Some(0) {
+        return lost(draft);
+    }
+    if draft.status.failed_checks >= draft.spec.analysis.threshold {
+        return roll_back(draft, &Cause::Threshold("the threshold was lowered".to_owned()));
+    }
+    if let Some(Readiness::Stuck(why)) =
+        draft.seen.target.present().map(|target| target.readiness.clone())
+    {
+        return roll_back(draft, &Cause::CanaryStuck(why));
+    }
+    if held.is_none() {
+        held = unfit(&draft);
+    }
+    if draft.spec.skip_analysis {
+        return skip(draft, held);
+    }
+    draft.repair();
+    if draft.status.canary_weight == 0 && draft.status.iterations <= 0 {
+        opening(draft, held)
+    } else {
+        running(draft, held)
+    }
+}
+
+/// A route above the status was never decided: it goes down to what was.
+fn lower(draft: &mut Draft<'_>) -> Option<String> {
+    let weight = draft.weight();
+    match draft.route() {
+        Seen::Present(split) if split.canary > weight || split.mirrored => {
+            draft.urgent.push(Action::Route(Split::canary(weight.min(split.canary))));
+            Some(format!("The route gave the canary {} %, lowered to {weight} %.", split.canary))
+        }
+        Seen::Present(_) | Seen::Absent | Seen::Unreadable(_) => None,
+    }
+}
+
+/// No pod is left to take the canary's share: the primary gets it back, and the analysis opens again when they are.
+fn lost(mut draft: Draft<'_>) -> Step {
+    draft.take_off();
+    draft.status.failed_checks += 1;
+    let message = "The canary had traffic and has no ready endpoint.";
+    if draft.status.failed_checks >= draft.spec.analysis.threshold {
+        return roll_back(draft, &Cause::Threshold(message.to_owned()));
+    }
+    draft.status.iterations = 0;
+    draft.status.analysis_start_time = Some(draft.now);
+    draft.status.last_step_time = Some(draft.now);
+    draft.enter(Phase::Progressing);
+    let event = format!("Halt {} advancement canary has no ready endpoint", draft.name());
+    draft.warn(reason::CANARY_LOST, event);
+    draft.hold(reason::CANARY_LOST, message)
+}
+
+/// What forbids more traffic for the canary now, other than its checks.
+fn unfit(draft: &Draft<'_>) -> Option<(&'static str, String)> {
+    if let Seen::Unreadable(why) = &draft.seen.target {
+        return Some((reason::CANNOT_SEE, format!("cannot read the target: {why}")));
+    }
+    if !draft.canary_ready() {
+        let why = match draft.seen.target.present().map(|target| &target.readiness) {
+            Some(Readiness::Progressing(why) | Readiness::Stuck(why)) => why.clone(),
+            Some(Readiness::Ready) | None => "no ready endpoint yet".to_owned(),
+        };
+        return Some((reason::CANARY_NOT_READY, format!("The canary is not ready: {why}")));
+    }
+    if let Seen::Unreadable(why) = draft.route() {
+        return Some((reason::CANNOT_SEE, format!("cannot read the route: {why}")));
+    }
+    if draft.route() == Seen::Absent {
+        return Some((reason::REPAIRED, "The route is made anew.".to_owned()));
+    }
+    if draft.spec.scaler.is_some() {
+        match &draft.seen.scaler {
+            Seen::Present(_) => {}
+            Seen::Absent => {
+                let message = "The autoscaler of spec.autoscalerRef does not exist.".to_owned();
+                return Some((reason::SCALER_MISSING, message));
+            }
+            Seen::Unreadable(why) => {
+                return Some((reason::CANNOT_SEE, format!("cannot read the autoscaler: {why}")));
+            }
+        }
+    }
+    match &draft.seen.primary {
+        Seen::Unreadable(why) => {
+            Some((reason::CANNOT_SEE, format!("cannot read the primary: {why}")))
+        }
+        Seen::Present(_) if draft.primary_ready() || draft.spec.skip_analysis => None,
+        Seen::Present(primary) => match &primary.readiness {
+            Readiness::Progressing(why) | Readiness::Stuck(why) => {
+                Some((reason::PRIMARY_NOT_READY, format!("The primary is not ready: {why}")))
+            }
+            Readiness::Ready => Some((
+                reason::PRIMARY_NOT_READY,
+                "The primary's Service has no ready endpoint.".to_owned(),
+            )),
+        },
+        Seen::Absent => Some((reason::PRIMARY_MISSING, "The primary was deleted.".to_owned())),
+    }
+}
+
+/// Before the first traffic: the canary's pods become ready within the deadline, or it is rolled back.
+fn until_ready(draft: &mut Draft<'_>) -> Option<Cause> {
+    let target = draft.seen.target.present()?;
+    if draft.canary_ready() {
+        return None;
+    }
+    let deadline = draft.spec.progress_deadline_secs;
+    let started = draft.status.analysis_start_time.or(draft.status.phase_time)?;
+    if draft.now.duration_since(started).as_secs() >= deadline {
+        let why = match &target.readiness {
+            Readiness::Progressing(why) | Readiness::Stuck(why) => why.as_str(),
+            Readiness::Ready => "no ready endpoint",
+        };
+        return Some(Cause::CanaryStuck(format!("{why}; waited {deadline} s")));
+    }
+    if target.replicas == 0 {
+        let replicas = draft.canary_replicas();
+        draft.actions.push(Action::ScaleTarget(replicas));
+    }
+    None
+}
+
+/// No traffic yet: readiness, `pre-rollout` hooks, and the first share as soon as both are there.
+fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
+    if let Some(cause) = until_ready(&mut draft) {
+        return roll_back(draft, &cause);
+    }
+    if let Some((code, message)) = held {
+        return draft.hold(code, message);
+    }
+    if !draft.is_due() {
+        return not_due(draft);
+    }
+    let rollback: Vec<_> = draft.hooks(HookKind::Rollback).collect();
+    let pre: Vec<_> = draft.hooks(HookKind::PreRollout).collect();
+    let unanswered = draft.unanswered(&[pre.clone(), rollback.clone()].concat());
+    if !unanswered.is_empty() {
+        return draft.ask(unanswered);
+    }
+    if let Some(hook) = approved(&draft, &rollback) {
+        return roll_back(draft, &Cause::Hook(hook));
+    }
+    if draft.status.failed_checks == 0 {
+        let message = format!("Starting canary analysis for {}", draft.target_name());
+        draft.note(reason::NEW_REVISION, message);
+    }
+    let findings = judge(&draft, &pre);
+    record(&mut draft, &findings);
+    if findings.iter().any(|finding| finding.verdict != Verdict::Pass) {
+        return failed(draft, &findings);
+    }
+    for check in pre {
+        let message = format!("Pre-rollout check {} passed", draft.hook_name(check));
+        draft.note(reason::ADVANCED, message);
+    }
+    if let Guard::Hold(why) = &draft.seen.guard {
+        let why = why.clone();
+        return passed_but_held(draft, reason::GUARD_HOLDS, why);
+    }
+    strategy::advance(draft)
+}
+
+/// With traffic: one round of hooks and metrics per interval, acted on at once.
+fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
+    if !draft.is_due() {
+        return not_due(draft);
+    }
+    if held.is_none() && routed_nothing(&draft) {
+        return return_to_first_rung(draft);
+    }
+    let rollback: Vec<_> = draft.hooks(HookKind::Rollback).collect();
+    let mut checks: Vec<_> = draft.hooks(HookKind::Rollout).collect();
+    for (index, metric) in draft.spec.analysis.metrics.iter().enumerate() {
+        checks.extend((0..metric.sources.len()).map(|source| Check::Metric(index, source)));
+    }
+    let unanswered = draft.unanswered(&[checks.clone(), rollback.clone()].concat());
+    if !unanswered.is_empty() {
+        return draft.ask(unanswered);
+    }
+    if let Some(hook) = approved(&draft, &rollback) {
+        return roll_back(draft, &Cause::Hook(hook));
+    }
+    let findings = judge(&draft, &checks);
+    record(&mut draft, &findings);
+    if findings.iter().any(|finding| finding.verdict != Verdict::Pass) {
+        return failed(draft, &findings);
+    }
+    if let Guard::Hold(why) = &draft.seen.guard {
+        let why = why.clone();
+        return passed_but_held(draft, reason::GUARD_HOLDS, why);
+    }
+    if let Some((code, message)) = held {
+        return passed_but_held(draft, code, message);
+    }
+    if let Seen::Present(split) = draft.route()
+        && draft.has_router()
+        && split.canary < draft.weight()
+    {
+        let weight = draft.weight();
+        draft.actions.push(Action::Route(Split::canary(weight)));
+        draft.status.last_step_time = Some(draft.now);
+        let secs = draft.spec.analysis.interval_secs;
+        let message = format!("The route had {} % and has {weight} % again.", split.canary);
+        return draft.act(reason::ROUTE_REPAIRED, message, secs);
+    }
+    strategy::advance(draft)
+}
+
+fn not_due(draft: Draft<'_>) -> Step {
+    let secs = draft.due().duration_since(draft.now).as_secs().max(1);
+    let message = format!("The next step is due at {}.", draft.due());
+    draft.quiet(reason::NOT_DUE, message, secs)
+}
+
+/// The status speaks of traffic that the route does not give: nothing can be measured there.
+fn routed_nothing(draft: &Draft<'_>) -> bool {
+    let weighted = match &draft.spec.analysis.strategy {
+        Strategy::Weighted(_) => true,
+        Strategy::BlueGreen { .. } => false,
+    };
+    weighted
+        && draft.has_router()
+        && draft.status.canary_weight > 0
+        && draft.route() == Seen::Present(Split::PRIMARY)
+}
+
+/// As little as an analysis starts with, and only if the guard has nothing against it.
+fn return_to_first_rung(mut draft: Draft<'_>) -> Step {
+    if let Guard::Hold(why) = &draft.seen.guard {
+        let why = why.clone();
+        return passed_but_held(draft, reason::GUARD_HOLDS, why);
+    }
+    let weight: Weight = draft.weight().min(draft.first_rung());
+    draft.status.canary_weight = weight.percent();
+    draft.actions.push(Action::Route(Split::canary(weight)));
+    draft.status.last_step_time = Some(draft.now);
+    let secs = draft.spec.analysis.interval_secs;
+    let message = format!("The canary had lost its traffic and starts again at {weight} %.");
+    draft.act(reason::ROUTE_REPAIRED, message, secs)
+}
+
+fn passed_but_held(mut draft: Draft<'_>, code: &'static str, message: String) -> Step {
+    draft.status.last_step_time = Some(draft.now);
+    let secs = draft.spec.analysis.interval_secs;
+    if draft.is_news(code) {
+        let event = format!("Halt {} advancement {message}", draft.name());
+        draft.warn(code, event);
+    }
+    draft.act(code, message, secs)
+}
+
+/// The first rollback hook that says yes.
+pub(super) fn approved(draft: &Draft<'_>, checks: &[Check]) -> Option<String> {
+    let yes = |check: &&Check| draft.answer(**check) == Some(&Answer::Approved);
+    checks.iter().find(yes).map(|check| draft.hook_name(*check).to_owned())
+}
+
+fn judge(draft: &Draft<'_>, checks: &[Check]) -> Vec<Finding> {
+    let (canary, target) = (draft.name(), draft.target_name());
+    let subject =
+        Subject { canary: &canary, target: &target, provider: draft.spec.provider.name() };
+    let analysis = &draft.spec.analysis;
+    let one = |check: &Check| {
+        let answer = draft.answer(*check)?;
+        match *check {
+            Check::Hook(index) => {
+                let hook = analysis.webhooks.get(index)?;
+                let kind = match hook.kind {
+                    HookKind::PreRollout => "pre-rollout",
+                    HookKind::ConfirmRollout
+                    | HookKind::Rollout
+                    | HookKind::ConfirmTrafficIncrease
+                    | HookKind::ConfirmPromotion
+                    | HookKind::PostRollout
+                    | HookKind::Rollback
+                    | HookKind::Event => "external",
+                };
+                Some(check::hook(hook, kind, answer, subject))
+            }
+            Check::Metric(index, source) => {
+                let metric = analysis.metrics.get(index)?;
+                Some(check::metric(metric, metric.sources.get(source)?, answer, subject))
+            }
+        }
+    };
+    checks.iter().filter_map(one).collect()
+}
+
+/// Into the ledger, the oldest falling out.
+fn record(draft: &mut Draft<'_>, findings: &[Finding]) {
+    let weight = draft.status.canary_weight;
+    let now = draft.now;
+    draft.status.checks.extend(findings.iter().map(|finding| CheckRecord {
+        name: finding.name.clone(),
+        verdict: finding.verdict.name().to_owned(),
+        // The document is JSON, which has no infinity.
+        value: finding.value.filter(|value| value.is_finite()),
+        limit: finding.limit.clone(),
+        message: finding.message.clone(),
+        weight,
+        time: Some(now),
+    }));
+    let excess = draft.status.checks.len().saturating_sub(LEDGER_MAX);
+    draft.status.checks.drain(..excess);
+}
+
+/// One failed check however many of the round failed, acted on now.
+fn failed(mut draft: Draft<'_>, findings: &[Finding]) -> Step {
+    draft.status.failed_checks += 1;
+    draft.status.last_step_time = Some(draft.now);
+    let worst = |verdict| findings.iter().any(|finding| finding.verdict == verdict);
+    let pre_rollout = draft.status.canary_weight == 0 && draft.status.iterations <= 0;
+    let code = if pre_rollout {
+        reason::PRE_ROLLOUT_FAILED
+    } else if worst(Verdict::Fail) {
+        reason::CHECK_FAILED
+    } else if worst(Verdict::NoData) {
+        reason::NO_DATA
+    } else {
+        reason::CANNOT_MEASURE
+    };
+    let failing: Vec<_> =
+        findings.iter().filter(|finding| finding.verdict != Verdict::Pass).collect();
+    for finding in &failing {
+        draft.warn(code, finding.message.clone());
+    }
+    let first = failing.first().map_or(String::new(), |finding| finding.message.clone());
+    let (count, threshold) = (draft.status.failed_checks, draft.spec.analysis.threshold);
+    if count >= threshold {
+        return roll_back(draft, &Cause::Threshold(first));
+    }
+    let secs = draft.spec.analysis.interval_secs;
+    draft.act(code, format!("{first} ({count} of {threshold})"), secs)
+}
+
+/// `skipAnalysis`: the canary must be ready, nothing else is asked.
+fn skip(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
+    if draft.status.canary_weight > 0 {
+        draft.take_off();
+    }
+    draft.repair();
+    if let Some(cause) = until_ready(&mut draft) {
+        return roll_back(draft, &cause);
+    }
+    if let Some((code, message)) = held {
+        return draft.hold(code, message);
+    }
+    super::promote(draft)
+}

@@ -1,0 +1,184 @@
+//! From a plain workload to a primary that serves and a target at rest, without a request lost on the way.
+
+use super::{Draft, Step};
+use crate::model::{Phase, Severity, Split};
+use crate::observed::{Readiness, Seen, Selects, Workload};
+use crate::plan::Action;
+use crate::reason;
+
+/// Services, primary, endpoints, autoscaler, apex, route, a drain, and only then the target goes to zero.
+pub(super) fn step(mut draft: Draft<'_>) -> Step {
+    let first = draft.status.phase.is_none();
+    draft.enter(Phase::Initializing);
+    if first {
+        let message =
+            format!("New {} detected, starting initialization of {}", draft.kind(), draft.name());
+        draft.note(reason::INITIALIZING, message);
+    }
+    let target = match &draft.seen.target {
+        Seen::Present(target) => target,
+        Seen::Absent => {
+            let message = format!("{} {} does not exist.", draft.kind(), draft.target_name());
+            let secs = draft.settings.idle_secs;
+            return draft.stall(reason::TARGET_MISSING, message, secs);
+        }
+        Seen::Unreadable(why) => {
+            return draft.hold(reason::CANNOT_SEE, format!("cannot read the target: {why}"));
+        }
+    };
+    let services = &draft.seen.services;
+    if !made(&services.primary) || !made(&services.canary) {
+        draft.actions.push(Action::Services);
+    }
+    match &draft.seen.primary {
+        Seen::Unreadable(why) => {
+            draft.hold(reason::CANNOT_SEE, format!("cannot read the primary: {why}"))
+        }
+        Seen::Absent => create(draft, target),
+        Seen::Present(primary) => match &primary.readiness {
+            Readiness::Ready => switch(draft, target, primary),
+            Readiness::Progressing(why) if !fixed(primary, target) => {
+                draft.hold(reason::INITIALIZING, format!("The primary is not ready: {why}"))
+            }
+            Readiness::Stuck(why) if !fixed(primary, target) => {
+                // The live target is left alone; a fix of it heals the primary.
+                let message = format!("The primary cannot start: {why}. Fix the target.");
+                let secs = draft.settings.idle_secs;
+                draft.stall(reason::INITIALIZING, message, secs)
+            }
+            Readiness::Progressing(_) | Readiness::Stuck(_) => heal(draft, target),
+        },
+    }
+}
+
+fn made(service: &Seen<crate::observed::ServiceSeen>) -> bool {
+    match service {
+        Seen::Present(service) => service.in_order,
+        Seen::Absent => false,
+        // Written or not, nobody knows: the next look decides.
+        Seen::Unreadable(_) => true,
+    }
+}
+
+fn create(mut draft: Draft<'_>, target: &Workload) -> Step {
+    if let Seen::Unreadable(why) = &draft.seen.configs {
+        return draft.hold(reason::CANNOT_SEE, format!("cannot read the target's configs: {why}"));
+    }
+    take_up(&mut draft);
+    let revision = target.revision.clone();
+    draft.actions.push(Action::CreatePrimary { revision, replicas: target.replicas.max(1) });
+    draft.hold(reason::INITIALIZING, "The primary is made from the target.")
+}
+
+/// The primary does not serve and the target moved on: copying the target endangers nobody.
+fn fixed(primary: &Workload, target: &Workload) -> bool {
+    !primary.revision.is_empty() && primary.revision != target.revision
+}
+
+fn heal(mut draft: Draft<'_>, target: &Workload) -> Step {
+    if let Seen::Unreadable(why) = &draft.seen.configs {
+        return draft.hold(reason::CANNOT_SEE, format!("cannot read the target's configs: {why}"));
+    }
+    take_up(&mut draft);
+    draft.actions.push(Action::PromotePrimary { revision: target.revision.clone() });
+    draft.hold(reason::PRIMARY_REPAIRED, "The primary takes up the target's fix.")
+}
+
+/// The configs that the primary is being made with: a later change of them is a release.
+fn take_up(draft: &mut Draft<'_>) {
+    draft.take_up();
+    draft.mark_promoted();
+}
+
+/// The primary is ready: move the traffic to it, see that it moved, let the target drain, and scale it away.
+fn switch(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> Step {
+    let endpoints = draft.seen.services.primary.present().map_or(0, |seen| seen.ready_endpoints);
+    if endpoints == 0 {
+        return draft
+            .hold(reason::INITIALIZING, "The primary's Service has no ready endpoint yet.");
+    }
+    if draft.spec.scaler.is_some() {
+        match &draft.seen.scaler {
+            Seen::Present(scaler) if scaler.primary_exists => {}
+            Seen::Present(_) => draft.actions.push(Action::PrimaryScaler),
+            Seen::Absent => {
+                let message = "The autoscaler of spec.autoscalerRef does not exist.";
+                let secs = draft.settings.idle_secs;
+                return draft.stall(reason::SCALER_MISSING, message, secs);
+            }
+            Seen::Unreadable(why) => {
+                let message = format!("cannot read the autoscaler: {why}");
+                return draft.hold(reason::CANNOT_SEE, message);
+            }
+        }
+    }
+    let apex_switched = match &draft.seen.services.apex {
+        Seen::Present(apex) => apex.selects == Selects::Primary && apex.in_order,
+        Seen::Absent => false,
+        Seen::Unreadable(why) => {
+            let message = format!("cannot read the apex Service: {why}");
+            return draft.hold(reason::CANNOT_SEE, message);
+        }
+    };
+    if !apex_switched {
+        draft.actions.push(Action::ApexToPrimary);
+    }
+    let routed = match draft.route() {
+        Seen::Present(split) if split == Split::PRIMARY => {
+            draft.ensure_route();
+            true
+        }
+        Seen::Present(_) => {
+            draft.actions.push(Action::Route(Split::PRIMARY));
+            false
+        }
+        Seen::Absent => {
+            draft.ensure_route();
+            false
+        }
+        Seen::Unreadable(why) => {
+            return draft.hold(reason::CANNOT_SEE, format!("cannot read the route: {why}"));
+        }
+    };
+    if !apex_switched || !routed {
+        draft.status.drain_time = None;
+        return draft.hold(reason::INITIALIZING, "The traffic moves to the primary.");
+    }
+    match draft.drain_end() {
+        None => {
+            draft.status.drain_time = Some(draft.now);
+            let secs = draft.settings.drain_secs;
+            draft.act(reason::INITIALIZING, "The target finishes what it began.", secs)
+        }
+        Some(end) if end > draft.now => {
+            let secs = draft.settings.retry_secs;
+            draft.quiet(reason::INITIALIZING, "The target finishes what it began.", secs)
+        }
+        Some(_) => initialized(draft, target, primary),
+    }
+}
+
+fn initialized(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> Step {
+    draft.actions.push(Action::ScaleTarget(0));
+    // What is recorded as promoted is what the primary was made from; if the target moved since, that is a release.
+    let same = primary.revision == target.revision
+        || (primary.revision.is_empty() && primary.matches_target);
+    let made_from = match (same, primary.revision.is_empty()) {
+        (true, _) => target.revision.clone(),
+        (false, false) => primary.revision.clone(),
+        (false, true) => draft.status.last_applied_spec.clone(),
+    };
+    draft.status.last_applied_spec.clone_from(&made_from);
+    draft.status.last_promoted_spec = made_from;
+    draft.status.target_generation = same.then_some(target.generation);
+    if draft.status.tracked_configs.is_none() {
+        draft.status.tracked_configs = draft.seen.configs.present().cloned();
+    }
+    draft.status.promoted_configs.clone_from(&draft.status.tracked_configs);
+    draft.enter(Phase::Initialized);
+    let message = format!("Initialization done! {}", draft.name());
+    draft.note(reason::INITIALIZED, message);
+    let alert = format!("New {} detected, initialization completed.", draft.kind());
+    draft.alert(Severity::Info, alert, true);
+    draft.hold(reason::INITIALIZED, "The primary serves everything and the target rests.")
+}

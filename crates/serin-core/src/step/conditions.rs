@@ -1,0 +1,145 @@
+//! Conditions: Flagger's `Promoted` to the letter, and what kstatus and people look for beside it.
+
+use jiff::Timestamp;
+
+use crate::model::{Condition, Phase, Status};
+
+/// What the other conditions are made from.
+pub(super) struct Stance<'a> {
+    pub generation: i64,
+    pub kind: &'a str,
+    /// The decision's code and sentence.
+    pub code: &'a str,
+    pub message: &'a str,
+    /// It will not go on without a person.
+    pub stalled: bool,
+    /// Fields that make no sense, one sentence; none when the spec is fine.
+    pub invalid: Option<&'a str>,
+}
+
+/// Rewrites what changed and leaves the rest to the letter, so that a tick without news writes no status.
+pub(super) fn write(status: &mut Status, stance: &Stance<'_>, now: Timestamp) {
+    if let Some(phase) = status.phase {
+        promoted(status, phase, stance.kind, now);
+    }
+    let (ready, reconciling) = match status.phase {
+        Some(Phase::Initialized | Phase::Succeeded) => ("True", "False"),
+        Some(Phase::Failed) => ("False", "False"),
+        Some(Phase::Terminating | Phase::Terminated) => ("Unknown", "True"),
+        None
+        | Some(
+            Phase::Initializing
+            | Phase::Waiting
+            | Phase::Progressing
+            | Phase::WaitingPromotion
+            | Phase::Promoting
+            | Phase::Finalising,
+        ) => ("Unknown", "True"),
+    };
+    let stalled = stance.stalled || status.phase == Some(Phase::Failed);
+    let ready = if stance.invalid.is_some() || stance.stalled { "False" } else { ready };
+    let reconciling = if stalled { "False" } else { reconciling };
+    let phase = status.phase.map_or("Pending", Phase::name);
+    let why = if stance.stalled { stance.code } else { phase };
+    set(status, "Ready", ready, why, stance, now);
+    set(status, "Reconciling", reconciling, phase, stance, now);
+    let (value, why) = if stalled { ("True", why) } else { ("False", "Working") };
+    set(status, "Stalled", value, why, stance, now);
+    let (valid, reason, message) = match stance.invalid {
+        None => ("True", "Valid", "The spec makes sense."),
+        Some(errors) => ("False", "Invalid", errors),
+    };
+    put(status, "SpecValid", valid, reason, message, stance.generation, now);
+}
+
+fn set(
+    status: &mut Status,
+    kind: &str,
+    value: &str,
+    reason: &str,
+    stance: &Stance<'_>,
+    now: Timestamp,
+) {
+    put(status, kind, value, reason, stance.message, stance.generation, now);
+}
+
+/// The message alone is no news: it follows the next change of status or reason.
+fn put(
+    status: &mut Status,
+    kind: &str,
+    value: &str,
+    reason: &str,
+    message: &str,
+    generation: i64,
+    now: Timestamp,
+) {
+    let old = status.conditions.iter_mut().find(|condition| condition.kind == kind);
+    match old {
+        Some(old) => {
+            old.observed_generation = Some(generation);
+            if old.status == value && old.reason == reason && kind != "SpecValid" {
+                return;
+            }
+            if old.status == value && old.reason == reason && old.message == message {
+                return;
+            }
+            if old.status != value {
+                old.last_transition_time = Some(now);
+            }
+            old.status = value.to_owned();
+            old.reason = reason.to_owned();
+            old.message = message.to_owned();
+            old.last_update_time = Some(now);
+        }
+        None => status.conditions.push(Condition {
+            kind: kind.to_owned(),
+            status: value.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            observed_generation: Some(generation),
+            last_update_time: Some(now),
+            last_transition_time: Some(now),
+        }),
+    }
+}
+
+/// Flagger's condition: first in the list, rewritten only when status or reason differ.
+fn promoted(status: &mut Status, phase: Phase, kind: &str, now: Timestamp) {
+    let (value, message) = match phase {
+        Phase::Initializing | Phase::Terminating | Phase::Terminated => {
+            ("Unknown", format!("New {kind} detected, starting initialization."))
+        }
+        Phase::Initialized => ("True", format!("{kind} initialization completed.")),
+        Phase::Waiting | Phase::WaitingPromotion => ("Unknown", "Waiting for approval.".to_owned()),
+        Phase::Progressing => {
+            ("Unknown", "New revision detected, progressing canary analysis.".to_owned())
+        }
+        Phase::Promoting => {
+            ("Unknown", "Canary analysis completed, starting primary rolling update.".to_owned())
+        }
+        Phase::Finalising => {
+            ("Unknown", "Canary analysis completed, routing all traffic to primary.".to_owned())
+        }
+        Phase::Succeeded => {
+            ("True", "Canary analysis completed successfully, promotion finished.".to_owned())
+        }
+        Phase::Failed => ("False", format!("Canary analysis failed, {kind} scaled to zero.")),
+    };
+    let position = status.conditions.iter().position(|condition| condition.kind == "Promoted");
+    let old = position.map(|position| status.conditions.remove(position));
+    let next = match old {
+        Some(old) if old.status == value && old.reason == phase.name() => old,
+        old => Condition {
+            kind: "Promoted".to_owned(),
+            status: value.to_owned(),
+            reason: phase.name().to_owned(),
+            message,
+            observed_generation: None,
+            last_update_time: Some(now),
+            last_transition_time: old
+                .filter(|old| old.status == value)
+                .map_or(Some(now), |old| old.last_transition_time),
+        },
+    };
+    status.conditions.insert(0, next);
+}

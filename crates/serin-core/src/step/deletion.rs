@@ -1,0 +1,103 @@
+//! The Canary goes: the target takes the traffic back before anything is taken away, if the finalizer lets us.
+//!
+//! Without `revertOnDeletion` there is no finalizer, and Kubernetes collects the primary at once, as with Flagger.
+
+use super::{Draft, Step};
+use crate::model::Phase;
+use crate::observed::{Readiness, Seen, Selects};
+use crate::plan::Action;
+use crate::reason;
+
+pub(super) fn step(mut draft: Draft<'_>) -> Step {
+    if !draft.canary.has_finalizer {
+        let idle = draft.settings.idle_secs;
+        return draft.quiet(reason::TERMINATED, "Nothing holds the Canary back.", idle);
+    }
+    if !draft.spec.revert_on_deletion {
+        draft.actions.push(Action::Finalizer(false));
+        let idle = draft.settings.idle_secs;
+        return draft.quiet(reason::TERMINATED, "revertOnDeletion is off.", idle);
+    }
+    let first = draft.status.phase != Some(Phase::Terminating);
+    if first {
+        draft.enter(Phase::Terminating);
+        draft.status.drain_time = None;
+        draft.status.iterations = 0;
+        let message = format!("Terminating canary {}", draft.name());
+        draft.note(reason::TERMINATING, message);
+    }
+    match &draft.seen.target {
+        Seen::Unreadable(why) => {
+            let message = format!("cannot read the target: {why}");
+            return draft.hold(reason::CANNOT_SEE, message);
+        }
+        Seen::Absent => return let_go(draft, "There is no target to give the traffic back to."),
+        Seen::Present(_) => {}
+    }
+    if draft.apex_selects() == Some(Selects::Target) {
+        return restored(draft);
+    }
+    // The primary has everything while the target gets ready.
+    let split = match draft.route() {
+        Seen::Present(split) => split.canary.percent() > 0 || split.mirrored,
+        Seen::Absent => false,
+        Seen::Unreadable(_) => true,
+    };
+    if split && draft.serving_primary().is_some() {
+        draft.take_off();
+        draft.status.drain_time = None;
+    }
+    draft.status.canary_weight = 0;
+    scale_and_switch(draft)
+}
+
+fn scale_and_switch(mut draft: Draft<'_>) -> Step {
+    let primary = draft.seen.primary.present().map_or(1, |primary| primary.replicas.max(1));
+    let (replicas, readiness) = match draft.seen.target.present() {
+        Some(target) => (target.replicas, target.readiness.clone()),
+        None => (0, Readiness::Progressing("the target is gone".to_owned())),
+    };
+    let enough = if draft.spec.scaler.is_some() { 1 } else { primary };
+    if replicas < enough {
+        let wanted = if draft.spec.scaler.is_some() { draft.canary_replicas() } else { primary };
+        draft.actions.push(Action::ScaleTarget(wanted.max(enough)));
+        return draft.hold(reason::TERMINATING, "The target is scaled up to take over.");
+    }
+    if !draft.canary_ready() {
+        let why = match readiness {
+            Readiness::Progressing(why) | Readiness::Stuck(why) => why,
+            Readiness::Ready => "no ready endpoint yet".to_owned(),
+        };
+        let message = format!(
+            "The target is not ready to take over: {why}. Turn revertOnDeletion off to let go."
+        );
+        return draft.hold(reason::TERMINATING, message);
+    }
+    draft.actions.push(Action::ApexToTarget);
+    draft.hold(reason::TERMINATING, "The apex Service goes back to the target.")
+}
+
+/// The apex selects the target: the route goes back to it, and the primary drains.
+fn restored(mut draft: Draft<'_>) -> Step {
+    draft.status.canary_weight = 0;
+    if draft.has_router() {
+        draft.actions.push(Action::RestoreRoute);
+    }
+    if draft.status.drain_time.is_none() {
+        draft.status.drain_time = Some(draft.now);
+        let secs = draft.settings.drain_secs;
+        return draft.act(reason::TERMINATING, "The primary finishes what it began.", secs);
+    }
+    if !draft.drained() {
+        let retry = draft.settings.retry_secs;
+        return draft.quiet(reason::TERMINATING, "The primary finishes what it began.", retry);
+    }
+    let_go(draft, "The target has the traffic again.")
+}
+
+fn let_go(mut draft: Draft<'_>, why: &str) -> Step {
+    draft.actions.push(Action::Finalizer(false));
+    let message = format!("Terminated canary {}", draft.name());
+    draft.note(reason::TERMINATED, message);
+    draft.hold(reason::TERMINATED, why)
+}

@@ -1,0 +1,396 @@
+//! What one tick looks at, and the plan while it is being written.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::conditions::{self, Stance};
+use super::{Settings, Step};
+use crate::model::{
+    Canary, HookKind, Phase, Provider, Severity, Spec, Split, Status, Strategy, Weight,
+};
+use crate::observed::{Answer, Check, Observed, Readiness, Seen, Selects, Workload};
+use crate::plan::{Action, Alert, Notice, Plan, Reason};
+
+/// The plan so far. It starts as "change nothing" and ends in [`Draft::act`], [`Draft::quiet`] or [`Draft::ask`].
+pub(super) struct Draft<'a> {
+    pub canary: &'a Canary,
+    pub spec: &'a Spec,
+    pub seen: &'a Observed,
+    pub settings: &'a Settings,
+    pub now: Timestamp,
+    pub urgent: Vec<Action>,
+    pub status: Status,
+    pub actions: Vec<Action>,
+    pub calls: Vec<usize>,
+    pub notices: Vec<Notice>,
+    pub stalled: bool,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(
+        canary: &'a Canary,
+        seen: &'a Observed,
+        now: Timestamp,
+        settings: &'a Settings,
+    ) -> Self {
+        Self {
+            canary,
+            spec: &canary.spec,
+            seen,
+            settings,
+            now,
+            urgent: Vec::new(),
+            status: canary.status.clone(),
+            actions: Vec::new(),
+            calls: Vec::new(),
+            notices: Vec::new(),
+            stalled: false,
+        }
+    }
+
+    /// `<canary>.<namespace>`, as Flagger's events call it.
+    pub(super) fn name(&self) -> String {
+        format!("{}.{}", self.canary.key.name, self.canary.key.namespace)
+    }
+
+    /// `<target>.<namespace>`.
+    pub(super) fn target_name(&self) -> String {
+        format!("{}.{}", self.spec.target.name, self.canary.key.namespace)
+    }
+
+    pub(super) fn kind(&self) -> &'static str {
+        self.spec.target.kind.name()
+    }
+
+    pub(super) fn weight(&self) -> Weight {
+        Weight::saturating(u32::from(self.status.canary_weight))
+    }
+
+    /// What the route says; without a router the primary has everything.
+    pub(super) fn route(&self) -> Seen<Split> {
+        match self.spec.provider {
+            Provider::Kubernetes => Seen::Present(Split::PRIMARY),
+            Provider::Traefik => self.seen.route.clone(),
+        }
+    }
+
+    pub(super) fn has_router(&self) -> bool {
+        match self.spec.provider {
+            Provider::Kubernetes => false,
+            Provider::Traefik => true,
+        }
+    }
+
+    /// The primary as it is when it can serve: present, with ready endpoints.
+    pub(super) fn serving_primary(&self) -> Option<&'a Workload> {
+        let endpoints = self.seen.services.primary.present().map_or(0, |seen| seen.ready_endpoints);
+        self.seen.primary.present().filter(|_| endpoints > 0)
+    }
+
+    /// Present, ready, and with ready endpoints.
+    pub(super) fn primary_ready(&self) -> bool {
+        self.serving_primary().is_some_and(|primary| primary.readiness == Readiness::Ready)
+    }
+
+    pub(super) fn canary_endpoints(&self) -> Option<u32> {
+        self.seen.services.canary.present().map(|seen| seen.ready_endpoints)
+    }
+
+    /// The target is ready and its endpoints are verified.
+    pub(super) fn canary_ready(&self) -> bool {
+        self.canary_endpoints().is_some_and(|endpoints| endpoints > 0)
+            && self.seen.target.present().is_some_and(|target| target.readiness == Readiness::Ready)
+    }
+
+    pub(super) fn apex_selects(&self) -> Option<Selects> {
+        self.seen.services.apex.present().map(|seen| seen.selects)
+    }
+
+    pub(super) fn hooks(&self, kind: HookKind) -> impl Iterator<Item = Check> + 'a {
+        let hooks = &self.spec.analysis.webhooks;
+        hooks
+            .iter()
+            .enumerate()
+            .filter(move |(_, hook)| hook.kind == kind)
+            .map(|(index, _)| Check::Hook(index))
+    }
+
+    pub(super) fn has_hooks(&self, kind: HookKind) -> bool {
+        self.hooks(kind).next().is_some()
+    }
+
+    /// The checks that have no answer yet.
+    pub(super) fn unanswered(&self, checks: &[Check]) -> Vec<Check> {
+        checks.iter().copied().filter(|check| !self.seen.answers.contains_key(check)).collect()
+    }
+
+    pub(super) fn answer(&self, check: Check) -> Option<&'a Answer> {
+        self.seen.answers.get(&check)
+    }
+
+    pub(super) fn hook_name(&self, check: Check) -> &'a str {
+        match check {
+            Check::Hook(index) => {
+                self.spec.analysis.webhooks.get(index).map_or("", |hook| hook.name.as_str())
+            }
+            Check::Metric(..) => "",
+        }
+    }
+
+    pub(super) fn hook_muted(&self, check: Check) -> bool {
+        match check {
+            Check::Hook(index) => {
+                self.spec.analysis.webhooks.get(index).is_some_and(|hook| hook.mute_alert)
+            }
+            Check::Metric(..) => false,
+        }
+    }
+
+    /// `post-rollout` hooks are called once the plan is carried out; their answers change nothing.
+    pub(super) fn call_post_rollout(&mut self) {
+        let hooks = self.spec.analysis.webhooks.iter().enumerate();
+        self.calls.extend(
+            hooks.filter(|(_, hook)| hook.kind == HookKind::PostRollout).map(|(index, _)| index),
+        );
+    }
+
+    pub(super) fn after(&self, secs: i64) -> Timestamp {
+        later(self.now, secs)
+    }
+
+    /// The step clock: one interval after the last step, at once when there was none.
+    pub(super) fn due(&self) -> Timestamp {
+        let interval = self.spec.analysis.interval_secs;
+        self.status.last_step_time.map_or(self.now, |last| later(last, interval))
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.due() <= self.now
+    }
+
+    pub(super) fn enter(&mut self, phase: Phase) {
+        if self.status.phase != Some(phase) {
+            self.status.phase = Some(phase);
+            self.status.phase_time = Some(self.now);
+        }
+    }
+
+    /// No traffic for the canary, before anything else happens; its pods drain from here.
+    pub(super) fn take_off(&mut self) {
+        if self.has_router() {
+            let lowered = Action::Route(Split::PRIMARY);
+            if !self.urgent.contains(&lowered) {
+                self.urgent.push(lowered);
+            }
+        }
+        self.status.canary_weight = 0;
+        self.status.drain_time = Some(self.now);
+    }
+
+    /// Whether the canary's pods had the time to finish what they began.
+    pub(super) fn drained(&self) -> bool {
+        self.drain_end().is_none_or(|end| end <= self.now)
+    }
+
+    pub(super) fn drain_end(&self) -> Option<Timestamp> {
+        self.status.drain_time.map(|time| later(time, self.settings.drain_secs))
+    }
+
+    /// A fresh analysis of what the target is now.
+    pub(super) fn reset_analysis(&mut self) {
+        self.status.failed_checks = 0;
+        self.status.canary_weight = 0;
+        self.status.iterations = 0;
+        self.status.last_step_time = None;
+        self.status.analysis_start_time = Some(self.now);
+        self.status.checks.clear();
+        self.status.guard = None;
+    }
+
+    /// The target's revision, generation and configs become what was last taken up.
+    pub(super) fn take_up(&mut self) {
+        if let Seen::Present(target) = &self.seen.target {
+            self.status.last_applied_spec.clone_from(&target.revision);
+            self.status.target_generation = Some(target.generation);
+        }
+        if let Seen::Present(configs) = &self.seen.configs {
+            self.status.tracked_configs = Some(configs.clone());
+        }
+    }
+
+    /// The primary runs what was last taken up.
+    pub(super) fn mark_promoted(&mut self) {
+        self.status.last_promoted_spec.clone_from(&self.status.last_applied_spec);
+        self.status.promoted_configs.clone_from(&self.status.tracked_configs);
+    }
+
+    /// How many pods a canary starts with (Flagger's rules): what runs stays; with an autoscaler its minimum; else as many as the primary.
+    pub(super) fn canary_replicas(&self) -> u32 {
+        let now = self.seen.target.present().map_or(0, |target| target.replicas);
+        if now > 0 {
+            return now;
+        }
+        match (&self.spec.scaler, &self.seen.scaler) {
+            (Some(_), Seen::Present(scaler)) => scaler.min_replicas.unwrap_or(1).max(1),
+            (Some(_), Seen::Absent | Seen::Unreadable(_)) => 1,
+            (None, _) => self.seen.primary.present().map_or(1, |primary| primary.replicas.max(1)),
+        }
+    }
+
+    /// Puts right what is ours and drifted, without touching a weight.
+    pub(super) fn repair(&mut self) {
+        let services = &self.seen.services;
+        let in_order = |seen: &Seen<_>| match seen {
+            Seen::Present(service) => service_in_order(service),
+            Seen::Absent => false,
+            // Nothing is known, so nothing is written.
+            Seen::Unreadable(_) => true,
+        };
+        if !in_order(&services.primary) || !in_order(&services.canary) {
+            self.actions.push(Action::Services);
+        }
+        let apex_wrong = match &services.apex {
+            Seen::Present(apex) => apex.selects != Selects::Primary || !apex.in_order,
+            Seen::Absent => true,
+            Seen::Unreadable(_) => false,
+        };
+        if apex_wrong && self.serving_primary().is_some() {
+            self.actions.push(Action::ApexToPrimary);
+        }
+        if self.spec.scaler.is_some()
+            && self.seen.scaler.present().is_some_and(|scaler| !scaler.primary_exists)
+            && self.seen.primary.present().is_some()
+        {
+            self.actions.push(Action::PrimaryScaler);
+        }
+        self.ensure_route();
+    }
+
+    /// The route object with the split it has, or at the primary when it is missing.
+    pub(super) fn ensure_route(&mut self) {
+        if !self.has_router() || self.urgent.iter().any(is_route) {
+            return;
+        }
+        match &self.seen.route {
+            Seen::Present(split) if split.canary.percent() <= self.status.canary_weight => {
+                self.actions.push(Action::EnsureRoute(*split));
+            }
+            Seen::Absent => self.actions.push(Action::EnsureRoute(Split::PRIMARY)),
+            // Too high is lowered elsewhere, at once; unreadable is left alone.
+            Seen::Present(_) | Seen::Unreadable(_) => {}
+        }
+    }
+
+    pub(super) fn note(&mut self, reason: &'static str, message: impl Into<String>) {
+        self.notices.push(Notice { warning: false, reason, message: message.into(), alert: None });
+    }
+
+    pub(super) fn warn(&mut self, reason: &'static str, message: impl Into<String>) {
+        self.notices.push(Notice { warning: true, reason, message: message.into(), alert: None });
+    }
+
+    /// Gives the last notice an alert.
+    pub(super) fn alert(&mut self, severity: Severity, message: impl Into<String>, fields: bool) {
+        if let Some(notice) = self.notices.last_mut() {
+            notice.alert = Some(Alert { severity, message: message.into(), with_fields: fields });
+        }
+    }
+
+    /// Says something once per wait: only when the last decision was another one.
+    pub(super) fn is_news(&self, code: &str) -> bool {
+        self.canary.status.last_reason.as_ref().is_none_or(|last| last.code != code)
+    }
+
+    /// A wait that a person must end: conditions say `Stalled`, and an Event says why, once.
+    pub(super) fn stall(
+        mut self,
+        code: &'static str,
+        message: impl Into<String>,
+        secs: i64,
+    ) -> Step {
+        let message = message.into();
+        self.stalled = true;
+        if self.is_news(code) {
+            self.warn(code, message.clone());
+        }
+        self.act(code, message, secs)
+    }
+
+    /// A wait that ends by itself.
+    pub(super) fn hold(self, code: &'static str, message: impl Into<String>) -> Step {
+        let secs = self.settings.retry_secs;
+        self.act(code, message, secs)
+    }
+
+    pub(super) fn ask(self, checks: Vec<Check>) -> Step {
+        Step::Ask(checks)
+    }
+
+    /// Ends the tick with a decision that the status remembers; looks again after `secs`.
+    pub(super) fn act(mut self, code: &'static str, message: impl Into<String>, secs: i64) -> Step {
+        let message = message.into();
+        let last = self.status.last_reason.as_ref();
+        if last.is_none_or(|last| last.code != code || last.message != message) {
+            self.status.last_reason = Some(crate::status::ReasonRecord {
+                code: code.to_owned(),
+                message: message.clone(),
+                time: Some(self.now),
+            });
+        }
+        self.finish(code, message, secs)
+    }
+
+    /// Ends the tick with nothing worth remembering: the status keeps its last reason.
+    pub(super) fn quiet(self, code: &'static str, message: impl Into<String>, secs: i64) -> Step {
+        self.finish(code, message.into(), secs)
+    }
+
+    fn finish(mut self, code: &'static str, message: String, secs: i64) -> Step {
+        self.status.observed_generation = Some(self.canary.generation);
+        let stance = Stance {
+            generation: self.canary.generation,
+            kind: self.spec.target.kind.name(),
+            code,
+            message: &message,
+            stalled: self.stalled,
+            invalid: None,
+        };
+        conditions::write(&mut self.status, &stance, self.now);
+        let (old, new) = (&self.canary.status, &self.status);
+        if (old.phase, old.canary_weight, old.iterations, old.failed_checks)
+            != (new.phase, new.canary_weight, new.iterations, new.failed_checks)
+            || new.last_transition_time.is_none()
+        {
+            self.status.last_transition_time = Some(self.now);
+        }
+        let next = self.after(secs.max(1));
+        Step::Act(Box::new(Plan {
+            urgent: self.urgent,
+            status: self.status,
+            actions: self.actions,
+            calls: self.calls,
+            notices: self.notices,
+            reason: Reason { code, message },
+            next,
+        }))
+    }
+
+    /// The share that the spec allows next; none when the analysis is through.
+    pub(super) fn first_rung(&self) -> Weight {
+        match &self.spec.analysis.strategy {
+            Strategy::Weighted(ladder) => ladder.next(Weight::ZERO).unwrap_or(Weight::FULL),
+            Strategy::BlueGreen { .. } => Weight::ZERO,
+        }
+    }
+}
+
+fn service_in_order(service: &crate::observed::ServiceSeen) -> bool {
+    service.in_order
+}
+
+fn is_route(action: &Action) -> bool {
+    matches!(action, Action::Route(_) | Action::EnsureRoute(_) | Action::RestoreRoute)
+}
+
+fn later(time: Timestamp, secs: i64) -> Timestamp {
+    time.checked_add(SignedDuration::from_secs(secs)).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,98 @@
+//! A spec that makes no sense: the running version keeps all traffic, and the user is told which fields.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::conditions::{self, Stance};
+use crate::model::{Phase, Split, Status};
+use crate::observed::Seen;
+use crate::plan::{Action, Notice, Plan, Reason};
+use crate::reason;
+use crate::status::ReasonRecord;
+
+/// When to look again: only an edit can help, and an edit wakes us.
+const IDLE_SECS: i64 = 300;
+
+/// At rest nothing is touched. An analysis under way cannot go on, for nobody knows by which rules: its canary loses its
+/// traffic at once and waits at zero; with a spec that makes sense again it starts from the first step.
+pub fn invalid(
+    status: &Status,
+    generation: i64,
+    errors: &[String],
+    seen_route: &Seen<Split>,
+    now: Timestamp,
+) -> Plan {
+    let mut next = status.clone();
+    let mut urgent = Vec::new();
+    let analysing = match status.phase {
+        Some(Phase::Waiting | Phase::Progressing | Phase::WaitingPromotion) => true,
+        // While promoting and after, who serves is decided; nothing here makes it better.
+        None
+        | Some(
+            Phase::Initializing
+            | Phase::Initialized
+            | Phase::Promoting
+            | Phase::Finalising
+            | Phase::Succeeded
+            | Phase::Failed
+            | Phase::Terminating
+            | Phase::Terminated,
+        ) => false,
+    };
+    let routed = match seen_route {
+        Seen::Present(split) => split.canary.percent() > 0 || split.mirrored,
+        Seen::Absent => false,
+        Seen::Unreadable(_) => status.canary_weight > 0,
+    };
+    if analysing && routed {
+        urgent.push(Action::Route(Split::PRIMARY));
+    }
+    if analysing && (routed || status.canary_weight > 0 || status.iterations > 0) {
+        next.canary_weight = 0;
+        next.iterations = 0;
+        next.drain_time = Some(now);
+        next.last_step_time = None;
+        next.analysis_start_time = Some(now);
+        next.phase = Some(Phase::Progressing);
+    }
+    let fields = errors.join("; ");
+    let message = format!("The spec makes no sense: {fields}");
+    let news = status
+        .last_reason
+        .as_ref()
+        .is_none_or(|last| last.code != reason::SPEC_INVALID || last.message != message);
+    if news {
+        next.last_reason = Some(ReasonRecord {
+            code: reason::SPEC_INVALID.to_owned(),
+            message: message.clone(),
+            time: Some(now),
+        });
+    }
+    next.observed_generation = Some(generation);
+    let stance = Stance {
+        generation,
+        kind: "Deployment",
+        code: reason::SPEC_INVALID,
+        message: &message,
+        stalled: true,
+        invalid: Some(&fields),
+    };
+    conditions::write(&mut next, &stance, now);
+    if next.canary_weight != status.canary_weight || next.last_transition_time.is_none() {
+        next.last_transition_time = Some(now);
+    }
+    let event = Notice {
+        warning: true,
+        reason: reason::SPEC_INVALID,
+        message: message.clone(),
+        alert: None,
+    };
+    Plan {
+        urgent,
+        status: next,
+        actions: Vec::new(),
+        calls: Vec::new(),
+        notices: if news { vec![event] } else { Vec::new() },
+        reason: Reason { code: reason::SPEC_INVALID, message },
+        next: now.checked_add(SignedDuration::from_secs(IDLE_SECS)).unwrap_or(Timestamp::MAX),
+    }
+}

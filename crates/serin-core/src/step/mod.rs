@@ -1,0 +1,122 @@
+//! One decision about one canary: the phase table, the only place where all the branches meet.
+
+mod analysis;
+mod bootstrap;
+pub mod check;
+mod conditions;
+mod deletion;
+mod draft;
+mod invalid;
+mod promotion;
+mod rest;
+mod revision;
+mod rollback;
+mod strategy;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+
+use crate::model::{Canary, Phase};
+use crate::observed::{Guard, Observed, Seen};
+pub use crate::plan::Step;
+use crate::reason;
+
+use draft::Draft;
+pub use invalid::invalid;
+use promotion::promote;
+use rest::gate;
+use rollback::{Cause, restart, revert, roll_back};
+
+/// What the operator, not the user, decides about every canary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long pods that lost their traffic get to finish what they began.
+    pub drain_secs: i64,
+    /// When to look again while waiting for something that a watch should tell.
+    pub retry_secs: i64,
+    /// When to look again at rest.
+    pub idle_secs: i64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { drain_secs: 5, retry_secs: 2, idle_secs: 300 }
+    }
+}
+
+/// Hashes of ours begin so; Flagger's cannot be recomputed and are adopted.
+pub const REVISION_PREFIX: &str = "s1:";
+
+/// Decides what to do about `canary`, given what was seen of the world.
+pub fn step(canary: &Canary, seen: &Observed, now: Timestamp, settings: &Settings) -> Step {
+    let mut draft = Draft::new(canary, seen, now, settings);
+    if canary.deleting {
+        return deletion::step(draft);
+    }
+    if let Some(older) = &seen.duplicate_of {
+        let message = format!("Canary {older} already has the target {}.", draft.target_name());
+        return draft.stall(reason::DUPLICATE_TARGET, message, settings.idle_secs);
+    }
+    // Before everything that could wait, `suspend` included: it pauses progress, not safety.
+    if let Guard::RollBack(why) = &seen.guard
+        && exposed(&draft)
+    {
+        return roll_back(draft, &Cause::Guard(why.clone()));
+    }
+    if canary.spec.suspend {
+        if draft.is_news(reason::SUSPENDED) {
+            let message = format!("{} is suspended, skipping canary run", draft.name());
+            draft.note(reason::SUSPENDED, message);
+        }
+        let message = "spec.suspend is set: nothing is touched, traffic stays where it is.";
+        return draft.act(reason::SUSPENDED, message, settings.idle_secs);
+    }
+    if canary.spec.revert_on_deletion != canary.has_finalizer {
+        draft.actions.push(crate::plan::Action::Finalizer(canary.spec.revert_on_deletion));
+    }
+    match revision::adopt(draft) {
+        revision::Adoption::Ours(draft) => table(*draft),
+        revision::Adoption::Done(step) => step,
+    }
+}
+
+fn table(draft: Draft<'_>) -> Step {
+    match draft.status.phase {
+        None | Some(Phase::Initializing) => bootstrap::step(draft),
+        Some(Phase::Initialized | Phase::Succeeded) => rest::step(draft),
+        Some(Phase::Failed) if draft.status.canary_weight > 0 => promotion::stranded(draft),
+        Some(Phase::Failed) => rest::step(draft),
+        Some(Phase::Waiting) => rest::waiting(draft),
+        Some(Phase::Progressing | Phase::WaitingPromotion) => analysis::step(draft),
+        Some(Phase::Promoting) => promotion::promoting(draft),
+        Some(Phase::Finalising) => promotion::finalising(draft),
+        // The deletion was observed once, so the object will go; nothing is started any more.
+        Some(Phase::Terminating | Phase::Terminated) => deletion::step(draft),
+    }
+}
+
+/// Whether the canary has or may have traffic that a rollback takes away.
+fn exposed(draft: &Draft<'_>) -> bool {
+    let running = match draft.status.phase {
+        Some(
+            Phase::Progressing | Phase::WaitingPromotion | Phase::Promoting | Phase::Finalising,
+        ) => true,
+        None
+        | Some(
+            Phase::Initializing
+            | Phase::Initialized
+            | Phase::Waiting
+            | Phase::Succeeded
+            | Phase::Failed
+            | Phase::Terminating
+            | Phase::Terminated,
+        ) => false,
+    };
+    let routed = match draft.route() {
+        Seen::Present(split) => split.canary.percent() > 0 || split.mirrored,
+        Seen::Absent => false,
+        Seen::Unreadable(_) => true,
+    };
+    running && (draft.status.canary_weight > 0 || routed)
+}

@@ -1,0 +1,361 @@
+//! From an analysed revision to a primary that runs it, with all traffic back on it.
+
+use super::revision::{Change, change};
+use super::{Cause, Draft, Step, roll_back};
+use crate::model::{HookKind, Phase, Severity, Split, Strategy, Weight};
+use crate::observed::{Readiness, Seen, Workload};
+use crate::plan::Action;
+use crate::reason;
+
+/// The analysed revision, and no other, goes to the primary.
+pub(super) fn promote(mut draft: Draft<'_>) -> Step {
+    let message = format!(
+        "Copying {} template spec to {}.{}",
+        draft.target_name(),
+        draft.spec.target.primary_name(),
+        draft.canary.key.namespace
+    );
+    draft.note(reason::PROMOTING, message);
+    draft.enter(Phase::Promoting);
+    draft.status.last_step_time = Some(draft.now);
+    copy(&mut draft);
+    let message = format!("Revision {} goes to the primary.", draft.status.last_applied_spec);
+    draft.hold(reason::PROMOTING, message)
+}
+
+fn copy(draft: &mut Draft<'_>) {
+    let revision = draft.status.last_applied_spec.clone();
+    draft.actions.push(Action::PromotePrimary { revision });
+    if draft.spec.scaler.is_some()
+        && draft.seen.scaler.present().is_some()
+        && !draft.actions.contains(&Action::PrimaryScaler)
+    {
+        draft.actions.push(Action::PrimaryScaler);
+    }
+}
+
+/// Whether the primary was made from the revision last taken up.
+pub(super) fn primary_runs_applied(draft: &Draft<'_>) -> bool {
+    let applied = &draft.status.last_applied_spec;
+    let target = draft.seen.target.present();
+    draft.seen.primary.present().is_some_and(|primary| {
+        primary.revision == *applied
+            || (primary.revision.is_empty()
+                && primary.matches_target
+                && target.is_some_and(|target| target.revision == *applied))
+    })
+}
+
+pub(super) fn promoting(mut draft: Draft<'_>) -> Step {
+    let weight = draft.weight();
+    let above = match draft.route() {
+        Seen::Present(split) => split.canary > weight || split.mirrored,
+        Seen::Absent | Seen::Unreadable(_) => false,
+    };
+    if above {
+        draft.urgent.push(Action::Route(Split::canary(weight)));
+        let message = format!("The route gave the canary more than {weight} %.");
+        return draft.hold(reason::ROUTE_LOWERED, message);
+    }
+    let copied = primary_runs_applied(&draft);
+    let moved_on = match change(&mut draft) {
+        Change::None => false,
+        Change::Unknown(_) => {
+            if draft.seen.target == Seen::Absent && !copied {
+                return roll_back(draft, &Cause::TargetGone);
+            }
+            false
+        }
+        Change::Revised if !copied => return super::restart(draft),
+        Change::Reverted if !copied => return super::revert(draft),
+        Change::Revised | Change::Reverted => true,
+    };
+    let gone = moved_on || draft.canary_endpoints() == Some(0);
+    if gone && draft.status.canary_weight > 0 && draft.serving_primary().is_some() {
+        // What runs in the canary now was not analysed, or nothing runs: the primary has what was.
+        draft.take_off();
+        return draft.hold(reason::CANARY_LOST, "The canary is no longer what was analysed.");
+    }
+    if let Some(step) = ask_rollback(&mut draft) {
+        return match step {
+            Asked::Step(step) => step,
+            Asked::RollBack(hook) => roll_back(draft, &Cause::Hook(hook)),
+        };
+    }
+    draft.repair();
+    if !copied {
+        return recopy(draft);
+    }
+    wait_for_primary(draft)
+}
+
+enum Asked {
+    Step(Step),
+    RollBack(String),
+}
+
+/// Manual rollback is possible as long as the canary has traffic; asked once per interval.
+fn ask_rollback(draft: &mut Draft<'_>) -> Option<Asked> {
+    let checks: Vec<_> = draft.hooks(HookKind::Rollback).collect();
+    if checks.is_empty() || draft.status.canary_weight == 0 || !draft.is_due() {
+        return None;
+    }
+    let unanswered = draft.unanswered(&checks);
+    if !unanswered.is_empty() {
+        return Some(Asked::Step(Step::Ask(unanswered)));
+    }
+    let yes = |check: &&crate::observed::Check| {
+        draft.answer(**check) == Some(&crate::observed::Answer::Approved)
+    };
+    if let Some(check) = checks.iter().find(yes) {
+        return Some(Asked::RollBack(draft.hook_name(*check).to_owned()));
+    }
+    if !ramps(draft) {
+        draft.status.last_step_time = Some(draft.now);
+    }
+    None
+}
+
+fn ramps(draft: &Draft<'_>) -> bool {
+    promotion_step(draft).is_some() && draft.primary_ready()
+}
+
+fn promotion_step(draft: &Draft<'_>) -> Option<Weight> {
+    match &draft.spec.analysis.strategy {
+        Strategy::Weighted(ladder) => ladder.promotion_step,
+        Strategy::BlueGreen { .. } => None,
+    }
+}
+
+/// The copy did not happen yet, or somebody undid it.
+fn recopy(mut draft: Draft<'_>) -> Step {
+    if let Seen::Unreadable(why) = &draft.seen.primary {
+        return draft.hold(reason::CANNOT_SEE, format!("cannot read the primary: {why}"));
+    }
+    if draft.seen.primary == Seen::Absent {
+        let replicas = draft.canary_replicas();
+        let revision = draft.status.last_applied_spec.clone();
+        draft.actions.push(Action::CreatePrimary { revision, replicas });
+        return draft.hold(reason::PRIMARY_MISSING, "The primary was deleted and is made anew.");
+    }
+    copy(&mut draft);
+    let message = format!("Revision {} goes to the primary.", draft.status.last_applied_spec);
+    draft.hold(reason::PROMOTING, message)
+}
+
+fn wait_for_primary(draft: Draft<'_>) -> Step {
+    let readiness = draft.seen.primary.present().map(|primary| &primary.readiness);
+    match readiness {
+        Some(Readiness::Stuck(why)) => {
+            let why = why.clone();
+            failed_promotion(draft, why)
+        }
+        Some(Readiness::Progressing(why)) => {
+            let why = why.clone();
+            if !ramped(&draft) && overdue(&draft) {
+                return failed_promotion(draft, why);
+            }
+            draft.hold(reason::PRIMARY_NOT_READY, format!("The primary is not ready: {why}"))
+        }
+        Some(Readiness::Ready) if draft.serving_primary().is_some() => give_back(draft),
+        Some(Readiness::Ready) | None => {
+            draft.hold(reason::PRIMARY_NOT_READY, "The primary has no ready endpoint yet.")
+        }
+    }
+}
+
+/// Part of the traffic went back already, so the deadline of the copy is met.
+fn ramped(draft: &Draft<'_>) -> bool {
+    match &draft.spec.analysis.strategy {
+        Strategy::Weighted(ladder) => {
+            ladder.promotion_step.is_some()
+                && ladder.rungs.last().is_some_and(|last| draft.weight() < *last)
+        }
+        Strategy::BlueGreen { .. } => false,
+    }
+}
+
+fn overdue(draft: &Draft<'_>) -> bool {
+    let since = draft.status.phase_time.unwrap_or(draft.now);
+    draft.now.duration_since(since).as_secs() >= draft.spec.progress_deadline_secs
+}
+
+/// All traffic, at once or in steps, goes to the primary, which runs what was analysed.
+fn give_back(mut draft: Draft<'_>) -> Step {
+    if let Seen::Unreadable(why) = draft.route() {
+        return draft.hold(reason::CANNOT_SEE, format!("cannot read the route: {why}"));
+    }
+    let weight = draft.weight();
+    if let Some(step) = promotion_step(&draft)
+        && weight > step
+    {
+        if !draft.is_due() {
+            let secs = draft.due().duration_since(draft.now).as_secs();
+            return draft.quiet(reason::NOT_DUE, "The next step back is not due yet.", secs);
+        }
+        let weight = weight.minus(step);
+        draft.status.canary_weight = weight.percent();
+        draft.status.last_step_time = Some(draft.now);
+        draft.actions.push(Action::Route(Split::canary(weight)));
+        let message = format!("Advance {} primary weight {}", draft.name(), weight.rest());
+        draft.note(reason::PROMOTION_STEP, message);
+        let secs = draft.spec.analysis.interval_secs;
+        let message = format!("The primary has {} % again.", weight.rest());
+        return draft.act(reason::PROMOTION_STEP, message, secs);
+    }
+    if promotion_step(&draft).is_some() && weight > Weight::ZERO && !draft.is_due() {
+        let secs = draft.due().duration_since(draft.now).as_secs();
+        return draft.quiet(reason::NOT_DUE, "The next step back is not due yet.", secs);
+    }
+    finalise(draft)
+}
+
+fn finalise(mut draft: Draft<'_>) -> Step {
+    if draft.has_router() {
+        draft.note(reason::FINALISING, "Routing all traffic to primary");
+        draft.actions.retain(|action| !matches!(action, Action::EnsureRoute(_)));
+        draft.actions.push(Action::Route(Split::PRIMARY));
+    }
+    draft.status.canary_weight = 0;
+    draft.status.drain_time = Some(draft.now);
+    draft.enter(Phase::Finalising);
+    draft.hold(reason::FINALISING, "All traffic goes to the promoted primary.")
+}
+
+/// The primary has everything, which is looked at before the canary's pods go.
+pub(super) fn finalising(mut draft: Draft<'_>) -> Step {
+    let stuck = match draft.seen.primary.present().map(|primary| &primary.readiness) {
+        Some(Readiness::Stuck(why)) => Some(why.clone()),
+        Some(Readiness::Ready | Readiness::Progressing(_)) | None => None,
+    };
+    if let Some(why) = stuck {
+        return failed_promotion(draft, why);
+    }
+    match draft.route() {
+        Seen::Unreadable(why) => {
+            return draft.hold(reason::CANNOT_SEE, format!("cannot read the route: {why}"));
+        }
+        Seen::Present(split) if split != Split::PRIMARY => {
+            if draft.serving_primary().is_some() {
+                draft.take_off();
+            }
+            return draft.hold(reason::FINALISING, "All traffic goes to the promoted primary.");
+        }
+        Seen::Present(_) | Seen::Absent => {}
+    }
+    draft.repair();
+    if !draft.primary_ready() {
+        return draft.hold(reason::PRIMARY_NOT_READY, "The promoted primary is not ready.");
+    }
+    if draft.apex_selects() != Some(crate::observed::Selects::Primary) {
+        return draft.hold(reason::FINALISING, "The apex Service does not select the primary yet.");
+    }
+    if !draft.drained() {
+        let retry = draft.settings.retry_secs;
+        return draft.quiet(reason::DRAINING, "The canary finishes what it began.", retry);
+    }
+    succeed(draft)
+}
+
+fn succeed(mut draft: Draft<'_>) -> Step {
+    if draft.seen.target.present().is_some_and(|target| target.replicas > 0) {
+        draft.actions.push(Action::ScaleTarget(0));
+    }
+    draft.enter(Phase::Succeeded);
+    draft.mark_promoted();
+    draft.status.iterations = 0;
+    draft.call_post_rollout();
+    let target = draft.target_name();
+    let revision = draft.status.last_applied_spec.clone();
+    if draft.spec.skip_analysis {
+        let message = format!("Promotion completed! Canary analysis was skipped for {target}");
+        draft.note(reason::PROMOTED_UNANALYSED, message);
+        let alert = "Canary analysis was skipped, promotion finished.";
+        draft.alert(Severity::Info, alert, false);
+        let message = format!("Revision {revision} was promoted, its analysis was skipped.");
+        return draft.hold(reason::PROMOTED_UNANALYSED, message);
+    }
+    draft.note(reason::PROMOTED, format!("Promotion completed! Scaling down {target}"));
+    let alert = "Canary analysis completed successfully, promotion finished.";
+    draft.alert(Severity::Info, alert, false);
+    draft.hold(reason::PROMOTED, format!("Revision {revision} was promoted."))
+}
+
+/// Half of its pods and more serve: enough to give everything to.
+fn fit(primary: &Workload) -> bool {
+    primary.available_replicas > 0
+        && u64::from(primary.available_replicas) * 2 >= u64::from(primary.replicas)
+}
+
+/// The primary cannot run what passed its analysis. Where it can no longer serve and the canary can, the canary keeps
+/// the users, as Flagger does; where it still serves, they go back to it.
+fn failed_promotion(mut draft: Draft<'_>, why: String) -> Step {
+    let serves = draft.serving_primary().is_some_and(fit);
+    let analysed = draft
+        .seen
+        .target
+        .present()
+        .is_some_and(|target| target.revision == draft.status.last_applied_spec);
+    if serves || !draft.has_router() || !draft.canary_ready() || !analysed {
+        return roll_back(draft, &Cause::PromotionFailed(why));
+    }
+    if primary_runs_applied(&draft) {
+        draft.mark_promoted();
+    }
+    draft.actions.clear();
+    draft.actions.push(Action::Route(Split::canary(Weight::FULL)));
+    draft.status.canary_weight = Weight::FULL.percent();
+    draft.status.failed_checks = 0;
+    draft.status.iterations = 0;
+    draft.enter(Phase::Failed);
+    draft.call_post_rollout();
+    let message = format!("Promotion failed, primary not ready: {why}");
+    draft.warn(reason::PROMOTION_FAILED, message.clone());
+    draft.alert(Severity::Error, message, false);
+    let message = format!("The primary cannot serve ({why}); the analysed canary keeps the users.");
+    draft.hold(reason::PROMOTION_FAILED, message)
+}
+
+/// Failed with the canary serving: it ends when the primary can serve again, or when the user brings something new.
+pub(super) fn stranded(mut draft: Draft<'_>) -> Step {
+    let moved = match change(&mut draft) {
+        Change::None => false,
+        Change::Revised | Change::Reverted => true,
+        Change::Unknown(why) => return draft.hold(reason::CANNOT_SEE, why),
+    };
+    let serving = draft.serving_primary();
+    if serving.is_some() && (moved || draft.canary_endpoints() == Some(0)) {
+        // Nobody analysed what the target turns into; whatever the primary has left is better.
+        draft.take_off();
+        let message = "The target is no longer what was analysed; the primary has the traffic.";
+        return draft.hold(reason::ROUTE_LOWERED, message);
+    }
+    if draft.primary_ready() && primary_runs_applied(&draft) {
+        return finalise(draft);
+    }
+    let stuck = draft
+        .seen
+        .primary
+        .present()
+        .is_some_and(|primary| matches!(primary.readiness, Readiness::Stuck(_)));
+    if moved && stuck && draft.canary_ready() {
+        // The target already serves everybody and no other version is left: copying it endangers nobody.
+        draft.take_up();
+        draft.enter(Phase::Promoting);
+        copy(&mut draft);
+        let message = "Nothing else can serve: the primary takes up the target's fix.";
+        return draft.hold(reason::PRIMARY_REPAIRED, message);
+    }
+    if let Seen::Present(split) = draft.route()
+        && split.canary < draft.weight()
+        && serving.is_none()
+        && !moved
+        && draft.canary_ready()
+    {
+        draft.actions.push(Action::Route(Split::canary(draft.weight())));
+    }
+    let retry = draft.settings.idle_secs;
+    let message = "The primary cannot serve; the analysed canary keeps the users.";
+    draft.stalled = true;
+    draft.quiet(reason::PROMOTION_FAILED, message, retry)
+}

@@ -1,0 +1,259 @@
+//! At rest the primary has everything: repair what drifted, scale away what has no traffic, and look for a new revision.
+
+use super::revision::{Change, change};
+use super::{Draft, Step};
+use crate::model::{HookKind, Phase, Severity};
+use crate::observed::{Answer, Readiness, Seen, Selects};
+use crate::plan::Action;
+use crate::reason;
+
+/// Initialized, Succeeded and Failed.
+pub(super) fn step(mut draft: Draft<'_>) -> Step {
+    if let Some(why) = lower(&mut draft) {
+        return draft.hold(reason::ROUTE_LOWERED, why);
+    }
+    // A promotion that failed half-way left its revision on the primary.
+    if draft.status.phase == Some(Phase::Failed)
+        && draft.status.last_promoted_spec != draft.status.last_applied_spec
+        && draft
+            .seen
+            .primary
+            .present()
+            .is_some_and(|primary| primary.revision == draft.status.last_applied_spec)
+    {
+        draft.mark_promoted();
+    }
+    if draft.seen.target == Seen::Absent {
+        draft.repair();
+        let message = format!("{} {} does not exist.", draft.kind(), draft.target_name());
+        let secs = draft.settings.idle_secs;
+        return draft.stall(reason::TARGET_MISSING, message, secs);
+    }
+    match change(&mut draft) {
+        Change::Unknown(why) => {
+            draft.repair();
+            draft.hold(reason::CANNOT_SEE, why)
+        }
+        Change::Revised if draft.seen.primary == Seen::Absent => {
+            draft.enter(Phase::Initializing);
+            let message = "The primary is gone and the target changed: it is made anew.";
+            draft.hold(reason::INITIALIZING, message)
+        }
+        Change::Revised => super::gate(draft),
+        Change::Reverted => {
+            draft.take_up();
+            let message = format!("{} went back to the promoted revision.", draft.target_name());
+            draft.note(reason::REVERTED, message.clone());
+            draft.hold(reason::REVERTED, message)
+        }
+        Change::None => settle(draft),
+    }
+}
+
+/// At rest nothing goes to the target, whoever changed the route. Says so if there was something to lower.
+fn lower(draft: &mut Draft<'_>) -> Option<String> {
+    match draft.route() {
+        Seen::Present(split) if split.canary.percent() > 0 || split.mirrored => {
+            draft.take_off();
+            Some(format!("The route gave the target {} % at rest.", split.canary))
+        }
+        // The rollback must not wait for a read.
+        Seen::Unreadable(_)
+            if draft.status.phase == Some(Phase::Failed)
+                && draft.seen.target.present().is_none_or(|target| target.replicas > 0) =>
+        {
+            draft.urgent.push(Action::Route(crate::model::Split::PRIMARY));
+            None
+        }
+        Seen::Present(_) | Seen::Absent | Seen::Unreadable(_) => None,
+    }
+}
+
+fn settle(mut draft: Draft<'_>) -> Step {
+    draft.repair();
+    if draft.seen.primary == Seen::Absent {
+        return remake_primary(draft);
+    }
+    let replicas = draft.seen.target.present().map_or(0, |target| target.replicas);
+    if replicas > 0 {
+        return scale_down(draft, replicas);
+    }
+    let repairing = draft.actions.iter().any(|action| !matches!(action, Action::EnsureRoute(_)));
+    if repairing {
+        let retry = draft.settings.retry_secs;
+        return draft.quiet(reason::REPAIRED, "What had drifted is put right.", retry);
+    }
+    let idle = draft.settings.idle_secs;
+    draft.quiet(reason::AT_REST, "Nothing has changed.", idle)
+}
+
+/// Only what the primary ran may be copied to it without an analysis.
+fn remake_primary(mut draft: Draft<'_>) -> Step {
+    let revision = draft.status.last_promoted_spec.clone();
+    let target = draft.seen.target.present();
+    if target.is_some_and(|target| target.revision == revision) {
+        let replicas = draft.canary_replicas().max(1);
+        draft.actions.push(Action::CreatePrimary { revision, replicas });
+        return draft.hold(reason::PRIMARY_MISSING, "The primary was deleted and is made anew.");
+    }
+    let message = "The primary was deleted and the target has another revision than it ran.";
+    let secs = draft.settings.idle_secs;
+    draft.stall(reason::PRIMARY_MISSING, message, secs)
+}
+
+/// The target runs and nothing needs it: GitOps scaled it up, or a rollback is to be finished.
+fn scale_down(mut draft: Draft<'_>, replicas: u32) -> Step {
+    let unrouted = match draft.route() {
+        Seen::Present(split) => split.canary.percent() == 0 && !split.mirrored,
+        Seen::Absent => true,
+        Seen::Unreadable(_) => false,
+    };
+    if !unrouted || draft.apex_selects() != Some(Selects::Primary) {
+        let message = "The target runs and it cannot be seen that nothing reaches it.";
+        let retry = draft.settings.retry_secs;
+        return draft.quiet(reason::CANNOT_SEE, message, retry);
+    }
+    if !draft.drained() {
+        let secs = draft.settings.drain_secs;
+        return draft.quiet(reason::DRAINING, "The canary finishes what it began.", secs);
+    }
+    draft.actions.push(Action::ScaleTarget(0));
+    let retry = draft.settings.retry_secs;
+    if draft.status.phase == Some(Phase::Failed) {
+        return draft.quiet(reason::ROLLED_BACK, "The canary is scaled to zero.", retry);
+    }
+    let message = format!("Scaling down {}: {replicas} replicas run at rest", draft.target_name());
+    draft.note(reason::TARGET_SCALED_DOWN, message.clone());
+    draft.quiet(reason::TARGET_SCALED_DOWN, message, retry)
+}
+
+/// A `confirm-rollout` hook has not approved yet, whatever the target is by now.
+pub(super) fn waiting(mut draft: Draft<'_>) -> Step {
+    if let Some(why) = lower(&mut draft) {
+        return draft.hold(reason::ROUTE_LOWERED, why);
+    }
+    if draft.seen.target == Seen::Absent {
+        draft.repair();
+        let message = format!("{} {} does not exist.", draft.kind(), draft.target_name());
+        let secs = draft.settings.idle_secs;
+        return draft.stall(reason::TARGET_MISSING, message, secs);
+    }
+    match change(&mut draft) {
+        Change::Unknown(why) => draft.hold(reason::CANNOT_SEE, why),
+        Change::Revised => super::gate(draft),
+        Change::Reverted => super::revert(draft),
+        // Back to what was there before the wait: promoted, or rejected.
+        Change::None => {
+            let promoted = draft.status.last_applied_spec == draft.status.last_promoted_spec;
+            draft.enter(if promoted { Phase::Succeeded } else { Phase::Failed });
+            let message = format!("{} went back to the revision before.", draft.target_name());
+            draft.note(reason::REVERTED, message.clone());
+            draft.hold(reason::REVERTED, message)
+        }
+    }
+}
+
+/// From a new revision to its analysis: the world must be fit to start, and whoever must approve has approved.
+pub(super) fn gate(mut draft: Draft<'_>) -> Step {
+    draft.repair();
+    let blocked = blocked(&draft);
+    if let Some((code, message)) = blocked {
+        return match code {
+            reason::SCALER_MISSING => {
+                let secs = draft.settings.idle_secs;
+                draft.stall(code, message, secs)
+            }
+            _ => draft.hold(code, message),
+        };
+    }
+    let checks: Vec<_> = draft.hooks(HookKind::ConfirmRollout).collect();
+    let waiting = draft.status.phase == Some(Phase::Waiting);
+    let unanswered = draft.unanswered(&checks);
+    if !unanswered.is_empty() {
+        let retry = draft.settings.retry_secs;
+        if waiting && !draft.is_due() {
+            return draft.quiet(reason::NOT_DUE, "The gate is asked once per interval.", retry);
+        }
+        return draft.ask(unanswered);
+    }
+    let refused =
+        checks.iter().copied().find(|check| draft.answer(*check) != Some(&Answer::Approved));
+    let Some(check) = refused else {
+        for check in checks {
+            let message = format!("Confirm-rollout check {} passed", draft.hook_name(check));
+            draft.note(reason::NEW_REVISION, message);
+        }
+        return start(draft);
+    };
+    let hook = draft.hook_name(check);
+    let code = reason::WAITING_FOR_ROLLOUT_APPROVAL;
+    if !waiting {
+        let halt = format!("Halt {} advancement waiting for approval {hook}", draft.name());
+        draft.warn(code, halt);
+        if !draft.hook_muted(check) {
+            draft.alert(Severity::Warn, "Canary is waiting for approval.", false);
+        }
+        draft.enter(Phase::Waiting);
+    }
+    draft.status.last_step_time = Some(draft.now);
+    let secs = draft.spec.analysis.interval_secs;
+    draft.act(code, format!("The hook {hook} has not approved the new revision."), secs)
+}
+
+/// What keeps an analysis from starting; the revision is not taken up, so it is not lost.
+fn blocked(draft: &Draft<'_>) -> Option<(&'static str, String)> {
+    if draft.spec.scaler.is_some() {
+        match &draft.seen.scaler {
+            Seen::Present(_) => {}
+            Seen::Absent => {
+                let message = "The autoscaler of spec.autoscalerRef does not exist.".to_owned();
+                return Some((reason::SCALER_MISSING, message));
+            }
+            Seen::Unreadable(why) => {
+                return Some((reason::CANNOT_SEE, format!("cannot read the autoscaler: {why}")));
+            }
+        }
+    }
+    if let Seen::Unreadable(why) = draft.route() {
+        return Some((reason::CANNOT_SEE, format!("cannot read the route: {why}")));
+    }
+    if let Seen::Unreadable(why) = &draft.seen.primary {
+        return Some((reason::CANNOT_SEE, format!("cannot read the primary: {why}")));
+    }
+    if draft.seen.services.canary.present().is_none() || draft.apex_selects().is_none() {
+        return Some((reason::CANNOT_SEE, "the Services are not there yet".to_owned()));
+    }
+    // A target that the apex still selects would serve everybody.
+    if draft.apex_selects() != Some(Selects::Primary) {
+        let message = "the apex Service does not select the primary yet".to_owned();
+        return Some((reason::PRIMARY_NOT_READY, message));
+    }
+    if draft.spec.skip_analysis {
+        return None;
+    }
+    let Some(primary) = draft.serving_primary() else {
+        let message = "the primary has no ready endpoint; skipAnalysis would release anyway";
+        return Some((reason::PRIMARY_NOT_READY, message.to_owned()));
+    };
+    match &primary.readiness {
+        // A stuck primary that serves may need exactly this release.
+        Readiness::Ready | Readiness::Stuck(_) => None,
+        Readiness::Progressing(why) => Some((reason::PRIMARY_NOT_READY, why.clone())),
+    }
+}
+
+fn start(mut draft: Draft<'_>) -> Step {
+    draft.reset_analysis();
+    draft.take_up();
+    draft.enter(Phase::Progressing);
+    draft.status.phase_time = Some(draft.now);
+    if draft.seen.target.present().is_some_and(|target| target.replicas == 0) {
+        let replicas = draft.canary_replicas();
+        draft.actions.push(Action::ScaleTarget(replicas));
+    }
+    let message = format!("New revision detected! Scaling up {}", draft.target_name());
+    draft.note(reason::NEW_REVISION, message);
+    draft.alert(Severity::Info, "New revision detected, progressing canary analysis.", true);
+    let message = format!("Revision {} is analysed.", draft.status.last_applied_spec);
+    draft.hold(reason::NEW_REVISION, message)
+}

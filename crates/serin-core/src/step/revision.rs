@@ -1,0 +1,151 @@
+//! Law 3: what counts as a change of what the user deploys, and what Flagger left behind.
+
+use super::{Draft, REVISION_PREFIX, Step};
+use crate::model::Phase;
+use crate::observed::Seen;
+use crate::reason;
+
+/// How the target compares with what was last taken up.
+pub(super) enum Change {
+    None,
+    /// Something to analyse.
+    Revised,
+    /// The target is again what the primary runs.
+    Reverted,
+    /// Cannot be told now, which is never a change.
+    Unknown(String),
+}
+
+/// Compares, and records quietly what is no change: a moved generation, another hash of the same object.
+pub(super) fn change(draft: &mut Draft<'_>) -> Change {
+    let target = match &draft.seen.target {
+        Seen::Present(target) => target,
+        Seen::Absent => return Change::Unknown("the target does not exist".to_owned()),
+        Seen::Unreadable(why) => return Change::Unknown(format!("cannot read the target: {why}")),
+    };
+    let configs = match &draft.seen.configs {
+        Seen::Present(configs) => Some(configs),
+        // Tracking is off.
+        Seen::Absent => None,
+        Seen::Unreadable(why) => {
+            return Change::Unknown(format!("cannot read the target's configs: {why}"));
+        }
+    };
+    let status = &mut draft.status;
+    if status.tracked_configs.is_none() {
+        status.tracked_configs = configs.cloned();
+    }
+    let configs_same = configs.is_none_or(|now| status.tracked_configs.as_ref() == Some(now));
+    let moved = status.target_generation != Some(target.generation);
+    if !moved && target.revision != status.last_applied_spec {
+        if status.last_promoted_spec == status.last_applied_spec {
+            status.last_promoted_spec.clone_from(&target.revision);
+        }
+        status.last_applied_spec.clone_from(&target.revision);
+    }
+    if target.revision == status.last_applied_spec && configs_same {
+        status.target_generation = Some(target.generation);
+        return Change::None;
+    }
+    let promoted_configs_same = match (configs, &status.promoted_configs) {
+        (Some(now), Some(promoted)) => now == promoted,
+        (Some(_), None) => configs_same,
+        (None, _) => true,
+    };
+    if target.revision == status.last_promoted_spec && promoted_configs_same {
+        return Change::Reverted;
+    }
+    Change::Revised
+}
+
+pub(super) enum Adoption<'a> {
+    /// The status speaks of our own hashes.
+    Ours(Box<Draft<'a>>),
+    Done(Step),
+}
+
+/// Takes over a status that Flagger wrote: its hashes cannot be recomputed, so what rests is recorded as it is, without an
+/// analysis, and a release that was under way begins once more at no traffic.
+pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
+    let foreign = !draft.status.last_applied_spec.starts_with(REVISION_PREFIX);
+    let phase = match draft.status.phase {
+        Some(phase) if foreign => phase,
+        Some(_) | None => return Adoption::Ours(Box::new(draft)),
+    };
+    let primary = match phase {
+        Phase::Initializing | Phase::Terminating | Phase::Terminated => {
+            return Adoption::Ours(Box::new(draft));
+        }
+        Phase::Initialized
+        | Phase::Waiting
+        | Phase::Progressing
+        | Phase::WaitingPromotion
+        | Phase::Promoting
+        | Phase::Finalising
+        | Phase::Succeeded
+        | Phase::Failed => match &draft.seen.primary {
+            Seen::Unreadable(why) => {
+                let message = format!("Adopting: cannot read the primary: {why}");
+                return Adoption::Done(draft.hold(reason::CANNOT_SEE, message));
+            }
+            Seen::Present(primary) => Some(primary),
+            Seen::Absent => None,
+        },
+    };
+    if let Seen::Unreadable(why) = &draft.seen.target {
+        let message = format!("Adopting: cannot read the target: {why}");
+        return Adoption::Done(draft.hold(reason::CANNOT_SEE, message));
+    }
+    let Some(target) = draft.seen.target.present() else {
+        return Adoption::Ours(Box::new(draft));
+    };
+    let same = primary.is_some_and(|primary| primary.matches_target);
+    match phase {
+        Phase::Initialized | Phase::Succeeded => {
+            if !same {
+                let message = format!(
+                    "Adopted {} as it is, though it differs from its primary; change its pod template to release it",
+                    draft.target_name()
+                );
+                draft.warn(reason::ADOPTED, message);
+            }
+            record(&mut draft, &target.revision, target.generation);
+            draft.status.last_promoted_spec.clone_from(&target.revision);
+            let idle = draft.settings.retry_secs;
+            Adoption::Done(draft.act(reason::ADOPTED, "Adopted without an analysis.", idle))
+        }
+        Phase::Failed => {
+            record(&mut draft, &target.revision, target.generation);
+            if same {
+                draft.status.last_promoted_spec.clone_from(&target.revision);
+            }
+            let message = "Adopted a failed release; its revision stays rejected.";
+            Adoption::Done(draft.hold(reason::ADOPTED, message))
+        }
+        Phase::Promoting | Phase::Finalising if same => {
+            record(&mut draft, &target.revision, target.generation);
+            Adoption::Done(draft.hold(reason::ADOPTED, "Adopted a promotion under way."))
+        }
+        Phase::Waiting if !same => Adoption::Ours(Box::new(draft)),
+        Phase::Waiting
+        | Phase::Progressing
+        | Phase::WaitingPromotion
+        | Phase::Promoting
+        | Phase::Finalising => {
+            Adoption::Done(if same { super::revert(draft) } else { super::restart(draft) })
+        }
+        // Returned above.
+        Phase::Initializing | Phase::Terminating | Phase::Terminated => {
+            Adoption::Ours(Box::new(draft))
+        }
+    }
+}
+
+/// Checksums of configs are Flagger's own and stay, so that a change of them is seen across the takeover.
+fn record(draft: &mut Draft<'_>, revision: &str, generation: i64) {
+    draft.status.last_applied_spec = revision.to_owned();
+    draft.status.target_generation = Some(generation);
+    if draft.status.promoted_configs.is_none() && draft.status.phase != Some(Phase::Failed) {
+        draft.status.promoted_configs.clone_from(&draft.status.tracked_configs);
+    }
+}

@@ -1,0 +1,148 @@
+//! The ways out of an analysis that are no promotion: rolled back, begun again, taken back by the user.
+
+use super::{Draft, Step};
+use crate::model::{HookKind, Phase, Severity};
+use crate::observed::Seen;
+use crate::reason;
+
+/// Why a release is rolled back.
+pub(super) enum Cause {
+    Threshold(String),
+    Guard(String),
+    Hook(String),
+    CanaryStuck(String),
+    TargetGone,
+    PromotionFailed(String),
+}
+
+impl Cause {
+    fn code(&self) -> &'static str {
+        match self {
+            Cause::Threshold(_) => reason::THRESHOLD_REACHED,
+            Cause::Guard(_) => reason::GUARD_ROLLED_BACK,
+            Cause::Hook(_) => reason::ROLLBACK_ASKED,
+            Cause::CanaryStuck(_) => reason::CANARY_STUCK,
+            Cause::TargetGone => reason::TARGET_GONE,
+            Cause::PromotionFailed(_) => reason::PROMOTION_FAILED,
+        }
+    }
+}
+
+/// First the traffic, then everything else: nothing here asks how anything but the status and the route is.
+/// The pods are scaled away later, from the Failed phase, once they have drained.
+pub(super) fn roll_back(mut draft: Draft<'_>, cause: &Cause) -> Step {
+    let weight = draft.status.canary_weight;
+    let failed = draft.status.failed_checks;
+    draft.take_off();
+    let code = cause.code();
+    let message = announce(&mut draft, cause, weight, failed);
+    let scaling_down = format!("Canary failed! Scaling down {}", draft.name());
+    draft.warn(code, scaling_down);
+    // The primary may have taken up what is being rejected: then this is what it runs.
+    if super::promotion::primary_runs_applied(&draft) && promoting(&draft) {
+        draft.mark_promoted();
+    }
+    if matches!(cause, Cause::TargetGone) {
+        // It was not found to be bad: should it come back, it is analysed.
+        draft.status.last_applied_spec.clone_from(&draft.status.last_promoted_spec);
+        draft.status.tracked_configs.clone_from(&draft.status.promoted_configs);
+    }
+    draft.status.failed_checks = 0;
+    draft.status.iterations = 0;
+    draft.enter(Phase::Failed);
+    draft.call_post_rollout();
+    let secs = draft.settings.drain_secs;
+    draft.act(code, message, secs)
+}
+
+fn promoting(draft: &Draft<'_>) -> bool {
+    matches!(draft.status.phase, Some(Phase::Promoting | Phase::Finalising))
+}
+
+/// The Event and the alert of the cause, in Flagger's words; returns the sentence for the status.
+fn announce(draft: &mut Draft<'_>, cause: &Cause, weight: u8, failed: u32) -> String {
+    let name = draft.name();
+    let code = cause.code();
+    match cause {
+        Cause::Threshold(last) => {
+            draft.warn(
+                code,
+                format!("Rolling back {name} failed checks threshold reached {failed}"),
+            );
+            let alert = format!("Failed checks threshold reached {failed}");
+            draft.alert(Severity::Error, alert, false);
+            let threshold = draft.spec.analysis.threshold;
+            format!("{failed} of {threshold} allowed checks failed at {weight} %: {last}")
+        }
+        Cause::Guard(why) => {
+            draft.warn(code, format!("Rolling back {name} guard: {why}"));
+            draft.alert(Severity::Error, format!("Guard rolled back: {why}"), false);
+            format!("The guard rolled back at {weight} %: {why}")
+        }
+        Cause::Hook(hook) => {
+            draft.warn(code, format!("Rollback check {hook} passed"));
+            draft.warn(code, format!("Rolling back {name} manual webhook invoked"));
+            draft.alert(Severity::Warn, "Rolling back manual webhook invoked", false);
+            format!("The rollback hook {hook} asked for it at {weight} %.")
+        }
+        Cause::CanaryStuck(why) => {
+            draft.warn(code, format!("Rolling back {name} progress deadline exceeded {why}"));
+            draft.alert(Severity::Error, format!("Progress deadline exceeded {why}"), false);
+            format!("The canary did not become ready: {why}")
+        }
+        Cause::TargetGone => {
+            let target = draft.target_name();
+            draft.warn(code, format!("Rolling back {name} target {target} was deleted"));
+            draft.alert(Severity::Error, format!("Target {target} was deleted"), false);
+            "The target was deleted during its analysis.".to_owned()
+        }
+        Cause::PromotionFailed(why) => {
+            draft.warn(code, format!("Promotion failed, primary not ready: {why}"));
+            let alert = format!("Promotion failed, primary not ready: {why}");
+            draft.alert(Severity::Error, alert, false);
+            format!("The primary did not become ready: {why}")
+        }
+    }
+}
+
+/// Another revision came mid-analysis: nobody approved it and nothing is known of it, so it starts from the beginning.
+pub(super) fn restart(mut draft: Draft<'_>) -> Step {
+    draft.take_off();
+    draft.reset_analysis();
+    let message = format!("New revision detected! Restarting analysis for {}", draft.name());
+    draft.note(reason::RESTARTED, message);
+    draft.alert(Severity::Info, "New revision detected, progressing canary analysis.", true);
+    if draft.has_hooks(HookKind::ConfirmRollout) {
+        // Neither the abandoned nor the new revision was taken up; the gate decides about whatever is there then.
+        draft.status.last_applied_spec.clone_from(&draft.status.last_promoted_spec);
+        draft.status.tracked_configs.clone_from(&draft.status.promoted_configs);
+        draft.enter(Phase::Waiting);
+    } else {
+        draft.take_up();
+        draft.enter(Phase::Progressing);
+        draft.status.phase_time = Some(draft.now);
+    }
+    let message = "The target changed during its analysis, which begins again.";
+    draft.hold(reason::RESTARTED, message)
+}
+
+/// The user took the change back: the primary already runs this, so there is nothing to analyse or promote.
+pub(super) fn revert(mut draft: Draft<'_>) -> Step {
+    draft.take_off();
+    draft.reset_analysis();
+    draft.status.analysis_start_time = None;
+    draft.take_up();
+    draft.mark_promoted();
+    draft.enter(Phase::Succeeded);
+    let revision = match &draft.seen.target {
+        Seen::Present(target) => target.revision.as_str(),
+        Seen::Absent | Seen::Unreadable(_) => "",
+    };
+    let message = format!(
+        "{} went back to the promoted revision {revision}; the analysis ends without a promotion",
+        draft.target_name()
+    );
+    draft.note(reason::REVERTED, message.clone());
+    draft.alert(Severity::Info, "Target was reverted, analysis ended.", false);
+    draft.hold(reason::REVERTED, message)
+}

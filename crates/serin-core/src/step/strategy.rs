@@ -1,0 +1,134 @@
+//! What a passed round of checks leads to: the next share, the next iteration, or the promotion.
+
+use super::{Draft, Step, promote};
+use crate::model::{HookKind, Phase, Severity, Split, Strategy, Weight};
+use crate::observed::{Answer, Check};
+use crate::plan::Action;
+use crate::reason;
+
+pub(super) fn advance(draft: Draft<'_>) -> Step {
+    match &draft.spec.analysis.strategy {
+        Strategy::Weighted(ladder) => match ladder.next(draft.weight()) {
+            Some(rung) => raise(draft, rung),
+            None => promotion_gate(draft),
+        },
+        Strategy::BlueGreen { iterations } => {
+            let total = i32::try_from(*iterations).unwrap_or(i32::MAX);
+            iterate(draft, total)
+        }
+    }
+}
+
+/// One rung up. The status says so first, the route follows.
+fn raise(mut draft: Draft<'_>, rung: Weight) -> Step {
+    let checks: Vec<_> = draft.hooks(HookKind::ConfirmTrafficIncrease).collect();
+    let unanswered = draft.unanswered(&checks);
+    if !unanswered.is_empty() {
+        return draft.ask(unanswered);
+    }
+    draft.status.last_step_time = Some(draft.now);
+    let secs = draft.spec.analysis.interval_secs;
+    if let Some(check) = refused(&draft, &checks) {
+        let hook = draft.hook_name(check);
+        let code = reason::WAITING_FOR_TRAFFIC_APPROVAL;
+        if draft.is_news(code) {
+            let message =
+                format!("Halt {} waiting for traffic increase approval {hook}", draft.name());
+            draft.warn(code, message);
+            if !draft.hook_muted(check) {
+                let alert = "Canary traffic increase is waiting for approval.";
+                draft.alert(Severity::Warn, alert, false);
+            }
+        }
+        return draft.act(code, format!("The hook {hook} has not approved {rung} %."), secs);
+    }
+    for check in checks {
+        let message = format!("Confirm-traffic-increase check {} passed", draft.hook_name(check));
+        draft.note(reason::ADVANCED, message);
+    }
+    draft.enter(Phase::Progressing);
+    draft.status.canary_weight = rung.percent();
+    draft.actions.push(Action::Route(Split::canary(rung)));
+    drop_ensured(&mut draft);
+    let message = format!("Advance {} canary weight {rung}", draft.name());
+    draft.note(reason::ADVANCED, message);
+    draft.act(reason::ADVANCED, format!("The canary gets {rung} %."), secs)
+}
+
+/// Setting a route ensures it as well.
+fn drop_ensured(draft: &mut Draft<'_>) {
+    draft.actions.retain(|action| !matches!(action, Action::EnsureRoute(_)));
+}
+
+fn iterate(mut draft: Draft<'_>, total: i32) -> Step {
+    let secs = draft.spec.analysis.interval_secs;
+    let done = draft.status.iterations.max(0);
+    if done >= total {
+        return promotion_gate(draft);
+    }
+    draft.status.iterations = done + 1;
+    draft.status.last_step_time = Some(draft.now);
+    draft.enter(Phase::Progressing);
+    let message = format!("Advance {} canary iteration {}/{total}", draft.name(), done + 1);
+    draft.note(reason::ITERATION_PASSED, message);
+    draft.act(reason::ITERATION_PASSED, format!("Iteration {} of {total}.", done + 1), secs)
+}
+
+/// Everything was passed; whoever must approve the promotion is asked once per interval while the checks go on.
+fn promotion_gate(mut draft: Draft<'_>) -> Step {
+    let checks: Vec<_> = draft.hooks(HookKind::ConfirmPromotion).collect();
+    let unanswered = draft.unanswered(&checks);
+    if !unanswered.is_empty() {
+        return draft.ask(unanswered);
+    }
+    if let Some(check) = refused(&draft, &checks) {
+        let hook = draft.hook_name(check);
+        let code = reason::WAITING_FOR_PROMOTION_APPROVAL;
+        if draft.status.phase != Some(Phase::WaitingPromotion) {
+            let message =
+                format!("Halt {} advancement waiting for promotion approval {hook}", draft.name());
+            draft.warn(code, message);
+            if !draft.hook_muted(check) {
+                let alert = "Canary promotion is waiting for approval.";
+                draft.alert(Severity::Warn, alert, false);
+            }
+            draft.enter(Phase::WaitingPromotion);
+        }
+        draft.status.last_step_time = Some(draft.now);
+        let secs = draft.spec.analysis.interval_secs;
+        return draft.act(code, format!("The hook {hook} has not approved the promotion."), secs);
+    }
+    for check in checks {
+        let message = format!("Confirm-promotion check {} passed", draft.hook_name(check));
+        draft.note(reason::PROMOTING, message);
+    }
+    if draft.has_router() && blue_green(&draft) && draft.weight() < Weight::FULL {
+        return switch_all(draft);
+    }
+    promote(draft)
+}
+
+fn blue_green(draft: &Draft<'_>) -> bool {
+    match &draft.spec.analysis.strategy {
+        Strategy::Weighted(_) => false,
+        Strategy::BlueGreen { .. } => true,
+    }
+}
+
+/// Blue/Green with a router: everybody goes to green, which is checked once more before it is promoted.
+fn switch_all(mut draft: Draft<'_>) -> Step {
+    let message = "Routing all traffic to canary";
+    draft.note(reason::ADVANCED, message);
+    draft.enter(Phase::Progressing);
+    draft.status.iterations += 1;
+    draft.status.canary_weight = Weight::FULL.percent();
+    draft.status.last_step_time = Some(draft.now);
+    draft.actions.push(Action::Route(Split::canary(Weight::FULL)));
+    drop_ensured(&mut draft);
+    let secs = draft.spec.analysis.interval_secs;
+    draft.act(reason::ADVANCED, "The canary gets all traffic.", secs)
+}
+
+fn refused(draft: &Draft<'_>, checks: &[Check]) -> Option<Check> {
+    checks.iter().copied().find(|check| draft.answer(*check) != Some(&Answer::Approved))
+}
