@@ -5,6 +5,7 @@ mod defaults;
 pub mod failure;
 pub mod openapi;
 pub mod patch;
+pub mod protobuf;
 pub mod registry;
 pub mod schema;
 pub mod store;
