@@ -4,6 +4,8 @@ mod cel;
 mod defaults;
 pub mod failure;
 pub mod openapi;
+pub mod actors;
+pub mod kubelet;
 pub mod patch;
 pub mod protobuf;
 pub mod registry;

@@ -1,0 +1,33 @@
+//! What actors need of a store.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::change::{Doomed, Kind};
+
+/// Why a write was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Someone else wrote first, or the object is gone or there already. Looking again is enough.
+    #[error("the object changed: {0}")]
+    Stale(String),
+    /// The store will not have it.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Whole lists, and writes that may lose a race.
+pub trait Cluster: Send + Sync + 'static {
+    fn list(&self, kind: Kind) -> Vec<Arc<Value>>;
+    fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Value>>;
+    fn create(&self, kind: Kind, object: Value) -> Result<(), Refused>;
+    /// Metadata and spec; refused when the resourceVersion is not the latest.
+    fn update(&self, kind: Kind, object: Value) -> Result<(), Refused>;
+    /// The status alone; refused when the resourceVersion is not the latest.
+    fn update_status(&self, kind: Kind, object: Value) -> Result<(), Refused>;
+    fn delete(&self, doomed: &Doomed) -> Result<(), Refused>;
+    /// Changes with every write.
+    fn changes(&self) -> watch::Receiver<u64>;
+}

@@ -1,0 +1,136 @@
+//! DaemonSets: one pod on the one node, if the node is wanted.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::change::{Change, Doomed, Kind, Note, Outcome};
+use super::hash::template_hash;
+use super::node;
+use super::object::{self, int, text};
+use super::replicaset::{Names, pod_of};
+use super::rollout::portion;
+use super::world::World;
+
+const COMPONENT: &str = "daemonset-controller";
+const REVISION_HASH: &str = "controller-revision-hash";
+
+struct Fleet<'a> {
+    current: Vec<&'a Value>,
+    outdated: Vec<&'a Value>,
+    leaving: usize,
+}
+
+/// What this DaemonSet needs next.
+pub(crate) fn reconcile(set: &Value, world: &World, names: &mut Names, now: Timestamp) -> Outcome {
+    let mut outcome = Outcome::default();
+    if object::deleting(set) {
+        return outcome;
+    }
+    let hash = template_hash(&set["spec"]["template"]);
+    let pods = world.owned(Kind::Pod, object::uid(set));
+    let (current, outdated) = pods
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|pod| object::is_active(pod))
+        .partition(|pod| object::label(pod, REVISION_HASH) == hash);
+    let fleet = Fleet {
+        current,
+        outdated,
+        leaving: pods.iter().filter(|pod| object::deleting(pod)).count(),
+    };
+    let wanted = node::fits(&set["spec"]["template"]["spec"], &node::labels(world));
+    let min_ready = int(set, "/spec/minReadySeconds").unwrap_or(0);
+    let available = |pod: &&Value| object::available_at(pod, min_ready).is_some_and(|at| at <= now);
+    for pod in fleet.current.iter().chain(&fleet.outdated) {
+        outcome.wake_at(object::available_at(pod, min_ready).filter(|at| *at > now));
+    }
+    // A failed pod is replaced; its remains go.
+    for pod in pods.iter().filter(|pod| object::is_finished(pod) && !object::deleting(pod)) {
+        remove(set, pod, &mut outcome.changes);
+    }
+    let (create, doomed) = plan(set, &fleet, wanted, fleet.current.iter().any(available));
+    for pod in doomed {
+        remove(set, pod, &mut outcome.changes);
+    }
+    if create {
+        let mut pod = pod_of(set, "DaemonSet", names.next(set));
+        object::set(&mut pod, &["metadata", "labels", REVISION_HASH], json!(hash));
+        let message = format!("Created pod: {}", object::name(&pod));
+        outcome.changes.push(Change::Create(Kind::Pod, pod));
+        outcome.changes.push(Change::Event(Note::of(
+            Kind::DaemonSet,
+            set,
+            COMPONENT,
+            "SuccessfulCreate",
+            message,
+        )));
+    }
+    let ready = fleet.current.iter().chain(&fleet.outdated).any(|pod| object::is_ready(pod));
+    let up = fleet.current.iter().chain(&fleet.outdated).any(available);
+    let status = status(set, &fleet, wanted, ready, up);
+    if set.get("status") != Some(&status) {
+        let mut changed = set.clone();
+        changed["status"] = status;
+        outcome.changes.push(Change::Status(Kind::DaemonSet, changed));
+    }
+    outcome
+}
+
+/// Whether to make a pod now, and which ones to remove.
+fn plan<'a>(
+    set: &Value,
+    fleet: &Fleet<'a>,
+    wanted: bool,
+    available: bool,
+) -> (bool, Vec<&'a Value>) {
+    if !wanted {
+        return (false, fleet.current.iter().chain(&fleet.outdated).copied().collect());
+    }
+    let extra = fleet.current.iter().skip(1).copied();
+    if text(set, "/spec/updateStrategy/type") == "OnDelete" {
+        let none = fleet.current.is_empty() && fleet.outdated.is_empty() && fleet.leaving == 0;
+        return (none, extra.collect());
+    }
+    let surge = set
+        .pointer("/spec/updateStrategy/rollingUpdate/maxSurge")
+        .is_some_and(|surge| portion(Some(surge), 1, true) > 0);
+    if surge {
+        let old = fleet.outdated.iter().copied().filter(|_| available);
+        return (fleet.current.is_empty(), old.chain(extra).collect());
+    }
+    let nothing_left = fleet.current.is_empty() && fleet.outdated.is_empty() && fleet.leaving == 0;
+    (nothing_left, fleet.outdated.iter().copied().chain(extra).collect())
+}
+
+fn remove(set: &Value, pod: &Value, changes: &mut Vec<Change>) {
+    changes.push(Change::Delete(Doomed::of(Kind::Pod, pod, None)));
+    let message = format!("Deleted pod: {}", object::name(pod));
+    changes.push(Change::Event(Note::of(
+        Kind::DaemonSet,
+        set,
+        COMPONENT,
+        "SuccessfulDelete",
+        message,
+    )));
+}
+
+fn status(set: &Value, fleet: &Fleet<'_>, wanted: bool, ready: bool, up: bool) -> Value {
+    let one = |yes: bool| i64::from(yes);
+    let present = !fleet.current.is_empty() || !fleet.outdated.is_empty();
+    let mut status = json!({
+        "currentNumberScheduled": one(wanted && present),
+        "desiredNumberScheduled": one(wanted),
+        "numberMisscheduled": one(!wanted && present),
+        "numberReady": one(wanted && ready),
+        "observedGeneration": set["metadata"]["generation"],
+    });
+    let optional = [
+        ("numberAvailable", wanted && up),
+        ("numberUnavailable", wanted && !up),
+        ("updatedNumberScheduled", wanted && !fleet.current.is_empty()),
+    ];
+    for (key, _) in optional.into_iter().filter(|(_, yes)| *yes) {
+        status[key] = json!(1);
+    }
+    status
+}

@@ -1,0 +1,369 @@
+//! Deployments: which ReplicaSets there should be, and how large.
+
+mod status;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::change::{Change, Doomed, Kind, Note, Outcome};
+use super::hash::{TEMPLATE_HASH, template_hash};
+use super::object::{self, int, text};
+use super::rollout::{Limits, Next, Size, proportional, rolling};
+use super::world::World;
+
+const REVISION: &str = "deployment.kubernetes.io/revision";
+const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
+const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
+const MAX: &str = "deployment.kubernetes.io/max-replicas";
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+const COMPONENT: &str = "deployment-controller";
+
+/// A ReplicaSet and what its pods are up to.
+struct Set<'a> {
+    object: &'a Value,
+    revision: i64,
+    size: Size,
+    pods: i64,
+    /// Pods that still exist, those on their way out included.
+    present: i64,
+    ready: i64,
+}
+
+/// A Deployment, its ReplicaSets and the moment.
+struct Rollout<'a> {
+    deployment: &'a Value,
+    hash: String,
+    new: Option<Set<'a>>,
+    /// Oldest first.
+    old: Vec<Set<'a>>,
+    replicas: i64,
+    limits: Limits,
+    now: Timestamp,
+}
+
+/// What this Deployment needs next.
+pub(crate) fn reconcile(deployment: &Value, world: &World, now: Timestamp) -> Outcome {
+    let mut outcome = Outcome::default();
+    if object::deleting(deployment) {
+        return outcome;
+    }
+    let orphans = orphans(deployment, world);
+    if !orphans.is_empty() {
+        outcome.changes = orphans;
+        return outcome;
+    }
+    let min_ready = int(deployment, "/spec/minReadySeconds").unwrap_or(0);
+    let rollout = Rollout::of(deployment, world, &mut outcome, min_ready, now);
+    let created = rollout.resize(&mut outcome.changes);
+    let fresh = rollout.status(created);
+    if let Some(update) = rollout.annotate() {
+        outcome.changes.push(Change::Update(Kind::Deployment, update));
+        return outcome;
+    }
+    outcome.wake_at(status::deadline(deployment, &fresh));
+    rollout.forget(&fresh, &mut outcome.changes);
+    if deployment.get("status") != Some(&fresh) {
+        let mut changed = deployment.clone();
+        changed["status"] = fresh;
+        outcome.changes.push(Change::Status(Kind::Deployment, changed));
+    }
+    outcome
+}
+
+/// ReplicaSets that match and belong to nobody are taken over, as after a deletion that left them behind.
+fn orphans(deployment: &Value, world: &World) -> Vec<Change> {
+    let selector = &deployment["spec"]["selector"];
+    world
+        .orphans(Kind::ReplicaSet, object::namespace(deployment))
+        .filter(|set| {
+            !object::deleting(set) && object::selects(selector, &set["metadata"]["labels"])
+        })
+        .map(|set| {
+            Change::Update(
+                Kind::ReplicaSet,
+                object::adopted(set, object::controlled_by(deployment, "apps/v1", "Deployment")),
+            )
+        })
+        .collect()
+}
+
+impl<'a> Rollout<'a> {
+    fn of(
+        deployment: &'a Value,
+        world: &'a World,
+        outcome: &mut Outcome,
+        min_ready: i64,
+        now: Timestamp,
+    ) -> Self {
+        let template = &deployment["spec"]["template"];
+        let hash = template_hash(template);
+        let mut old = Vec::new();
+        for set in world.owned(Kind::ReplicaSet, object::uid(deployment)) {
+            let pods = world.owned(Kind::Pod, object::uid(set));
+            let count = |keep: &dyn Fn(&Value) -> bool| {
+                i64::try_from(pods.iter().filter(|pod| keep(pod)).count()).unwrap_or(i64::MAX)
+            };
+            let available = |pod: &Value| {
+                object::is_active(pod)
+                    && object::available_at(pod, min_ready).is_some_and(|at| at <= now)
+            };
+            for pod in pods {
+                outcome.wake_at(
+                    object::available_at(pod, min_ready)
+                        .filter(|at| object::is_active(pod) && *at > now),
+                );
+            }
+            old.push(Set {
+                object: set,
+                revision: object::annotation(set, REVISION).parse().unwrap_or(0),
+                size: Size {
+                    wanted: int(set, "/spec/replicas").unwrap_or(1),
+                    available: count(&available),
+                },
+                pods: count(&object::is_active),
+                present: count(&|pod| !object::is_finished(pod)),
+                ready: count(&|pod| object::is_active(pod) && object::is_ready(pod)),
+            });
+        }
+        old.sort_by_key(|set| (set.revision, object::name(set.object).to_owned()));
+        let current = |set: &Set<'_>| {
+            object::label(set.object, TEMPLATE_HASH) == hash
+                || template_hash(&set.object["spec"]["template"]) == hash
+        };
+        let new = old.iter().position(current).map(|at| old.remove(at));
+        let replicas = int(deployment, "/spec/replicas").unwrap_or(1);
+        let limits = Limits::of(replicas, &deployment["spec"]["strategy"]);
+        Self { deployment, hash, new, old, replicas, limits, now }
+    }
+
+    fn paused(&self) -> bool {
+        object::flag(self.deployment, "/spec/paused")
+    }
+
+    fn recreates(&self) -> bool {
+        text(self.deployment, "/spec/strategy/type") == "Recreate"
+    }
+
+    fn revision(&self) -> i64 {
+        let newest_old = self.old.iter().map(|set| set.revision).max().unwrap_or(0);
+        self.new.as_ref().map_or(0, |new| new.revision).max(newest_old + 1)
+    }
+
+    /// Brings every ReplicaSet to its next size; true if the new one had to be made.
+    fn resize(&self, changes: &mut Vec<Change>) -> bool {
+        let next = self.next();
+        for (set, size) in self.old.iter().zip(&next.old) {
+            self.fit(set, *size, None, changes);
+        }
+        match &self.new {
+            Some(new) => {
+                let revision = (!self.paused()).then(|| self.revision());
+                self.fit(new, next.new, revision, changes);
+                false
+            }
+            None if self.paused() => false,
+            None => {
+                let set = self.make(next.new);
+                self.tell_scaled(object::name(&set), 0, next.new, changes);
+                changes.push(Change::Create(Kind::ReplicaSet, set));
+                true
+            }
+        }
+    }
+
+    fn next(&self) -> Next {
+        let old: Vec<Size> = self.old.iter().map(|set| set.size).collect();
+        let new = self.new.as_ref().map_or(Size::default(), |set| set.size);
+        let mut all: Vec<i64> = old.iter().map(|size| size.wanted).collect();
+        all.push(new.wanted);
+        let active = all.iter().filter(|size| **size > 0).count();
+        let rescaled = self.old.iter().chain(&self.new).any(|set| {
+            set.size.wanted > 0 && self.desired(set).is_some_and(|wanted| wanted != self.replicas)
+        });
+        let mid_rollout = active > 1 || (self.paused() && active == 1 && new.wanted == 0);
+        if (rescaled && mid_rollout && !self.recreates()) || self.paused() {
+            let shared = self.share(&all, active, rescaled);
+            return Next {
+                new: shared.last().copied().unwrap_or(0),
+                old: shared[..old.len()].to_vec(),
+            };
+        }
+        if self.recreates() {
+            let in_the_way = self.old.iter().any(|set| set.size.wanted > 0 || set.present > 0);
+            let new = if in_the_way { new.wanted } else { self.replicas };
+            return Next { new, old: vec![0; old.len()] };
+        }
+        rolling(self.replicas, self.limits, new, &old)
+    }
+
+    /// Sizes after scaling in the middle of a rollout, or while paused.
+    fn share(&self, all: &[i64], active: usize, rescaled: bool) -> Vec<i64> {
+        if active == 0 {
+            // Nothing runs: the newest set takes all.
+            let mut sizes = all.to_vec();
+            let at =
+                if self.new.is_some() { sizes.len() - 1 } else { sizes.len().saturating_sub(2) };
+            if self.new.is_some() || !self.old.is_empty() {
+                sizes[at] = self.replicas;
+            }
+            return sizes;
+        }
+        if active == 1 {
+            return all.iter().map(|size| if *size > 0 { self.replicas } else { 0 }).collect();
+        }
+        if !rescaled {
+            return all.to_vec();
+        }
+        let total = if self.replicas > 0 { self.replicas + self.limits.surge } else { 0 };
+        let before = self
+            .old
+            .iter()
+            .chain(&self.new)
+            .find_map(|set| object::annotation(set.object, MAX).parse::<i64>().ok())
+            .unwrap_or(total);
+        let sum: i64 = all.iter().sum();
+        // A rollout that had not used its surge keeps it unused.
+        proportional((total - (before - sum).max(0)).max(0), all)
+    }
+
+    fn desired(&self, set: &Set<'_>) -> Option<i64> {
+        object::annotation(set.object, DESIRED).parse().ok()
+    }
+
+    /// Makes one ReplicaSet what it should be, in one write.
+    fn fit(&self, set: &Set<'_>, replicas: i64, revision: Option<i64>, changes: &mut Vec<Change>) {
+        let mut fresh = set.object.clone();
+        if let Some(revision) = revision {
+            self.mark(&mut fresh, set, revision);
+        }
+        if replicas != set.size.wanted || (replicas > 0 && self.desired(set) != Some(self.replicas))
+        {
+            object::set(
+                &mut fresh,
+                &["metadata", "annotations", DESIRED],
+                json!(self.replicas.to_string()),
+            );
+            object::set(
+                &mut fresh,
+                &["metadata", "annotations", MAX],
+                json!((self.replicas + self.limits.surge).to_string()),
+            );
+        }
+        object::set(&mut fresh, &["spec", "replicas"], json!(replicas));
+        if fresh == *set.object {
+            return;
+        }
+        if replicas != set.size.wanted {
+            self.tell_scaled(object::name(set.object), set.size.wanted, replicas, changes);
+        }
+        changes.push(Change::Update(Kind::ReplicaSet, fresh));
+    }
+
+    /// Annotations and readiness of the new set follow the Deployment.
+    fn mark(&self, fresh: &mut Value, set: &Set<'_>, revision: i64) {
+        for (key, value) in self.inherited() {
+            object::set(fresh, &["metadata", "annotations", &key], value);
+        }
+        if revision != set.revision {
+            object::set(fresh, &["metadata", "annotations", REVISION], json!(revision.to_string()));
+            if set.revision > 0 {
+                let history = object::annotation(set.object, REVISION_HISTORY);
+                let history = if history.is_empty() {
+                    set.revision.to_string()
+                } else {
+                    format!("{history},{}", set.revision)
+                };
+                object::set(fresh, &["metadata", "annotations", REVISION_HISTORY], json!(history));
+            }
+        }
+        let min_ready = int(self.deployment, "/spec/minReadySeconds").unwrap_or(0);
+        if int(fresh, "/spec/minReadySeconds").unwrap_or(0) != min_ready {
+            object::set(fresh, &["spec", "minReadySeconds"], json!(min_ready));
+        }
+    }
+
+    fn inherited(&self) -> Map<String, Value> {
+        let own = [REVISION, REVISION_HISTORY, DESIRED, MAX, LAST_APPLIED];
+        let all = self.deployment.pointer("/metadata/annotations").and_then(Value::as_object);
+        all.into_iter()
+            .flatten()
+            .filter(|(key, _)| !own.contains(&key.as_str()))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
+    fn make(&self, replicas: i64) -> Value {
+        let spec = &self.deployment["spec"];
+        let mut template = spec["template"].clone();
+        object::set(&mut template, &["metadata", "labels", TEMPLATE_HASH], json!(self.hash));
+        let mut selector = spec["selector"].clone();
+        object::set(&mut selector, &["matchLabels", TEMPLATE_HASH], json!(self.hash));
+        let mut annotations = self.inherited();
+        annotations.insert(REVISION.to_owned(), json!(self.revision().to_string()));
+        annotations.insert(DESIRED.to_owned(), json!(self.replicas.to_string()));
+        annotations.insert(MAX.to_owned(), json!((self.replicas + self.limits.surge).to_string()));
+        let mut set = json!({
+            "apiVersion": "apps/v1",
+            "kind": "ReplicaSet",
+            "metadata": {
+                "name": format!("{}-{}", object::name(self.deployment), self.hash),
+                "namespace": object::namespace(self.deployment),
+                "labels": template["metadata"]["labels"],
+                "annotations": annotations,
+                "ownerReferences": [object::controlled_by(self.deployment, "apps/v1", "Deployment")],
+            },
+            "spec": {"replicas": replicas, "selector": selector, "template": template},
+        });
+        if let Some(min_ready) =
+            int(self.deployment, "/spec/minReadySeconds").filter(|seconds| *seconds > 0)
+        {
+            set["spec"]["minReadySeconds"] = json!(min_ready);
+        }
+        set
+    }
+
+    fn tell_scaled(&self, set: &str, from: i64, to: i64, changes: &mut Vec<Change>) {
+        if from == to {
+            return;
+        }
+        let way = if to > from { "up" } else { "down" };
+        let message = format!("Scaled {way} replica set {set} from {from} to {to}");
+        changes.push(Change::Event(Note::of(
+            Kind::Deployment,
+            self.deployment,
+            COMPONENT,
+            "ScalingReplicaSet",
+            message,
+        )));
+    }
+
+    /// The Deployment with the revision of its new set, if it says another.
+    fn annotate(&self) -> Option<Value> {
+        let revision =
+            self.new.as_ref().map(|new| new.revision).filter(|revision| *revision > 0)?.to_string();
+        if object::annotation(self.deployment, REVISION) == revision {
+            return None;
+        }
+        let mut changed = self.deployment.clone();
+        object::set(&mut changed, &["metadata", "annotations", REVISION], json!(revision));
+        Some(changed)
+    }
+
+    /// Old sets beyond `revisionHistoryLimit` go once the rollout is complete.
+    fn forget(&self, status: &Value, changes: &mut Vec<Change>) {
+        if !status::complete(self.replicas, status) {
+            return;
+        }
+        let limit = int(self.deployment, "/spec/revisionHistoryLimit")
+            .and_then(|limit| usize::try_from(limit).ok())
+            .unwrap_or(10);
+        let surplus = self.old.len().saturating_sub(limit);
+        let empty = |set: &&Set<'_>| {
+            set.size.wanted == 0 && set.present == 0 && !object::deleting(set.object)
+        };
+        let doomed = self.old.iter().take(surplus).filter(empty);
+        changes.extend(
+            doomed.map(|set| Change::Delete(Doomed::of(Kind::ReplicaSet, set.object, None))),
+        );
+    }
+}

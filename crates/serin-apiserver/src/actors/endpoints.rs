@@ -1,0 +1,242 @@
+//! EndpointSlices and Endpoints: who serves a Service.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::change::{Change, Doomed, Kind};
+use super::hash::suffix;
+use super::node::NODE;
+use super::object::{self, list, text};
+use super::world::World;
+
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const CONTROLLER: &str = "endpointslice-controller.k8s.io";
+/// As many as Kubernetes puts into one slice.
+const ENDPOINTS_MAX: usize = 100;
+
+/// One slice's worth: the resolved ports, and the endpoints that have them.
+type Groups = BTreeMap<String, (Value, Vec<Value>)>;
+
+/// What the slices and Endpoints of one Service lack.
+pub(crate) fn reconcile(service: &Value, world: &World) -> Vec<Change> {
+    let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+    let selector = selector
+        .filter(|selector| !selector.is_empty() && text(service, "/spec/type") != "ExternalName");
+    let Some(selector) = selector.filter(|_| !object::deleting(service)) else {
+        return Vec::new();
+    };
+    let namespace = object::namespace(service);
+    let matching = |pod: &&Value| {
+        selector.iter().all(|(key, value)| pod["metadata"]["labels"].get(key) == Some(value))
+    };
+    let serving =
+        |pod: &&Value| !object::is_finished(pod) && !text(pod, "/status/podIP").is_empty();
+    let mut pods: Vec<&Value> = world
+        .inside(Kind::Pod, namespace)
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(matching)
+        .filter(serving)
+        .collect();
+    pods.sort_by_key(|pod| object::name(pod));
+    let mut changes = slices(service, &pods, world);
+    changes.extend(endpoints(service, &pods, world));
+    changes
+}
+
+fn slices(service: &Value, pods: &[&Value], world: &World) -> Vec<Change> {
+    let mut groups = Groups::new();
+    for pod in pods {
+        let ports = ports(service, Some(pod));
+        let group = groups.entry(ports.to_string()).or_insert_with(|| (ports, Vec::new()));
+        group.1.push(endpoint(service, pod));
+    }
+    if groups.is_empty() {
+        groups.insert(String::new(), (json!([]), Vec::new()));
+    }
+    let ours = |slice: &&Value| {
+        object::label(slice, SERVICE_NAME) == object::name(service)
+            && object::label(slice, MANAGED_BY) == CONTROLLER
+    };
+    let existing: Vec<&Value> = world
+        .inside(Kind::EndpointSlice, object::namespace(service))
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(ours)
+        .collect();
+    let chunks = groups.values().flat_map(|(ports, all)| {
+        let count = all.len().div_ceil(ENDPOINTS_MAX).max(1);
+        (0..count).map(move |at| {
+            (
+                ports,
+                all.iter()
+                    .skip(at * ENDPOINTS_MAX)
+                    .take(ENDPOINTS_MAX)
+                    .cloned()
+                    .collect::<Vec<_>>(),
+            )
+        })
+    });
+    let mut changes = Vec::new();
+    let mut kept = Vec::new();
+    for (at, (ports, endpoints)) in chunks.enumerate() {
+        let name = format!(
+            "{}-{}",
+            object::name(service),
+            suffix(&[object::uid(service), &at.to_string()])
+        );
+        let old = existing.iter().find(|slice| object::name(slice) == name);
+        changes.extend(slice(service, &name, ports, endpoints, old.copied()));
+        kept.push(name);
+    }
+    let stale =
+        existing.into_iter().filter(|slice| !kept.iter().any(|name| name == object::name(slice)));
+    changes.extend(stale.map(|slice| Change::Delete(Doomed::of(Kind::EndpointSlice, slice, None))));
+    changes
+}
+
+fn slice(
+    service: &Value,
+    name: &str,
+    ports: &Value,
+    endpoints: Vec<Value>,
+    old: Option<&Value>,
+) -> Option<Change> {
+    let mut labels =
+        service.pointer("/metadata/labels").and_then(Value::as_object).cloned().unwrap_or_default();
+    labels.insert(SERVICE_NAME.to_owned(), json!(object::name(service)));
+    labels.insert(MANAGED_BY.to_owned(), json!(CONTROLLER));
+    if text(service, "/spec/clusterIP") == "None" {
+        labels.insert("service.kubernetes.io/headless".to_owned(), json!(""));
+    }
+    let Some(old) = old else {
+        return Some(Change::Create(
+            Kind::EndpointSlice,
+            json!({
+                "apiVersion": "discovery.k8s.io/v1",
+                "kind": "EndpointSlice",
+                "metadata": {
+                    "name": name,
+                    "generateName": format!("{}-", object::name(service)),
+                    "namespace": object::namespace(service),
+                    "labels": labels,
+                    "ownerReferences": [object::controlled_by(service, "v1", "Service")],
+                },
+                "addressType": "IPv4",
+                "endpoints": endpoints,
+                "ports": ports,
+            }),
+        ));
+    };
+    let mut fresh = old.clone();
+    fresh["metadata"]["labels"] = Value::Object(labels);
+    fresh["endpoints"] = Value::Array(endpoints);
+    fresh["ports"] = ports.clone();
+    (fresh != *old).then_some(Change::Update(Kind::EndpointSlice, fresh))
+}
+
+/// The Service's ports as the pod has them. A port is named like the Service's, the empty name included: clients that look one up by name must find it.
+fn ports(service: &Value, pod: Option<&Value>) -> Value {
+    let ports = list(service, "/spec/ports").iter().filter_map(|port| {
+        let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
+        let number = match port.get("targetPort").unwrap_or(&port["port"]) {
+            Value::String(name) => named_port(pod?, name, protocol)?,
+            number if number.as_i64().is_some_and(|number| number > 0) => number.as_i64()?,
+            _ => port["port"].as_i64()?,
+        };
+        let mut resolved = json!({"name": port.get("name").and_then(Value::as_str).unwrap_or(""), "port": number, "protocol": protocol});
+        if let Some(app) = port.get("appProtocol").filter(|app| app.is_string()) {
+            resolved["appProtocol"] = app.clone();
+        }
+        Some(resolved)
+    });
+    Value::Array(ports.collect())
+}
+
+fn named_port(pod: &Value, name: &str, protocol: &str) -> Option<i64> {
+    let ports =
+        list(pod, "/spec/containers").iter().flat_map(|container| list(container, "/ports"));
+    let mut same = ports.filter(|port| {
+        text(port, "/name") == name
+            && port.get("protocol").and_then(Value::as_str).unwrap_or("TCP") == protocol
+    });
+    same.find_map(|port| port["containerPort"].as_i64())
+}
+
+fn endpoint(service: &Value, pod: &Value) -> Value {
+    let leaving = object::deleting(pod);
+    let serving = object::is_ready(pod) && !leaving;
+    let ready = serving || (object::flag(service, "/spec/publishNotReadyAddresses") && !leaving);
+    json!({
+        "addresses": [text(pod, "/status/podIP")],
+        "conditions": {"ready": ready, "serving": serving, "terminating": leaving},
+        "nodeName": NODE,
+        "targetRef": target(pod),
+    })
+}
+
+fn target(pod: &Value) -> Value {
+    json!({"kind": "Pod", "name": object::name(pod), "namespace": object::namespace(pod), "uid": object::uid(pod)})
+}
+
+/// The older form, for clients that read nothing else.
+fn endpoints(service: &Value, pods: &[&Value], world: &World) -> Option<Change> {
+    let mut groups: BTreeMap<String, (Value, Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    let publish = object::flag(service, "/spec/publishNotReadyAddresses");
+    for pod in pods.iter().filter(|pod| !object::deleting(pod)) {
+        let ports = ports(service, Some(pod));
+        let group =
+            groups.entry(ports.to_string()).or_insert_with(|| (ports, Vec::new(), Vec::new()));
+        let address =
+            json!({"ip": text(pod, "/status/podIP"), "nodeName": NODE, "targetRef": target(pod)});
+        if object::is_ready(pod) || publish { group.1.push(address) } else { group.2.push(address) }
+    }
+    let subsets: Vec<Value> = groups
+        .into_values()
+        .map(|(ports, ready, waiting)| {
+            let mut subset = json!({"ports": ports});
+            if !ready.is_empty() {
+                subset["addresses"] = Value::Array(ready);
+            }
+            if !waiting.is_empty() {
+                subset["notReadyAddresses"] = Value::Array(waiting);
+            }
+            subset
+        })
+        .collect();
+    let old = world
+        .inside(Kind::Endpoints, object::namespace(service))
+        .iter()
+        .find(|old| object::name(old) == object::name(service));
+    let Some(old) = old else {
+        let mut labels = service
+            .pointer("/metadata/labels")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
+        labels
+            .insert("endpoints.kubernetes.io/managed-by".to_owned(), json!("endpoint-controller"));
+        return Some(Change::Create(
+            Kind::Endpoints,
+            json!({
+                "apiVersion": "v1",
+                "kind": "Endpoints",
+                "metadata": {
+                    "name": object::name(service), "namespace": object::namespace(service), "labels": labels,
+                    "ownerReferences": [object::controlled_by(service, "v1", "Service")],
+                },
+                "subsets": subsets,
+            }),
+        ));
+    };
+    // Endpoints that someone keeps by hand have no owner and are theirs.
+    let ours = object::owner(old) == Some(object::uid(service));
+    if !ours || list(old, "/subsets") == subsets.as_slice() {
+        return None;
+    }
+    let mut fresh = old.as_ref().clone();
+    fresh["subsets"] = Value::Array(subsets);
+    Some(Change::Update(Kind::Endpoints, fresh))
+}
