@@ -78,6 +78,12 @@ impl Injector {
         *self = Self::new(faults);
     }
 
+    /// Requests since the faults were last set.
+    #[cfg(test)]
+    pub(super) fn dealt(&self) -> u64 {
+        self.requests
+    }
+
     pub(super) fn next(&mut self) -> Fault {
         let at = self.requests;
         self.requests += 1;
