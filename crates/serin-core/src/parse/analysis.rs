@@ -157,7 +157,12 @@ fn iterations(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
         if doc.whole("maxWeight").is_some_and(|weight| weight != 0) {
             doc.warn("maxWeight", "has no effect with iterations");
         }
-        promotion_step(doc);
+        if promotion_step(doc).is_some() {
+            doc.warn(
+                "stepWeightPromotion",
+                "has no effect with iterations: all traffic returns at once",
+            );
+        }
         return Strategy::BlueGreen { iterations: saturating_u32(count) };
     }
     if !scope.skip {

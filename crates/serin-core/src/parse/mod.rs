@@ -103,15 +103,9 @@ impl fmt::Display for ParseFailure {
 
 impl std::error::Error for ParseFailure {}
 
-/// A Canary, with Flagger's limits.
+/// What a Canary means, or everything that is wrong with it.
 #[allow(clippy::result_large_err, reason = "a Canary is larger still, and this is no hot path")]
-pub fn canary(object: &Value) -> Result<Canary, ParseFailure> {
-    canary_within(object, &Limits::default())
-}
-
-/// A Canary, with the controller's limits.
-#[allow(clippy::result_large_err, reason = "a Canary is larger still, and this is no hot path")]
-pub fn canary_within(object: &Value, limits: &Limits) -> Result<Canary, ParseFailure> {
+pub fn canary(object: &Value, limits: &Limits) -> Result<Canary, ParseFailure> {
     let complaints = Complaints::default();
     let root = Doc::root(object, &complaints);
     root_kind(&root, "Canary");

@@ -73,10 +73,6 @@ fn service(value: &Value) -> bool {
     value == "Service"
 }
 
-fn positive(value: &Value) -> bool {
-    value.as_f64().is_some_and(|number| number > 0.0)
-}
-
 const fn refuse(path: &'static str, providers: &'static [Provider], why: &'static str) -> Refused {
     Refused { path, providers, values: "", applies: says_something, effect: Effect::Refuse, why }
 }
@@ -153,15 +149,6 @@ pub const REFUSED: &[Refused] = &[
         "session affinity is not supported with Traefik yet; users would move between versions",
     ),
     warn("spec.analysis.sessionAffinity", KUBERNETES, NO_ROUTER),
-    only(
-        refuse(
-            "spec.analysis.iterations",
-            TRAEFIK,
-            "Blue/Green is not supported with Traefik yet; use stepWeight or stepWeights",
-        ),
-        "above 0",
-        positive,
-    ),
     refuse("spec.service.mirror", TRAEFIK, MIRROR),
     warn("spec.service.mirror", KUBERNETES, NO_ROUTER),
     warn("spec.service.timeout", TRAEFIK, IN_TRAEFIK),

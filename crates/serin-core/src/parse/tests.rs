@@ -13,6 +13,10 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::model::{Strategy, Weight};
 
+fn canary(object: &Value) -> Result<Canary, ParseFailure> {
+    super::canary(object, &Limits::default())
+}
+
 fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap()
 }

@@ -87,13 +87,13 @@ analysis:
   alerts: [{name: a, providerRef: {name: p, namespace: develop}}]
 ",
     );
-    let failure = canary_within(&object, &limits).unwrap_err();
+    let failure = crate::parse::canary(&object, &limits).unwrap_err();
     let expected = expect![
         "spec.analysis.metrics[0].templateRef.namespace: other is another namespace, which this controller does not allow"
     ];
     expected.assert_eq(&failure.to_string());
     let relaxed = Limits { cross_namespace: true, ..limits };
-    let canary = canary_within(&object, &relaxed).unwrap();
+    let canary = crate::parse::canary(&object, &relaxed).unwrap();
     assert_eq!(canary.spec.provider, Provider::Kubernetes);
     assert_eq!(canary.spec.analysis.interval_secs, 2);
     assert_eq!(canary.spec.warnings, []);

@@ -190,7 +190,7 @@ fn every_mistake_has_a_path() {
             analysis: {sessionAffinity: {cookieName: c}}
                 error spec.analysis.sessionAffinity: session affinity is not supported with Traefik yet; users would move between versions
             analysis: {stepWeight: null, iterations: 3}
-                error spec.analysis.iterations: Blue/Green is not supported with Traefik yet; use stepWeight or stepWeights
+                ok
             analysis: {stepWeight: null, iterations: 0}
                 error spec.analysis.iterations: must be at least 1, not 0: the release would never end
             {provider: kubernetes, analysis: {stepWeight: null, iterations: 3, mirror: true, match: [{}], sessionAffinity: {cookieName: c}}}

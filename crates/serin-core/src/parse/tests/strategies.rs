@@ -40,6 +40,8 @@ fn ladders_are_flaggers() {
             "analysis: {stepWeight: null}",
             "analysis: {stepWeights: [10]}",
             "analysis: {stepWeights: [10], iterations: 3}",
+            "analysis: {stepWeight: null, iterations: 3, maxWeight: 50, stepWeightPromotion: 10}",
+            "analysis: {stepWeight: null, iterations: 0}",
         ],
         expect![[r#"
             analysis: {stepWeight: 10, maxWeight: 50} => 10 20 30 40 50
@@ -78,7 +80,11 @@ fn ladders_are_flaggers() {
                 warning spec.analysis.maxWeight: has no effect with stepWeights, whose last is 20
             analysis: {stepWeight: null} => error spec.analysis.stepWeight: one of iterations, stepWeight and stepWeights is required
             analysis: {stepWeights: [10]} => error spec.analysis.stepWeight: only one of stepWeight, stepWeights can be set
-            analysis: {stepWeights: [10], iterations: 3} => error spec.analysis.iterations: Blue/Green is not supported with Traefik yet; use stepWeight or stepWeights; spec.analysis.iterations: only one of iterations, stepWeight, stepWeights can be set
+            analysis: {stepWeights: [10], iterations: 3} => error spec.analysis.iterations: only one of iterations, stepWeight, stepWeights can be set
+            analysis: {stepWeight: null, iterations: 3, maxWeight: 50, stepWeightPromotion: 10} => blue-green 3
+                warning spec.analysis.maxWeight: has no effect with iterations
+                warning spec.analysis.stepWeightPromotion: has no effect with iterations: all traffic returns at once
+            analysis: {stepWeight: null, iterations: 0} => error spec.analysis.iterations: must be at least 1, not 0: the release would never end
         "#]],
     );
 }
