@@ -81,14 +81,28 @@ fn guard(question: Question) -> Guard {
         .expect("a plain setting is valid")
 }
 
-/// Seconds until each guard rolls back, if it does.
-fn play(canary: Canary, arrivals: &Poisson, seed: u64) -> [Option<f64>; 2] {
-    let (slo, scale) = (0.01, 0.01);
-    let tolerance = Tolerance { rho: 1.0, delta: 0.005 };
-    let mut on_bound = guard(Question::Share { slo, attribution: Attribution::Primary, tolerance });
+/// Every bound, at most 1.25 times the primary's share and half a point.
+pub(crate) fn dominance() -> Guard {
     let bounds = BOUNDS.iter().map(|ms| format!("{ms} ms")).collect();
     let tolerance = Tolerance { rho: 1.25, delta: 0.005 };
-    let mut dominance = guard(Question::Dominance { bounds, tolerance, scale });
+    guard(Question::Dominance { bounds, tolerance, scale: 0.01 })
+}
+
+/// Some plausible second of a healthy canary, for the stopwatch.
+pub(crate) fn scrape(second: u64) -> [Sample; BOUNDS.len()] {
+    let mut samples = [Sample { n: 5 + second % 3, x: 0, m: 90 + second % 7, y: 0 }; BOUNDS.len()];
+    for (bound, sample) in samples.iter_mut().enumerate() {
+        (sample.x, sample.y) = (sample.n >> (bound / 2), sample.m >> (bound / 2));
+    }
+    samples
+}
+
+/// Seconds until each guard rolls back, if it does.
+fn play(canary: Canary, arrivals: &Poisson, seed: u64) -> [Option<f64>; 2] {
+    let slo = 0.01;
+    let tolerance = Tolerance { rho: 1.0, delta: 0.005 };
+    let mut on_bound = guard(Question::Share { slo, attribution: Attribution::Primary, tolerance });
+    let mut dominance = dominance();
     let mut found = [None; 2];
     for second in 0..SECS {
         let mut samples = [Sample::default(); BOUNDS.len()];

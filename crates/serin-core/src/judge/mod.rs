@@ -2,3 +2,4 @@
 
 pub mod evidence;
 pub mod sequential;
+pub mod watch;

@@ -1,0 +1,237 @@
+//! One canary under guard: raw readings in, a verdict out, and a memory that fits a status.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::evidence::{Evidence, EvidenceState, Reading};
+use super::sequential::{
+    Decision, Explanation, Guard, GuardConfig, GuardError, GuardState, RestoreError, Sample,
+    Verdict,
+};
+use crate::observed;
+
+/// What is kept in a status stays below this; raw counters that do not fit are left out.
+pub const KEPT_BYTES_MAX: usize = 2000;
+
+/// Where a sample of the guard comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Source {
+    /// Failed requests among all.
+    Errors,
+    /// Requests slower than the watched bound with this number.
+    Slower(usize),
+}
+
+/// Why a canary cannot be watched.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum WatchError {
+    #[error("the guard's configuration is not valid: {0}")]
+    Config(#[from] GuardError),
+    #[error("{sources} sources are named for {samples} samples")]
+    Sources { sources: usize, samples: usize },
+    #[error("what was kept cannot be read: {0}")]
+    Unreadable(String),
+    #[error("what was kept cannot be continued: {0}")]
+    Restore(#[from] RestoreError),
+}
+
+/// The evidence and the guard of one rollout, moving together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Watch {
+    evidence: Evidence,
+    guard: Guard,
+    sources: Vec<Source>,
+    /// The samples of a scrape, kept so that a scrape allocates nothing.
+    samples: Vec<Sample>,
+}
+
+/// Both memories; the counters may be missing.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    #[serde(rename = "g")]
+    guard: GuardState,
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    evidence: Option<EvidenceState>,
+}
+
+impl Watch {
+    /// Watches from the first request on; `bounds` cumulative buckets come with every reading, and `sources` name for each
+    /// sample of the guard what it counts.
+    pub fn new(
+        config: GuardConfig,
+        bounds: usize,
+        sources: Vec<Source>,
+    ) -> Result<Self, WatchError> {
+        Self::with(Guard::new(config)?, Evidence::new(bounds), sources)
+    }
+
+    /// Goes on where [`Watch::kept`] was taken; the gap becomes one longer block.
+    ///
+    /// On an error the caller must not start anew within the same rollout: that would spend alpha a second time.
+    pub fn restore(
+        config: GuardConfig,
+        bounds: usize,
+        sources: Vec<Source>,
+        kept: &Value,
+    ) -> Result<Self, WatchError> {
+        let kept = Kept::deserialize(kept).map_err(|e| WatchError::Unreadable(e.to_string()))?;
+        let evidence = kept.evidence.map(|state| Evidence::restore(bounds, &state));
+        let guard = Guard::restore(config, &kept.guard)?;
+        Self::with(guard, evidence.unwrap_or_else(|| Evidence::new(bounds)), sources)
+    }
+
+    fn with(guard: Guard, evidence: Evidence, sources: Vec<Source>) -> Result<Self, WatchError> {
+        let (named, samples) = (sources.len(), guard.samples());
+        if named != samples {
+            return Err(WatchError::Sources { sources: named, samples });
+        }
+        Ok(Self { evidence, guard, sources, samples: Vec::with_capacity(samples) })
+    }
+
+    /// Takes in one scrape; nothing when its time is not after the last one's.
+    pub fn observe<'a>(
+        &mut self,
+        at_millis: u64,
+        readings: impl IntoIterator<Item = Reading<'a>>,
+    ) -> Option<Verdict> {
+        let increase = self.evidence.observe(at_millis, readings)?;
+        self.samples.clear();
+        self.samples.extend(self.sources.iter().map(|source| match source {
+            Source::Errors => increase.errors(),
+            Source::Slower(bound) => increase.slower(*bound),
+        }));
+        Some(self.guard.observe(increase.secs, &self.samples))
+    }
+
+    /// Tells that the canary's weight was changed.
+    pub fn weight_changed(&mut self) {
+        self.guard.weight_changed();
+    }
+
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    pub fn explain(&self) -> Explanation {
+        self.guard.explain()
+    }
+
+    /// What the next step is told.
+    pub fn opinion(&self) -> observed::Guard {
+        match self.guard.decision() {
+            Decision::Continue => observed::Guard::Quiet,
+            Decision::Hold(why) => observed::Guard::Hold(format!("{why}: {}", self.main_reason())),
+            Decision::RollBack => observed::Guard::RollBack(self.main_reason()),
+        }
+    }
+
+    /// The check with the largest part of the evidence, in words.
+    fn main_reason(&self) -> String {
+        self.guard.explain().checks.first().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// What to keep in the status: the guard's memory, and the raw counters of the same scrape if they fit.
+    pub fn kept(&self) -> Value {
+        let whole = Kept { guard: self.guard.state(), evidence: self.evidence.state(64) };
+        let value = serde_json::to_value(&whole).expect("a memory is plain data");
+        if value.to_string().len() <= KEPT_BYTES_MAX {
+            return value;
+        }
+        let guard = Kept { evidence: None, ..whole };
+        serde_json::to_value(&guard).expect("a memory is plain data")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::evidence::{Born, Side};
+    use super::super::sequential::{Attribution, Hold, Question, Tolerance};
+    use super::*;
+
+    fn config() -> GuardConfig {
+        let tolerance = Tolerance { rho: 1.0, delta: 0.005 };
+        let ask = || Question::Share { slo: 0.01, attribution: Attribution::Primary, tolerance };
+        GuardConfig::new(
+            vec![("error-rate".into(), ask()), ("slower than 500 ms".into(), ask())],
+            6,
+        )
+    }
+
+    fn sources() -> Vec<Source> {
+        vec![Source::Errors, Source::Slower(0)]
+    }
+
+    fn reading<'a>(
+        side: Side,
+        series: &'a str,
+        requests: u64,
+        errors: u64,
+        within: &'a [u64],
+    ) -> Reading<'a> {
+        let (born, warm, timed) = (Born::Before, true, requests);
+        Reading { side, series, born, warm, requests, errors, timed, within }
+    }
+
+    fn scrape(watch: &mut Watch, k: u64, bad: u64) -> Verdict {
+        let fast = [10 * k, 190 * k];
+        let both = [
+            reading(Side::Canary, "gateway-1", 10 * k, bad, &fast[..1]),
+            reading(Side::Primary, "gateway-1", 190 * k, k / 10, &fast[1..]),
+        ];
+        watch.observe(1000 * k, both).unwrap()
+    }
+
+    #[test]
+    fn watches_over_a_restart_and_tells_why() {
+        let mut watch = Watch::new(config(), 1, sources()).unwrap();
+        for k in 1..60 {
+            assert_ne!(scrape(&mut watch, k, 0).decision, Decision::RollBack);
+        }
+        assert_eq!(watch.opinion(), observed::Guard::Quiet);
+        let kept = watch.kept();
+        assert!(kept.to_string().len() <= KEPT_BYTES_MAX);
+        let mut watch = Watch::restore(config(), 1, sources(), &kept).unwrap();
+        // The gap of five scrapes is one block, with the errors in it.
+        let gap = scrape(&mut watch, 65, 10);
+        assert_eq!((gap.requests, gap.decision), (60, Decision::Hold(Hold::ObjectiveBurning)));
+        assert!(matches!(watch.opinion(), observed::Guard::Hold(_)));
+        for k in 66..69 {
+            scrape(&mut watch, k, 10 * (k - 64));
+        }
+        let observed::Guard::RollBack(why) = watch.opinion() else {
+            panic!("{:?}", watch.opinion())
+        };
+        assert!(why.starts_with("error-rate against "), "{why}");
+        assert!(watch.observe(1000, []).is_none(), "an old scrape is ignored");
+    }
+
+    #[test]
+    fn memory_leaves_the_counters_out_when_there_are_too_many() {
+        let mut watch = Watch::new(config(), 1, sources()).unwrap();
+        let names: Vec<String> = (0..60).map(|i| format!("gateway-{i}")).collect();
+        let fast = [1 << 40];
+        let readings =
+            names.iter().map(|name| reading(Side::Canary, name, 1 << 41, 1 << 30, &fast));
+        watch.observe(1, readings).unwrap();
+        let kept = watch.kept();
+        assert!(kept.to_string().len() <= KEPT_BYTES_MAX && kept.get("e").is_none());
+        assert_eq!(Watch::restore(config(), 1, sources(), &kept).unwrap().evidence().series(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_continued_is_an_error() {
+        let watch = Watch::new(config(), 1, sources()).unwrap();
+        let unreadable = Watch::restore(config(), 1, sources(), &Value::Null).unwrap_err();
+        assert!(unreadable.to_string().starts_with("what was kept cannot be read"), "{unreadable}");
+        let other = GuardConfig { weight_steps: 3, ..config() };
+        let refused = Watch::restore(other, 1, sources(), &watch.kept()).unwrap_err();
+        assert_eq!(refused, WatchError::Restore(RestoreError::OtherQuestions));
+        let missing = Watch::new(config(), 1, vec![Source::Errors]).unwrap_err();
+        assert_eq!(missing, WatchError::Sources { sources: 1, samples: 2 });
+    }
+}
