@@ -138,12 +138,22 @@ impl Rule {
                 return Err(FieldError::new("reason", "FieldValueNotSupported", message));
             }
         };
-        let (functions, variables, loops) = survey(program.expression());
+        let (mut functions, variables, loops) = survey(program.expression());
+        let mut names = variables.clone();
+        if let Some(expression) = &message_expression {
+            let (more_functions, more_names, _) = survey(expression.expression());
+            functions.extend(more_functions);
+            names.extend(more_names);
+        }
+        let foreign = names.iter().find(|name| LIBRARIES.contains(&name.as_str()));
         let unsupported = functions
             .iter()
             .find(|name| !FUNCTIONS.contains(&name.as_str()))
+            .or(foreign)
             .map(|name| format!("the function {name} is not supported"));
-        if let Some(name) = variables.iter().find(|name| !VARIABLES.contains(&name.as_str())) {
+        if let Some(name) =
+            names.iter().find(|name| !VARIABLES.contains(&name.as_str()) && foreign.is_none())
+        {
             let detail =
                 format!("compilation failed: undeclared reference to '{name}' (in container '')");
             return Err(FieldError::invalid("rule", &source.into(), detail));
@@ -264,6 +274,9 @@ const VARIABLES: &[&str] = &[
     "type",
 ];
 
+/// Where Kubernetes keeps functions that are not supported here.
+const LIBRARIES: &[&str] = &["format", "sets", "math", "lists", "strings", "base64", "semver"];
+
 fn compile(source: &str, field: &str) -> Result<Program, FieldError> {
     let refuse = |detail: &str| {
         FieldError::invalid(field, &source.into(), format!("compilation failed: {detail}"))
@@ -298,19 +311,24 @@ fn with_room<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     })
 }
 
-/// An upper bound of what the parser has on its stack: open brackets, runs of signs, and links of the longest chain.
+/// An upper bound of what the parser has on its stack: open brackets, and in each the signs in a row and the choices.
 fn nesting(source: &str) -> usize {
-    let (mut open, mut deepest, mut signs, mut colons) = (0usize, 0usize, 0usize, 0usize);
+    let (mut open, mut here, mut deepest, mut signs) = (Vec::new(), 0usize, 0usize, 0usize);
     for char in source.chars() {
         match char {
-            '(' | '[' | '{' => open += 1,
-            ')' | ']' | '}' => open = open.saturating_sub(1),
+            '(' | '[' | '{' => {
+                open.push(here);
+                here += signs + 1;
+            }
+            ')' | ']' | '}' => here = open.pop().unwrap_or_default(),
+            '?' => here += 1,
             '!' | '-' => signs += 1,
-            '?' => colons += 1,
-            ' ' | '\t' | '\n' | '\r' => {}
-            _ => signs = 0,
+            _ => {}
         }
-        deepest = deepest.max(open + signs + colons);
+        deepest = deepest.max(here + signs);
+        if !matches!(char, '!' | '-' | ' ' | '\t' | '\n' | '\r') {
+            signs = 0;
+        }
     }
     deepest
 }

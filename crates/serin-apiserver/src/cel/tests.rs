@@ -126,6 +126,13 @@ fn bad_rules_are_refused_and_unknown_functions_reported() {
     }
     assert!(parse(&format!("self{} == 1", ".a".repeat(2000))).is_err());
     assert!(parse(&format!("1{} == 1", " + 1".repeat(1500))).is_err());
+    // From the Gateway API: sixteen choices side by side are not deep.
+    let term = |at: usize| {
+        format!("(self.size() > {at} ? (has(self[{at}].m) ? self[{at}].m.size() : 0) : 0)")
+    };
+    let sum: Vec<String> = (0..16).map(term).collect();
+    assert!(parse(&format!("{} <= 128", sum.join(" + "))).is_ok());
+    assert_eq!(parse("format.dns1123Label().validate(self) == null").unwrap().warnings().len(), 1);
     let known = parse("quantity(self.a).isGreaterThan(quantity('1'))").unwrap();
     assert_eq!(known.warnings().len(), 1, "{:?}", known.warnings());
     assert!(known.warnings()[0].contains("is not supported"));
@@ -152,4 +159,71 @@ fn rules_as_deep_as_allowed_are_compiled_and_run() {
         let schema = json!({"type": "integer", "x-kubernetes-validations": [{"rule": rule}]});
         assert_eq!(check(schema, json!(1), None), Vec::<String>::new());
     }
+}
+
+#[test]
+fn noise_compiles_or_not_but_never_panics() {
+    const PIECES: &[&str] = &[
+        "self",
+        "oldSelf",
+        ".a",
+        "[0]",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        "'",
+        "\"",
+        "&&",
+        "||",
+        "!",
+        "-",
+        "+",
+        "/",
+        "%",
+        "?",
+        ":",
+        ",",
+        "1",
+        "1.5",
+        "2u",
+        "size",
+        "has(",
+        ".all(x, ",
+        ".map(",
+        "x",
+        " in ",
+        "==",
+        "<",
+        "\\",
+        "b'\\xff'",
+        "r'",
+        "\u{fe0f}",
+        "9223372036854775808",
+        "null",
+        "duration('1s')",
+        ".sum()",
+        ".matches('(')",
+        "optional.of(",
+        ".?a",
+        "true",
+        "e9",
+    ];
+    let mut seed = 3u64;
+    let mut random = move |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).unwrap() % below
+    };
+    let mut compiled = 0;
+    for _ in 0..600 {
+        let rule: String = (0..1 + random(9)).map(|_| PIECES[random(PIECES.len())]).collect();
+        let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}}, "x-kubernetes-validations": [{"rule": rule}]});
+        if let Ok(schema) = Structural::parse(&schema) {
+            compiled += 1;
+            schema.validate(&json!({"a": 1}), Some(&json!({"a": 2})));
+        }
+    }
+    assert!(compiled > 5, "{compiled}");
 }

@@ -5,34 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use base64::Engine as _;
 use serde_json::Value;
 
-/// Formats that are checked, or that promise nothing.
-const KNOWN: &[&str] = &[
-    "byte",
-    "cidr",
-    "date",
-    "date-time",
-    "datetime",
-    "double",
-    "duration",
-    "email",
-    "float",
-    "hostname",
-    "int-or-string",
-    "int32",
-    "int64",
-    "ipv4",
-    "ipv6",
-    "k8s-long-name",
-    "k8s-short-name",
-    "mac",
-    "password",
-    "quantity",
-    "uri",
-    "uuid",
-];
+/// Formats that Kubernetes checks and this does not. One that neither knows means nothing to both.
+const UNCHECKED: &[&str] =
+    &["bsonobjectid", "isbn", "isbn10", "isbn13", "creditcard", "ssn", "hexcolor", "rgbcolor"];
 
-pub(super) fn known(format: &str) -> bool {
-    KNOWN.contains(&format)
+pub(super) fn is_checked(format: &str) -> bool {
+    !UNCHECKED.contains(&format)
 }
 
 /// Whether a value of the right type has the format; one that is not known fits everything.
@@ -59,7 +37,7 @@ fn text_fits(format: &str, text: &str) -> bool {
         "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
         "ipv6" => text.parse::<Ipv6Addr>().is_ok(),
         "cidr" => cidr(text),
-        "uuid" => uuid(text),
+        "uuid" | "uuid3" | "uuid4" | "uuid5" => uuid(text),
         "mac" => mac(text),
         "email" => text.split_once('@').is_some_and(|(name, host)| {
             !name.is_empty() && !host.is_empty() && !text.contains(' ')

@@ -96,7 +96,7 @@ impl Reader {
         schema.kind = self.kind(map, at);
         schema.format = map.get("format").and_then(Value::as_str).map(str::to_owned);
         if let Some(name) = &schema.format
-            && !format::known(name)
+            && !format::is_checked(name)
         {
             self.warnings.push(format!("{at}.format: {name} is not checked"));
         }

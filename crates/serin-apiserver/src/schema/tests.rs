@@ -204,3 +204,128 @@ fn schemas_that_are_not_structural_are_refused() {
     }
     assert_eq!(Structural::parse(&deep).unwrap_err().len(), 1);
 }
+
+/// A small generator, so that the noise is the same on every machine.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % below
+    }
+
+    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.next(of.len())]
+    }
+
+    /// Something like a schema, often wrong.
+    fn schema(&mut self, depth: usize) -> Value {
+        let mut schema = json!({"type": self.pick(&["object", "array", "string", "integer", "number", "boolean", "strange"])});
+        if schema["type"] == "array" {
+            schema["items"] =
+                if depth == 0 { json!({"type": "string"}) } else { self.schema(depth - 1) };
+            schema["x-kubernetes-list-type"] = json!(self.pick(&["atomic", "set", "map"]));
+            schema["x-kubernetes-list-map-keys"] = json!(["a"]);
+        }
+        if schema["type"] == "object" && depth > 0 {
+            let values = self.schema(depth - 1);
+            match self.next(3) {
+                0 => schema["additionalProperties"] = values,
+                _ => schema["properties"] = json!({"a": values, "b": self.schema(depth - 1)}),
+            }
+        }
+        for _ in 0..self.next(4) {
+            let key = self.pick(&[
+                "default",
+                "enum",
+                "pattern",
+                "minimum",
+                "maximum",
+                "multipleOf",
+                "maxLength",
+                "maxItems",
+                "required",
+                "nullable",
+                "format",
+                "x-kubernetes-preserve-unknown-fields",
+                "x-kubernetes-int-or-string",
+                "x-kubernetes-embedded-resource",
+                "oneOf",
+                "anyOf",
+                "not",
+            ]);
+            schema[key] = match self.next(6) {
+                0 => json!(true),
+                1 => json!(self.next(4)),
+                2 => json!(self.pick(&["^a*$", "date-time", "int32", "(", "a"])),
+                3 => json!(["a", "b"]),
+                4 => json!([{"type": "string"}, {"required": ["a"]}]),
+                _ => self.value(1),
+            };
+        }
+        schema
+    }
+
+    fn value(&mut self, depth: usize) -> Value {
+        match self.next(if depth == 0 { 5 } else { 8 }) {
+            0 => Value::Null,
+            1 => json!(self.next(9)),
+            2 => json!(1.5),
+            3 => json!(self.next(2) == 0),
+            4 => json!(self.pick(&["", "a", "aaa", "2026-01-01T00:00:00Z", "1h"])),
+            5 => (0..self.next(4)).map(|_| self.value(depth - 1)).collect(),
+            _ => {
+                json!({"a": self.value(depth - 1), "b": self.value(depth - 1), "c": self.value(depth - 1)})
+            }
+        }
+    }
+}
+
+#[test]
+fn noise_never_panics_and_pruned_values_stay_pruned() {
+    let mut noise = Noise(11);
+    let mut parsed = 0;
+    for _ in 0..4000 {
+        let schema =
+            json!({"type": "object", "properties": {"a": noise.schema(3), "b": noise.schema(2)}});
+        let Ok(schema) = Structural::parse(&schema) else { continue };
+        parsed += 1;
+        let _ = ListKeys::from_schema(&schema);
+        for _ in 0..4 {
+            let mut value = noise.value(4);
+            let old = noise.value(4);
+            schema.prune(&mut value);
+            assert!(schema.prune(&mut value).is_empty(), "{value}");
+            schema.default(&mut value);
+            let before = value.clone();
+            schema.default(&mut value);
+            assert_eq!(value, before);
+            schema.validate(&value, Some(&old));
+            if value.is_object() {
+                assert!(schema.validate(&value, Some(&value)).is_empty());
+            }
+        }
+    }
+    assert!(parsed > 200, "{parsed}");
+}
+
+#[test]
+fn list_keys_come_from_the_schema() {
+    let schema = parse(json!({"type": "object", "properties": {
+        "steps": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name", "protocol"], "items": {
+            "type": "object", "properties": {"name": {"type": "string"}, "protocol": {"type": "string", "default": "TCP"}, "w": {"type": "integer"}}}},
+        "whole": {"type": "object", "x-kubernetes-map-type": "atomic", "properties": {"a": {"type": "integer"}}},
+    }}));
+    let keys = ListKeys::from_schema(&schema);
+    let object = |spec: Value| json!({"apiVersion": "a/v1", "kind": "K", "metadata": {"name": "n"}, "spec": spec});
+    let one = object(json!({"steps": [{"name": "a", "w": 1}], "whole": {"a": 1}}));
+    let live = crate::patch::apply(None, &one, "one", false, &keys, "t", None).unwrap();
+    assert_eq!(
+        live["metadata"]["managedFields"][0]["fieldsV1"],
+        json!({"f:spec": {"f:steps": {"k:{\"name\":\"a\",\"protocol\":\"TCP\"}": {".": {}, "f:name": {}, "f:w": {}}}, "f:whole": {}}})
+    );
+    let two = object(json!({"steps": [{"name": "b", "w": 2}]}));
+    let both = crate::patch::apply(Some(&live), &two, "two", false, &keys, "t", None).unwrap();
+    assert_eq!(both["spec"]["steps"].as_array().unwrap().len(), 2);
+}
