@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::model::{Strategy, Weight};
 
+#[allow(clippy::result_large_err, reason = "as the function it calls")]
 fn canary(object: &Value) -> Result<Canary, ParseFailure> {
     super::canary(object, &Limits::default())
 }
