@@ -1,11 +1,11 @@
 //! The Kubernetes API in memory: good enough that kubectl, Traefik and kube clients cannot tell.
 
+pub mod actors;
 mod cel;
 mod defaults;
 pub mod failure;
-pub mod openapi;
-pub mod actors;
 pub mod kubelet;
+pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod registry;

@@ -16,10 +16,9 @@ pub(crate) mod object;
 mod pods;
 mod replicaset;
 mod rollout;
+mod stored;
 mod world;
 
-#[cfg(test)]
-pub(crate) mod memory;
 #[cfg(test)]
 mod tests;
 
@@ -37,7 +36,7 @@ pub use self::node::{NODE, NODE_ADDRESS};
 pub use self::rollout::{Limits, Next, Size, proportional, rolling};
 
 use self::change::Outcome;
-use self::events::Recorder;
+
 use self::pods::Kubelet;
 use self::replicaset::Names;
 use self::world::World;
@@ -54,14 +53,13 @@ pub struct Actors {
     cluster: Arc<dyn Cluster>,
     clock: Clock,
     names: Names,
-    recorder: Recorder,
     kubelet: Kubelet,
 }
 
 impl Actors {
     pub fn new(cluster: Arc<dyn Cluster>, runtime: Arc<dyn PodRuntime>, clock: Clock) -> Self {
         let kubelet = Kubelet::new(runtime, Arc::clone(&cluster), Arc::clone(&clock));
-        Self { cluster, clock, names: Names::default(), recorder: Recorder::default(), kubelet }
+        Self { cluster, clock, names: Names::default(), kubelet }
     }
 
     /// Works until `stop` completes, then ends every pod's process. Dropping the future instead kills them at once.
@@ -158,7 +156,7 @@ impl Actors {
             Change::Update(kind, object) => self.cluster.update(kind, object),
             Change::Status(kind, object) => self.cluster.update_status(kind, object),
             Change::Delete(doomed) => self.cluster.delete(&doomed),
-            Change::Event(note) => self.recorder.record(&*self.cluster, &note, now),
+            Change::Event(note) => events::record(&*self.cluster, &note, now),
         }
     }
 
@@ -201,7 +199,7 @@ impl Actors {
         let known = self.cluster.list(Kind::Event).iter().any(|event| {
             event["involvedObject"]["uid"] == *note.uid && event["message"] == *note.message
         });
-        if known { Ok(()) } else { self.recorder.record(&*self.cluster, &note, now) }
+        if known { Ok(()) } else { events::record(&*self.cluster, &note, now) }
     }
 }
 

@@ -12,12 +12,17 @@ pub const NODE: &str = "serin-local";
 /// Where the node says it is.
 pub const NODE_ADDRESS: &str = "127.0.0.1";
 
-/// Creates the node if it is not there.
+/// Creates the node if it is not there, and says that it is ready.
 pub(crate) fn reconcile(world: &World, now: Timestamp) -> Vec<Change> {
-    if world.all(Kind::Node).iter().any(|node| object::name(node) == NODE) {
-        return Vec::new();
+    match world.all(Kind::Node).iter().find(|node| object::name(node) == NODE) {
+        None => vec![Change::Create(Kind::Node, node(now))],
+        Some(there) if object::condition(there, "Ready").is_none() => {
+            let mut ready = there.as_ref().clone();
+            ready["status"] = node(now)["status"].clone();
+            vec![Change::Status(Kind::Node, ready)]
+        }
+        Some(_) => Vec::new(),
     }
-    vec![Change::Create(Kind::Node, node(now))]
 }
 
 fn node(now: Timestamp) -> Value {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::memory::Memory;
 use super::object::{self, int, text};
 use super::*;
 use crate::kubelet::{Behaviour, Trouble, VirtualRuntime};
+use crate::registry::ResourceId;
+use crate::store::{Store, WriteOptions};
 
 /// A clock that moves with tokio's.
 pub(crate) fn clock() -> Clock {
@@ -51,18 +52,39 @@ fn service() -> Value {
     })
 }
 
+fn list(store: &Store, kind: Kind) -> Vec<Arc<Value>> {
+    Cluster::list(store, kind)
+}
+
+fn get(store: &Store, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Value>> {
+    Cluster::get(store, kind, namespace, name)
+}
+
+/// Changes an object as a user would.
+fn edit(store: &Store, kind: Kind, name: &str, edit: impl FnOnce(&mut Value)) {
+    let mut object = get(store, kind, "test", name).unwrap().as_ref().clone();
+    object["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+    edit(&mut object);
+    Cluster::update(store, kind, object).unwrap();
+}
+
 struct Bed {
-    cluster: Arc<Memory>,
+    cluster: Arc<Store>,
 }
 
 impl Bed {
     fn start(objects: Vec<(Kind, Value)>) -> Self {
-        let cluster = Memory::new();
+        let cluster = Arc::new(Store::new(clock(), 7));
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "test"}});
+        cluster
+            .create(&ResourceId::core("namespaces"), "", namespace, &WriteOptions::by("test"))
+            .unwrap();
         for (kind, object) in objects {
-            cluster.create(kind, object).unwrap();
+            Cluster::create(&*cluster, kind, object).unwrap();
         }
         let actors = Actors::new(
-            Arc::<Memory>::clone(&cluster),
+            Arc::<Store>::clone(&cluster),
             Arc::new(VirtualRuntime::new(script)),
             clock(),
         );
@@ -71,11 +93,11 @@ impl Bed {
     }
 
     fn web(&self) -> Arc<Value> {
-        self.cluster.get(Kind::Deployment, "test", "web").unwrap()
+        get(&self.cluster, Kind::Deployment, "test", "web").unwrap()
     }
 
     fn image(&self, image: &str) {
-        self.cluster.edit(Kind::Deployment, "web", |web| {
+        edit(&self.cluster, Kind::Deployment, "web", |web| {
             web["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image)
         });
     }
@@ -86,7 +108,7 @@ impl Bed {
     }
 
     /// Lets the actors work until `done`, looking at the world after every write.
-    async fn until(&self, mut look: impl FnMut(&Memory), done: impl Fn(&Self) -> bool) {
+    async fn until(&self, mut look: impl FnMut(&Store), done: impl Fn(&Self) -> bool) {
         let mut changes = self.cluster.changes();
         let all = async {
             loop {
@@ -116,16 +138,15 @@ fn is_complete(web: &Value) -> bool {
         && is("availableReplicas")
 }
 
-fn ready(cluster: &Memory) -> usize {
-    cluster
-        .list(Kind::Pod)
+fn ready(cluster: &Store) -> usize {
+    list(cluster, Kind::Pod)
         .iter()
         .filter(|pod| object::is_active(pod) && object::is_ready(pod))
         .count()
 }
 
-fn living(cluster: &Memory) -> usize {
-    cluster.list(Kind::Pod).iter().filter(|pod| object::is_active(pod)).count()
+fn living(cluster: &Store) -> usize {
+    list(cluster, Kind::Pod).iter().filter(|pod| object::is_active(pod)).count()
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,7 +165,7 @@ async fn a_rollout_never_goes_below_what_is_allowed() {
         bed.image("good:2");
         let floor = usize::try_from(4 - limits.unavailable).unwrap();
         let ceiling = usize::try_from(4 + limits.surge).unwrap();
-        let look = |cluster: &Memory| {
+        let look = |cluster: &Store| {
             assert!(ready(cluster) >= floor, "{} ready, {floor} allowed", ready(cluster));
             assert!(living(cluster) <= ceiling, "{} living, {ceiling} allowed", living(cluster));
         };
@@ -152,8 +173,7 @@ async fn a_rollout_never_goes_below_what_is_allowed() {
         assert_eq!(bed.progress(), "NewReplicaSetAvailable");
         assert_eq!(object::annotation(&bed.web(), "deployment.kubernetes.io/revision"), "2");
         assert!(
-            bed.cluster
-                .list(Kind::Pod)
+            list(&bed.cluster, Kind::Pod)
                 .iter()
                 .filter(|pod| object::is_active(pod))
                 .all(|pod| pod["spec"]["containers"][0]["image"] == "good:2")
@@ -174,11 +194,11 @@ async fn a_rollout_that_does_not_move_times_out_and_can_be_undone() {
         bed.complete().await;
         let first = bed.web()["spec"]["template"].clone();
         bed.image(image);
-        let look = |cluster: &Memory| assert!(ready(cluster) >= 2);
+        let look = |cluster: &Store| assert!(ready(cluster) >= 2);
         bed.until(look, |bed| bed.progress() == "ProgressDeadlineExceeded").await;
         assert_eq!(text(object::condition(&bed.web(), "Progressing").unwrap(), "/status"), "False");
         assert_eq!(text(object::condition(&bed.web(), "Available").unwrap(), "/status"), "True");
-        bed.cluster.edit(Kind::Deployment, "web", |web| web["spec"]["template"] = first);
+        edit(&bed.cluster, Kind::Deployment, "web", |web| web["spec"]["template"] = first);
         bed.until(look, |bed| {
             is_complete(&bed.web()) && bed.progress() == "NewReplicaSetAvailable"
         })
@@ -187,7 +207,7 @@ async fn a_rollout_that_does_not_move_times_out_and_can_be_undone() {
             object::annotation(&bed.web(), "deployment.kubernetes.io/revision") == "3"
         })
         .await;
-        assert_eq!(bed.cluster.list(Kind::ReplicaSet).len(), 2);
+        assert_eq!(list(&bed.cluster, Kind::ReplicaSet).len(), 2);
     }
 }
 
@@ -196,21 +216,21 @@ async fn scaling_to_zero_and_back() {
     let bed =
         Bed::start(vec![(Kind::Deployment, deployment(0, json!({}))), (Kind::Service, service())]);
     bed.complete().await;
-    assert_eq!(bed.cluster.list(Kind::Pod).len(), 0);
-    bed.cluster.edit(Kind::Deployment, "web", |web| web["spec"]["replicas"] = json!(3));
+    assert_eq!(list(&bed.cluster, Kind::Pod).len(), 0);
+    edit(&bed.cluster, Kind::Deployment, "web", |web| web["spec"]["replicas"] = json!(3));
     bed.complete().await;
     assert_eq!(ready(&bed.cluster), 3);
-    bed.cluster.edit(Kind::Deployment, "web", |web| web["spec"]["replicas"] = json!(0));
-    bed.until(|_| {}, |bed| is_complete(&bed.web()) && bed.cluster.list(Kind::Pod).is_empty())
+    edit(&bed.cluster, Kind::Deployment, "web", |web| web["spec"]["replicas"] = json!(0));
+    bed.until(|_| {}, |bed| is_complete(&bed.web()) && list(&bed.cluster, Kind::Pod).is_empty())
         .await;
-    assert_eq!(bed.cluster.list(Kind::ReplicaSet).len(), 1);
+    assert_eq!(list(&bed.cluster, Kind::ReplicaSet).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn slices_tell_who_serves() {
     let bed =
         Bed::start(vec![(Kind::Deployment, deployment(1, json!({}))), (Kind::Service, service())]);
-    let slice = |bed: &Bed| bed.cluster.list(Kind::EndpointSlice).first().cloned();
+    let slice = |bed: &Bed| list(&bed.cluster, Kind::EndpointSlice).first().cloned();
     let conditions = |bed: &Bed| {
         slice(bed).map(|slice| slice["endpoints"][0]["conditions"].clone()).unwrap_or_default()
     };
@@ -227,11 +247,11 @@ async fn slices_tell_who_serves() {
     let now = slice(&bed).unwrap();
     assert_eq!(now["ports"], json!([{"name": "web", "port": 8080, "protocol": "TCP"}]));
     assert_eq!(object::label(&now, "kubernetes.io/service-name"), "web");
-    let pod = bed.cluster.list(Kind::Pod)[0].clone();
+    let pod = list(&bed.cluster, Kind::Pod)[0].clone();
     assert_eq!(now["endpoints"][0]["addresses"], json!([pod["status"]["podIP"]]));
-    let endpoints = bed.cluster.get(Kind::Endpoints, "test", "web").unwrap();
+    let endpoints = get(&bed.cluster, Kind::Endpoints, "test", "web").unwrap();
     assert_eq!(endpoints["subsets"][0]["addresses"][0]["ip"], pod["status"]["podIP"]);
-    bed.cluster.edit(Kind::Deployment, "web", |web| web["spec"]["replicas"] = json!(0));
+    edit(&bed.cluster, Kind::Deployment, "web", |web| web["spec"]["replicas"] = json!(0));
     bed.until(
         |_| {},
         |bed| conditions(bed) == json!({"ready": false, "serving": false, "terminating": true}),
@@ -256,8 +276,8 @@ async fn recreate_empties_first() {
     )]);
     bed.complete().await;
     bed.image("good:2");
-    let look = |cluster: &Memory| {
-        let pods = cluster.list(Kind::Pod);
+    let look = |cluster: &Store| {
+        let pods = list(cluster, Kind::Pod);
         let of =
             |image: &str| pods.iter().any(|pod| pod["spec"]["containers"][0]["image"] == image);
         assert!(!(of("good:1") && of("good:2")));
@@ -270,15 +290,15 @@ async fn recreate_empties_first() {
 async fn a_paused_rollout_waits() {
     let bed = Bed::start(vec![(Kind::Deployment, deployment(2, json!({})))]);
     bed.complete().await;
-    bed.cluster.edit(Kind::Deployment, "web", |web| web["spec"]["paused"] = json!(true));
+    edit(&bed.cluster, Kind::Deployment, "web", |web| web["spec"]["paused"] = json!(true));
     bed.image("good:2");
-    bed.cluster.edit(Kind::Deployment, "web", |web| web["spec"]["replicas"] = json!(3));
+    edit(&bed.cluster, Kind::Deployment, "web", |web| web["spec"]["replicas"] = json!(3));
     bed.until(|_| {}, |bed| ready(&bed.cluster) == 3).await;
-    assert_eq!(bed.cluster.list(Kind::ReplicaSet).len(), 1);
+    assert_eq!(list(&bed.cluster, Kind::ReplicaSet).len(), 1);
     assert_eq!(bed.progress(), "DeploymentPaused");
-    bed.cluster.edit(Kind::Deployment, "web", |web| web["spec"]["paused"] = json!(false));
+    edit(&bed.cluster, Kind::Deployment, "web", |web| web["spec"]["paused"] = json!(false));
     bed.complete().await;
-    assert_eq!(bed.cluster.list(Kind::ReplicaSet).len(), 2);
+    assert_eq!(list(&bed.cluster, Kind::ReplicaSet).len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,7 +309,7 @@ async fn history_is_kept_within_its_limit() {
         bed.image(&format!("good:{version}"));
         bed.complete().await;
     }
-    bed.until(|_| {}, |bed| bed.cluster.list(Kind::ReplicaSet).len() == 3).await;
+    bed.until(|_| {}, |bed| list(&bed.cluster, Kind::ReplicaSet).len() == 3).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -298,11 +318,11 @@ async fn a_daemon_follows_its_node_selector() {
     daemon["kind"] = json!("DaemonSet");
     let bed = Bed::start(vec![(Kind::DaemonSet, daemon)]);
     let status = |bed: &Bed, key: &str| {
-        bed.cluster.get(Kind::DaemonSet, "test", "web").unwrap()["status"][key].as_i64()
+        get(&bed.cluster, Kind::DaemonSet, "test", "web").unwrap()["status"][key].as_i64()
     };
     bed.until(|_| {}, |bed| status(bed, "numberAvailable") == Some(1)).await;
     let selector = |value: Value| {
-        bed.cluster.edit(Kind::DaemonSet, "web", |daemon| {
+        edit(&bed.cluster, Kind::DaemonSet, "web", |daemon| {
             daemon["spec"]["template"]["spec"]["nodeSelector"] = value
         })
     };
@@ -311,7 +331,7 @@ async fn a_daemon_follows_its_node_selector() {
         |_| {},
         |bed| {
             status(bed, "desiredNumberScheduled") == Some(0)
-                && bed.cluster.list(Kind::Pod).is_empty()
+                && list(&bed.cluster, Kind::Pod).is_empty()
         },
     )
     .await;
@@ -337,7 +357,7 @@ async fn an_autoscaler_keeps_the_bounds() {
         (Kind::HorizontalPodAutoscaler, scaler),
     ]);
     bed.until(|_| {}, |bed| ready(&bed.cluster) == 2).await;
-    bed.cluster.edit(Kind::Deployment, "web", |web| web["spec"]["replicas"] = json!(9));
+    edit(&bed.cluster, Kind::Deployment, "web", |web| web["spec"]["replicas"] = json!(9));
     bed.until(|_| {}, |bed| ready(&bed.cluster) == 3).await;
 }
 
@@ -347,7 +367,7 @@ async fn idle_actors_rest() {
         Bed::start(vec![(Kind::Deployment, deployment(2, json!({}))), (Kind::Service, service())]);
     bed.complete().await;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let before = *bed.cluster.changes().borrow();
+    let before = bed.cluster.version();
     tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
-    assert_eq!(*bed.cluster.changes().borrow(), before);
+    assert_eq!(bed.cluster.version(), before);
 }
