@@ -157,22 +157,22 @@ fn text(bytes: &[u8]) -> Result<String, ProtobufError> {
 }
 
 /// The table: which message a kind is sent as, and the messages.
-struct Table {
-    roots: BTreeMap<(String, String), String>,
-    messages: BTreeMap<String, BTreeMap<u64, Field>>,
+pub(crate) struct Table {
+    pub(crate) roots: BTreeMap<(String, String), String>,
+    pub(crate) messages: BTreeMap<String, BTreeMap<u64, Field>>,
 }
 
-struct Field {
-    name: String,
+pub(crate) struct Field {
+    pub(crate) name: String,
     /// Without the marks.
-    kind: String,
+    pub(crate) kind: String,
     /// Zero is not the same as absent.
     pointer: bool,
     /// Zero is written.
     written: bool,
 }
 
-fn table() -> &'static Table {
+pub(crate) fn table() -> &'static Table {
     static TABLE: OnceLock<Table> = OnceLock::new();
     TABLE.get_or_init(|| {
         let mut table = Table { roots: BTreeMap::new(), messages: BTreeMap::new() };
@@ -235,7 +235,11 @@ fn decode_message(
             return Err(ProtobufError::Unsupported(format!("field {number} of {name}")));
         };
         if field.kind == "-" {
-            continue;
+            // What the server keeps itself may be left out; what a user asks for may not.
+            if wire.is_zero() || ["status", "managedFields"].contains(&field.name.as_str()) {
+                continue;
+            }
+            return Err(ProtobufError::Unsupported(format!("{} in {name}", field.name)));
         }
         if field.name == "." {
             let Wire::Bytes(bytes) = wire else {

@@ -1,5 +1,6 @@
 //! Structural schemas of custom resources: parse once, then prune, default and validate as Kubernetes does.
 
+mod builtin;
 mod format;
 mod parse;
 mod prune;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use crate::cel::Rule;
 use crate::patch::{ListKeys, ListType, Shape};
 
+pub use builtin::prune_builtin;
 pub(crate) use format::duration_nanos;
 
 /// One thing wrong with a value or with a schema; a cause in the `Status` of a 422.

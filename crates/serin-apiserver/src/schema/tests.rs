@@ -329,3 +329,36 @@ fn list_keys_come_from_the_schema() {
     let both = crate::patch::apply(Some(&live), &two, "two", false, &keys, "t", None).unwrap();
     assert_eq!(both["spec"]["steps"].as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn built_in_kinds_have_fields_too() {
+    let mut object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "lables": {}, "managedFields": [{"x": 1}]},
+        "spec": {"replcas": 2, "replicas": 2, "strategy": {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 1}},
+            "template": {"spec": {"containers": [{"name": "a", "imge": "x", "env": [{"name": "A", "valeu": "1"}],
+                "resources": {"limits": {"cpu": 1, "memory": "1Gi"}}, "readinessProbe": {"httpGet": {"port": "http", "path": "/"}}}],
+                "volumes": [{"name": "v", "emptyDir": {}}]}}},
+        "status": {"anything": 1}});
+    let mut dropped = prune_builtin(&mut object).unwrap();
+    dropped.sort();
+    assert_eq!(
+        dropped,
+        [
+            "metadata.lables",
+            "spec.replcas",
+            "spec.template.spec.containers[0].env[0].valeu",
+            "spec.template.spec.containers[0].imge"
+        ]
+    );
+    assert_eq!(prune_builtin(&mut object), Ok(Vec::new()));
+    assert_eq!(object["apiVersion"], "apps/v1");
+    let mut wrong =
+        json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": "eighty"}]}});
+    assert_eq!(
+        prune_builtin(&mut wrong).unwrap_err(),
+        "Service in version \"v1\" cannot be handled as a Service: json: cannot unmarshal string into Go struct field spec.ports[0].port of type int32"
+    );
+    assert_eq!(
+        prune_builtin(&mut json!({"apiVersion": "x/v1", "kind": "Y", "z": 1})),
+        Ok(Vec::new())
+    );
+}
