@@ -101,8 +101,7 @@ impl Load {
         if let Err(error) = task.await {
             tracing::warn!(%error, "the load generator ended early");
         }
-        let last = snapshots.borrow().clone();
-        last
+        snapshots.borrow().clone()
     }
 }
 

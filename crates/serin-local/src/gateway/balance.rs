@@ -18,7 +18,7 @@ impl Picker {
     }
 
     /// The index of the next choice, or nothing when no choice has a weight.
-    pub fn next(&mut self) -> Option<usize> {
+    pub fn pick(&mut self) -> Option<usize> {
         let earliest = (0..self.weights.len())
             .filter(|index| self.weights[*index] > 0)
             .min_by(|a, b| self.compare_deadlines(*a, *b))?;
@@ -48,7 +48,7 @@ pub struct Share {
 
 impl Share {
     /// Whether the next request belongs to the `percent` that are chosen.
-    pub fn next(&mut self, percent: u64) -> bool {
+    pub fn pick(&mut self, percent: u64) -> bool {
         self.total += 1;
         let chosen = u128::from(self.chosen) * 100 < u128::from(self.total) * u128::from(percent);
         self.chosen += u64::from(chosen);
@@ -66,22 +66,22 @@ mod tests {
     fn percentages_are_met_exactly() {
         for (percent, expected) in [(5, 100), (10, 200), (50, 1000), (90, 1800), (0, 0)] {
             let mut picker = Picker::new(vec![100 - percent, percent]);
-            let canary = (0..2000).filter(|_| picker.next() == Some(1)).count();
+            let canary = (0..2000).filter(|_| picker.pick() == Some(1)).count();
             assert_eq!(canary, expected, "{percent} %");
         }
     }
 
     #[test]
     fn nothing_to_choose_from_is_no_choice() {
-        assert_eq!(Picker::new(vec![]).next(), None);
-        assert_eq!(Picker::new(vec![0, 0]).next(), None);
+        assert_eq!(Picker::new(vec![]).pick(), None);
+        assert_eq!(Picker::new(vec![0, 0]).pick(), None);
     }
 
     #[test]
     fn a_share_is_exact() {
         for percent in [0, 1, 33, 50, 100] {
             let mut share = Share::default();
-            let chosen = (0..1000).filter(|_| share.next(percent)).count() as u64;
+            let chosen = (0..1000).filter(|_| share.pick(percent)).count() as u64;
             assert_eq!(chosen, percent * 10);
         }
     }
@@ -95,7 +95,7 @@ mod tests {
             let mut picker = Picker::new(weights.clone());
             let mut had = vec![0_u64; weights.len()];
             for step in 1..=sum * 2 {
-                let chosen = picker.next().expect("some weight is positive");
+                let chosen = picker.pick().expect("some weight is positive");
                 had[chosen] += 1;
                 for (index, weight) in weights.iter().enumerate() {
                     let due = step as f64 * *weight as f64 / sum as f64;

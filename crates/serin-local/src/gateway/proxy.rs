@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use super::config::Middleware;
 use super::metrics::{Observation, Scope};
 use super::rule::{Facts, routing_host, routing_path};
-use super::runtime::{BodyCopy, Choice, Runtime, Target};
+use super::runtime::{BodyCopy, Choice, Runtime};
 use super::{Shared, mirror};
 use crate::http_server::{Body, BoxError, full, plain};
 use body::{Counted, Measured};
@@ -179,7 +179,6 @@ impl Proxy {
         observation.on(Scope::Service(Arc::clone(&target.service)));
         let (client, timeout) = (self.client.clone(), self.response_timeout);
         tokio::spawn(async move {
-            let Target { .. } = &target;
             let response = forward::forward(&client, parts, full(bytes), &target, timeout).await;
             observation.answered(response.status());
             let mut body = Measured::new(response.into_body(), observation);

@@ -174,7 +174,8 @@ fn is_unreserved(byte: u8) -> bool {
 
 /// Decodes percent-encoding, leaving encoded the bytes for which `keep` says so.
 fn decode(text: &str, plus_is_space: bool, keep: fn(u8) -> bool) -> String {
-    if !text.contains('%') && !(plus_is_space && text.contains('+')) {
+    let plain = !text.contains('%') && (!plus_is_space || !text.contains('+'));
+    if plain {
         return text.to_owned();
     }
     let bytes = text.as_bytes();

@@ -150,7 +150,7 @@ impl Runtime {
                 if let Some(child) = cookie.as_ref().and_then(|c| pinned(c, children, headers)) {
                     return self.descend(child.node, headers, choice);
                 }
-                let next = picker.lock().unwrap_or_else(PoisonError::into_inner).next()?;
+                let next = picker.lock().unwrap_or_else(PoisonError::into_inner).pick()?;
                 let child = children.get(next)?;
                 if let Some(cookie) = cookie {
                     choice.cookies.extend(set_cookie(cookie, &child.cookie_value));
@@ -159,7 +159,7 @@ impl Runtime {
             }
             Node::Mirroring { main, mirrors, body } => {
                 for (mirror, percent, share) in mirrors {
-                    if share.lock().unwrap_or_else(PoisonError::into_inner).next(*percent) {
+                    if share.lock().unwrap_or_else(PoisonError::into_inner).pick(*percent) {
                         choice.mirrors.push((*mirror, *body));
                     }
                 }

@@ -1,5 +1,7 @@
 //! The gateway on real sockets, in front of the sample application.
 
+mod traefik;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 

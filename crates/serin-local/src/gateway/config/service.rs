@@ -47,15 +47,13 @@ fn build_weighted(builder: &mut Builder<'_>, object: &Object<'_>, value: &Value)
     builder.only(&object.label, "spec.weighted", value, &["services", "sticky"])?;
     let services =
         weighted_list(builder, object, list(value, "services"), "spec.weighted.services")?;
-    let sticky = match &value["sticky"] {
-        Value::Null => None,
-        sticky => {
-            builder.only(&object.label, "spec.weighted.sticky", sticky, &["cookie"])?;
-            match &sticky["cookie"] {
-                Value::Null => None,
-                cookie => Some(build_cookie(builder, object, cookie)?),
-            }
-        }
+    let sticky = &value["sticky"];
+    if !sticky.is_null() {
+        builder.only(&object.label, "spec.weighted.sticky", sticky, &["cookie"])?;
+    }
+    let sticky = match sticky["cookie"].is_null() {
+        true => None,
+        false => Some(build_cookie(builder, object, &sticky["cookie"])?),
     };
     Ok(Service::Weighted(Weighted { services, sticky }))
 }
@@ -71,11 +69,8 @@ pub(super) fn weighted_list(
         let path = format!("{path}[{index}]");
         let name = add_reference(builder, object, value, &path, &WITH_WEIGHT)?;
         // A missing weight is 1, not 0.
-        let weight = match &value["weight"] {
-            Value::Null => Some(1),
-            weight => weight.as_i64().filter(|weight| *weight <= i64::from(i32::MAX)),
-        };
-        match weight {
+        let weight = if value["weight"].is_null() { Some(1) } else { value["weight"].as_i64() };
+        match weight.filter(|weight| *weight <= i64::from(i32::MAX)) {
             Some(weight) => services.push((name, weight)),
             None => {
                 let message = "must be a whole number";
