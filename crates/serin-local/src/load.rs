@@ -25,8 +25,8 @@ const RATE_MAX: f64 = 20_000.0;
 const CONCURRENCY_MAX: usize = 1024;
 /// Often enough to look live, seldom enough to cost nothing.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
-/// More of an answer is read, but nothing is kept of it.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Shorter than servers wait, so that no request meets a connection being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What to send, how often and for how long.
 #[derive(Clone, Debug)]

@@ -26,9 +26,10 @@ use body::{Counted, Measured};
 
 /// A backend on this machine answers at once or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Traefik's own limits for idle connections to a backend.
+/// Traefik's own limit for idle connections to a backend.
 const IDLE_MAX: usize = 200;
-const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// Shorter than any server in common use waits (Node: 5 s), so that no request meets a connection being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Mirrored requests under way; more are left out, because a mirror must never hold up real traffic.
 const MIRRORED_MAX: usize = 256;
 
@@ -138,13 +139,17 @@ impl Proxy {
         let Choice { target, cookies, mirrors } = choice;
         let (body, copied) = match widest(&mirrors) {
             None => (body, None),
-            Some(limit) => match mirror::copy(body, limit).await {
-                Ok((body, copied)) => (body, copied),
-                Err(error) => {
-                    tracing::debug!(%error, "a request's body broke off");
-                    return plain(StatusCode::BAD_REQUEST, "cannot read the request's body");
+            Some(limit) => {
+                let copying = mirror::copy(body, limit);
+                match tokio::time::timeout(self.response_timeout, copying).await {
+                    Ok(Ok((body, copied))) => (body, copied),
+                    Ok(Err(error)) => {
+                        tracing::debug!(%error, "a request's body broke off");
+                        return plain(StatusCode::BAD_REQUEST, "cannot read the request's body");
+                    }
+                    Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "Request Timeout"),
                 }
-            },
+            }
         };
         let copies: Vec<_> = mirrors
             .into_iter()

@@ -173,6 +173,21 @@ async fn series_of_a_service_that_left_are_gone_after_one_scrape() {
 }
 
 #[tokio::test]
+async fn an_update_that_changes_nothing_is_no_reload() {
+    let (mut world, _v1, _v2) = two_versions().await;
+    world.weights(&[("backend-primary", 9), ("backend-canary", 1)]);
+    world.update();
+    let mut canary = 0;
+    for _ in 0..20 {
+        // With a fresh balancer each time the canary would never have its turn.
+        world.update();
+        canary += usize::from(answered_by(&world.get("/").await) == "v2");
+    }
+    assert_eq!(canary, 2);
+    world.metric("traefik_config_reloads_total 1").await;
+}
+
+#[tokio::test]
 async fn an_empty_backend_answers_503_that_no_service_counts() {
     let (mut world, _v1, _v2) = two_versions().await;
     world.service("empty", None);

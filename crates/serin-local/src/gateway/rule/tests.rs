@@ -1,6 +1,7 @@
 //! What rules match and what they refuse.
 
 use http::HeaderMap;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -94,5 +95,18 @@ fn paths_are_cleaned() {
         ("/%zz%", "/%zz%"),
     ] {
         assert_eq!(routing_path(path), expected, "{path}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "[a-zA-Z`\"(),!&| /\\\\é]{0,40}") {
+        let _ = Rule::parse(&text);
+    }
+
+    #[test]
+    fn cleaning_a_path_twice_changes_nothing(path in "/[a-z%0-9A-F./]{0,24}") {
+        let once = routing_path(&path);
+        prop_assert_eq!(routing_path(&once), once);
     }
 }
