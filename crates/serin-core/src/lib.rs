@@ -4,6 +4,7 @@ pub mod api;
 pub mod crd;
 pub mod docs;
 pub mod judge;
+pub mod lint;
 pub mod model;
 pub mod observed;
 pub mod parse;

@@ -176,6 +176,7 @@ impl<'a> Draft<'a> {
 
     /// No traffic for the canary, before anything else happens; its pods drain from here.
     pub(super) fn take_off(&mut self) {
+        self.actions.retain(|action| !is_route(action));
         if self.has_router() {
             let lowered = Action::Route(Split::PRIMARY);
             if !self.urgent.contains(&lowered) {
@@ -345,6 +346,11 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(mut self, code: &'static str, message: String, secs: i64) -> Step {
+        // Setting a route ensures it as well.
+        let sets = |action: &Action| matches!(action, Action::Route(_));
+        if self.actions.iter().chain(&self.urgent).any(sets) {
+            self.actions.retain(|action| !matches!(action, Action::EnsureRoute(_)));
+        }
         self.status.observed_generation = Some(self.canary.generation);
         let stance = Stance {
             generation: self.canary.generation,

@@ -213,7 +213,6 @@ fn give_back(mut draft: Draft<'_>) -> Step {
 fn finalise(mut draft: Draft<'_>) -> Step {
     if draft.has_router() {
         draft.note(reason::FINALISING, "Routing all traffic to primary");
-        draft.actions.retain(|action| !matches!(action, Action::EnsureRoute(_)));
         draft.actions.push(Action::Route(Split::PRIMARY));
     }
     draft.status.canary_weight = 0;

@@ -49,15 +49,9 @@ fn raise(mut draft: Draft<'_>, rung: Weight) -> Step {
     draft.enter(Phase::Progressing);
     draft.status.canary_weight = rung.percent();
     draft.actions.push(Action::Route(Split::canary(rung)));
-    drop_ensured(&mut draft);
     let message = format!("Advance {} canary weight {rung}", draft.name());
     draft.note(reason::ADVANCED, message);
     draft.act(reason::ADVANCED, format!("The canary gets {rung} %."), secs)
-}
-
-/// Setting a route ensures it as well.
-fn drop_ensured(draft: &mut Draft<'_>) {
-    draft.actions.retain(|action| !matches!(action, Action::EnsureRoute(_)));
 }
 
 fn iterate(mut draft: Draft<'_>, total: i32) -> Step {
@@ -124,7 +118,6 @@ fn switch_all(mut draft: Draft<'_>) -> Step {
     draft.status.canary_weight = Weight::FULL.percent();
     draft.status.last_step_time = Some(draft.now);
     draft.actions.push(Action::Route(Split::canary(Weight::FULL)));
-    drop_ensured(&mut draft);
     let secs = draft.spec.analysis.interval_secs;
     draft.act(reason::ADVANCED, "The canary gets all traffic.", secs)
 }

@@ -1,1 +1,5 @@
-//! Tests of the decisions, by phase.
+//! Tests of the decisions: whole releases told as tables, the laws as properties.
+
+mod laws;
+mod stories;
+mod world;

@@ -1,0 +1,328 @@
+//! What no plan may do, checked by code that shares nothing with what it checks.
+
+use jiff::Timestamp;
+
+use crate::model::{Canary, HookKind, Phase, Provider, Split, Strategy, Weight};
+use crate::observed::{Guard, Observed, Readiness, Seen, Selects};
+use crate::plan::{Action, Plan};
+use crate::reason;
+use crate::status::LEDGER_MAX;
+
+/// A law that a plan would break. Such a plan is not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breach {
+    /// Number of the law: 1 lowering never waits, 2 raising is fenced, 3 no surprise release, 4 analysed is promoted,
+    /// 5 no request lost, 6 only our fields, 9 everything ends, 10 it says why.
+    pub law: u8,
+    pub message: String,
+}
+
+/// What is looked at, and what was found.
+struct Lint<'a> {
+    canary: &'a Canary,
+    seen: &'a Observed,
+    plan: &'a Plan,
+    breaches: Vec<Breach>,
+}
+
+/// Every law that `plan` would break; a good plan has none.
+pub fn lint(canary: &Canary, seen: &Observed, plan: &Plan, now: Timestamp) -> Vec<Breach> {
+    let mut lint = Lint { canary, seen, plan, breaches: Vec::new() };
+    lint.urgent_only_lowers();
+    lint.route_follows_status();
+    lint.raises_are_earned();
+    lint.shares_have_pods();
+    lint.workloads();
+    lint.revisions();
+    lint.hands_off();
+    lint.form(now);
+    lint.breaches
+}
+
+impl Lint<'_> {
+    fn broken(&mut self, law: u8, message: impl Into<String>) {
+        self.breaches.push(Breach { law, message: message.into() });
+    }
+
+    fn forbid(&mut self, law: u8, bad: bool, message: &str) {
+        if bad {
+            self.broken(law, message);
+        }
+    }
+
+    fn endpoints(seen: &Seen<crate::observed::ServiceSeen>) -> Option<u32> {
+        seen.present().map(|service| service.ready_endpoints)
+    }
+
+    /// What the canary gets at most right now.
+    fn routed(&self) -> Weight {
+        match (self.canary.spec.provider, &self.seen.route) {
+            (Provider::Kubernetes, _) => Weight::ZERO,
+            (Provider::Traefik, Seen::Present(split)) => split.canary,
+            (Provider::Traefik, Seen::Absent | Seen::Unreadable(_)) => Weight::ZERO,
+        }
+    }
+
+    fn urgent_only_lowers(&mut self) {
+        for action in &self.plan.urgent {
+            match action {
+                Action::Route(split) => {
+                    let bad = split.canary > self.routed() || split.mirrored;
+                    self.forbid(2, bad, "an urgent action raises the canary's share");
+                    let bad = split.canary.percent() > self.plan.status.canary_weight;
+                    self.forbid(2, bad, "an urgent route is above the status");
+                }
+                Action::Services
+                | Action::ApexToPrimary
+                | Action::ApexToTarget
+                | Action::CreatePrimary { .. }
+                | Action::PromotePrimary { .. }
+                | Action::PrimaryScaler
+                | Action::ScaleTarget(_)
+                | Action::EnsureRoute(_)
+                | Action::RestoreRoute
+                | Action::Finalizer(_) => {
+                    self.broken(2, "something other than a route is urgent");
+                }
+            }
+        }
+    }
+
+    fn route_follows_status(&mut self) {
+        let weight = self.plan.status.canary_weight;
+        for action in &self.plan.actions {
+            match action {
+                Action::Route(split) => {
+                    let bad = split.canary.percent() != weight;
+                    self.forbid(2, bad, "a route is set to other than the status says");
+                }
+                Action::EnsureRoute(split) => {
+                    let bad = split.canary > self.routed() || split.canary.percent() > weight;
+                    self.forbid(2, bad, "ensuring a route raises the canary's share");
+                }
+                Action::Services
+                | Action::ApexToPrimary
+                | Action::ApexToTarget
+                | Action::CreatePrimary { .. }
+                | Action::PromotePrimary { .. }
+                | Action::PrimaryScaler
+                | Action::ScaleTarget(_)
+                | Action::RestoreRoute
+                | Action::Finalizer(_) => {}
+            }
+        }
+    }
+
+    /// The highest share that the plan gives the canary, if it gives one.
+    fn planned(&self) -> Option<Weight> {
+        let of = |action: &Action| match action {
+            Action::Route(split) | Action::EnsureRoute(split) => Some(split.canary),
+            Action::Services
+            | Action::ApexToPrimary
+            | Action::ApexToTarget
+            | Action::CreatePrimary { .. }
+            | Action::PromotePrimary { .. }
+            | Action::PrimaryScaler
+            | Action::ScaleTarget(_)
+            | Action::RestoreRoute
+            | Action::Finalizer(_) => None,
+        };
+        self.plan.actions.iter().filter_map(of).max()
+    }
+
+    fn keeps_users(&self) -> bool {
+        self.plan.status.phase == Some(Phase::Failed)
+            && self.plan.status.canary_weight == 100
+            && self.plan.reason.code == reason::PROMOTION_FAILED
+    }
+
+    fn raises_are_earned(&mut self) {
+        let old = Weight::saturating(u32::from(self.canary.status.canary_weight));
+        let new = Weight::saturating(u32::from(self.plan.status.canary_weight));
+        let decided = new > old;
+        let routed = self.planned().is_some_and(|planned| planned > self.routed());
+        if !decided && !routed {
+            return;
+        }
+        let ready =
+            self.seen.target.present().is_some_and(|target| target.readiness == Readiness::Ready);
+        let endpoints = Self::endpoints(&self.seen.services.canary).unwrap_or(0);
+        self.forbid(5, !ready || endpoints == 0, "a canary that is not ready gets more traffic");
+        self.forbid(2, self.seen.guard != Guard::Quiet, "the canary rises against the guard");
+        let same = self
+            .seen
+            .target
+            .present()
+            .is_some_and(|target| target.revision == self.plan.status.last_applied_spec);
+        self.forbid(4, !same, "a revision that is not the analysed one gets more traffic");
+        let terminal = self.canary.deleting || self.canary.spec.suspend;
+        self.forbid(2, terminal, "the canary of a suspended or deleted object rises");
+        if self.keeps_users() {
+            return;
+        }
+        let primary = Self::endpoints(&self.seen.services.primary).unwrap_or(0);
+        self.forbid(5, primary == 0, "the canary rises while the primary has no ready endpoint");
+        let progressing = self.plan.status.phase == Some(Phase::Progressing);
+        self.forbid(2, !progressing, "the canary rises outside an analysis");
+        if decided {
+            let allowed = match &self.canary.spec.analysis.strategy {
+                Strategy::Weighted(ladder) => ladder.rungs.iter().copied().find(|rung| *rung > old),
+                Strategy::BlueGreen { .. } => Some(Weight::FULL),
+            };
+            let beyond = allowed.is_none_or(|allowed| new > allowed);
+            self.forbid(2, beyond, "the canary rises beyond its next step");
+        }
+    }
+
+    fn shares_have_pods(&mut self) {
+        let weight = self.plan.status.canary_weight;
+        let analysing =
+            matches!(self.plan.status.phase, Some(Phase::Progressing | Phase::WaitingPromotion));
+        let empty = Self::endpoints(&self.seen.services.canary) == Some(0);
+        let untouched =
+            self.canary.spec.suspend || self.seen.duplicate_of.is_some() || self.canary.deleting;
+        let bad = weight > 0 && analysing && empty && !untouched;
+        self.forbid(5, bad, "a canary without a ready endpoint keeps its share");
+        let resting = matches!(
+            self.plan.status.phase,
+            Some(Phase::Initialized | Phase::Succeeded | Phase::Finalising)
+        );
+        self.forbid(9, resting && weight > 0 && !untouched, "a canary has traffic at rest");
+
+        let giving_back = self.plan.status.phase == Some(Phase::Finalising)
+            && self.canary.status.phase != Some(Phase::Finalising);
+        let dead = Self::endpoints(&self.seen.services.primary) == Some(0);
+        self.forbid(5, giving_back && dead, "a primary without a ready endpoint gets everything");
+    }
+
+    fn workloads(&mut self) {
+        let apex = self.seen.services.apex.present().map(|apex| apex.selects);
+        let primary = Self::endpoints(&self.seen.services.primary).unwrap_or(0);
+        let canary = Self::endpoints(&self.seen.services.canary).unwrap_or(0);
+        let phase = self.plan.status.phase;
+        for action in &self.plan.actions {
+            match action {
+                Action::ScaleTarget(0) => {
+                    let routed = match (self.canary.spec.provider, &self.seen.route) {
+                        (Provider::Kubernetes, _) | (_, Seen::Absent) => false,
+                        (_, Seen::Present(split)) => *split != Split::PRIMARY,
+                        (_, Seen::Unreadable(_)) => true,
+                    } || self.plan.status.canary_weight > 0;
+                    self.forbid(5, routed, "the target is scaled away while it is routed");
+                    let selected = apex != Some(Selects::Primary);
+                    self.forbid(
+                        5,
+                        selected,
+                        "the target is scaled away while the apex may select it",
+                    );
+                }
+                Action::ApexToPrimary => {
+                    self.forbid(5, primary == 0, "the apex goes to a primary without endpoints");
+                }
+                Action::ApexToTarget => {
+                    self.forbid(5, canary == 0, "the apex goes to a target without endpoints");
+                    let bad = phase != Some(Phase::Terminating);
+                    self.forbid(5, bad, "the apex goes to the target though nobody leaves");
+                }
+                Action::Finalizer(false) => {
+                    let held = self.canary.deleting
+                        && self.canary.spec.revert_on_deletion
+                        && self.seen.target.present().is_some()
+                        && apex != Some(Selects::Target);
+                    self.forbid(5, held, "the Canary goes before the target has its traffic");
+                }
+                Action::Services
+                | Action::CreatePrimary { .. }
+                | Action::PromotePrimary { .. }
+                | Action::PrimaryScaler
+                | Action::ScaleTarget(_)
+                | Action::Route(_)
+                | Action::EnsureRoute(_)
+                | Action::RestoreRoute
+                | Action::Finalizer(true) => {}
+            }
+        }
+    }
+
+    fn revisions(&mut self) {
+        let (old, new) = (&self.canary.status, &self.plan.status);
+        let target = self.seen.target.present();
+        // The same object under another hash is no other revision.
+        let renamed = target.is_some_and(|target| Some(target.generation) == old.target_generation);
+        for action in &self.plan.actions {
+            let Action::PromotePrimary { revision } = action else { continue };
+            let bad = *revision != new.last_applied_spec;
+            self.forbid(4, bad, "the primary gets a revision that was not taken up");
+            let analysed = match old.phase {
+                Some(Phase::Progressing | Phase::WaitingPromotion | Phase::Promoting) => {
+                    *revision == old.last_applied_spec || renamed
+                }
+                // The primary never served: there is nothing to protect.
+                None | Some(Phase::Initializing) => true,
+                // Nothing but the target serves any more.
+                Some(Phase::Failed) => {
+                    old.canary_weight == 100
+                        && Self::endpoints(&self.seen.services.primary) == Some(0)
+                }
+                Some(
+                    Phase::Initialized
+                    | Phase::Waiting
+                    | Phase::Finalising
+                    | Phase::Succeeded
+                    | Phase::Terminating
+                    | Phase::Terminated,
+                ) => false,
+            };
+            self.forbid(4, !analysed, "the primary gets a revision that was not analysed");
+        }
+        let restarted = old.phase == Some(Phase::Failed)
+            && matches!(new.phase, Some(Phase::Progressing | Phase::Waiting))
+            && target.is_some_and(|target| target.revision == old.last_applied_spec)
+            && self
+                .seen
+                .configs
+                .present()
+                .is_none_or(|now| Some(now) == old.tracked_configs.as_ref());
+        self.forbid(3, restarted, "a rejected revision is taken up again");
+        let began = matches!(old.phase, Some(Phase::Initialized | Phase::Succeeded))
+            && matches!(new.phase, Some(Phase::Progressing | Phase::Waiting))
+            && renamed
+            && self
+                .seen
+                .configs
+                .present()
+                .is_none_or(|now| Some(now) == old.tracked_configs.as_ref());
+        self.forbid(3, began, "a release begins though the target did not change");
+        let ended =
+            new.phase == Some(Phase::Succeeded) && new.last_applied_spec != new.last_promoted_spec;
+        self.forbid(4, ended && old.phase != new.phase, "success is claimed for another revision");
+    }
+
+    fn hands_off(&mut self) {
+        let acts = !self.plan.actions.is_empty();
+        let rolls_back = matches!(self.seen.guard, Guard::RollBack(_));
+        let urgent = !self.plan.urgent.is_empty();
+        let deleting = self.canary.deleting;
+        let other = self.seen.duplicate_of.is_some() && !deleting;
+        self.forbid(6, other && (acts || urgent), "the target of another Canary is touched");
+        let suspended = self.canary.spec.suspend && !deleting && !other;
+        self.forbid(6, suspended && acts, "a suspended canary is touched");
+        self.forbid(6, suspended && urgent && !rolls_back, "a suspended canary is lowered");
+    }
+
+    fn form(&mut self, now: Timestamp) {
+        let status = &self.plan.status;
+        self.forbid(9, self.plan.next <= now, "the next look is not in the future");
+        self.forbid(9, status.checks.len() > LEDGER_MAX, "the ledger of checks is not bounded");
+        self.forbid(9, status.canary_weight > 100, "the canary has more than everything");
+        let known = reason::ALL.iter().any(|(code, _)| *code == self.plan.reason.code);
+        self.forbid(10, !known, "the reason is not in the catalogue");
+        self.forbid(10, self.plan.reason.message.is_empty(), "the reason says nothing");
+        let hooks = &self.canary.spec.analysis.webhooks;
+        let bad =
+            self.plan.calls.iter().any(|index| {
+                hooks.get(*index).is_none_or(|hook| hook.kind != HookKind::PostRollout)
+            });
+        self.forbid(9, bad, "a hook is called whose answer would count");
+    }
+}

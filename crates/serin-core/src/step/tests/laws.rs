@@ -1,0 +1,1 @@
+//! The laws as properties over random worlds.

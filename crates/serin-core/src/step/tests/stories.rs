@@ -1,0 +1,685 @@
+//! Releases from beginning to end, and what interrupts them.
+
+use expect_test::{Expect, expect};
+
+use super::world::{World, canary};
+use crate::model::*;
+use crate::observed::*;
+
+fn check(world: &mut World, expected: &Expect) {
+    expected.assert_eq(&world.take_log());
+}
+
+#[test]
+fn bootstrap_loses_nothing() {
+    let mut world = canary();
+    world.until(Phase::Initialized);
+    world.run(3);
+    check(
+        &mut world,
+        &expect![[r#"
+          0s Initializing 0 (route -) Initializing [services] [create s1:v1 x2]
+               - New Deployment detected, starting initialization of backend.develop
+          2s Initializing 0 (route -) Initializing
+          3s Initializing 0 (route -) Initializing [apex to primary]
+          5s Initializing 0 (route 0) Initializing
+         10s Initialized 0 (route 0) Initialized [scale 0]
+               - Initialization done! backend.develop <Info: New Deployment detected, initialization completed.>
+         12s Initialized 0 (route 0) AtRest
+         13s Initialized 0 (route 0) AtRest
+        313s Initialized 0 (route 0) AtRest
+    "#]],
+    );
+}
+
+#[test]
+fn a_healthy_release_is_promoted() {
+    let mut world = canary().hook(HookKind::PreRollout).hook(HookKind::PostRollout).resting();
+    world.push("s1:v2");
+    world.until(Phase::Succeeded);
+    world.run(3);
+    check(
+        &mut world,
+        &expect![[r#"
+        5713s Progressing 0 (route 0) NewRevision [scale 2]
+               - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
+        5715s Progressing 0 (route 0) CanaryNotReady
+        5716s Progressing 10 (route 0) Advanced [route 10]
+               - Starting canary analysis for api.develop
+               - Pre-rollout check pre-rollout passed
+               - Advance backend.develop canary weight 10
+        5726s Progressing 50 (route 10) Advanced [route 50]
+               - Advance backend.develop canary weight 50
+        5736s Promoting 50 (route 50) Promoting [promote s1:v2]
+               - Copying api.develop template spec to api-primary.develop
+        5738s Finalising 0 (route 50) Finalising [route 0]
+               - Routing all traffic to primary
+        5740s Finalising 0 (route 0) Draining
+        5742s Finalising 0 (route 0) Draining
+        5744s Succeeded 0 (route 0) Promoted [scale 0]
+               - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
+               calls [1]
+        5746s Succeeded 0 (route 0) AtRest
+        5747s Succeeded 0 (route 0) AtRest
+        6047s Succeeded 0 (route 0) AtRest
+    "#]],
+    );
+    assert_eq!(world.canary.status.last_promoted_spec, "s1:v2");
+}
+
+#[test]
+fn a_failing_release_is_rolled_back_on_the_tick_that_reaches_the_threshold() {
+    let mut world = canary().at(10);
+    world.failing.insert("s1:v2".into());
+    world.until(Phase::Failed);
+    world.run(6);
+    check(
+        &mut world,
+        &expect![[r#"
+        5726s Progressing 10 (route 10) CheckFailed
+               ! Halt backend.develop advancement errors 7.00 > 1
+        5736s Failed 0 (route 10) ThresholdReached [!route 0]
+               ! Halt backend.develop advancement errors 7.00 > 1
+               ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2>
+               ! Canary failed! Scaling down backend.develop
+        5741s Failed 0 (route 0) RolledBack [scale 0]
+        5743s Failed 0 (route 0) AtRest
+        5744s Failed 0 (route 0) AtRest
+        6044s Failed 0 (route 0) AtRest
+        6344s Failed 0 (route 0) AtRest
+        6644s Failed 0 (route 0) AtRest
+    "#]],
+    );
+    assert_eq!(world.target.unwrap().replicas, 0);
+}
+
+#[test]
+fn the_guard_rolls_back_between_two_steps_and_while_suspended() {
+    let mut world = canary().at(10);
+    world.canary.spec.suspend = true;
+    world.run(2);
+    world.guard = Guard::RollBack("errors 31 of 200, primary 0 of 900".into());
+    world.run(1);
+    world.guard = Guard::Quiet;
+    world.canary.spec.suspend = false;
+    world.run(5);
+    check(
+        &mut world,
+        &expect![[r#"
+        5726s Progressing 10 (route 10) Suspended
+               - backend.develop is suspended, skipping canary run
+        6026s Progressing 10 (route 10) Suspended
+        6326s Failed 0 (route 10) GuardRolledBack [!route 0]
+               ! Rolling back backend.develop guard: errors 31 of 200, primary 0 of 900 <Error: Guard rolled back: errors 31 of 200, primary 0 of 900>
+               ! Canary failed! Scaling down backend.develop
+        6331s Failed 0 (route 0) RolledBack [scale 0]
+        6333s Failed 0 (route 0) AtRest
+        6334s Failed 0 (route 0) AtRest
+        6634s Failed 0 (route 0) AtRest
+        6934s Failed 0 (route 0) AtRest
+    "#]],
+    );
+}
+
+#[test]
+fn a_rollback_survives_a_crash_after_its_first_write() {
+    let mut world = canary().at(50);
+    world.failing.insert("s1:v2".into());
+    world.run(1);
+    while world.canary.status.failed_checks < 1 {
+        world.run(1);
+    }
+    world.now = super::world::later(world.now, 20);
+    world.crash_after = Some(1);
+    world.run(1);
+    assert_eq!(world.route, Some(Split::PRIMARY));
+    assert_eq!(world.canary.status.phase, Some(Phase::Progressing));
+    world.until(Phase::Failed);
+    world.run(4);
+    check(
+        &mut world,
+        &expect![[r#"
+        5736s Progressing 50 (route 50) CheckFailed
+               ! Halt backend.develop advancement errors 7.00 > 1
+        5766s Failed 0 (route 50) ThresholdReached [!route 0]
+               ! Halt backend.develop advancement errors 7.00 > 1
+               ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2>
+               ! Canary failed! Scaling down backend.develop
+        5771s Progressing 10 (route 0) RouteRepaired [route 10]
+        5781s Failed 0 (route 10) ThresholdReached [!route 0]
+               ! Halt backend.develop advancement errors 7.00 > 1
+               ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2>
+               ! Canary failed! Scaling down backend.develop
+        5786s Failed 0 (route 0) RolledBack [scale 0]
+        5788s Failed 0 (route 0) AtRest
+        5789s Failed 0 (route 0) AtRest
+        6089s Failed 0 (route 0) AtRest
+    "#]],
+    );
+}
+
+#[test]
+fn a_rollback_waits_for_nothing_that_cannot_be_read() {
+    let mut world = canary().at(50);
+    world.blind.extend(["target", "primary", "configs", "scaler", "apex", "services", "route"]);
+    world.guard = Guard::RollBack("errors".into());
+    let plan = world.tick();
+    assert_eq!(plan.urgent, [crate::plan::Action::Route(Split::PRIMARY)]);
+    assert_eq!(plan.status.phase, Some(Phase::Failed));
+    assert_eq!(world.route, Some(Split::PRIMARY));
+}
+
+#[test]
+fn checks_go_on_and_roll_back_while_the_rest_cannot_be_read() {
+    let mut world = canary().at(10);
+    world.blind.extend(["primary", "configs", "scaler"]);
+    world.failing.insert("s1:v2".into());
+    world.until(Phase::Failed);
+    assert_eq!(world.route, Some(Split::PRIMARY));
+}
+
+#[test]
+fn a_new_revision_mid_analysis_starts_again_and_its_gate_is_asked_again() {
+    let mut world = canary().hook(HookKind::ConfirmRollout).at(10);
+    world.hooks.insert(HookKind::ConfirmRollout, Answer::Refused("not yet".into()));
+    world.push("s1:v3");
+    world.run(4);
+    world.hooks.clear();
+    world.until(Phase::Succeeded);
+    check(
+        &mut world,
+        &expect![[r#"
+        5726s Waiting 0 (route 10) Restarted [!route 0]
+               - New revision detected! Restarting analysis for backend.develop <Info: New revision detected, progressing canary analysis.>
+        5728s Waiting 0 (route 0) WaitingForRolloutApproval
+        5729s Waiting 0 (route 0) NotDue
+        5731s Waiting 0 (route 0) NotDue
+        5733s Waiting 0 (route 0) NotDue
+        5735s Waiting 0 (route 0) NotDue
+        5737s Waiting 0 (route 0) NotDue
+        5739s Progressing 0 (route 0) NewRevision
+               - Confirm-rollout check confirm-rollout passed
+               - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
+        5741s Progressing 10 (route 0) Advanced [route 10]
+               - Starting canary analysis for api.develop
+               - Advance backend.develop canary weight 10
+        5751s Progressing 50 (route 10) Advanced [route 50]
+               - Advance backend.develop canary weight 50
+        5761s Promoting 50 (route 50) Promoting [promote s1:v3]
+               - Copying api.develop template spec to api-primary.develop
+        5763s Finalising 0 (route 50) Finalising [route 0]
+               - Routing all traffic to primary
+        5765s Finalising 0 (route 0) Draining
+        5767s Finalising 0 (route 0) Draining
+        5769s Succeeded 0 (route 0) Promoted [scale 0]
+               - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
+    "#]],
+    );
+    assert_eq!(world.canary.status.last_promoted_spec, "s1:v3");
+}
+
+#[test]
+fn a_revert_mid_analysis_ends_it_without_a_promotion() {
+    let mut world = canary().at(10);
+    world.push("s1:v1");
+    world.run(5);
+    check(
+        &mut world,
+        &expect![[r#"
+        5726s Succeeded 0 (route 10) Reverted [!route 0]
+               - api.develop went back to the promoted revision s1:v1; the analysis ends without a promotion <Info: Target was reverted, analysis ended.>
+        5728s Succeeded 0 (route 0) Draining
+        5729s Succeeded 0 (route 0) Draining
+        5734s Succeeded 0 (route 0) TargetScaledDown [scale 0]
+               - Scaling down api.develop: 2 replicas run at rest
+        5736s Succeeded 0 (route 0) AtRest
+    "#]],
+    );
+    assert_eq!(world.primary.unwrap().generation, 1);
+}
+
+#[test]
+fn a_rejected_revision_never_starts_again_but_after_a_revert_it_does() {
+    let mut world = canary().at(10);
+    world.failing.insert("s1:v2".into());
+    world.until(Phase::Failed);
+    world.run(10);
+    assert_eq!(world.canary.status.phase, Some(Phase::Failed));
+    // GitOps scales it up again.
+    world.target.as_mut().unwrap().replicas = 3;
+    world.target.as_mut().unwrap().generation += 1;
+    world.run(5);
+    assert_eq!(world.canary.status.phase, Some(Phase::Failed));
+    assert_eq!(world.target.as_ref().unwrap().replicas, 0);
+    world.push("s1:v1");
+    world.run(3);
+    assert_eq!(world.canary.status.phase, Some(Phase::Failed));
+    world.failing.clear();
+    world.push("s1:v2");
+    world.until(Phase::Succeeded);
+}
+
+#[test]
+fn another_hash_of_the_same_generation_is_no_release() {
+    let mut world = canary().resting();
+    world.target.as_mut().unwrap().revision = "s1:same-in-new-words".into();
+    world.run(5);
+    assert_eq!(world.canary.status.phase, Some(Phase::Initialized));
+    assert_eq!(world.canary.status.last_promoted_spec, "s1:same-in-new-words");
+    world.blind.insert("configs");
+    world.push("s1:v2");
+    world.run(5);
+    assert_eq!(world.canary.status.phase, Some(Phase::Initialized), "unreadable is no release");
+    world.blind.clear();
+    world.until(Phase::Succeeded);
+}
+
+#[test]
+fn a_changed_config_is_a_release() {
+    let mut world = canary();
+    world.configs.insert("configmap/app".into(), "aa".into());
+    world = world.resting();
+    world.configs.insert("configmap/app".into(), "bb".into());
+    world.until(Phase::Succeeded);
+    assert_eq!(world.canary.status.promoted_configs, Some(world.configs.clone()));
+}
+
+#[test]
+fn a_failed_bootstrap_leaves_the_live_target_alone_and_heals() {
+    let mut world = canary();
+    world.broken_primary.insert("s1:v1".into());
+    world.run(10);
+    assert_eq!(world.apex, Selects::Target);
+    assert_eq!(world.target.as_ref().unwrap().replicas, 2);
+    world.push("s1:v2");
+    world.until(Phase::Initialized);
+    assert_eq!(world.canary.status.last_promoted_spec, "s1:v2");
+    check(
+        &mut world,
+        &expect![[r#"
+          0s Initializing 0 (route -) Initializing [services] [create s1:v1 x2]
+               - New Deployment detected, starting initialization of backend.develop
+          2s Initializing 0 (route -) Initializing
+          3s Initializing 0 (route -) Initializing
+        303s Initializing 0 (route -) Initializing
+        603s Initializing 0 (route -) Initializing
+        903s Initializing 0 (route -) Initializing
+        1203s Initializing 0 (route -) Initializing
+        1503s Initializing 0 (route -) Initializing
+        1803s Initializing 0 (route -) Initializing
+        2103s Initializing 0 (route -) Initializing
+        2403s Initializing 0 (route -) PrimaryRepaired [promote s1:v2]
+        2405s Initializing 0 (route -) Initializing [apex to primary]
+        2406s Initializing 0 (route 0) Initializing
+        2411s Initialized 0 (route 0) Initialized [scale 0]
+               - Initialization done! backend.develop <Info: New Deployment detected, initialization completed.>
+    "#]],
+    );
+}
+
+#[test]
+fn a_change_during_bootstrap_is_not_lost() {
+    let mut world = canary();
+    world.run(2);
+    world.push("s1:v2");
+    world.until(Phase::Initialized);
+    assert_eq!(world.canary.status.last_promoted_spec, "s1:v1");
+    world.until(Phase::Succeeded);
+    assert_eq!(world.canary.status.last_promoted_spec, "s1:v2");
+}
+
+#[test]
+fn a_promotion_that_kills_the_primary_keeps_the_users_on_the_canary() {
+    let mut world = canary().at(50);
+    world.broken_primary.insert("s1:v2".into());
+    world.until(Phase::Failed);
+    world.run(3);
+    assert_eq!(world.route, Some(Split::canary(Weight::FULL)));
+    // The next push is not what was analysed; nothing else serves, so the primary takes it up.
+    world.push("s1:v3");
+    world.until(Phase::Succeeded);
+    assert_eq!(world.route, Some(Split::PRIMARY));
+    check(
+        &mut world,
+        &expect![[r#"
+        5736s Promoting 50 (route 50) Promoting [promote s1:v2]
+               - Copying api.develop template spec to api-primary.develop
+        5738s Failed 100 (route 50) PromotionFailed [route 100]
+               ! Promotion failed, primary not ready: ImagePullBackOff <Error: Promotion failed, primary not ready: ImagePullBackOff>
+        5739s Failed 100 (route 100) PromotionFailed
+        6039s Failed 100 (route 100) PromotionFailed
+        6339s Failed 100 (route 100) PromotionFailed
+        6639s Failed 100 (route 100) PromotionFailed
+        6642s Promoting 100 (route 100) PrimaryRepaired [promote s1:v3]
+        6644s Finalising 0 (route 100) Finalising [route 0]
+               - Routing all traffic to primary
+        6646s Finalising 0 (route 0) Draining
+        6648s Finalising 0 (route 0) Draining
+        6650s Succeeded 0 (route 0) Promoted [scale 0]
+               - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
+    "#]],
+    );
+}
+
+#[test]
+fn a_stranded_canary_goes_home_when_the_primary_heals() {
+    let mut world = canary().at(50);
+    world.broken_primary.insert("s1:v2".into());
+    world.until(Phase::Failed);
+    world.run(2);
+    world.broken_primary.clear();
+    world.until(Phase::Succeeded);
+    assert_eq!(world.route, Some(Split::PRIMARY));
+}
+
+#[test]
+fn the_way_back_to_the_primary_can_have_steps() {
+    let mut world = canary().weighted(&[100]).spec(|spec| {
+        spec.analysis.strategy = Strategy::Weighted(Ladder {
+            rungs: vec![Weight::FULL],
+            promotion_step: Some(Weight::saturating(50)),
+        });
+    });
+    world = world.resting();
+    world.push("s1:v2");
+    world.until(Phase::Succeeded);
+    check(
+        &mut world,
+        &expect![[r#"
+        5713s Progressing 0 (route 0) NewRevision [scale 2]
+               - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
+        5715s Progressing 0 (route 0) CanaryNotReady
+        5716s Progressing 100 (route 0) Advanced [route 100]
+               - Starting canary analysis for api.develop
+               - Advance backend.develop canary weight 100
+        5726s Promoting 100 (route 100) Promoting [promote s1:v2]
+               - Copying api.develop template spec to api-primary.develop
+        5728s Promoting 100 (route 100) NotDue
+        5736s Promoting 50 (route 100) PromotionStep [route 50]
+               - Advance backend.develop primary weight 50
+        5746s Finalising 0 (route 50) Finalising [route 0]
+               - Routing all traffic to primary
+        5748s Finalising 0 (route 0) Draining
+        5750s Finalising 0 (route 0) Draining
+        5752s Succeeded 0 (route 0) Promoted [scale 0]
+               - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
+    "#]],
+    );
+}
+
+#[test]
+fn skip_analysis_still_waits_for_the_primary() {
+    let mut world = canary().spec(|spec| spec.skip_analysis = true).resting();
+    world.push("s1:v2");
+    world.until(Phase::Succeeded);
+    check(
+        &mut world,
+        &expect![[r#"
+        5713s Progressing 0 (route 0) NewRevision [scale 2]
+               - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
+        5715s Progressing 0 (route 0) CanaryNotReady
+        5716s Promoting 0 (route 0) Promoting [promote s1:v2]
+               - Copying api.develop template spec to api-primary.develop
+        5718s Finalising 0 (route 0) Finalising [route 0]
+               - Routing all traffic to primary
+        5720s Finalising 0 (route 0) Draining
+        5722s Finalising 0 (route 0) Draining
+        5724s Succeeded 0 (route 0) PromotedUnanalysed [scale 0]
+               - Promotion completed! Canary analysis was skipped for api.develop <Info: Canary analysis was skipped, promotion finished.>
+    "#]],
+    );
+}
+
+#[test]
+fn gates_say_it_once() {
+    let mut world =
+        canary().hook(HookKind::ConfirmTrafficIncrease).hook(HookKind::ConfirmPromotion).resting();
+    let no = Answer::Refused("wait".into());
+    world.hooks.insert(HookKind::ConfirmTrafficIncrease, no.clone());
+    world.hooks.insert(HookKind::ConfirmPromotion, no);
+    world.push("s1:v2");
+    world.run(6);
+    world.hooks.remove(&HookKind::ConfirmTrafficIncrease);
+    world.run(5);
+    world.hooks.clear();
+    world.until(Phase::Succeeded);
+    check(
+        &mut world,
+        &expect![[r#"
+        5713s Progressing 0 (route 0) NewRevision [scale 2]
+               - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
+        5715s Progressing 0 (route 0) CanaryNotReady
+        5716s Progressing 0 (route 0) WaitingForTrafficApproval
+               - Starting canary analysis for api.develop
+               ! Halt backend.develop waiting for traffic increase approval confirm-traffic-increase <Warn: Canary traffic increase is waiting for approval.>
+        5726s Progressing 0 (route 0) WaitingForTrafficApproval
+               - Starting canary analysis for api.develop
+        5736s Progressing 0 (route 0) WaitingForTrafficApproval
+               - Starting canary analysis for api.develop
+        5746s Progressing 0 (route 0) WaitingForTrafficApproval
+               - Starting canary analysis for api.develop
+        5756s Progressing 10 (route 0) Advanced [route 10]
+               - Starting canary analysis for api.develop
+               - Confirm-traffic-increase check confirm-traffic-increase passed
+               - Advance backend.develop canary weight 10
+        5766s Progressing 50 (route 10) Advanced [route 50]
+               - Confirm-traffic-increase check confirm-traffic-increase passed
+               - Advance backend.develop canary weight 50
+        5776s WaitingPromotion 50 (route 50) WaitingForPromotionApproval
+               ! Halt backend.develop advancement waiting for promotion approval confirm-promotion <Warn: Canary promotion is waiting for approval.>
+        5786s WaitingPromotion 50 (route 50) WaitingForPromotionApproval
+        5796s WaitingPromotion 50 (route 50) WaitingForPromotionApproval
+        5806s Promoting 50 (route 50) Promoting [promote s1:v2]
+               - Confirm-promotion check confirm-promotion passed
+               - Copying api.develop template spec to api-primary.develop
+        5808s Finalising 0 (route 50) Finalising [route 0]
+               - Routing all traffic to primary
+        5810s Finalising 0 (route 0) Draining
+        5812s Finalising 0 (route 0) Draining
+        5814s Succeeded 0 (route 0) Promoted [scale 0]
+               - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
+    "#]],
+    );
+}
+
+#[test]
+fn a_rollback_hook_works_in_every_phase_with_traffic() {
+    for phase in [Phase::Progressing, Phase::WaitingPromotion, Phase::Promoting] {
+        let mut world = canary().hook(HookKind::Rollback).hook(HookKind::ConfirmPromotion).at(50);
+        match phase {
+            Phase::WaitingPromotion => {
+                world.hooks.insert(HookKind::ConfirmPromotion, Answer::Refused("no".into()));
+                world.until(phase);
+            }
+            Phase::Promoting => {
+                // A primary that takes its time.
+                world.until(phase);
+                world.primary.as_mut().unwrap().ready_at = super::world::later(world.now, 40);
+            }
+            _ => {}
+        }
+        world.hooks.insert(HookKind::Rollback, Answer::Approved);
+        world.until(Phase::Failed);
+        assert_eq!(world.route, Some(Split::PRIMARY), "{}", phase.name());
+    }
+}
+
+#[test]
+fn no_data_and_unreachable_count_but_have_their_own_reasons() {
+    for (answer, code) in [
+        (Answer::NoData("empty".into()), "NoData"),
+        (Answer::Unreachable("refused".into()), "CannotMeasure"),
+        (Answer::Value(7.0), "CheckFailed"),
+    ] {
+        let mut world = canary().at(10);
+        world.metric = Some(answer);
+        while world.canary.status.failed_checks == 0 {
+            world.run(1);
+        }
+        assert_eq!(world.canary.status.last_reason.as_ref().unwrap().code, code);
+        world.until(Phase::Failed);
+    }
+}
+
+#[test]
+fn a_canary_without_endpoints_loses_its_share_at_once() {
+    let mut world = canary().at(10);
+    let now = world.now;
+    world.target.as_mut().unwrap().ready_at = super::world::later(now, 7);
+    let plan = world.tick();
+    assert_eq!(plan.urgent, [crate::plan::Action::Route(Split::PRIMARY)]);
+    assert_eq!(plan.status.canary_weight, 0);
+    world.until(Phase::Succeeded);
+}
+
+#[test]
+fn a_route_by_hand_goes_down_at_once_and_up_only_with_a_passed_check() {
+    let mut world = canary().at(10);
+    world.route = Some(Split::canary(Weight::saturating(60)));
+    let plan = world.tick();
+    assert_eq!(plan.urgent, [crate::plan::Action::Route(Split::canary(Weight::saturating(10)))]);
+    world.route = Some(Split::canary(Weight::saturating(3)));
+    world.failing.insert("s1:v2".into());
+    while world.canary.status.failed_checks == 0 {
+        world.tick();
+    }
+    assert_eq!(world.route, Some(Split::canary(Weight::saturating(3))));
+    world.failing.clear();
+    world.until(Phase::Succeeded);
+    check(
+        &mut world,
+        &expect![[r#"
+        5726s Progressing 10 (route 60) RouteLowered [!route 10]
+        5728s Progressing 10 (route 3) CheckFailed
+               ! Halt backend.develop advancement errors 7.00 > 1
+        5738s Progressing 10 (route 3) RouteRepaired [route 10]
+        5748s Progressing 50 (route 10) Advanced [route 50]
+               - Advance backend.develop canary weight 50
+        5758s Promoting 50 (route 50) Promoting [promote s1:v2]
+               - Copying api.develop template spec to api-primary.develop
+        5760s Finalising 0 (route 50) Finalising [route 0]
+               - Routing all traffic to primary
+        5762s Finalising 0 (route 0) Draining
+        5764s Finalising 0 (route 0) Draining
+        5766s Succeeded 0 (route 0) Promoted [scale 0]
+               - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
+    "#]],
+    );
+}
+
+#[test]
+fn a_canary_that_never_starts_is_rolled_back() {
+    let mut world = canary().resting();
+    world.broken.insert("s1:v2".into());
+    world.push("s1:v2");
+    world.until(Phase::Failed);
+    world.run(6);
+    assert_eq!(world.target.as_ref().unwrap().replicas, 0);
+    world.push("s1:v3");
+    world.until(Phase::Succeeded);
+}
+
+#[test]
+fn leaving_gives_the_target_its_traffic_before_the_primary_goes() {
+    let mut world = canary().spec(|spec| spec.revert_on_deletion = true).at(10);
+    assert!(world.canary.has_finalizer);
+    world.canary.deleting = true;
+    world.run(30);
+    assert!(world.gone);
+    check(
+        &mut world,
+        &expect![[r#"
+        5726s Terminating 0 (route 10) Terminating [!route 0] [apex to target]
+               - Terminating canary backend.develop
+        5728s Terminating 0 (route 0) Terminating [restore route]
+        5733s Terminating 0 (route -) Terminated [restore route] [finalizer false]
+               - Terminated canary backend.develop
+    "#]],
+    );
+}
+
+#[test]
+fn flaggers_canaries_are_adopted_without_an_analysis() {
+    for phase in [Phase::Initialized, Phase::Succeeded, Phase::Failed] {
+        let mut world = canary().resting();
+        world.canary.status = Status {
+            phase: Some(phase),
+            last_applied_spec: "5f56684589".into(),
+            last_promoted_spec: "5f56684589".into(),
+            tracked_configs: Some(world.configs.clone()),
+            ..Status::default()
+        };
+        world.primary.as_mut().unwrap().revision = "s1:v1".into();
+        world.run(5);
+        assert_eq!(world.canary.status.phase, Some(phase));
+        assert_eq!(world.canary.status.last_applied_spec, "s1:v1");
+        assert_eq!(world.canary.status.last_promoted_spec, "s1:v1");
+        world.push("s1:v2");
+        world.until(Phase::Succeeded);
+    }
+}
+
+#[test]
+fn flaggers_analysis_under_way_begins_once_more() {
+    let mut world = canary().at(10);
+    world.canary.status.last_applied_spec = "5f56684589".into();
+    world.canary.status.last_promoted_spec = "7d56684581".into();
+    world.canary.status.target_generation = None;
+    let plan = world.tick();
+    assert_eq!(plan.urgent, [crate::plan::Action::Route(Split::PRIMARY)]);
+    world.until(Phase::Succeeded);
+}
+
+#[test]
+fn a_duplicate_stays_out_of_the_way() {
+    let world = canary().resting();
+    let mut seen = world.observe();
+    seen.duplicate_of = Some(Key::new("develop", "older"));
+    let step = crate::step::step(&world.canary, &seen, world.now, &world.settings);
+    let crate::plan::Step::Act(plan) = step else { panic!("{step:?}") };
+    assert!(plan.actions.is_empty() && plan.urgent.is_empty());
+    assert_eq!(plan.reason.code, "DuplicateTarget");
+}
+
+#[test]
+fn a_spec_that_became_invalid_takes_the_canary_off_the_road_and_comes_back() {
+    let mut world = canary().at(50);
+    let errors = ["spec.analysis.stepWeights: steps rise".to_owned()];
+    let route = Seen::Present(world.route.unwrap());
+    let status = world.canary.status.clone();
+    let plan = crate::step::invalid(&status, 2, &errors, &route, world.now);
+    assert_eq!(plan.urgent, [crate::plan::Action::Route(Split::PRIMARY)]);
+    assert_eq!(plan.notices.len(), 1);
+    let route = Seen::Present(Split::PRIMARY);
+    let again = crate::step::invalid(&plan.status, 2, &errors, &route, plan.next);
+    assert_eq!(again.status, plan.status);
+    assert!(again.notices.is_empty() && again.urgent.is_empty());
+    world.canary.status = plan.status;
+    world.route = Some(Split::PRIMARY);
+    world.until(Phase::Succeeded);
+}
+
+#[test]
+fn blue_green_without_a_router() {
+    let mut world = canary().blue_green(1).resting();
+    world.push("s1:v2");
+    world.until(Phase::Succeeded);
+    check(
+        &mut world,
+        &expect![[r#"
+        5713s Progressing 0 (route -) NewRevision [scale 2]
+               - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
+        5715s Progressing 0 (route -) CanaryNotReady
+        5716s Progressing 0 (route -) IterationPassed
+               - Starting canary analysis for api.develop
+               - Advance backend.develop canary iteration 1/1
+        5726s Promoting 0 (route -) Promoting [promote s1:v2]
+               - Copying api.develop template spec to api-primary.develop
+        5728s Finalising 0 (route -) Finalising
+        5730s Finalising 0 (route -) Draining
+        5732s Finalising 0 (route -) Draining
+        5734s Succeeded 0 (route -) Promoted [scale 0]
+               - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
+    "#]],
+    );
+}

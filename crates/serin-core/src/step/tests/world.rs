@@ -1,0 +1,460 @@
+//! A tiny world in memory that carries plans out, so that whole releases can be told as tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::lint::lint;
+use crate::model::*;
+use crate::observed::*;
+use crate::plan::{Action, Plan, Step};
+use crate::step::{Settings, step};
+
+/// Seconds a workload needs to roll out.
+const ROLLOUT_SECS: i64 = 3;
+
+#[derive(Clone, Debug)]
+pub(super) struct Side {
+    pub revision: String,
+    pub generation: i64,
+    pub replicas: u32,
+    pub ready_at: Timestamp,
+}
+
+/// A cluster with one canary, its hooks and its metrics.
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    pub canary: Canary,
+    pub settings: Settings,
+    pub now: Timestamp,
+    pub target: Option<Side>,
+    pub primary: Option<Side>,
+    pub apex: Selects,
+    pub services: bool,
+    pub route: Option<Split>,
+    pub scaler_copied: bool,
+    pub configs: BTreeMap<String, String>,
+    /// Revisions whose pods never get ready.
+    pub broken: BTreeSet<String>,
+    /// The same, but only in the primary.
+    pub broken_primary: BTreeSet<String>,
+    /// Revisions whose metrics fail.
+    pub failing: BTreeSet<String>,
+    /// What hooks say; they approve unless told otherwise, `rollback` refuses.
+    pub hooks: BTreeMap<HookKind, Answer>,
+    pub metric: Option<Answer>,
+    pub guard: Guard,
+    /// Faults: what cannot be read.
+    pub blind: BTreeSet<&'static str>,
+    pub log: String,
+    pub gone: bool,
+    /// The plan is cut off after this many writes, once.
+    pub crash_after: Option<usize>,
+    pub asked: Vec<Check>,
+}
+
+pub(super) fn canary() -> World {
+    World::new()
+}
+
+fn start() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
+impl World {
+    fn new() -> Self {
+        let json = serde_json::json!({
+            "apiVersion": "flagger.app/v1beta1",
+            "kind": "Canary",
+            "metadata": {"name": "backend", "namespace": "develop", "uid": "u", "generation": 1, "resourceVersion": "1"},
+            "spec": {
+                "provider": "traefik",
+                "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "api"},
+                "service": {"port": 80},
+                "progressDeadlineSeconds": 60,
+                "analysis": {
+                    "interval": "10s", "threshold": 2, "stepWeights": [10, 50],
+                    "metrics": [{"name": "errors", "interval": "1m", "query": "up", "thresholdRange": {"max": 1}}],
+                },
+            },
+        });
+        let canary = crate::parse::canary(&json).unwrap();
+        Self {
+            canary,
+            settings: Settings::default(),
+            now: start(),
+            target: Some(Side {
+                revision: "s1:v1".into(),
+                generation: 1,
+                replicas: 2,
+                ready_at: start(),
+            }),
+            primary: None,
+            apex: Selects::Target,
+            services: false,
+            route: None,
+            scaler_copied: false,
+            configs: BTreeMap::new(),
+            broken: BTreeSet::new(),
+            broken_primary: BTreeSet::new(),
+            failing: BTreeSet::new(),
+            hooks: BTreeMap::new(),
+            metric: None,
+            guard: Guard::Quiet,
+            blind: BTreeSet::new(),
+            log: String::new(),
+            gone: false,
+            crash_after: None,
+            asked: Vec::new(),
+        }
+    }
+
+    pub(super) fn spec(mut self, change: impl FnOnce(&mut Spec)) -> Self {
+        change(&mut self.canary.spec);
+        self
+    }
+
+    pub(super) fn weighted(self, rungs: &[u32]) -> Self {
+        let rungs = rungs.iter().map(|rung| Weight::saturating(*rung)).collect();
+        self.spec(|spec| {
+            spec.analysis.strategy = Strategy::Weighted(Ladder { rungs, promotion_step: None });
+        })
+    }
+
+    pub(super) fn blue_green(self, iterations: u32) -> Self {
+        self.spec(|spec| {
+            spec.provider = Provider::Kubernetes;
+            spec.analysis.strategy = Strategy::BlueGreen { iterations };
+        })
+    }
+
+    pub(super) fn hook(self, kind: HookKind) -> Self {
+        self.spec(|spec| {
+            spec.analysis.webhooks.push(Webhook {
+                name: kind.name().into(),
+                kind,
+                url: "http://hook.test/".into(),
+                timeout_secs: 10,
+                retries: 0,
+                disable_tls: false,
+                mute_alert: false,
+                metadata: BTreeMap::new(),
+            });
+        })
+    }
+
+    /// Bootstrapped and at rest.
+    pub(super) fn resting(mut self) -> Self {
+        self.until(Phase::Initialized);
+        self.run(20);
+        self.log.clear();
+        self
+    }
+
+    /// Under analysis with this share.
+    pub(super) fn at(mut self, weight: u8) -> Self {
+        self = self.resting();
+        self.push("s1:v2");
+        for _ in 0..200 {
+            if self.canary.status.canary_weight == weight
+                && self.canary.status.phase == Some(Phase::Progressing)
+            {
+                break;
+            }
+            self.tick();
+        }
+        assert_eq!(self.canary.status.canary_weight, weight, "{}", self.log);
+        self.log.clear();
+        self
+    }
+
+    /// The user changes the pod template.
+    pub(super) fn push(&mut self, revision: &str) {
+        let now = self.now;
+        let target = self.target.as_mut().unwrap();
+        target.revision = revision.to_owned();
+        target.generation += 1;
+        target.ready_at = later(now, ROLLOUT_SECS);
+    }
+
+    fn readiness(&self, side: &Side, primary: bool) -> Readiness {
+        let broken = self.broken.contains(&side.revision)
+            || (primary && self.broken_primary.contains(&side.revision));
+        if broken && side.replicas > 0 {
+            Readiness::Stuck("ImagePullBackOff".into())
+        } else if side.ready_at > self.now {
+            Readiness::Progressing("pods start".into())
+        } else {
+            Readiness::Ready
+        }
+    }
+
+    fn workload(&self, side: &Side, primary: bool) -> Workload {
+        let readiness = self.readiness(side, primary);
+        let available = if readiness == Readiness::Ready { side.replicas } else { 0 };
+        let matches = match (&self.target, &self.primary) {
+            (Some(target), Some(primary)) => target.revision == primary.revision,
+            (None, _) | (_, None) => false,
+        };
+        Workload {
+            revision: side.revision.clone(),
+            matches_target: primary && matches,
+            generation: side.generation,
+            replicas: side.replicas,
+            readiness,
+            available_replicas: available,
+            owned: primary,
+        }
+    }
+
+    fn seen_or<T>(&self, what: &'static str, value: Option<T>) -> Seen<T> {
+        if self.blind.contains(what) {
+            return Seen::Unreadable("timed out".into());
+        }
+        value.map_or(Seen::Absent, Seen::Present)
+    }
+
+    pub(super) fn observe(&self) -> Observed {
+        let target = self.target.as_ref().map(|side| self.workload(side, false));
+        let primary = self.primary.as_ref().map(|side| self.workload(side, true));
+        let ready =
+            |side: &Option<Workload>| side.as_ref().map_or(0, |side| side.available_replicas);
+        let service = |selects, endpoints| ServiceSeen {
+            selects,
+            ready_endpoints: endpoints,
+            in_order: true,
+        };
+        let (of_target, of_primary) = (ready(&target), ready(&primary));
+        let apex_endpoints = match self.apex {
+            Selects::Primary => of_primary,
+            Selects::Target => of_target,
+            Selects::Other => 0,
+        };
+        let some = |service| self.services.then_some(service);
+        Observed {
+            target: self.seen_or("target", target),
+            primary: self.seen_or("primary", primary),
+            configs: self.seen_or("configs", Some(self.configs.clone())),
+            scaler: self.seen_or(
+                "scaler",
+                self.canary
+                    .spec
+                    .scaler
+                    .is_some()
+                    .then_some(Scaler { min_replicas: None, primary_exists: self.scaler_copied }),
+            ),
+            services: Services {
+                apex: self.seen_or("apex", Some(service(self.apex, apex_endpoints))),
+                primary: self.seen_or("services", some(service(Selects::Primary, of_primary))),
+                canary: self.seen_or("services", some(service(Selects::Target, of_target))),
+            },
+            route: self.seen_or("route", self.route),
+            duplicate_of: None,
+            guard: self.guard.clone(),
+            answers: BTreeMap::new(),
+        }
+    }
+
+    fn reply(&self, check: Check) -> Answer {
+        match check {
+            Check::Hook(index) => {
+                let kind = self.canary.spec.analysis.webhooks[index].kind;
+                let usual = match kind {
+                    HookKind::Rollback => Answer::Refused("no".into()),
+                    _ => Answer::Approved,
+                };
+                self.hooks.get(&kind).cloned().unwrap_or(usual)
+            }
+            Check::Metric(..) => {
+                if let Some(answer) = &self.metric {
+                    return answer.clone();
+                }
+                let bad = self
+                    .target
+                    .as_ref()
+                    .is_some_and(|target| self.failing.contains(&target.revision));
+                Answer::Value(if bad { 7.0 } else { 0.5 })
+            }
+        }
+    }
+
+    /// What the pure function makes of the world now; answers what it asks.
+    pub(super) fn decide(&mut self) -> Plan {
+        let mut seen = self.observe();
+        for _ in 0..4 {
+            match step(&self.canary, &seen, self.now, &self.settings) {
+                Step::Ask(checks) => {
+                    assert!(!checks.is_empty());
+                    for check in checks {
+                        self.asked.push(check);
+                        seen.answers.insert(check, self.reply(check));
+                    }
+                }
+                Step::Act(plan) => {
+                    let breaches = lint(&self.canary, &seen, &plan, self.now);
+                    assert!(breaches.is_empty(), "{breaches:?}\n{plan:#?}\n{}", self.log);
+                    return *plan;
+                }
+            }
+        }
+        panic!("asks in circles");
+    }
+
+    /// One tick, and time goes on to the next look or the next event.
+    pub(super) fn tick(&mut self) -> Plan {
+        let plan = self.decide();
+        self.write_log(&plan);
+        // The operator dies after so many writes, the status being one of them.
+        let budget = self.crash_after.take().unwrap_or(usize::MAX);
+        let writes =
+            plan.urgent.iter().map(Some).chain([None]).chain(plan.actions.iter().map(Some));
+        for write in writes.take(budget) {
+            match write {
+                Some(action) => self.apply(action),
+                None => self.canary.status = plan.status.clone(),
+            }
+        }
+        let event = [&self.target, &self.primary]
+            .into_iter()
+            .flatten()
+            .map(|side| side.ready_at)
+            .filter(|at| *at > self.now)
+            .min();
+        self.now = event.map_or(plan.next, |event| event.min(plan.next));
+        plan
+    }
+
+    fn apply(&mut self, action: &Action) {
+        let ready_at = later(self.now, ROLLOUT_SECS);
+        let made = |revision: &str, replicas, generation| Side {
+            revision: revision.to_owned(),
+            generation,
+            replicas,
+            ready_at,
+        };
+        match action {
+            Action::Services => self.services = true,
+            Action::ApexToPrimary => self.apex = Selects::Primary,
+            Action::ApexToTarget => self.apex = Selects::Target,
+            Action::CreatePrimary { revision, replicas } => {
+                if self.primary.is_none() {
+                    self.primary = Some(made(revision, *replicas, 1));
+                }
+            }
+            Action::PromotePrimary { revision } => {
+                let target = self.target.as_ref().map(|target| target.revision.clone());
+                if target.as_ref() == Some(revision)
+                    && let Some(primary) = &self.primary
+                {
+                    if primary.revision != *revision {
+                        let (replicas, generation) = (primary.replicas, primary.generation + 1);
+                        let mut next = made(revision, replicas, generation);
+                        // Old pods serve until new ones are ready.
+                        if !self.broken.contains(revision)
+                            && !self.broken_primary.contains(revision)
+                        {
+                            next.ready_at = self.now;
+                        }
+                        self.primary = Some(next);
+                    }
+                }
+            }
+            Action::PrimaryScaler => self.scaler_copied = true,
+            Action::ScaleTarget(replicas) => {
+                if let Some(target) = &mut self.target
+                    && target.replicas != *replicas
+                {
+                    target.replicas = *replicas;
+                    target.generation += 1;
+                    target.ready_at = ready_at;
+                }
+            }
+            Action::Route(split) => self.route = Some(*split),
+            Action::EnsureRoute(split) => {
+                self.route.get_or_insert(*split);
+            }
+            Action::RestoreRoute => self.route = None,
+            Action::Finalizer(on) => {
+                self.canary.has_finalizer = *on;
+                self.gone = self.canary.deleting && !on;
+            }
+        }
+    }
+
+    fn write_log(&mut self, plan: &Plan) {
+        let status = &plan.status;
+        let at = self.now.duration_since(start()).as_secs();
+        let routed = self.route.map_or("-".to_owned(), |split| split.canary.to_string());
+        let _ = write!(
+            self.log,
+            "{at:>3}s {} {} (route {routed}) {}",
+            status.phase.map_or("-", Phase::name),
+            status.canary_weight,
+            plan.reason.code
+        );
+        for action in plan.urgent.iter().map(|action| format!("!{}", word(action))).chain(
+            plan.actions
+                .iter()
+                .filter(|action| !matches!(action, Action::EnsureRoute(_)))
+                .map(word),
+        ) {
+            let _ = write!(self.log, " [{action}]");
+        }
+        self.log.push('\n');
+        for notice in &plan.notices {
+            let sign = if notice.warning { '!' } else { '-' };
+            let alert = notice.alert.as_ref().map_or(String::new(), |alert| {
+                format!(" <{:?}: {}>", alert.severity, alert.message)
+            });
+            let _ = writeln!(self.log, "       {sign} {}{alert}", notice.message);
+        }
+        if !plan.calls.is_empty() {
+            let _ = writeln!(self.log, "       calls {:?}", plan.calls);
+        }
+    }
+
+    pub(super) fn run(&mut self, ticks: usize) {
+        for _ in 0..ticks {
+            if self.gone {
+                return;
+            }
+            self.tick();
+        }
+    }
+
+    /// Ticks until the phase, within a bound.
+    pub(super) fn until(&mut self, phase: Phase) -> &mut Self {
+        for _ in 0..300 {
+            if self.canary.status.phase == Some(phase) {
+                return self;
+            }
+            self.tick();
+        }
+        panic!("never {}:\n{}", phase.name(), self.log);
+    }
+
+    pub(super) fn take_log(&mut self) -> String {
+        std::mem::take(&mut self.log)
+    }
+}
+
+fn word(action: &Action) -> String {
+    match action {
+        Action::Services => "services".into(),
+        Action::ApexToPrimary => "apex to primary".into(),
+        Action::ApexToTarget => "apex to target".into(),
+        Action::CreatePrimary { revision, replicas } => format!("create {revision} x{replicas}"),
+        Action::PromotePrimary { revision } => format!("promote {revision}"),
+        Action::PrimaryScaler => "scaler".into(),
+        Action::ScaleTarget(replicas) => format!("scale {replicas}"),
+        Action::Route(split) => format!("route {}", split.canary),
+        Action::EnsureRoute(split) => format!("ensure {}", split.canary),
+        Action::RestoreRoute => "restore route".into(),
+        Action::Finalizer(on) => format!("finalizer {on}"),
+    }
+}
+
+pub(super) fn later(time: Timestamp, secs: i64) -> Timestamp {
+    time.checked_add(SignedDuration::from_secs(secs)).unwrap()
+}
