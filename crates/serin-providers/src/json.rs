@@ -211,7 +211,6 @@ pub(crate) fn by_prefix(
 }
 
 /// At most `max` characters, the cut marked.
-#[allow(dead_code)]
 pub(crate) fn bounded(text: &str, max: usize) -> String {
     let text = text.trim();
     if text.chars().count() <= max {

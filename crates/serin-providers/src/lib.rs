@@ -1,7 +1,11 @@
 //! What Traefik, Prometheus, Deployments, chats and webhooks look like, as pure translations without I/O or a clock.
 
+pub mod call;
 pub mod change;
+pub mod hook;
 pub mod json;
+pub mod metric;
+pub mod notify;
 pub mod observe;
 pub mod references;
 pub mod render;
@@ -10,6 +14,7 @@ pub mod service;
 pub mod settings;
 pub mod workload;
 
+pub use call::Call;
 pub use change::{Change, Kind, ObjectRef, Objects};
 pub use observe::observe;
 pub use references::{References, references};
