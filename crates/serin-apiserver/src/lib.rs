@@ -2,6 +2,10 @@
 
 pub mod actors;
 mod cel;
+mod core_events;
+mod discovery;
+mod jsonpath;
+mod table;
 mod defaults;
 pub mod failure;
 pub mod kubelet;
@@ -10,4 +14,6 @@ pub mod patch;
 pub mod protobuf;
 pub mod registry;
 pub mod schema;
+pub mod selector;
 pub mod store;
+pub mod watch;
