@@ -14,7 +14,8 @@ const FIELDS: &[(&str, &str)] = &[
 
 /// From `events.k8s.io/v1` (an object or a patch of one) to core `v1`.
 pub(crate) fn to_core(event: &Value) -> Value {
-    let mut core = renamed(event, |name| FIELDS.iter().find(|(new, _)| *new == name).map(|(_, core)| *core));
+    let mut core =
+        renamed(event, |name| FIELDS.iter().find(|(new, _)| *new == name).map(|(_, core)| *core));
     if core.contains_key("apiVersion") {
         core.insert("apiVersion".to_owned(), json!("v1"));
     }
@@ -39,7 +40,8 @@ pub(crate) fn to_core(event: &Value) -> Value {
 
 /// From core `v1` to `events.k8s.io/v1`.
 pub(crate) fn from_core(event: &Value) -> Value {
-    let mut new = renamed(event, |name| FIELDS.iter().find(|(_, core)| *core == name).map(|(new, _)| *new));
+    let mut new =
+        renamed(event, |name| FIELDS.iter().find(|(_, core)| *core == name).map(|(new, _)| *new));
     new.insert("apiVersion".to_owned(), json!("events.k8s.io/v1"));
     new.entry("eventTime").or_insert(Value::Null);
     Value::Object(new)

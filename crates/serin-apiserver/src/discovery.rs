@@ -9,7 +9,8 @@ use crate::failure::Failure;
 use crate::registry::{Resource, Version};
 
 /// The content type that says that an answer is aggregated discovery.
-pub(crate) const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+pub(crate) const AGGREGATED: &str =
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 pub(crate) fn versions() -> Value {
     json!({
@@ -37,8 +38,11 @@ fn groups(resources: &[Arc<Resource>]) -> BTreeMap<String, Vec<String>> {
 }
 
 pub(crate) fn group_list(resources: &[Arc<Resource>]) -> Value {
-    let list: Vec<Value> =
-        groups(resources).iter().filter(|(group, _)| !group.is_empty()).map(|(g, v)| group(g, v)).collect();
+    let list: Vec<Value> = groups(resources)
+        .iter()
+        .filter(|(group, _)| !group.is_empty())
+        .map(|(g, v)| group(g, v))
+        .collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list})
 }
 
@@ -52,8 +56,10 @@ pub(crate) fn one_group(resources: &[Arc<Resource>], name: &str) -> Result<Value
 }
 
 fn group(name: &str, versions: &[String]) -> Value {
-    let list: Vec<Value> =
-        versions.iter().map(|v| json!({"groupVersion": format!("{name}/{v}"), "version": v})).collect();
+    let list: Vec<Value> = versions
+        .iter()
+        .map(|v| json!({"groupVersion": format!("{name}/{v}"), "version": v}))
+        .collect();
     json!({"name": name, "versions": list, "preferredVersion": list.first()})
 }
 
@@ -62,7 +68,11 @@ fn missing() -> Failure {
 }
 
 /// The kinds of one group and version.
-pub(crate) fn resource_list(resources: &[Arc<Resource>], group: &str, version: &str) -> Result<Value, Failure> {
+pub(crate) fn resource_list(
+    resources: &[Arc<Resource>],
+    group: &str,
+    version: &str,
+) -> Result<Value, Failure> {
     let mut list = Vec::new();
     let mut group_version = version.to_owned();
     for resource in resources.iter().filter(|resource| resource.id.group == group) {
@@ -90,10 +100,15 @@ pub(crate) fn resource_list(resources: &[Arc<Resource>], group: &str, version: &
     if list.is_empty() {
         return Err(missing());
     }
-    Ok(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list}))
+    Ok(
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list}),
+    )
 }
 
-fn subresources(resource: &Resource, version: &Version) -> Vec<(&'static str, String, &'static [&'static str])> {
+fn subresources(
+    resource: &Resource,
+    version: &Version,
+) -> Vec<(&'static str, String, &'static [&'static str])> {
     let mut subs: Vec<(&'static str, String, &'static [&'static str])> = Vec::new();
     if version.status {
         subs.push(("status", resource.kind.clone(), &["get", "patch", "update"]));
@@ -113,7 +128,8 @@ pub(crate) fn aggregated(resources: &[Arc<Resource>], core: bool) -> Value {
         .iter()
         .filter(|(group, _)| group.is_empty() == core)
         .map(|(group, versions)| {
-            let versions: Vec<Value> = versions.iter().map(|v| aggregated_version(resources, group, v)).collect();
+            let versions: Vec<Value> =
+                versions.iter().map(|v| aggregated_version(resources, group, v)).collect();
             json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": versions})
         })
         .collect();

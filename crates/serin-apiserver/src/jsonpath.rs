@@ -8,7 +8,8 @@ const STEPS_MAX: usize = 32;
 /// All values at `path` (`.status.conditions[?(@.type=="Ready")].status`, `.items[*].name`, `.a['b.c']`).
 pub(crate) fn find<'a>(object: &'a Value, path: &str) -> Vec<&'a Value> {
     let mut found = vec![object];
-    let mut rest = path.trim().trim_start_matches('{').trim_end_matches('}').trim_start_matches('$');
+    let mut rest =
+        path.trim().trim_start_matches('{').trim_end_matches('}').trim_start_matches('$');
     for _ in 0..STEPS_MAX {
         if rest.is_empty() || rest == "." {
             return found;

@@ -31,7 +31,9 @@ impl Selector {
         for term in fields.split(',').filter(|term| !term.trim().is_empty()) {
             let (name, value, equal) = if let Some((name, value)) = term.split_once("!=") {
                 (name, value, false)
-            } else if let Some((name, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
+            } else if let Some((name, value)) =
+                term.split_once("==").or_else(|| term.split_once('='))
+            {
                 (name, value, true)
             } else {
                 return Err(Failure::bad_request(format!("invalid field selector: {term:?}")));
@@ -53,11 +55,17 @@ impl Selector {
         let label = |name: &str| labels.and_then(|l| l.get(name)).and_then(Value::as_str);
         let labels_fit = self.labels.iter().all(|term| match term {
             Term::In(name, values) => label(name).is_some_and(|v| values.iter().any(|w| w == v)),
-            Term::NotIn(name, values) => !label(name).is_some_and(|v| values.iter().any(|w| w == v)),
+            Term::NotIn(name, values) => {
+                !label(name).is_some_and(|v| values.iter().any(|w| w == v))
+            }
             Term::Exists(name) => label(name).is_some(),
             Term::Absent(name) => label(name).is_none(),
         });
-        labels_fit && self.fields.iter().all(|(path, value, equal)| (field(object, path) == *value) == *equal)
+        labels_fit
+            && self
+                .fields
+                .iter()
+                .all(|(path, value, equal)| (field(object, path) == *value) == *equal)
     }
 }
 
@@ -109,7 +117,11 @@ fn label_term(term: &str) -> Result<Term, Failure> {
         let inside = right.trim().strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
         let Some(inside) = inside else { break };
         let values = inside.split(',').map(name).collect();
-        return Ok(if negated { Term::NotIn(name(left), values) } else { Term::In(name(left), values) });
+        return Ok(if negated {
+            Term::NotIn(name(left), values)
+        } else {
+            Term::In(name(left), values)
+        });
     }
     let known = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
     match term.strip_prefix('!') {
@@ -140,7 +152,11 @@ mod tests {
             ("", "metadata.name!=a", false),
             ("", "metadata.namespace=", true),
         ] {
-            assert_eq!(Selector::parse(labels, fields).unwrap().matches(&object), fits, "{labels} | {fields}");
+            assert_eq!(
+                Selector::parse(labels, fields).unwrap().matches(&object),
+                fits,
+                "{labels} | {fields}"
+            );
         }
         assert!(Selector::parse("a b c(", "").is_err());
         assert!(Selector::parse("", "x").is_err());

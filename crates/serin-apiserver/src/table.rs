@@ -71,7 +71,9 @@ pub(crate) fn metadata_only(object: &Value) -> Value {
 }
 
 fn layout(resource: &Resource, version: &Version) -> Layout {
-    let column = |name: &str, kind: &'static str, priority: i64| (name.to_owned(), kind, name.to_owned(), priority);
+    let column = |name: &str, kind: &'static str, priority: i64| {
+        (name.to_owned(), kind, name.to_owned(), priority)
+    };
     if resource.custom {
         let mut columns = vec![column("Name", "string", 0)];
         for c in &version.columns {
@@ -95,20 +97,31 @@ fn layout(resource: &Resource, version: &Version) -> Layout {
         "ReplicaSet" => (REPLICA_SET, replica_set),
         "DaemonSet" => (DAEMON_SET, daemon_set),
         "Service" => (SERVICE, service),
-        "Namespace" => (&[("Name", "string", 0), ("Status", "string", 0), ("Age", "string", 0)], namespace),
+        "Namespace" => {
+            (&[("Name", "string", 0), ("Status", "string", 0), ("Age", "string", 0)], namespace)
+        }
         "Node" => (&[("Name", "string", 0), ("Status", "string", 0), ("Age", "string", 0)], node),
         "Event" => (EVENT, event),
-        "ConfigMap" => (&[("Name", "string", 0), ("Data", "integer", 0), ("Age", "string", 0)], config_map),
-        "Secret" => {
-            (&[("Name", "string", 0), ("Type", "string", 0), ("Data", "integer", 0), ("Age", "string", 0)], secret)
+        "ConfigMap" => {
+            (&[("Name", "string", 0), ("Data", "integer", 0), ("Age", "string", 0)], config_map)
         }
+        "Secret" => (
+            &[
+                ("Name", "string", 0),
+                ("Type", "string", 0),
+                ("Data", "integer", 0),
+                ("Age", "string", 0),
+            ],
+            secret,
+        ),
         "CustomResourceDefinition" => (&[("Name", "string", 0), ("Created At", "date", 0)], crd),
         "HorizontalPodAutoscaler" => (HPA, hpa),
         "EndpointSlice" => (ENDPOINT_SLICE, endpoint_slice),
         "Lease" => (&[("Name", "string", 0), ("Holder", "string", 0), ("Age", "string", 0)], lease),
         _ => (&[("Name", "string", 0), ("Age", "string", 0)], plain),
     };
-    let columns = names.iter().map(|(name, kind, priority)| column(name, kind, *priority)).collect();
+    let columns =
+        names.iter().map(|(name, kind, priority)| column(name, kind, *priority)).collect();
     Layout { columns, cells: Some(cells), custom: Vec::new() }
 }
 
@@ -138,7 +151,10 @@ fn custom_cell(column: &Column, object: &Value, now: Timestamp) -> Value {
         }
     };
     match column.kind.as_str() {
-        "date" => value.as_str().and_then(|t| t.parse().ok()).map_or(Value::Null, |t| json!(since(t, now))),
+        "date" => value
+            .as_str()
+            .and_then(|t| t.parse().ok())
+            .map_or(Value::Null, |t| json!(since(t, now))),
         "integer" | "number" if value.is_number() => value,
         "boolean" if value.is_boolean() => value,
         _ => json!(text(&value)),
@@ -241,7 +257,9 @@ fn count(object: &Value, pointer: &str) -> i64 {
 
 fn age(object: &Value, now: Timestamp) -> Value {
     let created = object.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
-    created.and_then(|text| text.parse().ok()).map_or(json!("<unknown>"), |time| json!(since(time, now)))
+    created
+        .and_then(|text| text.parse().ok())
+        .map_or(json!("<unknown>"), |time| json!(since(time, now)))
 }
 
 /// kubectl's way to say how long ago.
@@ -284,7 +302,8 @@ fn lease(object: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn config_map(object: &Value, now: Timestamp) -> Vec<Value> {
-    let size = |field: &str| object.get(field).and_then(Value::as_object).map_or(0, |map| map.len());
+    let size =
+        |field: &str| object.get(field).and_then(Value::as_object).map_or(0, |map| map.len());
     vec![at(object, "/metadata/name"), json!(size("data") + size("binaryData")), age(object, now)]
 }
 
@@ -295,19 +314,22 @@ fn secret(object: &Value, now: Timestamp) -> Vec<Value> {
 
 fn containers(object: &Value, field: &str) -> Value {
     let list = object.pointer("/spec/template/spec/containers").and_then(Value::as_array);
-    let texts: Vec<&str> = list.into_iter().flatten().filter_map(|c| c.get(field)?.as_str()).collect();
+    let texts: Vec<&str> =
+        list.into_iter().flatten().filter_map(|c| c.get(field)?.as_str()).collect();
     json!(texts.join(","))
 }
 
 /// A selector as text: `app=x,tier=web`.
 pub(crate) fn selector_text(labels: Option<&Value>) -> String {
     let Some(map) = labels.and_then(Value::as_object) else { return String::new() };
-    let pairs: Vec<String> = map.iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
+    let pairs: Vec<String> =
+        map.iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
     pairs.join(",")
 }
 
 fn deployment(object: &Value, now: Timestamp) -> Vec<Value> {
-    let ready = format!("{}/{}", count(object, "/status/readyReplicas"), count(object, "/spec/replicas"));
+    let ready =
+        format!("{}/{}", count(object, "/status/readyReplicas"), count(object, "/spec/replicas"));
     vec![
         at(object, "/metadata/name"),
         json!(ready),
@@ -351,16 +373,19 @@ fn pod(object: &Value, now: Timestamp) -> Vec<Value> {
     let statuses = object.pointer("/status/containerStatuses").and_then(Value::as_array);
     let statuses: Vec<&Value> = statuses.into_iter().flatten().collect();
     let total = object.pointer("/spec/containers").and_then(Value::as_array).map_or(0, Vec::len);
-    let ready = statuses.iter().filter(|s| s.get("ready").and_then(Value::as_bool) == Some(true)).count();
+    let ready =
+        statuses.iter().filter(|s| s.get("ready").and_then(Value::as_bool) == Some(true)).count();
     let restarts: i64 = statuses.iter().filter_map(|s| s.get("restartCount")?.as_i64()).sum();
-    let waiting = statuses.iter().find_map(|s| s.pointer("/state/waiting/reason").and_then(Value::as_str));
+    let waiting =
+        statuses.iter().find_map(|s| s.pointer("/state/waiting/reason").and_then(Value::as_str));
     let phase = object.pointer("/status/phase").and_then(Value::as_str).unwrap_or("Pending");
     let status = if object.pointer("/metadata/deletionTimestamp").is_some() {
         "Terminating"
     } else {
         waiting.unwrap_or(phase)
     };
-    let or_none = |pointer: &str| object.pointer(pointer).cloned().unwrap_or_else(|| json!("<none>"));
+    let or_none =
+        |pointer: &str| object.pointer(pointer).cloned().unwrap_or_else(|| json!("<none>"));
     vec![
         at(object, "/metadata/name"),
         json!(format!("{ready}/{total}")),
@@ -404,7 +429,11 @@ fn event(object: &Value, now: Timestamp) -> Vec<Value> {
         let time = object.pointer(pointer).and_then(Value::as_str).and_then(|t| t.parse().ok());
         time.map_or_else(|| "<unknown>".to_owned(), |time| since(time, now))
     };
-    let kind = object.pointer("/involvedObject/kind").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+    let kind = object
+        .pointer("/involvedObject/kind")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_lowercase();
     let name = object.pointer("/involvedObject/name").and_then(Value::as_str).unwrap_or_default();
     vec![
         json!(ago("/lastTimestamp")),
@@ -422,7 +451,11 @@ fn event(object: &Value, now: Timestamp) -> Vec<Value> {
 
 fn hpa(object: &Value, now: Timestamp) -> Vec<Value> {
     let part = |name: &str| {
-        object.pointer("/spec/scaleTargetRef").and_then(|r| r.get(name)?.as_str()).unwrap_or_default().to_owned()
+        object
+            .pointer("/spec/scaleTargetRef")
+            .and_then(|r| r.get(name)?.as_str())
+            .unwrap_or_default()
+            .to_owned()
     };
     vec![
         at(object, "/metadata/name"),
@@ -435,8 +468,11 @@ fn hpa(object: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn endpoint_slice(object: &Value, now: Timestamp) -> Vec<Value> {
-    let list = |pointer: &str| object.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
-    let ports: Vec<String> = list("/ports").iter().filter_map(|p| p.get("port")).map(text).collect();
+    let list = |pointer: &str| {
+        object.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    let ports: Vec<String> =
+        list("/ports").iter().filter_map(|p| p.get("port")).map(text).collect();
     let endpoints: Vec<String> =
         list("/endpoints").iter().filter_map(|e| e.pointer("/addresses/0")).map(text).collect();
     vec![

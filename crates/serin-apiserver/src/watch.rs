@@ -128,8 +128,12 @@ impl Watch {
 
     fn collect(&mut self) {
         let Ok((changes, version)) = self.store.changes_since(&self.id, self.shown) else {
-            let failure = Failure::new(410, "Expired", format!("too old resource version: {}", self.shown));
-            self.pending.push_back(WatchEvent { kind: WatchKind::Error, object: Arc::new(failure.status()) });
+            let failure =
+                Failure::new(410, "Expired", format!("too old resource version: {}", self.shown));
+            self.pending.push_back(WatchEvent {
+                kind: WatchKind::Error,
+                object: Arc::new(failure.status()),
+            });
             self.over = true;
             return;
         };
@@ -142,7 +146,8 @@ impl Watch {
     /// A change as this watch sees it: what starts to match is added, what stops is deleted.
     fn line(&self, change: &Change) -> Option<WatchEvent> {
         let inside = |object: &Value| {
-            let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
+            let namespace =
+                object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
             self.options.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
                 && self.options.selector.matches(object)
         };

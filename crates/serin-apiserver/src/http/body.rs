@@ -1,0 +1,120 @@
+//! Request bodies: JSON, YAML, protobuf; and the options that come with writes.
+
+use http::header;
+use serde_json::Value;
+
+use super::Call;
+use crate::failure::Failure;
+use crate::protobuf;
+use crate::store::{DeleteOptions, PatchKind, Propagation, Unknown, WriteOptions};
+
+/// The object in a body.
+pub(super) fn object(call: &Call) -> Result<Value, Failure> {
+    let kind = call.header(header::CONTENT_TYPE);
+    if kind.contains("protobuf") {
+        return protobuf::decode(&call.body)
+            .map_err(|error| Failure::new(415, "UnsupportedMediaType", error.to_string()));
+    }
+    if kind.contains("yaml") {
+        return yaml(&call.body);
+    }
+    serde_json::from_slice(&call.body)
+        .map_err(|error| Failure::bad_request(format!("the body is no JSON object: {error}")))
+}
+
+/// JSON is YAML, and the faster and stricter parser goes first.
+fn yaml(body: &[u8]) -> Result<Value, Failure> {
+    if let Ok(value) = serde_json::from_slice(body) {
+        return Ok(value);
+    }
+    let text =
+        std::str::from_utf8(body).map_err(|_| Failure::bad_request("the body is no UTF-8 text"))?;
+    serde_saphyr::from_str(text)
+        .map_err(|error| Failure::bad_request(format!("the body is no YAML: {error}")))
+}
+
+/// A patch and what kind it is.
+pub(super) fn patch(call: &Call) -> Result<(PatchKind, Value), Failure> {
+    let kind = call.header(header::CONTENT_TYPE);
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let (kind, value) = match kind {
+        "application/json-patch+json" => (PatchKind::Json, json(call)?),
+        "application/merge-patch+json" => (PatchKind::Merge, json(call)?),
+        "application/strategic-merge-patch+json" => (PatchKind::Strategic, json(call)?),
+        "application/apply-patch+yaml" => (PatchKind::Apply, yaml(&call.body)?),
+        other => {
+            return Err(Failure::new(
+                415,
+                "UnsupportedMediaType",
+                format!(
+                    "the body of the request was in an unknown format ({other}) - accepted media types include: \
+                     application/json-patch+json, application/merge-patch+json, \
+                     application/strategic-merge-patch+json, application/apply-patch+yaml"
+                ),
+            ));
+        }
+    };
+    Ok((kind, value))
+}
+
+fn json(call: &Call) -> Result<Value, Failure> {
+    serde_json::from_slice(&call.body)
+        .map_err(|error| Failure::bad_request(format!("the patch is no JSON: {error}")))
+}
+
+pub(super) fn write_options(call: &Call, version: &str) -> Result<WriteOptions, Failure> {
+    let agent = call.header(header::USER_AGENT).split('/').next().unwrap_or_default();
+    let manager = match call.query("fieldManager") {
+        "" if agent.is_empty() => "unknown",
+        "" => agent,
+        named => named,
+    };
+    if manager.len() > 128 {
+        return Err(Failure::bad_request("fieldManager: may not be longer than 128 bytes"));
+    }
+    Ok(WriteOptions {
+        manager: manager.to_owned(),
+        version: version.to_owned(),
+        dry_run: dry_run(call)?,
+        unknown: match call.query("fieldValidation") {
+            "Strict" => Unknown::Strict,
+            "Ignore" => Unknown::Ignore,
+            _ => Unknown::Warn,
+        },
+        force: call.flag("force"),
+    })
+}
+
+fn dry_run(call: &Call) -> Result<bool, Failure> {
+    match call.query("dryRun") {
+        "" => Ok(false),
+        "All" => Ok(true),
+        other => Err(Failure::bad_request(format!("dryRun: unsupported value {other:?}, use All"))),
+    }
+}
+
+/// Options of a DELETE, from its body and its query.
+pub(super) fn delete_options(call: &Call) -> Result<DeleteOptions, Failure> {
+    let body = if call.body.is_empty() { Value::Null } else { object(call)? };
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let propagation =
+        text("/propagationPolicy").unwrap_or_else(|| call.query("propagationPolicy").to_owned());
+    let orphans = body.get("orphanDependents").and_then(Value::as_bool) == Some(true);
+    let grace = body
+        .get("gracePeriodSeconds")
+        .and_then(Value::as_i64)
+        .or_else(|| call.query("gracePeriodSeconds").parse().ok());
+    let dry = body.get("dryRun").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    Ok(DeleteOptions {
+        propagation: match propagation.as_str() {
+            "Orphan" => Propagation::Orphan,
+            "Foreground" => Propagation::Foreground,
+            _ if orphans => Propagation::Orphan,
+            _ => Propagation::Background,
+        },
+        dry_run: dry || dry_run(call)?,
+        uid: text("/preconditions/uid"),
+        resource_version: text("/preconditions/resourceVersion"),
+        grace_secs: grace,
+    })
+}

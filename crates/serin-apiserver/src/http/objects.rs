@@ -1,0 +1,552 @@
+//! The verbs on objects: get, list, watch, create, update, patch, delete, and the subresources.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::route::Place;
+use super::{Api, Body, Call, LogRequest, body, json as respond, stream, text};
+use crate::core_events;
+use crate::failure::Failure;
+use crate::registry::{Resource, ResourceId, Scale, Version};
+use crate::selector::Selector;
+use crate::store::{Sub, Written};
+use crate::table::{self, Include};
+use crate::watch::{Watch, WatchKind, WatchOptions};
+
+/// How an answer is to look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Plain,
+    Table,
+    Metadata,
+}
+
+/// A place with everything that is known about its kind.
+struct Target {
+    place: Place,
+    /// Where the objects are kept: events of either group in one place.
+    id: ResourceId,
+    resource: Arc<Resource>,
+    /// The face of events that the client sees.
+    new_events: bool,
+}
+
+impl Target {
+    fn version(&self) -> Result<&Version, Failure> {
+        self.resource.version(&self.place.version).ok_or_else(missing)
+    }
+
+    fn namespace(&self) -> &str {
+        self.place.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// Version for the store: events are stored as core `v1`.
+    fn stored_version(&self) -> &str {
+        &self.place.version
+    }
+
+    /// An object as this client's version shows it.
+    fn show(&self, object: &Value) -> Value {
+        if self.new_events {
+            return core_events::from_core(object);
+        }
+        let wanted = self.resource.api_version(&self.place.version);
+        let mut shown = object.clone();
+        if shown.get("apiVersion").and_then(Value::as_str) != Some(wanted.as_str()) {
+            shown["apiVersion"] = json!(wanted);
+        }
+        shown
+    }
+
+    fn take(&self, object: Value) -> Value {
+        if self.new_events { core_events::to_core(&object) } else { object }
+    }
+}
+
+fn missing() -> Failure {
+    Failure::new(404, "NotFound", "the server could not find the requested resource")
+}
+
+fn not_allowed() -> Failure {
+    Failure::new(
+        405,
+        "MethodNotAllowed",
+        "the server does not allow this method on the requested resource",
+    )
+}
+
+impl Api {
+    pub(super) fn objects(&self, place: &Place, call: &Call) -> Result<Response<Body>, Failure> {
+        let resource = self.store.resource(&place.id).ok_or_else(missing)?;
+        let new_events = place.id.group == "events.k8s.io";
+        let id = if new_events { ResourceId::core("events") } else { place.id.clone() };
+        let target = Target { place: place.clone(), id, resource, new_events };
+        target.version()?;
+        if target.resource.namespaced != place.namespace.is_some() && place.name.is_some() {
+            return Err(missing());
+        }
+        if let Some(answer) = review(&target, call)? {
+            return Ok(answer);
+        }
+        match (&place.name, place.sub.as_deref(), &call.method) {
+            (None, None, &Method::GET) if call.flag("watch") => self.watch(target, call),
+            (None, None, &Method::GET) => self.list(&target, call),
+            (None, None, &Method::POST) => self.create(&target, call),
+            (None, None, &Method::DELETE) => self.delete_many(&target, call),
+            (Some(name), None, &Method::GET) if call.flag("watch") => {
+                let mut target = target;
+                target.place.name = Some(name.clone());
+                self.watch(target, call)
+            }
+            (Some(name), Some("log"), &Method::GET) if target.id == ResourceId::core("pods") => {
+                self.logs(&target, name, call)
+            }
+            (Some(name), Some("scale"), _) => self.scale(&target, name, call),
+            (Some(name), Some("finalize"), &Method::PUT) => self.get(&target, name, call),
+            (Some(name), None | Some("status"), &Method::GET) => self.get(&target, name, call),
+            (Some(name), sub @ (None | Some("status")), method) => {
+                self.change(&target, name, sub, method, call)
+            }
+            _ => Err(missing()),
+        }
+    }
+
+    fn get(&self, target: &Target, name: &str, call: &Call) -> Result<Response<Body>, Failure> {
+        let object = self.find(target, name)?;
+        Ok(self.one(target, StatusCode::OK, &object, call))
+    }
+
+    fn find(&self, target: &Target, name: &str) -> Result<Arc<Value>, Failure> {
+        let id = &target.place.id;
+        self.store
+            .get(&target.id, target.namespace(), name)
+            .ok_or_else(|| Failure::not_found(&id.group, &id.plural, name))
+    }
+
+    /// One object, in the form that the client asks for.
+    fn one(
+        &self,
+        target: &Target,
+        status: StatusCode,
+        object: &Value,
+        call: &Call,
+    ) -> Response<Body> {
+        let shown = target.show(object);
+        match (form(call), target.version()) {
+            (Form::Table, Ok(version)) => {
+                let objects = [shown];
+                let body = table::table(
+                    &target.resource,
+                    version,
+                    &objects,
+                    include(call),
+                    true,
+                    self.store.now(),
+                );
+                respond(status, &body)
+            }
+            (Form::Metadata, _) => respond(status, &table::metadata_only(&shown)),
+            (Form::Plain, _) | (_, Err(_)) => respond(status, &shown),
+        }
+    }
+
+    fn list(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
+        let selector = Selector::parse(call.query("labelSelector"), call.query("fieldSelector"))?;
+        let (objects, version) = self.store.list_at(&target.id, target.place.namespace.as_deref());
+        let after = continued(call.query("continue"))?;
+        let limit: usize = call.query("limit").parse().unwrap_or(0);
+        let mut shown = Vec::new();
+        let mut left = 0_usize;
+        let mut last = String::new();
+        for object in objects.iter().filter(|object| selector.matches(object)) {
+            let place = place_of(object);
+            if after.as_ref().is_some_and(|after| place <= *after) {
+                continue;
+            }
+            if limit > 0 && shown.len() >= limit {
+                left += 1;
+                continue;
+            }
+            last = place;
+            shown.push(target.show(object));
+        }
+        let mut metadata = json!({"resourceVersion": version.to_string()});
+        if left > 0 {
+            metadata["continue"] = json!(token(&last));
+            metadata["remainingItemCount"] = json!(left);
+        }
+        let mut body = match form(call) {
+            Form::Table => table::table(
+                &target.resource,
+                target.version()?,
+                &shown,
+                include(call),
+                true,
+                self.store.now(),
+            ),
+            Form::Metadata => json!({
+                "kind": "PartialObjectMetadataList",
+                "apiVersion": "meta.k8s.io/v1",
+                "items": shown.iter().map(table::metadata_only).collect::<Vec<_>>(),
+            }),
+            Form::Plain => json!({
+                "kind": format!("{}List", target.resource.kind),
+                "apiVersion": target.resource.api_version(&target.place.version),
+                "items": shown,
+            }),
+        };
+        body["metadata"] = metadata;
+        Ok(respond(StatusCode::OK, &body))
+    }
+
+    fn watch(&self, target: Target, call: &Call) -> Result<Response<Body>, Failure> {
+        let mut fields = call.query("fieldSelector").to_owned();
+        if let Some(name) = &target.place.name {
+            fields =
+                format!("metadata.name={name}{}{fields}", if fields.is_empty() { "" } else { "," });
+        }
+        let selector = Selector::parse(call.query("labelSelector"), &fields)?;
+        let since = match call.query("resourceVersion") {
+            "" => None,
+            text => Some(text.parse().map_err(|_| {
+                Failure::bad_request(format!(
+                    "resourceVersion: Invalid value: {text:?}: must be a number"
+                ))
+            })?),
+        };
+        let initial = call.flag("sendInitialEvents");
+        if initial && call.query("resourceVersionMatch") != "NotOlderThan" {
+            return Err(Failure::new(
+                422,
+                "Invalid",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
+        }
+        let secs: Option<u64> = call.query("timeoutSeconds").parse().ok();
+        let options = WatchOptions {
+            namespace: target.place.namespace.clone(),
+            selector,
+            since,
+            initial,
+            bookmarks: call.flag("allowWatchBookmarks"),
+            timeout: secs.map(Duration::from_secs),
+        };
+        let watch = Watch::start(&self.store, &target.id, options);
+        let (form, include) = (form(call), include(call));
+        let store = self.store.clone();
+        let state = (watch, target, true);
+        let lines = futures::stream::unfold(state, move |(mut watch, target, first)| {
+            let store = store.clone();
+            async move {
+                let event = watch.next().await?;
+                let object = match (event.kind, form, target.version()) {
+                    (WatchKind::Error, ..) => (*event.object).clone(),
+                    (WatchKind::Bookmark, Form::Table, Ok(version)) => {
+                        // Clients read the version from the row's object; there is no row in a bookmark.
+                        let mut table = table::table(
+                            &target.resource,
+                            version,
+                            &[],
+                            Include::None,
+                            false,
+                            store.now(),
+                        );
+                        table["metadata"]["resourceVersion"] =
+                            event.object["metadata"]["resourceVersion"].clone();
+                        table
+                    }
+                    (WatchKind::Bookmark, ..) => target.show(&event.object),
+                    (_, Form::Table, Ok(version)) => {
+                        let shown = [target.show(&event.object)];
+                        table::table(&target.resource, version, &shown, include, first, store.now())
+                    }
+                    (_, Form::Metadata, _) => table::metadata_only(&target.show(&event.object)),
+                    (_, Form::Plain, _) | (_, Form::Table, Err(_)) => target.show(&event.object),
+                };
+                let line = json!({"type": event.kind.name(), "object": object}).to_string() + "\n";
+                Some((Bytes::from(line), (watch, target, false)))
+            }
+        });
+        let mut response = Response::new(stream(lines.boxed()));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(response)
+    }
+
+    fn create(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
+        if target.resource.namespaced && target.place.namespace.is_none() {
+            return Err(not_allowed());
+        }
+        let object = target.take(body::object(call)?);
+        let options = body::write_options(call, target.stored_version())?;
+        let written = self.store.create(&target.id, target.namespace(), object, &options)?;
+        Ok(self.written(target, &written, call))
+    }
+
+    fn written(&self, target: &Target, written: &Written, call: &Call) -> Response<Body> {
+        let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+        let mut response = self.one(target, status, &written.object, call);
+        for warning in &written.warnings {
+            let text = format!("299 - \"{}\"", warning.replace(['"', '\\'], "'"));
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                response.headers_mut().append(header::WARNING, value);
+            }
+        }
+        response
+    }
+
+    fn change(
+        &self,
+        target: &Target,
+        name: &str,
+        sub: Option<&str>,
+        method: &Method,
+        call: &Call,
+    ) -> Result<Response<Body>, Failure> {
+        let part = match sub {
+            None => Sub::Main,
+            Some(_) if target.version()?.status => Sub::Status,
+            Some(_) => return Err(missing()),
+        };
+        let namespace = target.namespace();
+        if *method == Method::DELETE && part == Sub::Main {
+            return self.delete(target, name, call);
+        }
+        let options = body::write_options(call, target.stored_version())?;
+        let written = match *method {
+            Method::PUT => {
+                let object = target.take(body::object(call)?);
+                self.store.update(&target.id, namespace, name, object, part, &options)?
+            }
+            Method::PATCH => {
+                let (kind, patch) = body::patch(call)?;
+                let patch = target.take(patch);
+                self.store.patch(&target.id, namespace, name, kind, &patch, part, &options)?
+            }
+            _ => return Err(not_allowed()),
+        };
+        Ok(self.written(target, &written, call))
+    }
+
+    fn delete(&self, target: &Target, name: &str, call: &Call) -> Result<Response<Body>, Failure> {
+        let options = body::delete_options(call)?;
+        let object = self.store.delete(&target.id, target.namespace(), name, &options)?;
+        if self.store.get(&target.id, target.namespace(), name).is_some() {
+            return Ok(self.one(target, StatusCode::OK, &object, call));
+        }
+        let status = json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Success",
+            "details": {
+                "name": name,
+                "group": target.place.id.group,
+                "kind": target.place.id.plural,
+                "uid": object.pointer("/metadata/uid"),
+            },
+        });
+        Ok(respond(StatusCode::OK, &status))
+    }
+
+    fn delete_many(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
+        let selector = Selector::parse(call.query("labelSelector"), call.query("fieldSelector"))?;
+        let options = body::delete_options(call)?;
+        let objects = self.store.list(&target.id, target.place.namespace.as_deref());
+        let mut gone = Vec::new();
+        for object in objects.iter().filter(|object| selector.matches(object)) {
+            let (namespace, name) = crate::store::name_of(object);
+            // One that another took along is gone already, which is what was asked for.
+            if let Ok(object) = self.store.delete(&target.id, &namespace, &name, &options) {
+                gone.push(target.show(&object));
+            }
+        }
+        let body = json!({
+            "kind": format!("{}List", target.resource.kind),
+            "apiVersion": target.resource.api_version(&target.place.version),
+            "metadata": {"resourceVersion": self.store.version().to_string()},
+            "items": gone,
+        });
+        Ok(respond(StatusCode::OK, &body))
+    }
+
+    fn scale(&self, target: &Target, name: &str, call: &Call) -> Result<Response<Body>, Failure> {
+        let scale = target.version()?.scale.clone().ok_or_else(missing)?;
+        let current = self.find(target, name)?;
+        if call.method == Method::GET {
+            return Ok(respond(StatusCode::OK, &scale_of(&current, &scale)));
+        }
+        let before = scale_of(&current, &scale);
+        let wanted = match call.method {
+            Method::PUT => body::object(call)?,
+            Method::PATCH => {
+                let (kind, patch) = body::patch(call)?;
+                match kind {
+                    crate::store::PatchKind::Json => crate::patch::json_patch(&before, &patch)?,
+                    crate::store::PatchKind::Merge
+                    | crate::store::PatchKind::Strategic
+                    | crate::store::PatchKind::Apply => crate::patch::merge_patch(&before, &patch)?,
+                }
+            }
+            _ => return Err(not_allowed()),
+        };
+        let sent =
+            wanted.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
+        let have =
+            before.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
+        if !sent.is_empty() && sent != have {
+            let id = &target.place.id;
+            let why = "the object has been modified; please apply your changes to the latest version and try again";
+            return Err(Failure::conflict(&id.group, &id.plural, name, why));
+        }
+        let replicas = wanted.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
+        if replicas < 0 {
+            return Err(Failure::new(
+                422,
+                "Invalid",
+                "spec.replicas: must be greater than or equal to 0",
+            ));
+        }
+        let options = body::write_options(call, target.stored_version())?;
+        let pointer = format!("/{}", scale.spec_replicas.replace('.', "/"));
+        let written = self.store.modify(
+            &target.id,
+            target.namespace(),
+            name,
+            Sub::Main,
+            &options,
+            |object| {
+                set(object, &pointer, json!(replicas));
+            },
+        )?;
+        Ok(respond(StatusCode::OK, &scale_of(&written.object, &scale)))
+    }
+
+    fn logs(&self, target: &Target, name: &str, call: &Call) -> Result<Response<Body>, Failure> {
+        self.find(target, name)?;
+        let source = self.logs.as_ref().ok_or_else(missing)?;
+        let request = LogRequest {
+            namespace: target.namespace().to_owned(),
+            pod: name.to_owned(),
+            container: Some(call.query("container").to_owned()).filter(|c| !c.is_empty()),
+            follow: call.flag("follow"),
+            previous: call.flag("previous"),
+            tail_lines: call.query("tailLines").parse().ok(),
+        };
+        let mut response = text("");
+        *response.body_mut() = stream(source.logs(&request)?);
+        Ok(response)
+    }
+}
+
+/// Reviews are asked, not stored: on a laptop everybody may do everything.
+fn review(target: &Target, call: &Call) -> Result<Option<Response<Body>>, Failure> {
+    let plural = target.place.id.plural.as_str();
+    let group = target.place.id.group.as_str();
+    if !matches!(group, "authorization.k8s.io" | "authentication.k8s.io") {
+        return Ok(None);
+    }
+    if call.method != Method::POST {
+        return Err(not_allowed());
+    }
+    let mut review = body::object(call).unwrap_or_else(|_| json!({}));
+    review["kind"] = json!(target.resource.kind);
+    review["apiVersion"] = json!(target.resource.api_version(&target.place.version));
+    let user = json!({"username": "serin-local", "groups": ["system:masters"]});
+    review["status"] = match plural {
+        "tokenreviews" => json!({"authenticated": true, "user": user}),
+        "selfsubjectreviews" => json!({"userInfo": user}),
+        _ => json!({"allowed": true}),
+    };
+    Ok(Some(respond(StatusCode::CREATED, &review)))
+}
+
+fn form(call: &Call) -> Form {
+    // The first that fits of what the client accepts.
+    for part in call.header(header::ACCEPT).split(',') {
+        if part.contains("as=Table") {
+            return Form::Table;
+        }
+        if part.contains("as=PartialObjectMetadata") {
+            return Form::Metadata;
+        }
+        if part.trim().starts_with("application/json") {
+            return Form::Plain;
+        }
+    }
+    Form::Plain
+}
+
+fn include(call: &Call) -> Include {
+    match call.query("includeObject") {
+        "Object" => Include::Object,
+        "None" => Include::None,
+        _ => Include::Metadata,
+    }
+}
+
+fn place_of(object: &Value) -> String {
+    let (namespace, name) = crate::store::name_of(object);
+    format!("{namespace}/{name}")
+}
+
+/// Where the next page begins; opaque to clients.
+fn token(place: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(place)
+}
+
+fn continued(token: &str) -> Result<Option<String>, Failure> {
+    use base64::Engine;
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let bad = || Failure::bad_request("continue key is not valid");
+    let bytes =
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token).map_err(|_| bad())?;
+    String::from_utf8(bytes).map(Some).map_err(|_| bad())
+}
+
+fn scale_of(object: &Value, scale: &Scale) -> Value {
+    let at = |path: &str| {
+        object.pointer(&format!("/{}", path.replace('.', "/"))).and_then(Value::as_i64).unwrap_or(0)
+    };
+    let selector = match &scale.selector {
+        Some(path) => object
+            .pointer(&format!("/{}", path.replace('.', "/")))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned(),
+        None => table::selector_text(object.pointer("/spec/selector/matchLabels")),
+    };
+    let mut metadata = json!({});
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object.get("metadata").and_then(|m| m.get(field)) {
+            metadata[field] = value.clone();
+        }
+    }
+    json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": metadata,
+        "spec": {"replicas": at(&scale.spec_replicas)},
+        "status": {"replicas": at(&scale.status_replicas), "selector": selector},
+    })
+}
+
+fn set(object: &mut Value, pointer: &str, value: Value) {
+    let mut at = object;
+    for part in pointer.split('/').filter(|part| !part.is_empty()) {
+        if !at.is_object() {
+            *at = json!({});
+        }
+        at = &mut at[part];
+    }
+    *at = value;
+}
