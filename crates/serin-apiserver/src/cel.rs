@@ -1,19 +1,17 @@
 //! `x-kubernetes-validations`: CEL rules of custom resources, with Kubernetes' own functions.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, OnceLock};
+mod functions;
+mod values;
+
 use std::thread;
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
-use cel::common::types::{DYN_TYPE, LIST_TYPE};
-use cel::common::value::CowVal;
-use cel::extractors::This;
-use cel::objects::{Key, Map};
-use cel::{Context, Env, ExecutionError, Program, Value as Cel, extensions};
-use regex::Regex;
+use cel::{Context, ExecutionError, Program, Value as Cel};
 use serde_json::Value;
 
-use crate::schema::{Additional, FieldError, Schema, Type};
+use self::functions::{FUNCTIONS, LIBRARIES, VARIABLES, context, environment, optional};
+use self::values::to_cel;
+use crate::schema::{FieldError, Schema, Type};
 
 /// Longer rules than any in use; what is longer would only exhaust the parser.
 const RULE_BYTES_MAX: usize = 8 * 1024;
@@ -26,71 +24,6 @@ const SHALLOW: usize = 16;
 const EXPRESSION_DEPTH_MAX: usize = 128;
 /// What one evaluation may touch, roughly: elements to the power of nested loops. Kubernetes has a cost budget too.
 const WORK_MAX: f64 = 5e6;
-
-/// Functions that rules may call. A rule that calls any other is reported and not checked.
-const FUNCTIONS: &[&str] = &[
-    "size",
-    "matches",
-    "startsWith",
-    "endsWith",
-    "contains",
-    "duration",
-    "timestamp",
-    "int",
-    "uint",
-    "double",
-    "string",
-    "bool",
-    "bytes",
-    "dyn",
-    "type",
-    "getFullYear",
-    "getMonth",
-    "getDate",
-    "getDayOfMonth",
-    "getDayOfWeek",
-    "getDayOfYear",
-    "getHours",
-    "getMinutes",
-    "getSeconds",
-    "getMilliseconds",
-    "charAt",
-    "indexOf",
-    "lastIndexOf",
-    "join",
-    "lowerAscii",
-    "upperAscii",
-    "trim",
-    "replace",
-    "split",
-    "substring",
-    "format",
-    "reverse",
-    "slice",
-    "flatten",
-    "distinct",
-    "sort",
-    "isSorted",
-    "sum",
-    "min",
-    "max",
-    "find",
-    "findAll",
-    "isURL",
-    "isIP",
-    "hasValue",
-    "value",
-    "orValue",
-    "or",
-    "of",
-    "ofNonZeroValue",
-    "none",
-    "optMap",
-    "optFlatMap",
-    "optional.of",
-    "optional.none",
-    "optional.ofNonZeroValue",
-];
 
 /// One rule, compiled.
 #[derive(Debug)]
@@ -257,26 +190,6 @@ fn lower(error: &ExecutionError) -> String {
     chars.next().map_or(String::new(), |first| first.to_lowercase().chain(chars).collect())
 }
 
-/// The names a rule may use; the others are types, and `optional` is where its functions live.
-const VARIABLES: &[&str] = &[
-    "self",
-    "oldSelf",
-    "optional",
-    "int",
-    "uint",
-    "double",
-    "bool",
-    "string",
-    "bytes",
-    "list",
-    "map",
-    "null_type",
-    "type",
-];
-
-/// Where Kubernetes keeps functions that are not supported here.
-const LIBRARIES: &[&str] = &["format", "sets", "math", "lists", "strings", "base64", "semver"];
-
 fn compile(source: &str, field: &str) -> Result<Program, FieldError> {
     let refuse = |detail: &str| {
         FieldError::invalid(field, &source.into(), format!("compilation failed: {detail}"))
@@ -405,137 +318,6 @@ fn survey(expression: &IdedExpr) -> (Vec<String>, Vec<String>, usize) {
     (functions, variables, loops)
 }
 
-fn environment() -> Arc<Env> {
-    static ENVIRONMENT: OnceLock<Arc<Env>> = OnceLock::new();
-    let make = || {
-        let mut env = Env::stdlib();
-        env.add_extension(extensions::strings).expect("the extension is added once");
-        env.add_extension(extensions::lists).expect("the extension is added once");
-        for (name, id, from_end) in
-            [("indexOf", "list_index_of", false), ("lastIndexOf", "list_last_index_of", true)]
-        {
-            let find = if from_end { list_last_index_of } else { list_index_of };
-            env.add_member_overload(name, id, LIST_TYPE, vec![DYN_TYPE], find)
-                .expect("the overload is new");
-        }
-        Arc::new(env)
-    };
-    Arc::clone(ENVIRONMENT.get_or_init(make))
-}
-
-fn list_position(args: &[CowVal<'_, '_>], from_end: bool) -> Result<i64, ExecutionError> {
-    let [list, item] = args else {
-        return Err(ExecutionError::invalid_argument_count(2, args.len()));
-    };
-    let (list, item) = (Cel::try_from(list.as_ref())?, Cel::try_from(item.as_ref())?);
-    let Cel::List(list) = list else { return Err(ExecutionError::unsupported_target_type(list)) };
-    let at = if from_end {
-        list.iter().rposition(|other| *other == item)
-    } else {
-        list.iter().position(|other| *other == item)
-    };
-    Ok(at.and_then(|at| i64::try_from(at).ok()).unwrap_or(-1))
-}
-
-fn list_index_of<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
-    Ok(CowVal::owned(cel::common::types::CelInt::from(list_position(&args, false)?)))
-}
-
-fn list_last_index_of<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
-    Ok(CowVal::owned(cel::common::types::CelInt::from(list_position(&args, true)?)))
-}
-
-/// The environment with the functions that Kubernetes adds.
-fn context() -> Context<'static, 'static> {
-    let mut context = Context::with_env(environment());
-    let added = [
-        context.add_function("isSorted", |This(list): This<Cel>| {
-            Ok::<_, ExecutionError>(elements(&list)?.windows(2).all(|pair| pair[0] <= pair[1]))
-        }),
-        context.add_function("sum", |This(list): This<Cel>| sum(&list)),
-        context.add_function("min", |This(list): This<Cel>| extreme(&list, "min", |a, b| a < b)),
-        context.add_function("max", |This(list): This<Cel>| extreme(&list, "max", |a, b| a > b)),
-        context.add_function("find", |This(text): This<Arc<String>>, pattern: Arc<String>| {
-            let found = regex(&pattern)?.find(&text).map(|found| found.as_str().to_owned());
-            Ok::<_, ExecutionError>(Cel::from(found.unwrap_or_default()))
-        }),
-        context.add_function("findAll", |This(text): This<Arc<String>>, pattern: Arc<String>| {
-            let found: Vec<Cel> =
-                regex(&pattern)?.find_iter(&text).map(|found| Cel::from(found.as_str())).collect();
-            Ok::<_, ExecutionError>(Cel::List(Arc::new(found)))
-        }),
-        context.add_function("isURL", |text: Arc<String>| is_url(&text)),
-        context.add_function("isIP", |text: Arc<String>| text.parse::<std::net::IpAddr>().is_ok()),
-    ];
-    debug_assert!(added.iter().all(Result::is_ok), "{added:?}");
-    context
-}
-
-fn elements(list: &Cel) -> Result<&[Cel], ExecutionError> {
-    let Cel::List(items) = list else {
-        return Err(ExecutionError::unsupported_target_type(list.clone()));
-    };
-    Ok(items)
-}
-
-fn sum(list: &Cel) -> Result<Cel, ExecutionError> {
-    let overflow = || ExecutionError::function_error("sum", "integer overflow");
-    elements(list)?.iter().try_fold(Cel::Int(0), |total, item| match (total, item) {
-        (Cel::Int(total), Cel::Int(item)) => {
-            total.checked_add(*item).map(Cel::Int).ok_or_else(overflow)
-        }
-        (Cel::Int(0), other @ (Cel::Float(_) | Cel::UInt(_) | Cel::Duration(_))) => {
-            Ok(other.clone())
-        }
-        (Cel::Float(total), Cel::Float(item)) => Ok(Cel::Float(total + item)),
-        (Cel::UInt(total), Cel::UInt(item)) => {
-            total.checked_add(*item).map(Cel::UInt).ok_or_else(overflow)
-        }
-        (Cel::Duration(total), Cel::Duration(item)) => {
-            total.checked_add(item).map(Cel::Duration).ok_or_else(overflow)
-        }
-        (_, other) => Err(ExecutionError::unsupported_target_type(other.clone())),
-    })
-}
-
-fn extreme(
-    list: &Cel,
-    name: &str,
-    better: impl Fn(&Cel, &Cel) -> bool,
-) -> Result<Cel, ExecutionError> {
-    let mut items = elements(list)?.iter();
-    let first = items.next().ok_or_else(|| {
-        ExecutionError::function_error(name, format!("{name} called on empty list"))
-    })?;
-    Ok(items.fold(first, |best, item| if better(item, best) { item } else { best }).clone())
-}
-
-fn regex(pattern: &str) -> Result<Regex, ExecutionError> {
-    Regex::new(pattern).map_err(|error| ExecutionError::function_error("find", error))
-}
-
-/// An absolute URL with a host, or an absolute path.
-fn is_url(text: &str) -> bool {
-    let uri = text.parse::<http::Uri>();
-    uri.is_ok_and(|uri| {
-        (uri.scheme().is_some() && uri.host().is_some())
-            || (text.starts_with('/') && uri.scheme().is_none())
-    })
-}
-
-/// The optional type is private to the evaluator, so the evaluator makes it.
-fn optional(value: Option<Cel>) -> Cel {
-    let mut context = Context::with_env(environment());
-    let made = match value {
-        Some(value) => {
-            context.add_variable_from_value("value", value);
-            environment().compile("optional.of(value)")
-        }
-        None => environment().compile("optional.none()"),
-    };
-    made.ok().and_then(|program| program.execute(&context).ok()).unwrap_or(Cel::Null)
-}
-
 /// How many values there are in one.
 fn count(value: &Value) -> usize {
     match value {
@@ -543,100 +325,6 @@ fn count(value: &Value) -> usize {
         Value::Array(list) => 1 + list.iter().map(count).sum::<usize>(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
     }
-}
-
-/// A value with the types that its schema gives it: 1 is a double where the schema says number.
-fn to_cel(value: &Value, schema: Option<&Schema>) -> Cel {
-    match value {
-        Value::Null => Cel::Null,
-        Value::Bool(flag) => Cel::Bool(*flag),
-        Value::String(text) => text_to_cel(text, schema),
-        Value::Number(number) => {
-            let double = schema
-                .is_some_and(|schema| schema.kind == Some(Type::Number) && !schema.int_or_string);
-            let whole = schema.is_some_and(|schema| schema.kind == Some(Type::Integer));
-            match (number.as_i64(), number.as_f64()) {
-                (Some(number), _) if !double => Cel::Int(number),
-                (None, Some(number)) if whole && number.fract() == 0.0 => Cel::Int(number as i64),
-                (_, Some(number)) => Cel::Float(number),
-                (_, None) => Cel::Null,
-            }
-        }
-        Value::Array(list) => {
-            let items = schema.and_then(|schema| schema.items.as_deref());
-            Cel::List(Arc::new(list.iter().map(|item| to_cel(item, items)).collect()))
-        }
-        Value::Object(map) => {
-            let fields: BTreeMap<String, Cel> =
-                map.iter().filter_map(|(name, value)| field_to_cel(name, value, schema)).collect();
-            let fields: HashMap<Key, Cel> =
-                fields.into_iter().map(|(name, value)| (Key::from(name), value)).collect();
-            Cel::Map(Map::from(fields))
-        }
-    }
-}
-
-/// A field under its name in CEL. Null is absent; a field unknown to the schema cannot be seen.
-fn field_to_cel(name: &str, value: &Value, schema: Option<&Schema>) -> Option<(String, Cel)> {
-    let Some(schema) = schema else { return Some((name.to_owned(), to_cel(value, None))) };
-    match (schema.properties.get(name), &schema.additional) {
-        (Some(_), _) if value.is_null() => None,
-        (Some(property), _) => Some((escaped(name), to_cel(value, Some(property)))),
-        (None, Additional::Values(values)) => Some((name.to_owned(), to_cel(value, Some(values)))),
-        (None, Additional::Anything) => Some((name.to_owned(), to_cel(value, None))),
-        (None, Additional::Nothing) if schema.preserve => {
-            Some((name.to_owned(), to_cel(value, None)))
-        }
-        (None, Additional::Nothing) => None,
-    }
-}
-
-fn text_to_cel(text: &str, schema: Option<&Schema>) -> Cel {
-    match schema.and_then(|schema| schema.format.as_deref()) {
-        Some("date-time") => match chrono::DateTime::parse_from_rfc3339(text) {
-            Ok(time) => Cel::Timestamp(time),
-            Err(_) => Cel::from(text),
-        },
-        Some("duration") => match crate::schema::duration_nanos(text) {
-            Some(nanos) => Cel::Duration(chrono::Duration::nanoseconds(nanos)),
-            None => Cel::from(text),
-        },
-        Some(_) | None => Cel::from(text),
-    }
-}
-
-/// Property names that are no CEL identifiers, as Kubernetes escapes them.
-fn escaped(name: &str) -> String {
-    const RESERVED: &[&str] = &[
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
-    if RESERVED.contains(&name) {
-        return format!("__{name}__");
-    }
-    name.replace("__", "__underscores__")
-        .replace('.', "__dot__")
-        .replace('-', "__dash__")
-        .replace('/', "__slash__")
 }
 
 #[cfg(test)]
