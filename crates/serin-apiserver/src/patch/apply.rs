@@ -1,6 +1,6 @@
 //! Server-side apply: who owns which field, who may change it, and what goes when its last owner lets go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::{Map, Value, json};
@@ -312,7 +312,12 @@ fn excused(live: &Value, manager: &str, shape: &Shape) -> Option<FieldSet> {
     }
     let annotation = live.get("metadata")?.get("annotations")?.get(LAST_APPLIED)?.as_str()?;
     let last: Value = serde_json::from_str(annotation).ok()?;
-    FieldSet::of(&last, shape, false).ok()
+    let mut set = FieldSet::of(&last, shape, false).ok()?;
+    // What somebody has changed since is no longer kubectl's.
+    let since = compare(Some(&last), Some(live), shape);
+    set.subtract(&since.changed);
+    set.subtract(&since.removed);
+    Some(set)
 }
 
 /// Keeps the annotation of client-side apply true while kubectl applies on the server.
@@ -442,6 +447,8 @@ fn prune(
     shape: &Shape,
     protected: &[String],
 ) {
+    let places = places(value, shape);
+    let mut gone = BTreeSet::new();
     for (key, last) in &last.children {
         let new = new.and_then(|set| set.children.get(key));
         let others = others.and_then(|set| set.children.get(key));
@@ -451,10 +458,10 @@ fn prune(
         let wanted = new.is_some() || others.is_some();
         let whole = last.member && (last.children.is_empty() || !key.starts_with("f:"));
         if !wanted && whole {
-            remove(value, key, shape);
+            gone.insert(key.as_str());
             continue;
         }
-        let Some((below, shape_below)) = locate(value, key, shape) else { continue };
+        let Some((below, shape_below)) = locate(value, key, shape, &places) else { continue };
         prune(below, last, new, others, shape_below, &key_fields(key));
         let emptied = match below {
             Value::Object(map) => map.is_empty(),
@@ -462,33 +469,43 @@ fn prune(
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
         };
         if emptied && !wanted {
-            remove(value, key, shape);
+            gone.insert(key.as_str());
         }
     }
+    match value {
+        Value::Object(map) => {
+            gone.iter()
+                .filter_map(|key| key.strip_prefix("f:"))
+                .for_each(|name| drop(map.remove(name)));
+        }
+        Value::Array(list) => {
+            let gone: BTreeSet<usize> =
+                gone.iter().filter_map(|key| places.get(*key).copied()).collect();
+            let mut place = 0..;
+            list.retain(|_| place.next().is_none_or(|place| !gone.contains(&place)));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Where the items of a keyed list or a set are.
+fn places(value: &Value, shape: &Shape) -> BTreeMap<String, usize> {
+    let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    list.iter()
+        .enumerate()
+        .filter_map(|(at, item)| Some((element(item, &shape.list)?, at)))
+        .collect()
 }
 
 fn locate<'a, 'b>(
     value: &'a mut Value,
     key: &str,
     shape: &'b Shape,
+    places: &BTreeMap<String, usize>,
 ) -> Option<(&'a mut Value, &'b Shape)> {
-    if let Some(name) = key.strip_prefix("f:") {
-        return Some((value.as_object_mut()?.get_mut(name)?, shape.field(name)));
-    }
-    let list = value.as_array_mut()?;
-    let at = list.iter().position(|item| element(item, &shape.list).as_deref() == Some(key))?;
-    Some((&mut list[at], shape.item()))
-}
-
-fn remove(value: &mut Value, key: &str, shape: &Shape) {
-    match (value, key.strip_prefix("f:")) {
-        (Value::Object(map), Some(name)) => {
-            map.remove(name);
-        }
-        (Value::Array(list), None) => {
-            list.retain(|item| element(item, &shape.list).as_deref() != Some(key))
-        }
-        _ => {}
+    match key.strip_prefix("f:") {
+        Some(name) => Some((value.as_object_mut()?.get_mut(name)?, shape.field(name))),
+        None => Some((value.as_array_mut()?.get_mut(*places.get(key)?)?, shape.item())),
     }
 }
 

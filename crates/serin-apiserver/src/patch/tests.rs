@@ -335,6 +335,14 @@ fn kubectl_moves_from_client_side_to_server_side() {
     let annotation =
         &applied["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
     assert_eq!(annotation.as_str().unwrap().trim_end(), deployment(2, "a").to_string());
+    // But not what another has changed since.
+    let mut set = live.clone();
+    set["spec"]["template"]["spec"]["containers"][0]["image"] = json!("b");
+    record_update(Some(&live), &mut set, "kubectl-set", &keys(), T1, None);
+    assert_eq!(
+        refused(&set, &deployment(1, "a"), "kubectl").message,
+        "Apply failed with 1 conflict: conflict with \"kubectl-set\" using apps/v1: .spec.template.spec.containers[name=\"app\"].image"
+    );
     // It then writes managed fields of its own.
     let mut moved = applied.clone();
     let own = applied["metadata"]["managedFields"]
@@ -409,4 +417,17 @@ fn the_number_of_updaters_is_bounded() {
     let entries = live["metadata"]["managedFields"].as_array().unwrap();
     assert_eq!(entries.len(), 10);
     assert!(entries.iter().any(|entry| entry["manager"] == "ancient-changes"));
+}
+
+#[test]
+fn long_sets_are_no_burden() {
+    let object = |count: usize| {
+        let finalizers: Vec<String> = (0..count).map(|at| format!("example.com/{at}")).collect();
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "finalizers": finalizers}})
+    };
+    let keys = ListKeys::builtin("ConfigMap");
+    let live = apply(None, &object(20_000), "m", false, &keys, T0, None).unwrap();
+    let less = apply(Some(&live), &object(1), "m", false, &keys, T1, None).unwrap();
+    assert_eq!(less["metadata"]["finalizers"], json!(["example.com/0"]));
+    assert_eq!(strategic_merge(&live, &object(20_000), "ConfigMap").unwrap_err().status().0, 413);
 }
