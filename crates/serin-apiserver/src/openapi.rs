@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::protobuf::table;
+
 /// One kind of a document.
 #[derive(Clone, Copy, Debug)]
 pub struct ApiKind<'a> {
@@ -52,14 +54,14 @@ pub fn document<'a>(kinds: impl IntoIterator<Item = ApiKind<'a>>) -> Value {
         let (name, schema) = root(&kind, &mut wanted);
         schemas.insert(name, schema);
     }
-    let types = types();
     let mut done = BTreeSet::new();
     while let Some(name) = wanted.pop_first() {
-        if let Some(described) = types.get(&name)
-            && done.insert(name.clone())
+        if !done.contains(&name)
+            && let Some(described) = type_named(&name)
         {
+            done.insert(name.clone());
             wanted.extend(described.fields.iter().map(|field| base(&field.kind).to_owned()));
-            schemas.insert(format!("{PREFIX}{name}"), schema_of(described));
+            schemas.insert(format!("{PREFIX}{name}"), schema_of(&described));
         }
     }
     json!({
@@ -112,12 +114,18 @@ fn operations(kind: &ApiKind<'_>, paths: &mut Map<String, Value>) {
 
 /// The schema of a kind itself under its name.
 fn root(kind: &ApiKind<'_>, wanted: &mut BTreeSet<String>) -> (String, Value) {
-    let described = types().get(kind.kind);
+    let version = if kind.group.is_empty() {
+        kind.version.to_owned()
+    } else {
+        format!("{}/{}", kind.group, kind.version)
+    };
+    let message = table().roots.get(&(version, kind.kind.to_owned()));
+    let described = type_named(kind.kind).or_else(|| type_named(message?));
     let mut schema = match (kind.schema, described) {
         (Some(schema), _) => schema.clone(),
         (None, Some(described)) => {
             wanted.extend(described.fields.iter().map(|field| base(&field.kind).to_owned()));
-            schema_of(described)
+            schema_of(&described)
         }
         (None, None) => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
     };
@@ -139,12 +147,54 @@ fn root(kind: &ApiKind<'_>, wanted: &mut BTreeSet<String>) -> (String, Value) {
     (format!("{}.{}.{}", reversed.join("."), kind.version, kind.kind), schema)
 }
 
+/// A type by its name in the hand-kept table, or else, without descriptions, in the table of protobuf messages.
+fn type_named(name: &str) -> Option<Described> {
+    if let Some(described) = types().get(name) {
+        return Some(described.clone());
+    }
+    let mut fields = Vec::new();
+    let mut inside = vec![name.to_owned()];
+    while let Some(message) = inside.pop() {
+        for field in table().messages.get(&message)?.values() {
+            if field.name == "." {
+                inside.push(field.kind.clone());
+                continue;
+            }
+            fields.push(Field {
+                name: field.name.clone(),
+                kind: plain(&field.kind),
+                required: false,
+                description: String::new(),
+            });
+        }
+    }
+    Some(Described { description: String::new(), fields })
+}
+
+/// A type of the table of messages as the hand-kept table names it.
+fn plain(kind: &str) -> String {
+    let base = base(kind);
+    let name = match base {
+        "int" | "double" => "integer",
+        "bool" => "boolean",
+        "Time" | "MicroTime" => "time",
+        "Duration" => "string",
+        "IntOrString" => "int-or-string",
+        "Quantity" => "quantity",
+        "RawExtension" | "-" => "any",
+        other => other,
+    };
+    format!("{}{name}", &kind[..kind.len() - base.len()])
+}
+
 /// A type of the hand-kept table.
+#[derive(Clone)]
 struct Described {
     description: String,
     fields: Vec<Field>,
 }
 
+#[derive(Clone)]
 struct Field {
     name: String,
     kind: String,
