@@ -31,6 +31,8 @@ pub(crate) struct Kubelet {
     running: BTreeMap<String, watch::Sender<Option<Stop>>>,
     /// Pods whose removal has been asked for; a finalizer may hold them.
     removed: BTreeSet<String>,
+    /// Pods that came to their end by themselves; their status may not say so yet.
+    over: BTreeSet<String>,
     tasks: JoinSet<()>,
 }
 
@@ -54,7 +56,16 @@ impl Kubelet {
         clock: Clock,
     ) -> Self {
         let (reports, running, removed) = (Reports::default(), BTreeMap::new(), BTreeSet::new());
-        Self { runtime, cluster, clock, reports, running, removed, tasks: JoinSet::new() }
+        Self {
+            runtime,
+            cluster,
+            clock,
+            reports,
+            running,
+            removed,
+            over: BTreeSet::new(),
+            tasks: JoinSet::new(),
+        }
     }
 
     pub(crate) fn reports(&self) -> watch::Receiver<u64> {
@@ -72,6 +83,7 @@ impl Kubelet {
             seen.insert(object::uid(pod).to_owned());
             if finished.contains(object::uid(pod)) {
                 self.running.remove(object::uid(pod));
+                self.over.insert(object::uid(pod).to_owned());
             }
             match self.running.get(object::uid(pod)) {
                 Some(stop) if object::deleting(pod) => end(stop, &stop_of(pod)),
@@ -99,7 +111,7 @@ impl Kubelet {
             }
             return;
         }
-        if object::is_finished(pod) {
+        if object::is_finished(pod) || self.over.contains(uid) {
             return;
         }
         match text(pod, "/spec/nodeName") {
@@ -161,6 +173,7 @@ impl Kubelet {
     /// Pods that are gone from the store are killed, and everything about them forgotten.
     fn drop_unknown(&mut self, seen: &BTreeSet<String>, finished: &BTreeSet<String>) {
         self.removed.retain(|uid| seen.contains(uid));
+        self.over.retain(|uid| seen.contains(uid));
         let now = Stop { grace: Duration::ZERO, drain: false };
         for (_, stop) in self.running.iter().filter(|(uid, _)| !seen.contains(*uid)) {
             end(stop, &now);

@@ -1,5 +1,9 @@
 //! What runs a pod: real processes in local mode, a script in the simulation.
 
+pub mod launcher;
+pub mod logs;
+mod probe;
+pub mod process;
 mod report;
 mod status;
 mod virtual_runtime;
@@ -12,6 +16,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 
+pub use self::logs::{LogError, LogOptions, LogStream, Logs};
+pub use self::process::{ProcessConfig, ProcessError, ProcessRuntime};
 pub use self::report::{ContainerReport, ContainerState, Exit, PodReport, Reporter, Reports};
 pub(crate) use self::status::pod_status;
 pub use self::virtual_runtime::{Behaviour, Trouble, VirtualRuntime};
