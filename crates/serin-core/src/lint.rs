@@ -148,7 +148,13 @@ impl Lint<'_> {
             self.seen.target.present().is_some_and(|target| target.readiness == Readiness::Ready);
         let endpoints = Self::endpoints(&self.seen.services.canary).unwrap_or(0);
         self.forbid(5, !ready || endpoints == 0, "a canary that is not ready gets more traffic");
-        self.forbid(2, self.seen.guard != Guard::Quiet, "the canary rises against the guard");
+        let against = match &self.seen.guard {
+            Guard::Quiet => false,
+            // There is nobody else who could serve.
+            Guard::Hold(_) => !self.keeps_users(),
+            Guard::RollBack(_) => true,
+        };
+        self.forbid(2, against, "the canary rises against the guard");
         let same = self
             .seen
             .target
@@ -161,7 +167,13 @@ impl Lint<'_> {
             return;
         }
         let primary = Self::endpoints(&self.seen.services.primary).unwrap_or(0);
-        self.forbid(5, primary == 0, "the canary rises while the primary has no ready endpoint");
+        let stuck = match &self.seen.primary {
+            Seen::Present(primary) => matches!(primary.readiness, Readiness::Stuck(_)),
+            Seen::Absent => true,
+            Seen::Unreadable(_) => false,
+        };
+        let bad = primary == 0 && !stuck;
+        self.forbid(5, bad, "the canary rises while the primary has no ready endpoint");
         let progressing = self.plan.status.phase == Some(Phase::Progressing);
         self.forbid(2, !progressing, "the canary rises outside an analysis");
         if decided {
@@ -187,7 +199,8 @@ impl Lint<'_> {
             self.plan.status.phase,
             Some(Phase::Initialized | Phase::Succeeded | Phase::Finalising)
         );
-        self.forbid(9, resting && weight > 0 && !untouched, "a canary has traffic at rest");
+        let entered = self.plan.status.phase != self.canary.status.phase;
+        self.forbid(9, resting && weight > 0 && entered, "a canary has traffic at rest");
 
         let giving_back = self.plan.status.phase == Some(Phase::Finalising)
             && self.canary.status.phase != Some(Phase::Finalising);

@@ -11,6 +11,7 @@ macro_rules! catalogue {
 
 catalogue! {
     INITIALIZING = "Initializing": "The primary is being made, or the traffic is being moved to it.";
+    PRIMARY_STUCK = "PrimaryStuck": "The new primary cannot start; the live target is left alone until it gets a fix.";
     PRIMARY_REPAIRED = "PrimaryRepaired": "The primary could not start and takes up the fix that the target got.";
     INITIALIZED = "Initialized": "The primary serves everything and the target rests.";
     ADOPTED = "Adopted": "What Flagger left behind was taken over without an analysis.";

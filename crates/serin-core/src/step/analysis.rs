@@ -22,11 +22,11 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         // No advance on what cannot be seen, and no new revision either; the checks go on.
         Change::Unknown(why) => Some((reason::CANNOT_SEE, why)),
     };
-    if let Some(message) = lower(&mut draft) {
-        return draft.hold(reason::ROUTE_LOWERED, message);
-    }
     if draft.status.canary_weight > 0 && draft.canary_endpoints() == Some(0) {
         return lost(draft);
+    }
+    if let Some(message) = lower(&mut draft) {
+        return draft.hold(reason::ROUTE_LOWERED, message);
     }
     if draft.status.failed_checks >= draft.spec.analysis.threshold {
         return roll_back(draft, &Cause::Threshold("the threshold was lowered".to_owned()));
@@ -115,15 +115,18 @@ fn unfit(draft: &Draft<'_>) -> Option<(&'static str, String)> {
         }
         Seen::Present(_) if draft.primary_ready() || draft.spec.skip_analysis => None,
         Seen::Present(primary) => match &primary.readiness {
-            Readiness::Progressing(why) | Readiness::Stuck(why) => {
+            Readiness::Progressing(why) => {
                 Some((reason::PRIMARY_NOT_READY, format!("The primary is not ready: {why}")))
             }
+            // It will not get better by waiting; the release that is being analysed may be what heals it.
+            Readiness::Stuck(_) => None,
             Readiness::Ready => Some((
                 reason::PRIMARY_NOT_READY,
                 "The primary's Service has no ready endpoint.".to_owned(),
             )),
         },
-        Seen::Absent => Some((reason::PRIMARY_MISSING, "The primary was deleted.".to_owned())),
+        // What it ran is lost; the promotion makes it anew.
+        Seen::Absent => None,
     }
 }
 
@@ -169,7 +172,7 @@ fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     if let Some(hook) = approved(&draft, &rollback) {
         return roll_back(draft, &Cause::Hook(hook));
     }
-    if draft.status.failed_checks == 0 {
+    if draft.status.last_step_time.is_none() {
         let message = format!("Starting canary analysis for {}", draft.target_name());
         draft.note(reason::NEW_REVISION, message);
     }
@@ -182,7 +185,7 @@ fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
         let message = format!("Pre-rollout check {} passed", draft.hook_name(check));
         draft.note(reason::ADVANCED, message);
     }
-    if let Guard::Hold(why) = &draft.seen.guard {
+    if let Guard::Hold(why) | Guard::RollBack(why) = &draft.seen.guard {
         let why = why.clone();
         return passed_but_held(draft, reason::GUARD_HOLDS, why);
     }
@@ -193,9 +196,6 @@ fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
 fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     if !draft.is_due() {
         return not_due(draft);
-    }
-    if held.is_none() && routed_nothing(&draft) {
-        return return_to_first_rung(draft);
     }
     let rollback: Vec<_> = draft.hooks(HookKind::Rollback).collect();
     let mut checks: Vec<_> = draft.hooks(HookKind::Rollout).collect();
@@ -209,17 +209,26 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     if let Some(hook) = approved(&draft, &rollback) {
         return roll_back(draft, &Cause::Hook(hook));
     }
-    let findings = judge(&draft, &checks);
+    let unrouted = routed_nothing(&draft);
+    let mut findings = judge(&draft, &checks);
+    if unrouted {
+        // Without traffic there is nothing to measure. What is measured still counts: a rollback that got no further
+        // than the route is decided again.
+        findings.retain(|finding| finding.verdict != Verdict::NoData);
+    }
     record(&mut draft, &findings);
     if findings.iter().any(|finding| finding.verdict != Verdict::Pass) {
         return failed(draft, &findings);
     }
-    if let Guard::Hold(why) = &draft.seen.guard {
+    if let Guard::Hold(why) | Guard::RollBack(why) = &draft.seen.guard {
         let why = why.clone();
         return passed_but_held(draft, reason::GUARD_HOLDS, why);
     }
     if let Some((code, message)) = held {
         return passed_but_held(draft, code, message);
+    }
+    if unrouted {
+        return return_to_first_rung(draft);
     }
     if let Seen::Present(split) = draft.route()
         && draft.has_router()
@@ -253,12 +262,8 @@ fn routed_nothing(draft: &Draft<'_>) -> bool {
         && draft.route() == Seen::Present(Split::PRIMARY)
 }
 
-/// As little as an analysis starts with, and only if the guard has nothing against it.
+/// As little as an analysis starts with.
 fn return_to_first_rung(mut draft: Draft<'_>) -> Step {
-    if let Guard::Hold(why) = &draft.seen.guard {
-        let why = why.clone();
-        return passed_but_held(draft, reason::GUARD_HOLDS, why);
-    }
     let weight: Weight = draft.weight().min(draft.first_rung());
     draft.status.canary_weight = weight.percent();
     draft.actions.push(Action::Route(Split::canary(weight)));

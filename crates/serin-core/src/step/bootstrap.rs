@@ -10,6 +10,7 @@ use crate::reason;
 pub(super) fn step(mut draft: Draft<'_>) -> Step {
     let first = draft.status.phase.is_none();
     draft.enter(Phase::Initializing);
+    draft.status.canary_weight = 0;
     if first {
         let message =
             format!("New {} detected, starting initialization of {}", draft.kind(), draft.name());
@@ -44,7 +45,7 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
                 // The live target is left alone; a fix of it heals the primary.
                 let message = format!("The primary cannot start: {why}. Fix the target.");
                 let secs = draft.settings.idle_secs;
-                draft.stall(reason::INITIALIZING, message, secs)
+                draft.stall(reason::PRIMARY_STUCK, message, secs)
             }
             Readiness::Progressing(_) | Readiness::Stuck(_) => heal(draft, target),
         },
@@ -151,7 +152,7 @@ fn switch(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> Step {
             draft.act(reason::INITIALIZING, "The target finishes what it began.", secs)
         }
         Some(end) if end > draft.now => {
-            let secs = draft.settings.retry_secs;
+            let secs = draft.drain_left();
             draft.quiet(reason::INITIALIZING, "The target finishes what it began.", secs)
         }
         Some(_) => initialized(draft, target, primary),

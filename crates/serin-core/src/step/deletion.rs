@@ -89,8 +89,8 @@ fn restored(mut draft: Draft<'_>) -> Step {
         return draft.act(reason::TERMINATING, "The primary finishes what it began.", secs);
     }
     if !draft.drained() {
-        let retry = draft.settings.retry_secs;
-        return draft.quiet(reason::TERMINATING, "The primary finishes what it began.", retry);
+        let secs = draft.drain_left();
+        return draft.quiet(reason::TERMINATING, "The primary finishes what it began.", secs);
     }
     let_go(draft, "The target has the traffic again.")
 }

@@ -192,6 +192,11 @@ impl<'a> Draft<'a> {
         self.drain_end().is_none_or(|end| end <= self.now)
     }
 
+    /// Seconds until the drain is over, at least one.
+    pub(super) fn drain_left(&self) -> i64 {
+        self.drain_end().map_or(1, |end| end.duration_since(self.now).as_secs().max(1))
+    }
+
     pub(super) fn drain_end(&self) -> Option<Timestamp> {
         self.status.drain_time.map(|time| later(time, self.settings.drain_secs))
     }

@@ -85,7 +85,7 @@ fn table(draft: Draft<'_>) -> Step {
     match draft.status.phase {
         None | Some(Phase::Initializing) => bootstrap::step(draft),
         Some(Phase::Initialized | Phase::Succeeded) => rest::step(draft),
-        Some(Phase::Failed) if draft.status.canary_weight > 0 => promotion::stranded(draft),
+        Some(Phase::Failed) if draft.status.canary_weight >= 100 => promotion::stranded(draft),
         Some(Phase::Failed) => rest::step(draft),
         Some(Phase::Waiting) => rest::waiting(draft),
         Some(Phase::Progressing | Phase::WaitingPromotion) => analysis::step(draft),

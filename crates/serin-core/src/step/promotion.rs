@@ -3,7 +3,7 @@
 use super::revision::{Change, change};
 use super::{Cause, Draft, Step, roll_back};
 use crate::model::{HookKind, Phase, Severity, Split, Strategy, Weight};
-use crate::observed::{Readiness, Seen, Workload};
+use crate::observed::{Guard, Readiness, Seen, Workload};
 use crate::plan::Action;
 use crate::reason;
 
@@ -25,7 +25,12 @@ pub(super) fn promote(mut draft: Draft<'_>) -> Step {
 
 fn copy(draft: &mut Draft<'_>) {
     let revision = draft.status.last_applied_spec.clone();
-    draft.actions.push(Action::PromotePrimary { revision });
+    if draft.seen.primary == Seen::Absent {
+        let replicas = draft.canary_replicas();
+        draft.actions.push(Action::CreatePrimary { revision, replicas });
+    } else {
+        draft.actions.push(Action::PromotePrimary { revision });
+    }
     if draft.spec.scaler.is_some()
         && draft.seen.scaler.present().is_some()
         && !draft.actions.contains(&Action::PrimaryScaler)
@@ -48,13 +53,12 @@ pub(super) fn primary_runs_applied(draft: &Draft<'_>) -> bool {
 
 pub(super) fn promoting(mut draft: Draft<'_>) -> Step {
     let weight = draft.weight();
-    let above = match draft.route() {
-        Seen::Present(split) => split.canary > weight || split.mirrored,
-        Seen::Absent | Seen::Unreadable(_) => false,
-    };
-    if above {
-        draft.urgent.push(Action::Route(Split::canary(weight)));
-        let message = format!("The route gave the canary more than {weight} %.");
+    if let Seen::Present(split) = draft.route()
+        && (split.canary > weight || split.mirrored)
+    {
+        draft.urgent.push(Action::Route(Split::canary(weight.min(split.canary))));
+        let message =
+            format!("The route gave the canary {} %, more than {weight} %.", split.canary);
         return draft.hold(reason::ROUTE_LOWERED, message);
     }
     let copied = primary_runs_applied(&draft);
@@ -132,12 +136,6 @@ fn recopy(mut draft: Draft<'_>) -> Step {
     if let Seen::Unreadable(why) = &draft.seen.primary {
         return draft.hold(reason::CANNOT_SEE, format!("cannot read the primary: {why}"));
     }
-    if draft.seen.primary == Seen::Absent {
-        let replicas = draft.canary_replicas();
-        let revision = draft.status.last_applied_spec.clone();
-        draft.actions.push(Action::CreatePrimary { revision, replicas });
-        return draft.hold(reason::PRIMARY_MISSING, "The primary was deleted and is made anew.");
-    }
     copy(&mut draft);
     let message = format!("Revision {} goes to the primary.", draft.status.last_applied_spec);
     draft.hold(reason::PROMOTING, message)
@@ -182,10 +180,14 @@ fn overdue(draft: &Draft<'_>) -> bool {
 
 /// All traffic, at once or in steps, goes to the primary, which runs what was analysed.
 fn give_back(mut draft: Draft<'_>) -> Step {
-    if let Seen::Unreadable(why) = draft.route() {
-        return draft.hold(reason::CANNOT_SEE, format!("cannot read the route: {why}"));
-    }
-    let weight = draft.weight();
+    // What somebody took from the canary is not given to it again.
+    let weight = match draft.route() {
+        Seen::Present(split) => draft.weight().min(split.canary),
+        Seen::Absent => Weight::ZERO,
+        Seen::Unreadable(why) => {
+            return draft.hold(reason::CANNOT_SEE, format!("cannot read the route: {why}"));
+        }
+    };
     if let Some(step) = promotion_step(&draft)
         && weight > step
     {
@@ -223,6 +225,11 @@ fn finalise(mut draft: Draft<'_>) -> Step {
 
 /// The primary has everything, which is looked at before the canary's pods go.
 pub(super) fn finalising(mut draft: Draft<'_>) -> Step {
+    draft.status.canary_weight = 0;
+    if draft.seen.primary == Seen::Absent {
+        draft.enter(Phase::Promoting);
+        return draft.hold(reason::PRIMARY_MISSING, "The primary was deleted and is made anew.");
+    }
     let stuck = match draft.seen.primary.present().map(|primary| &primary.readiness) {
         Some(Readiness::Stuck(why)) => Some(why.clone()),
         Some(Readiness::Ready | Readiness::Progressing(_)) | None => None,
@@ -250,8 +257,8 @@ pub(super) fn finalising(mut draft: Draft<'_>) -> Step {
         return draft.hold(reason::FINALISING, "The apex Service does not select the primary yet.");
     }
     if !draft.drained() {
-        let retry = draft.settings.retry_secs;
-        return draft.quiet(reason::DRAINING, "The canary finishes what it began.", retry);
+        let secs = draft.drain_left();
+        return draft.quiet(reason::DRAINING, "The canary finishes what it began.", secs);
     }
     succeed(draft)
 }
@@ -295,7 +302,8 @@ fn failed_promotion(mut draft: Draft<'_>, why: String) -> Step {
         .target
         .present()
         .is_some_and(|target| target.revision == draft.status.last_applied_spec);
-    if serves || !draft.has_router() || !draft.canary_ready() || !analysed {
+    let condemned = matches!(draft.seen.guard, Guard::RollBack(_));
+    if serves || condemned || !draft.has_router() || !draft.canary_ready() || !analysed {
         return roll_back(draft, &Cause::PromotionFailed(why));
     }
     if primary_runs_applied(&draft) {
@@ -337,7 +345,12 @@ pub(super) fn stranded(mut draft: Draft<'_>) -> Step {
         .primary
         .present()
         .is_some_and(|primary| matches!(primary.readiness, Readiness::Stuck(_)));
-    if moved && stuck && draft.canary_ready() {
+    let missing = draft.seen.primary == Seen::Absent;
+    if missing && !moved {
+        copy(&mut draft);
+        return draft.hold(reason::PRIMARY_MISSING, "The primary was deleted and is made anew.");
+    }
+    if moved && (stuck || missing) && draft.canary_ready() {
         // The target already serves everybody and no other version is left: copying it endangers nobody.
         draft.take_up();
         draft.enter(Phase::Promoting);
@@ -350,6 +363,7 @@ pub(super) fn stranded(mut draft: Draft<'_>) -> Step {
         && serving.is_none()
         && !moved
         && draft.canary_ready()
+        && !matches!(draft.seen.guard, Guard::RollBack(_))
     {
         draft.actions.push(Action::Route(Split::canary(draft.weight())));
     }

@@ -57,15 +57,21 @@ fn lower(draft: &mut Draft<'_>) -> Option<String> {
             draft.take_off();
             Some(format!("The route gave the target {} % at rest.", split.canary))
         }
+        Seen::Present(_) | Seen::Absent if draft.status.canary_weight > 0 => {
+            draft.take_off();
+            Some("The status gave the target traffic at rest.".to_owned())
+        }
         // The rollback must not wait for a read.
-        Seen::Unreadable(_)
-            if draft.status.phase == Some(Phase::Failed)
-                && draft.seen.target.present().is_none_or(|target| target.replicas > 0) =>
-        {
-            draft.urgent.push(Action::Route(crate::model::Split::PRIMARY));
+        Seen::Unreadable(_) => {
+            let running = draft.seen.target.present().is_none_or(|target| target.replicas > 0);
+            let failed = draft.status.phase == Some(Phase::Failed) && running;
+            if failed || draft.status.canary_weight > 0 {
+                draft.urgent.push(Action::Route(crate::model::Split::PRIMARY));
+                draft.status.canary_weight = 0;
+            }
             None
         }
-        Seen::Present(_) | Seen::Absent | Seen::Unreadable(_) => None,
+        Seen::Present(_) | Seen::Absent => None,
     }
 }
 
@@ -114,7 +120,7 @@ fn scale_down(mut draft: Draft<'_>, replicas: u32) -> Step {
         return draft.quiet(reason::CANNOT_SEE, message, retry);
     }
     if !draft.drained() {
-        let secs = draft.settings.drain_secs;
+        let secs = draft.drain_left();
         return draft.quiet(reason::DRAINING, "The canary finishes what it began.", secs);
     }
     draft.actions.push(Action::ScaleTarget(0));
@@ -231,14 +237,17 @@ fn blocked(draft: &Draft<'_>) -> Option<(&'static str, String)> {
     if draft.spec.skip_analysis {
         return None;
     }
-    let Some(primary) = draft.serving_primary() else {
-        let message = "the primary has no ready endpoint; skipAnalysis would release anyway";
-        return Some((reason::PRIMARY_NOT_READY, message.to_owned()));
-    };
-    match &primary.readiness {
-        // A stuck primary that serves may need exactly this release.
-        Readiness::Ready | Readiness::Stuck(_) => None,
-        Readiness::Progressing(why) => Some((reason::PRIMARY_NOT_READY, why.clone())),
+    match draft.seen.primary.present().map(|primary| &primary.readiness) {
+        Some(Readiness::Ready) if draft.serving_primary().is_some() => None,
+        Some(Readiness::Ready) => {
+            let message = "the primary's Service has no ready endpoint".to_owned();
+            Some((reason::PRIMARY_NOT_READY, message))
+        }
+        // A stuck primary may need exactly this release, and a deleted one is made anew by it.
+        Some(Readiness::Stuck(_)) | None => None,
+        Some(Readiness::Progressing(why)) => {
+            Some((reason::PRIMARY_NOT_READY, format!("the primary is not ready: {why}")))
+        }
     }
 }
 

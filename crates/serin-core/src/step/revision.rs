@@ -86,6 +86,7 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
         | Phase::Failed => match &draft.seen.primary {
             Seen::Unreadable(why) => {
                 let message = format!("Adopting: cannot read the primary: {why}");
+                pause(&mut draft, phase);
                 return Adoption::Done(draft.hold(reason::CANNOT_SEE, message));
             }
             Seen::Present(primary) => Some(primary),
@@ -94,6 +95,7 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
     };
     if let Seen::Unreadable(why) = &draft.seen.target {
         let message = format!("Adopting: cannot read the target: {why}");
+        pause(&mut draft, phase);
         return Adoption::Done(draft.hold(reason::CANNOT_SEE, message));
     }
     let Some(target) = draft.seen.target.present() else {
@@ -138,6 +140,14 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
         Phase::Initializing | Phase::Terminating | Phase::Terminated => {
             Adoption::Ours(Box::new(draft))
         }
+    }
+}
+
+/// An analysis that will begin once more has no traffic meanwhile.
+fn pause(draft: &mut Draft<'_>, phase: Phase) {
+    let analysing = matches!(phase, Phase::Progressing | Phase::WaitingPromotion);
+    if analysing && draft.status.canary_weight > 0 {
+        draft.take_off();
     }
 }
 

@@ -1,1 +1,415 @@
-//! The laws as properties over random worlds.
+//! The laws as properties: over random lives of a canary, and over states that no life would reach.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::{Just, ProptestConfig, TestCaseError, any, prop};
+use proptest::strategy::Strategy as Gen;
+use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+use super::world::{World, canary, later};
+use crate::lint::lint;
+use crate::model::*;
+use crate::observed::*;
+use crate::plan::{Action, Step};
+use crate::step::step;
+
+/// What users, clusters and bad luck do.
+#[derive(Clone, Debug)]
+enum Turn {
+    Push(u8),
+    Fail(u8),
+    Break(u8),
+    BreakPrimary(u8),
+    Config(u8),
+    Hooks(u8),
+    Blind(u8),
+    Guard(u8),
+    Route(u8),
+    Scale(u32),
+    Unready,
+    Suspend(bool),
+    Skip(bool),
+    Crash(usize),
+    DropRoute,
+    DropPrimary,
+    NoData,
+    Ticks(usize),
+    Hurry(i64),
+}
+
+fn turns() -> impl Gen<Value = Vec<Turn>> {
+    let turn = prop_oneof![
+        3 => (1u8..5).prop_map(Turn::Push),
+        2 => (1u8..5).prop_map(Turn::Fail),
+        1 => (2u8..5).prop_map(Turn::Break),
+        1 => (2u8..5).prop_map(Turn::BreakPrimary),
+        1 => (0u8..3).prop_map(Turn::Config),
+        1 => any::<u8>().prop_map(Turn::Hooks),
+        2 => any::<u8>().prop_map(Turn::Blind),
+        1 => (0u8..3).prop_map(Turn::Guard),
+        1 => (0u8..=100).prop_map(Turn::Route),
+        1 => (0u32..4).prop_map(Turn::Scale),
+        1 => Just(Turn::Unready),
+        1 => any::<bool>().prop_map(Turn::Suspend),
+        1 => any::<bool>().prop_map(Turn::Skip),
+        2 => (0usize..4).prop_map(Turn::Crash),
+        1 => Just(Turn::DropRoute),
+        1 => Just(Turn::DropPrimary),
+        1 => Just(Turn::NoData),
+        8 => (1usize..8).prop_map(Turn::Ticks),
+        2 => (1i64..40).prop_map(Turn::Hurry),
+    ];
+    prop::collection::vec(turn, 1..40)
+}
+
+const BLINDABLE: [&str; 7] =
+    ["target", "primary", "configs", "scaler", "apex", "services", "route"];
+
+fn play(world: &mut World, turn: &Turn) {
+    match turn {
+        Turn::Push(n) => world.push(&format!("s1:v{n}")),
+        Turn::Fail(n) => drop(world.failing.insert(format!("s1:v{n}"))),
+        Turn::Break(n) => drop(world.broken.insert(format!("s1:v{n}"))),
+        Turn::BreakPrimary(n) => drop(world.broken_primary.insert(format!("s1:v{n}"))),
+        Turn::Config(n) => drop(world.configs.insert("configmap/a".into(), n.to_string())),
+        Turn::Hooks(bits) => {
+            let kinds = [
+                HookKind::ConfirmRollout,
+                HookKind::PreRollout,
+                HookKind::Rollout,
+                HookKind::ConfirmTrafficIncrease,
+                HookKind::ConfirmPromotion,
+            ];
+            world.hooks.clear();
+            for (bit, kind) in kinds.into_iter().enumerate() {
+                if bits & (1 << bit) != 0 {
+                    world.hooks.insert(kind, Answer::Refused("no".into()));
+                }
+            }
+            if bits & 128 != 0 {
+                world.hooks.insert(HookKind::Rollback, Answer::Approved);
+            }
+        }
+        Turn::Blind(bits) => {
+            world.blind.clear();
+            for (bit, what) in BLINDABLE.into_iter().enumerate() {
+                if bits & (1 << bit) != 0 {
+                    world.blind.insert(what);
+                }
+            }
+        }
+        Turn::Guard(0) => world.guard = Guard::Quiet,
+        Turn::Guard(1) => world.guard = Guard::Hold("too little".into()),
+        Turn::Guard(_) => world.guard = Guard::RollBack("errors".into()),
+        Turn::Route(weight) => {
+            if world.route.is_some() {
+                world.route = Some(Split::canary(Weight::saturating(u32::from(*weight))));
+            }
+        }
+        Turn::Scale(replicas) => {
+            let now = world.now;
+            if let Some(target) = &mut world.target {
+                target.replicas = *replicas;
+                target.generation += 1;
+                target.ready_at = later(now, 3);
+            }
+        }
+        Turn::Unready => {
+            let now = world.now;
+            if let Some(target) = &mut world.target {
+                target.ready_at = later(now, 8);
+            }
+        }
+        Turn::Suspend(on) => world.canary.spec.suspend = *on,
+        Turn::Skip(on) => world.canary.spec.skip_analysis = *on,
+        Turn::Crash(after) => world.crash_after = Some(*after),
+        Turn::DropRoute => world.route = None,
+        Turn::DropPrimary => world.primary = None,
+        Turn::NoData => world.metric = Some(Answer::NoData("empty".into())),
+        Turn::Ticks(ticks) => world.run(*ticks),
+        // Something woke us before the time.
+        Turn::Hurry(secs) => {
+            world.now = later(world.now, -secs.min(&1));
+            world.tick();
+        }
+    }
+}
+
+/// All faults end; what the user deployed stays as it is.
+fn calm(world: &mut World) {
+    world.blind.clear();
+    world.hooks.clear();
+    world.guard = Guard::Quiet;
+    world.metric = None;
+    world.broken_primary.clear();
+    world.crash_after = None;
+    world.canary.spec.suspend = false;
+    world.canary.spec.skip_analysis = false;
+}
+
+fn hooked(world: World) -> World {
+    world
+        .hook(HookKind::ConfirmRollout)
+        .hook(HookKind::PreRollout)
+        .hook(HookKind::Rollout)
+        .hook(HookKind::ConfirmTrafficIncrease)
+        .hook(HookKind::ConfirmPromotion)
+        .hook(HookKind::PostRollout)
+        .hook(HookKind::Rollback)
+}
+
+fn worlds() -> impl Gen<Value = World> {
+    (0u8..4, any::<bool>()).prop_map(|(kind, hooks)| {
+        let world = match kind {
+            0 => canary().weighted(&[5, 10, 20, 30, 40, 50]),
+            1 => canary().weighted(&[100]).spec(|spec| {
+                spec.analysis.strategy = Strategy::Weighted(Ladder {
+                    rungs: vec![Weight::saturating(40), Weight::saturating(80)],
+                    promotion_step: Some(Weight::saturating(30)),
+                });
+            }),
+            2 => canary().blue_green(3),
+            _ => canary().blue_green(2).spec(|spec| spec.provider = Provider::Traefik),
+        };
+        if hooks { hooked(world) } else { world }
+    })
+}
+
+fn at_rest(world: &World) -> bool {
+    matches!(world.canary.status.phase, Some(Phase::Initialized | Phase::Succeeded | Phase::Failed))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Every plan passes the lint (in the world's tick), and once the faults end everything ends.
+    #[test]
+    fn every_life_ends_at_rest((mut world, turns) in (worlds(), turns())) {
+        for turn in &turns {
+            play(&mut world, turn);
+        }
+        calm(&mut world);
+        let mut settled = 0;
+        for _ in 0..600 {
+            let before = world.canary.status.clone();
+            let plan = world.tick();
+            let still = plan.status == before
+                && plan.urgent.is_empty()
+                && plan.notices.is_empty()
+                && plan.actions.iter().all(|action| matches!(action, Action::EnsureRoute(_)));
+            settled = if still && plan.status == world.canary.status { settled + 1 } else { 0 };
+            if settled >= 3 && (at_rest(&world) || hopeless(&world)) {
+                break;
+            }
+        }
+        prop_assert!(settled >= 3, "no fixed point:\n{}", world.log);
+        if hopeless(&world) {
+            return Ok(());
+        }
+        prop_assert!(at_rest(&world), "{}", world.log);
+        let split = world.route.unwrap_or(Split::PRIMARY);
+        prop_assert_eq!(split, Split::PRIMARY, "{}", world.log);
+        prop_assert_eq!(world.canary.status.canary_weight, 0);
+        let target = world.target.as_ref().map_or("", |target| target.revision.as_str());
+        let promoted = world.canary.status.last_promoted_spec.as_str();
+        let primary = world.primary.as_ref().map_or("", |primary| primary.revision.as_str());
+        prop_assert_eq!(promoted, primary, "{}", world.log);
+        if world.canary.status.phase != Some(Phase::Failed) {
+            prop_assert_eq!(target, promoted, "{}", world.log);
+        }
+    }
+
+    /// States that no life reaches make no panic, and no plan that breaks a law.
+    #[test]
+    fn any_state_makes_a_lawful_plan((canary, seen, later_secs) in states()) {
+        let world = super::world::canary();
+        let now = later(world.now, later_secs);
+        let mut seen = seen;
+        for _ in 0..4 {
+            match step(&canary, &seen, now, &world.settings) {
+                Step::Ask(checks) => {
+                    prop_assert!(!checks.is_empty());
+                    for check in checks {
+                        seen.answers.insert(check, Answer::Approved);
+                    }
+                }
+                Step::Act(plan) => {
+                    let breaches = lint(&canary, &seen, &plan, now);
+                    prop_assert!(breaches.is_empty(), "{:?}\n{:#?}", breaches, plan);
+                    return Ok(());
+                }
+            }
+        }
+        prop_assert!(false, "asks in circles");
+    }
+
+    /// The guard's verdict lowers whatever else is known, in the same tick.
+    #[test]
+    fn a_rollback_never_waits(
+        (mut canary, mut seen, later_secs) in states(),
+        phase in prop::sample::select(vec![
+            Phase::Progressing,
+            Phase::WaitingPromotion,
+            Phase::Promoting,
+            Phase::Finalising,
+        ]),
+    ) {
+        let world = super::world::canary();
+        seen.guard = Guard::RollBack("errors".into());
+        seen.duplicate_of = None;
+        canary.deleting = false;
+        canary.status.phase = Some(phase);
+        canary.status.canary_weight = canary.status.canary_weight.max(1);
+        let now = later(world.now, later_secs);
+        let Step::Act(plan) = step(&canary, &seen, now, &world.settings) else {
+            return Err(TestCaseError::fail("asked instead of acting"));
+        };
+        prop_assert_eq!(plan.status.phase, Some(Phase::Failed));
+        match canary.spec.provider {
+            Provider::Kubernetes => prop_assert!(plan.urgent.is_empty()),
+            Provider::Traefik => {
+                prop_assert_eq!(plan.urgent, vec![Action::Route(Split::PRIMARY)]);
+            }
+        }
+    }
+}
+
+/// Nothing can be done: the primary is gone and the target is not what it ran, or nothing ever started.
+fn hopeless(world: &World) -> bool {
+    let target = world.target.as_ref().map_or("", |target| target.revision.as_str());
+    let broken = world.broken.contains(target);
+    let code = world.canary.status.last_reason.as_ref().map_or("", |last| last.code.as_str());
+    (world.primary.is_none() && code == "PrimaryMissing")
+        || broken
+        || world.primary.as_ref().is_some_and(|primary| world.broken.contains(&primary.revision))
+}
+
+fn seen<T: Clone + std::fmt::Debug>(of: impl Gen<Value = T>) -> impl Gen<Value = Seen<T>> {
+    prop_oneof![
+        6 => of.prop_map(Seen::Present),
+        1 => Just(Seen::Absent),
+        1 => Just(Seen::Unreadable("timed out".into())),
+    ]
+}
+
+fn revisions() -> impl Gen<Value = String> {
+    prop_oneof![
+        Just("s1:a".to_owned()),
+        Just("s1:b".to_owned()),
+        Just("s1:c".to_owned()),
+        Just("5f56684589".to_owned()),
+        Just(String::new()),
+    ]
+}
+
+fn workloads() -> impl Gen<Value = Workload> {
+    let readiness = prop_oneof![
+        3 => Just(Readiness::Ready),
+        1 => Just(Readiness::Progressing("starting".into())),
+        1 => Just(Readiness::Stuck("deadline".into())),
+    ];
+    (revisions(), any::<bool>(), 1i64..3, 0u32..3, readiness, 0u32..3).prop_map(
+        |(revision, matches_target, generation, replicas, readiness, available_replicas)| {
+            Workload {
+                revision,
+                matches_target,
+                generation,
+                replicas,
+                readiness,
+                available_replicas,
+                owned: true,
+            }
+        },
+    )
+}
+
+fn services() -> impl Gen<Value = ServiceSeen> {
+    let selects = prop_oneof![Just(Selects::Primary), Just(Selects::Target), Just(Selects::Other)];
+    (selects, 0u32..3, any::<bool>()).prop_map(|(selects, ready_endpoints, in_order)| ServiceSeen {
+        selects,
+        ready_endpoints,
+        in_order,
+    })
+}
+
+fn splits() -> impl Gen<Value = Split> {
+    (0u32..=100, prop::bool::weighted(0.1))
+        .prop_map(|(weight, mirrored)| Split { canary: Weight::saturating(weight), mirrored })
+}
+
+fn observations() -> impl Gen<Value = Observed> {
+    let guard = prop_oneof![
+        4 => Just(Guard::Quiet),
+        1 => Just(Guard::Hold("little".into())),
+        1 => Just(Guard::RollBack("errors".into())),
+    ];
+    let scaler = (prop::option::of(0u32..3), any::<bool>())
+        .prop_map(|(min_replicas, primary_exists)| Scaler { min_replicas, primary_exists });
+    let configs = prop::collection::btree_map("[ab]", "[12]", 0..2);
+    (
+        (seen(workloads()), seen(workloads()), seen(configs), seen(scaler)),
+        (seen(services()), seen(services()), seen(services())),
+        (seen(splits()), prop::bool::weighted(0.05), guard),
+    )
+        .prop_map(
+            |((target, primary, configs, scaler), (apex, of_primary, of_canary), rest)| Observed {
+                target,
+                primary,
+                configs,
+                scaler,
+                services: Services { apex, primary: of_primary, canary: of_canary },
+                route: rest.0,
+                duplicate_of: rest.1.then(|| Key::new("develop", "older")),
+                guard: rest.2,
+                answers: BTreeMap::new(),
+            },
+        )
+}
+
+fn statuses() -> impl Gen<Value = Status> {
+    let time = || {
+        prop::option::of((-100i64..100).prop_map(|secs| later(super::world::canary().now, secs)))
+    };
+    let configs = || prop::option::of(prop::collection::btree_map("[ab]", "[12]", 0..2));
+    (
+        (prop::option::of(prop::sample::select(Phase::ALL.to_vec())), 0u32..4, 0u8..=100, -1i32..5),
+        (revisions(), revisions(), configs(), configs(), prop::option::of(1i64..3)),
+        (time(), time(), time(), time()),
+    )
+        .prop_map(|(a, b, c)| Status {
+            phase: a.0,
+            failed_checks: a.1,
+            canary_weight: a.2,
+            iterations: a.3,
+            last_applied_spec: b.0,
+            last_promoted_spec: b.1,
+            tracked_configs: b.2,
+            promoted_configs: b.3,
+            target_generation: b.4,
+            last_step_time: c.0,
+            phase_time: c.1,
+            drain_time: c.2,
+            analysis_start_time: c.3,
+            ..Status::default()
+        })
+}
+
+fn states() -> impl Gen<Value = (Canary, Observed, i64)> {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (worlds(), statuses(), observations(), flags, 0i64..200).prop_map(
+        |(world, status, seen, flags, secs)| {
+            let mut canary = world.canary;
+            canary.status = status;
+            canary.deleting = flags.0 && flags.1;
+            canary.spec.suspend = flags.1 && flags.2;
+            canary.spec.skip_analysis = flags.2 && flags.3;
+            canary.spec.revert_on_deletion = flags.3;
+            canary.has_finalizer = flags.4;
+            if flags.0 {
+                canary.spec.scaler =
+                    Some(ScalerRef { name: "hpa".into(), min_replicas: None, max_replicas: None });
+            }
+            (canary, seen, secs)
+        },
+    )
+}

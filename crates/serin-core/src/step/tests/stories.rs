@@ -41,28 +41,27 @@ fn a_healthy_release_is_promoted() {
     check(
         &mut world,
         &expect![[r#"
-        5713s Progressing 0 (route 0) NewRevision [scale 2]
-               - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
-        5715s Progressing 0 (route 0) CanaryNotReady
-        5716s Progressing 10 (route 0) Advanced [route 10]
-               - Starting canary analysis for api.develop
-               - Pre-rollout check pre-rollout passed
-               - Advance backend.develop canary weight 10
-        5726s Progressing 50 (route 10) Advanced [route 50]
-               - Advance backend.develop canary weight 50
-        5736s Promoting 50 (route 50) Promoting [promote s1:v2]
-               - Copying api.develop template spec to api-primary.develop
-        5738s Finalising 0 (route 50) Finalising [route 0]
-               - Routing all traffic to primary
-        5740s Finalising 0 (route 0) Draining
-        5742s Finalising 0 (route 0) Draining
-        5744s Succeeded 0 (route 0) Promoted [scale 0]
-               - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
-               calls [1]
-        5746s Succeeded 0 (route 0) AtRest
-        5747s Succeeded 0 (route 0) AtRest
-        6047s Succeeded 0 (route 0) AtRest
-    "#]],
+            5713s Progressing 0 (route 0) NewRevision [scale 2]
+                   - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
+            5715s Progressing 0 (route 0) CanaryNotReady
+            5716s Progressing 10 (route 0) Advanced [route 10]
+                   - Starting canary analysis for api.develop
+                   - Pre-rollout check pre-rollout passed
+                   - Advance backend.develop canary weight 10
+            5726s Progressing 50 (route 10) Advanced [route 50]
+                   - Advance backend.develop canary weight 50
+            5736s Promoting 50 (route 50) Promoting [promote s1:v2]
+                   - Copying api.develop template spec to api-primary.develop
+            5738s Finalising 0 (route 50) Finalising [route 0]
+                   - Routing all traffic to primary
+            5740s Finalising 0 (route 0) Draining
+            5743s Succeeded 0 (route 0) Promoted [scale 0]
+                   - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
+                   calls [1]
+            5745s Succeeded 0 (route 0) AtRest
+            5746s Succeeded 0 (route 0) AtRest
+            6046s Succeeded 0 (route 0) AtRest
+        "#]],
     );
     assert_eq!(world.canary.status.last_promoted_spec, "s1:v2");
 }
@@ -139,22 +138,21 @@ fn a_rollback_survives_a_crash_after_its_first_write() {
     check(
         &mut world,
         &expect![[r#"
-        5736s Progressing 50 (route 50) CheckFailed
-               ! Halt backend.develop advancement errors 7.00 > 1
-        5766s Failed 0 (route 50) ThresholdReached [!route 0]
-               ! Halt backend.develop advancement errors 7.00 > 1
-               ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2>
-               ! Canary failed! Scaling down backend.develop
-        5771s Progressing 10 (route 0) RouteRepaired [route 10]
-        5781s Failed 0 (route 10) ThresholdReached [!route 0]
-               ! Halt backend.develop advancement errors 7.00 > 1
-               ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2>
-               ! Canary failed! Scaling down backend.develop
-        5786s Failed 0 (route 0) RolledBack [scale 0]
-        5788s Failed 0 (route 0) AtRest
-        5789s Failed 0 (route 0) AtRest
-        6089s Failed 0 (route 0) AtRest
-    "#]],
+            5736s Progressing 50 (route 50) CheckFailed
+                   ! Halt backend.develop advancement errors 7.00 > 1
+            5766s Failed 0 (route 50) ThresholdReached [!route 0]
+                   ! Halt backend.develop advancement errors 7.00 > 1
+                   ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2>
+                   ! Canary failed! Scaling down backend.develop
+            5771s Failed 0 (route 0) ThresholdReached [!route 0]
+                   ! Halt backend.develop advancement errors 7.00 > 1
+                   ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2>
+                   ! Canary failed! Scaling down backend.develop
+            5776s Failed 0 (route 0) RolledBack [scale 0]
+            5778s Failed 0 (route 0) AtRest
+            5779s Failed 0 (route 0) AtRest
+            6079s Failed 0 (route 0) AtRest
+        "#]],
     );
 }
 
@@ -189,31 +187,30 @@ fn a_new_revision_mid_analysis_starts_again_and_its_gate_is_asked_again() {
     check(
         &mut world,
         &expect![[r#"
-        5726s Waiting 0 (route 10) Restarted [!route 0]
-               - New revision detected! Restarting analysis for backend.develop <Info: New revision detected, progressing canary analysis.>
-        5728s Waiting 0 (route 0) WaitingForRolloutApproval
-        5729s Waiting 0 (route 0) NotDue
-        5731s Waiting 0 (route 0) NotDue
-        5733s Waiting 0 (route 0) NotDue
-        5735s Waiting 0 (route 0) NotDue
-        5737s Waiting 0 (route 0) NotDue
-        5739s Progressing 0 (route 0) NewRevision
-               - Confirm-rollout check confirm-rollout passed
-               - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
-        5741s Progressing 10 (route 0) Advanced [route 10]
-               - Starting canary analysis for api.develop
-               - Advance backend.develop canary weight 10
-        5751s Progressing 50 (route 10) Advanced [route 50]
-               - Advance backend.develop canary weight 50
-        5761s Promoting 50 (route 50) Promoting [promote s1:v3]
-               - Copying api.develop template spec to api-primary.develop
-        5763s Finalising 0 (route 50) Finalising [route 0]
-               - Routing all traffic to primary
-        5765s Finalising 0 (route 0) Draining
-        5767s Finalising 0 (route 0) Draining
-        5769s Succeeded 0 (route 0) Promoted [scale 0]
-               - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
-    "#]],
+            5726s Waiting 0 (route 10) Restarted [!route 0]
+                   - New revision detected! Restarting analysis for backend.develop <Info: New revision detected, progressing canary analysis.>
+            5728s Waiting 0 (route 0) WaitingForRolloutApproval
+            5729s Waiting 0 (route 0) NotDue
+            5731s Waiting 0 (route 0) NotDue
+            5733s Waiting 0 (route 0) NotDue
+            5735s Waiting 0 (route 0) NotDue
+            5737s Waiting 0 (route 0) NotDue
+            5739s Progressing 0 (route 0) NewRevision
+                   - Confirm-rollout check confirm-rollout passed
+                   - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
+            5741s Progressing 10 (route 0) Advanced [route 10]
+                   - Starting canary analysis for api.develop
+                   - Advance backend.develop canary weight 10
+            5751s Progressing 50 (route 10) Advanced [route 50]
+                   - Advance backend.develop canary weight 50
+            5761s Promoting 50 (route 50) Promoting [promote s1:v3]
+                   - Copying api.develop template spec to api-primary.develop
+            5763s Finalising 0 (route 50) Finalising [route 0]
+                   - Routing all traffic to primary
+            5765s Finalising 0 (route 0) Draining
+            5768s Succeeded 0 (route 0) Promoted [scale 0]
+                   - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
+        "#]],
     );
     assert_eq!(world.canary.status.last_promoted_spec, "s1:v3");
 }
@@ -226,14 +223,14 @@ fn a_revert_mid_analysis_ends_it_without_a_promotion() {
     check(
         &mut world,
         &expect![[r#"
-        5726s Succeeded 0 (route 10) Reverted [!route 0]
-               - api.develop went back to the promoted revision s1:v1; the analysis ends without a promotion <Info: Target was reverted, analysis ended.>
-        5728s Succeeded 0 (route 0) Draining
-        5729s Succeeded 0 (route 0) Draining
-        5734s Succeeded 0 (route 0) TargetScaledDown [scale 0]
-               - Scaling down api.develop: 2 replicas run at rest
-        5736s Succeeded 0 (route 0) AtRest
-    "#]],
+            5726s Succeeded 0 (route 10) Reverted [!route 0]
+                   - api.develop went back to the promoted revision s1:v1; the analysis ends without a promotion <Info: Target was reverted, analysis ended.>
+            5728s Succeeded 0 (route 0) Draining
+            5729s Succeeded 0 (route 0) Draining
+            5731s Succeeded 0 (route 0) TargetScaledDown [scale 0]
+                   - Scaling down api.develop: 2 replicas run at rest
+            5733s Succeeded 0 (route 0) AtRest
+        "#]],
     );
     assert_eq!(world.primary.unwrap().generation, 1);
 }
@@ -297,23 +294,24 @@ fn a_failed_bootstrap_leaves_the_live_target_alone_and_heals() {
     check(
         &mut world,
         &expect![[r#"
-          0s Initializing 0 (route -) Initializing [services] [create s1:v1 x2]
-               - New Deployment detected, starting initialization of backend.develop
-          2s Initializing 0 (route -) Initializing
-          3s Initializing 0 (route -) Initializing
-        303s Initializing 0 (route -) Initializing
-        603s Initializing 0 (route -) Initializing
-        903s Initializing 0 (route -) Initializing
-        1203s Initializing 0 (route -) Initializing
-        1503s Initializing 0 (route -) Initializing
-        1803s Initializing 0 (route -) Initializing
-        2103s Initializing 0 (route -) Initializing
-        2403s Initializing 0 (route -) PrimaryRepaired [promote s1:v2]
-        2405s Initializing 0 (route -) Initializing [apex to primary]
-        2406s Initializing 0 (route 0) Initializing
-        2411s Initialized 0 (route 0) Initialized [scale 0]
-               - Initialization done! backend.develop <Info: New Deployment detected, initialization completed.>
-    "#]],
+              0s Initializing 0 (route -) Initializing [services] [create s1:v1 x2]
+                   - New Deployment detected, starting initialization of backend.develop
+              2s Initializing 0 (route -) PrimaryStuck
+                   ! The primary cannot start: ImagePullBackOff. Fix the target.
+              3s Initializing 0 (route -) PrimaryStuck
+            303s Initializing 0 (route -) PrimaryStuck
+            603s Initializing 0 (route -) PrimaryStuck
+            903s Initializing 0 (route -) PrimaryStuck
+            1203s Initializing 0 (route -) PrimaryStuck
+            1503s Initializing 0 (route -) PrimaryStuck
+            1803s Initializing 0 (route -) PrimaryStuck
+            2103s Initializing 0 (route -) PrimaryStuck
+            2403s Initializing 0 (route -) PrimaryRepaired [promote s1:v2]
+            2405s Initializing 0 (route -) Initializing [apex to primary]
+            2406s Initializing 0 (route 0) Initializing
+            2411s Initialized 0 (route 0) Initialized [scale 0]
+                   - Initialization done! backend.develop <Info: New Deployment detected, initialization completed.>
+        "#]],
     );
 }
 
@@ -342,22 +340,21 @@ fn a_promotion_that_kills_the_primary_keeps_the_users_on_the_canary() {
     check(
         &mut world,
         &expect![[r#"
-        5736s Promoting 50 (route 50) Promoting [promote s1:v2]
-               - Copying api.develop template spec to api-primary.develop
-        5738s Failed 100 (route 50) PromotionFailed [route 100]
-               ! Promotion failed, primary not ready: ImagePullBackOff <Error: Promotion failed, primary not ready: ImagePullBackOff>
-        5739s Failed 100 (route 100) PromotionFailed
-        6039s Failed 100 (route 100) PromotionFailed
-        6339s Failed 100 (route 100) PromotionFailed
-        6639s Failed 100 (route 100) PromotionFailed
-        6642s Promoting 100 (route 100) PrimaryRepaired [promote s1:v3]
-        6644s Finalising 0 (route 100) Finalising [route 0]
-               - Routing all traffic to primary
-        6646s Finalising 0 (route 0) Draining
-        6648s Finalising 0 (route 0) Draining
-        6650s Succeeded 0 (route 0) Promoted [scale 0]
-               - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
-    "#]],
+            5736s Promoting 50 (route 50) Promoting [promote s1:v2]
+                   - Copying api.develop template spec to api-primary.develop
+            5738s Failed 100 (route 50) PromotionFailed [route 100]
+                   ! Promotion failed, primary not ready: ImagePullBackOff <Error: Promotion failed, primary not ready: ImagePullBackOff>
+            5739s Failed 100 (route 100) PromotionFailed
+            6039s Failed 100 (route 100) PromotionFailed
+            6339s Failed 100 (route 100) PromotionFailed
+            6639s Failed 100 (route 100) PromotionFailed
+            6642s Promoting 100 (route 100) PrimaryRepaired [promote s1:v3]
+            6644s Finalising 0 (route 100) Finalising [route 0]
+                   - Routing all traffic to primary
+            6646s Finalising 0 (route 0) Draining
+            6649s Succeeded 0 (route 0) Promoted [scale 0]
+                   - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
+        "#]],
     );
 }
 
@@ -386,24 +383,23 @@ fn the_way_back_to_the_primary_can_have_steps() {
     check(
         &mut world,
         &expect![[r#"
-        5713s Progressing 0 (route 0) NewRevision [scale 2]
-               - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
-        5715s Progressing 0 (route 0) CanaryNotReady
-        5716s Progressing 100 (route 0) Advanced [route 100]
-               - Starting canary analysis for api.develop
-               - Advance backend.develop canary weight 100
-        5726s Promoting 100 (route 100) Promoting [promote s1:v2]
-               - Copying api.develop template spec to api-primary.develop
-        5728s Promoting 100 (route 100) NotDue
-        5736s Promoting 50 (route 100) PromotionStep [route 50]
-               - Advance backend.develop primary weight 50
-        5746s Finalising 0 (route 50) Finalising [route 0]
-               - Routing all traffic to primary
-        5748s Finalising 0 (route 0) Draining
-        5750s Finalising 0 (route 0) Draining
-        5752s Succeeded 0 (route 0) Promoted [scale 0]
-               - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
-    "#]],
+            5713s Progressing 0 (route 0) NewRevision [scale 2]
+                   - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
+            5715s Progressing 0 (route 0) CanaryNotReady
+            5716s Progressing 100 (route 0) Advanced [route 100]
+                   - Starting canary analysis for api.develop
+                   - Advance backend.develop canary weight 100
+            5726s Promoting 100 (route 100) Promoting [promote s1:v2]
+                   - Copying api.develop template spec to api-primary.develop
+            5728s Promoting 100 (route 100) NotDue
+            5736s Promoting 50 (route 100) PromotionStep [route 50]
+                   - Advance backend.develop primary weight 50
+            5746s Finalising 0 (route 50) Finalising [route 0]
+                   - Routing all traffic to primary
+            5748s Finalising 0 (route 0) Draining
+            5751s Succeeded 0 (route 0) Promoted [scale 0]
+                   - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
+        "#]],
     );
 }
 
@@ -415,18 +411,17 @@ fn skip_analysis_still_waits_for_the_primary() {
     check(
         &mut world,
         &expect![[r#"
-        5713s Progressing 0 (route 0) NewRevision [scale 2]
-               - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
-        5715s Progressing 0 (route 0) CanaryNotReady
-        5716s Promoting 0 (route 0) Promoting [promote s1:v2]
-               - Copying api.develop template spec to api-primary.develop
-        5718s Finalising 0 (route 0) Finalising [route 0]
-               - Routing all traffic to primary
-        5720s Finalising 0 (route 0) Draining
-        5722s Finalising 0 (route 0) Draining
-        5724s Succeeded 0 (route 0) PromotedUnanalysed [scale 0]
-               - Promotion completed! Canary analysis was skipped for api.develop <Info: Canary analysis was skipped, promotion finished.>
-    "#]],
+            5713s Progressing 0 (route 0) NewRevision [scale 2]
+                   - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
+            5715s Progressing 0 (route 0) CanaryNotReady
+            5716s Promoting 0 (route 0) Promoting [promote s1:v2]
+                   - Copying api.develop template spec to api-primary.develop
+            5718s Finalising 0 (route 0) Finalising [route 0]
+                   - Routing all traffic to primary
+            5720s Finalising 0 (route 0) Draining
+            5723s Succeeded 0 (route 0) PromotedUnanalysed [scale 0]
+                   - Promotion completed! Canary analysis was skipped for api.develop <Info: Canary analysis was skipped, promotion finished.>
+        "#]],
     );
 }
 
@@ -446,39 +441,34 @@ fn gates_say_it_once() {
     check(
         &mut world,
         &expect![[r#"
-        5713s Progressing 0 (route 0) NewRevision [scale 2]
-               - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
-        5715s Progressing 0 (route 0) CanaryNotReady
-        5716s Progressing 0 (route 0) WaitingForTrafficApproval
-               - Starting canary analysis for api.develop
-               ! Halt backend.develop waiting for traffic increase approval confirm-traffic-increase <Warn: Canary traffic increase is waiting for approval.>
-        5726s Progressing 0 (route 0) WaitingForTrafficApproval
-               - Starting canary analysis for api.develop
-        5736s Progressing 0 (route 0) WaitingForTrafficApproval
-               - Starting canary analysis for api.develop
-        5746s Progressing 0 (route 0) WaitingForTrafficApproval
-               - Starting canary analysis for api.develop
-        5756s Progressing 10 (route 0) Advanced [route 10]
-               - Starting canary analysis for api.develop
-               - Confirm-traffic-increase check confirm-traffic-increase passed
-               - Advance backend.develop canary weight 10
-        5766s Progressing 50 (route 10) Advanced [route 50]
-               - Confirm-traffic-increase check confirm-traffic-increase passed
-               - Advance backend.develop canary weight 50
-        5776s WaitingPromotion 50 (route 50) WaitingForPromotionApproval
-               ! Halt backend.develop advancement waiting for promotion approval confirm-promotion <Warn: Canary promotion is waiting for approval.>
-        5786s WaitingPromotion 50 (route 50) WaitingForPromotionApproval
-        5796s WaitingPromotion 50 (route 50) WaitingForPromotionApproval
-        5806s Promoting 50 (route 50) Promoting [promote s1:v2]
-               - Confirm-promotion check confirm-promotion passed
-               - Copying api.develop template spec to api-primary.develop
-        5808s Finalising 0 (route 50) Finalising [route 0]
-               - Routing all traffic to primary
-        5810s Finalising 0 (route 0) Draining
-        5812s Finalising 0 (route 0) Draining
-        5814s Succeeded 0 (route 0) Promoted [scale 0]
-               - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
-    "#]],
+            5713s Progressing 0 (route 0) NewRevision [scale 2]
+                   - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
+            5715s Progressing 0 (route 0) CanaryNotReady
+            5716s Progressing 0 (route 0) WaitingForTrafficApproval
+                   - Starting canary analysis for api.develop
+                   ! Halt backend.develop waiting for traffic increase approval confirm-traffic-increase <Warn: Canary traffic increase is waiting for approval.>
+            5726s Progressing 0 (route 0) WaitingForTrafficApproval
+            5736s Progressing 0 (route 0) WaitingForTrafficApproval
+            5746s Progressing 0 (route 0) WaitingForTrafficApproval
+            5756s Progressing 10 (route 0) Advanced [route 10]
+                   - Confirm-traffic-increase check confirm-traffic-increase passed
+                   - Advance backend.develop canary weight 10
+            5766s Progressing 50 (route 10) Advanced [route 50]
+                   - Confirm-traffic-increase check confirm-traffic-increase passed
+                   - Advance backend.develop canary weight 50
+            5776s WaitingPromotion 50 (route 50) WaitingForPromotionApproval
+                   ! Halt backend.develop advancement waiting for promotion approval confirm-promotion <Warn: Canary promotion is waiting for approval.>
+            5786s WaitingPromotion 50 (route 50) WaitingForPromotionApproval
+            5796s WaitingPromotion 50 (route 50) WaitingForPromotionApproval
+            5806s Promoting 50 (route 50) Promoting [promote s1:v2]
+                   - Confirm-promotion check confirm-promotion passed
+                   - Copying api.develop template spec to api-primary.develop
+            5808s Finalising 0 (route 50) Finalising [route 0]
+                   - Routing all traffic to primary
+            5810s Finalising 0 (route 0) Draining
+            5813s Succeeded 0 (route 0) Promoted [scale 0]
+                   - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
+        "#]],
     );
 }
 
@@ -549,21 +539,20 @@ fn a_route_by_hand_goes_down_at_once_and_up_only_with_a_passed_check() {
     check(
         &mut world,
         &expect![[r#"
-        5726s Progressing 10 (route 60) RouteLowered [!route 10]
-        5728s Progressing 10 (route 3) CheckFailed
-               ! Halt backend.develop advancement errors 7.00 > 1
-        5738s Progressing 10 (route 3) RouteRepaired [route 10]
-        5748s Progressing 50 (route 10) Advanced [route 50]
-               - Advance backend.develop canary weight 50
-        5758s Promoting 50 (route 50) Promoting [promote s1:v2]
-               - Copying api.develop template spec to api-primary.develop
-        5760s Finalising 0 (route 50) Finalising [route 0]
-               - Routing all traffic to primary
-        5762s Finalising 0 (route 0) Draining
-        5764s Finalising 0 (route 0) Draining
-        5766s Succeeded 0 (route 0) Promoted [scale 0]
-               - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
-    "#]],
+            5726s Progressing 10 (route 60) RouteLowered [!route 10]
+            5728s Progressing 10 (route 3) CheckFailed
+                   ! Halt backend.develop advancement errors 7.00 > 1
+            5738s Progressing 10 (route 3) RouteRepaired [route 10]
+            5748s Progressing 50 (route 10) Advanced [route 50]
+                   - Advance backend.develop canary weight 50
+            5758s Promoting 50 (route 50) Promoting [promote s1:v2]
+                   - Copying api.develop template spec to api-primary.develop
+            5760s Finalising 0 (route 50) Finalising [route 0]
+                   - Routing all traffic to primary
+            5762s Finalising 0 (route 0) Draining
+            5765s Succeeded 0 (route 0) Promoted [scale 0]
+                   - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
+        "#]],
     );
 }
 
@@ -667,19 +656,18 @@ fn blue_green_without_a_router() {
     check(
         &mut world,
         &expect![[r#"
-        5713s Progressing 0 (route -) NewRevision [scale 2]
-               - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
-        5715s Progressing 0 (route -) CanaryNotReady
-        5716s Progressing 0 (route -) IterationPassed
-               - Starting canary analysis for api.develop
-               - Advance backend.develop canary iteration 1/1
-        5726s Promoting 0 (route -) Promoting [promote s1:v2]
-               - Copying api.develop template spec to api-primary.develop
-        5728s Finalising 0 (route -) Finalising
-        5730s Finalising 0 (route -) Draining
-        5732s Finalising 0 (route -) Draining
-        5734s Succeeded 0 (route -) Promoted [scale 0]
-               - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
-    "#]],
+            5713s Progressing 0 (route -) NewRevision [scale 2]
+                   - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
+            5715s Progressing 0 (route -) CanaryNotReady
+            5716s Progressing 0 (route -) IterationPassed
+                   - Starting canary analysis for api.develop
+                   - Advance backend.develop canary iteration 1/1
+            5726s Promoting 0 (route -) Promoting [promote s1:v2]
+                   - Copying api.develop template spec to api-primary.develop
+            5728s Finalising 0 (route -) Finalising
+            5730s Finalising 0 (route -) Draining
+            5733s Succeeded 0 (route -) Promoted [scale 0]
+                   - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
+        "#]],
     );
 }

@@ -79,7 +79,7 @@ impl World {
                 },
             },
         });
-        let canary = crate::parse::canary(&json).unwrap();
+        let canary = crate::parse::canary(&json, &crate::parse::Limits::default()).unwrap();
         Self {
             canary,
             settings: Settings::default(),
@@ -370,7 +370,13 @@ impl World {
                     target.ready_at = ready_at;
                 }
             }
-            Action::Route(split) => self.route = Some(*split),
+            Action::Route(split) => {
+                let status = &self.canary.status;
+                let raises = split.canary > self.route.map_or(Weight::ZERO, |now| now.canary);
+                let fenced = split.canary.percent() <= status.canary_weight;
+                assert!(!raises || fenced, "raised before the status said so\n{}", self.log);
+                self.route = Some(*split);
+            }
             Action::EnsureRoute(split) => {
                 self.route.get_or_insert(*split);
             }
