@@ -141,10 +141,10 @@ fn slice(
 fn ports(service: &Value, pod: Option<&Value>) -> Value {
     let ports = list(service, "/spec/ports").iter().filter_map(|port| {
         let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
-        let number = match port.get("targetPort").unwrap_or(&port["port"]) {
-            Value::String(name) => named_port(pod?, name, protocol)?,
-            number if number.as_i64().is_some_and(|number| number > 0) => number.as_i64()?,
-            _ => port["port"].as_i64()?,
+        let target = port.get("targetPort").unwrap_or(&Value::Null);
+        let number = match target.as_str() {
+            Some(name) => named_port(pod?, name, protocol)?,
+            None => target.as_i64().filter(|number| *number > 0).or_else(|| port["port"].as_i64())?,
         };
         let mut resolved = json!({"name": port.get("name").and_then(Value::as_str).unwrap_or(""), "port": number, "protocol": protocol});
         if let Some(app) = port.get("appProtocol").filter(|app| app.is_string()) {

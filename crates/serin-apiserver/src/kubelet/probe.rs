@@ -111,13 +111,15 @@ impl Action {
 }
 
 fn port(at: &Value, container: &Value) -> Result<u16, String> {
-    let number = match &at["port"] {
-        Value::String(name) => list(container, "/ports")
-            .iter()
+    let named = |name: &str| {
+        let mut ports = list(container, "/ports").iter();
+        ports
             .find(|port| text(port, "/name") == name)
             .and_then(|port| port["containerPort"].as_i64())
-            .or_else(|| name.parse().ok()),
-        other => other.as_i64(),
+    };
+    let number = match at["port"].as_str() {
+        Some(name) => named(name).or_else(|| name.parse().ok()),
+        None => at["port"].as_i64(),
     };
     number
         .and_then(|number| u16::try_from(number).ok())

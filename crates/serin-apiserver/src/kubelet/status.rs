@@ -9,12 +9,38 @@ use crate::actors::object::{self, stamp, text};
 
 /// The whole next status of a pod.
 pub(crate) fn pod_status(pod: &Value, report: &PodReport, now: Timestamp) -> Value {
+    let phase = phase(pod, report);
+    let started = pod
+        .pointer("/status/startTime")
+        .filter(|at| at.is_string())
+        .cloned()
+        .unwrap_or_else(|| json!(stamp(now)));
+    let mut status = json!({
+        "phase": phase,
+        "conditions": conditions(pod, report, phase, now),
+        "hostIP": NODE_ADDRESS,
+        "hostIPs": [{"ip": NODE_ADDRESS}],
+        "startTime": started,
+        "qosClass": "BestEffort",
+        "containerStatuses": report.containers.iter().map(container).collect::<Vec<_>>(),
+    });
+    if !report.init.is_empty() {
+        status["initContainerStatuses"] = report.init.iter().map(container).collect();
+    }
+    if let Some(ip) = &report.ip {
+        status["podIP"] = json!(ip);
+        status["podIPs"] = json!([{"ip": ip}]);
+    }
+    status
+}
+
+/// The four conditions that the kubelet keeps, beside those of others.
+fn conditions(pod: &Value, report: &PodReport, phase: &str, now: Timestamp) -> Vec<Value> {
     let all_ready =
         !report.containers.is_empty() && report.containers.iter().all(|container| container.ready);
     let initialized = report.init.iter().all(
         |container| matches!(&container.state, ContainerState::Exited(exit) if exit.code == 0),
     );
-    let phase = phase(pod, report);
     let mut conditions = object::list(pod, "/status/conditions").to_vec();
     let unready = match phase {
         "Succeeded" => Some(("PodCompleted", String::new())),
@@ -64,28 +90,7 @@ pub(crate) fn pod_status(pod: &Value, report: &PodReport, now: Timestamp) -> Val
         }
         object::put_condition(&mut conditions, condition, now);
     }
-    let started = pod
-        .pointer("/status/startTime")
-        .filter(|at| at.is_string())
-        .cloned()
-        .unwrap_or_else(|| json!(stamp(now)));
-    let mut status = json!({
-        "phase": phase,
-        "conditions": conditions,
-        "hostIP": NODE_ADDRESS,
-        "hostIPs": [{"ip": NODE_ADDRESS}],
-        "startTime": started,
-        "qosClass": "BestEffort",
-        "containerStatuses": report.containers.iter().map(container).collect::<Vec<_>>(),
-    });
-    if !report.init.is_empty() {
-        status["initContainerStatuses"] = report.init.iter().map(container).collect();
-    }
-    if let Some(ip) = &report.ip {
-        status["podIP"] = json!(ip);
-        status["podIPs"] = json!([{"ip": ip}]);
-    }
-    status
+    conditions
 }
 
 /// Conditions that others must set before the pod counts as ready.
