@@ -28,6 +28,8 @@ pub trait Cluster: Send + Sync + 'static {
     /// The status alone; refused when the resourceVersion is not the latest.
     fn update_status(&self, kind: Kind, object: Value) -> Result<(), Refused>;
     fn delete(&self, doomed: &Doomed) -> Result<(), Refused>;
-    /// Changes with every write.
+    /// Whether any object of these kinds changed after a version; a version too old to tell counts as a change.
+    fn touched(&self, kinds: &[Kind], since: u64) -> bool;
+    /// The version of the last write, of whatever kind.
     fn changes(&self) -> watch::Receiver<u64>;
 }

@@ -45,6 +45,19 @@ use crate::kubelet::PodRuntime;
 /// Where actors read the time; it must move with tokio's, paused or not.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
+/// What a pass depends on. Other kinds, Events above all, are written far more often.
+const READ: [Kind; 9] = [
+    Kind::Node,
+    Kind::Pod,
+    Kind::ReplicaSet,
+    Kind::DaemonSet,
+    Kind::Deployment,
+    Kind::HorizontalPodAutoscaler,
+    Kind::Service,
+    Kind::EndpointSlice,
+    Kind::Endpoints,
+];
+
 /// A deadline that has passed without effect, because a write was refused, is tried again after this long.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -67,15 +80,23 @@ impl Actors {
         let mut stop = std::pin::pin!(stop);
         let mut changes = self.cluster.changes();
         let mut reports = self.kubelet.reports();
+        let mut seen = None;
+        let mut wake = None;
         loop {
-            changes.borrow_and_update();
+            let version = *changes.borrow_and_update();
+            let reported = reports.has_changed().unwrap_or(false);
             reports.borrow_and_update();
-            let wake = self.pass();
+            let due = wake.is_some_and(|wake| wake <= (self.clock)());
+            let touched = seen.is_none_or(|seen| self.cluster.touched(&READ, seen));
+            if reported || due || touched {
+                wake = self.pass();
+            }
+            seen = Some(version);
             let wait = self.until(wake);
             tokio::select! {
                 () = &mut stop => break,
                 alive = changes.changed() => if alive.is_err() { break },
-                _ = reports.changed() => {}
+                _ = reports.changed() => reports.mark_changed(),
                 () = sleep(wait) => {}
             }
         }

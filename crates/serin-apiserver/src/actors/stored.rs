@@ -73,6 +73,10 @@ impl Cluster for Store {
             .map_err(refused)
     }
 
+    fn touched(&self, kinds: &[Kind], since: u64) -> bool {
+        kinds.iter().any(|kind| !matches!(self.changes_since(&id(*kind), since), Ok((changes, _)) if changes.is_empty()))
+    }
+
     fn changes(&self) -> watch::Receiver<u64> {
         self.changed()
     }

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 pub use self::logs::{LogError, LogOptions, LogStream, Logs};
-pub use self::process::{ProcessConfig, ProcessError, ProcessRuntime};
+pub use self::process::{Images, ProcessConfig, ProcessError, ProcessRuntime};
 pub use self::report::{ContainerReport, ContainerState, Exit, PodReport, Reporter, Reports};
 pub(crate) use self::status::pod_status;
 pub use self::virtual_runtime::{Behaviour, Trouble, VirtualRuntime};
