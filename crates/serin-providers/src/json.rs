@@ -74,7 +74,7 @@ pub(crate) fn child<'a>(value: &'a mut Value, key: &str) -> Option<&'a mut Map<S
 
 /// Keys whose empty object means "everything", which is not the same as leaving it out.
 fn empty_means_all(key: &str) -> bool {
-    key.ends_with("elector")
+    key == "labelSelector" || key == "namespaceSelector"
 }
 
 /// The value without nulls, empty objects and empty lists: what the API server may add or drop without meaning anything.

@@ -12,6 +12,8 @@ pub mod render;
 pub mod router;
 pub mod service;
 pub mod settings;
+#[cfg(test)]
+mod testing;
 pub mod workload;
 
 pub use call::Call;

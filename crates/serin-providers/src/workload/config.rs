@@ -137,8 +137,10 @@ pub(crate) fn rename(pod_spec: &mut Value, namespace: &str, tracked: &Tracked) {
     });
 }
 
+type See<'a> = dyn FnMut(Kind, &mut Map<String, Value>, &str) + 'a;
+
 /// Calls `see(kind, mention, field of the name)` for each mention of a ConfigMap or Secret in a pod spec.
-fn visit(spec: &mut Value, see: &mut dyn FnMut(Kind, &mut Map<String, Value>, &str)) {
+fn visit(spec: &mut Value, see: &mut See<'_>) {
     let mut at = |value: &mut Value, path: &str, kind: Kind, field: &str| {
         if let Some(mention) = value.pointer_mut(path).and_then(Value::as_object_mut) {
             see(kind, mention, field);

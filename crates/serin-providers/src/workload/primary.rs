@@ -198,7 +198,7 @@ pub(crate) fn render(
             changes.push(Change::Create { target: primary_ref, object });
         }
         Some(live) => {
-            let object = made.update(live);
+            let object = made.update(live, replicas);
             if canonical(&object) != canonical(&without_status(live)) {
                 changes.push(Change::Replace { target: primary_ref, object });
             }
@@ -286,7 +286,7 @@ impl Made<'_> {
     }
 
     /// The whole object as it is to be: fields that the new revision no longer has go, whoever set them.
-    fn update(&self, live: &Value) -> Value {
+    fn update(&self, live: &Value, replicas: Option<u32>) -> Value {
         let mut object = without_status(live);
         let mut labels = strings(live, "/metadata/labels");
         labels.extend(self.labels());
@@ -300,7 +300,8 @@ impl Made<'_> {
             metadata.insert("labels".into(), json!(labels));
             metadata.insert("annotations".into(), json!(annotations));
         }
-        let replicas = int(self.target, "/spec/replicas")
+        let replicas = replicas
+            .or_else(|| int(self.target, "/spec/replicas").and_then(|count| count.try_into().ok()))
             .filter(|count| *count > 0 && self.canary.spec.scaler.is_none());
         if let Some(spec) = child(&mut object, "spec") {
             spec.insert("template".into(), self.template.clone());
