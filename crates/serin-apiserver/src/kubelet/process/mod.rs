@@ -30,6 +30,8 @@ use super::logs::{LogError, LogOptions, LogStore, LogStream, Logs};
 use super::report::{ContainerReport, ContainerState};
 use super::{PodJob, PodLife, PodRuntime, Stop, stopped};
 use crate::actors::object::{self, list, text};
+use crate::failure::Failure;
+use crate::http::{LogRequest, LogSource};
 
 /// Wait before a pod that could not be set up is tried again.
 const SETUP_RETRY: Duration = Duration::from_secs(5);
@@ -104,6 +106,22 @@ impl Logs for ProcessRuntime {
         options: &LogOptions,
     ) -> Result<LogStream, LogError> {
         self.shared.logs.read(namespace, pod, container, options)
+    }
+}
+
+/// What `kubectl logs` reads.
+impl LogSource for ProcessRuntime {
+    fn logs(&self, request: &LogRequest) -> Result<LogStream, Failure> {
+        let LogRequest { namespace, pod, container, follow, previous, tail_lines } = request;
+        let options = LogOptions {
+            follow: *follow,
+            previous: *previous,
+            tail_lines: *tail_lines,
+            ..LogOptions::default()
+        };
+        let container = container.as_deref().unwrap_or("");
+        self.read(namespace, pod, container, &options)
+            .map_err(|error| Failure::bad_request(error.to_string()))
     }
 }
 

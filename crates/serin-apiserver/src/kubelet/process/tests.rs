@@ -238,6 +238,57 @@ async fn crashes_are_counted_and_waited_for() {
 }
 
 #[tokio::test]
+async fn a_pod_that_is_not_alive_is_restarted() {
+    let bed = Bed::start("live", 217);
+    let probe = json!({"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1});
+    let container = json!({
+        "name": "main", "image": "demo:1", "livenessProbe": probe, "ports": [{"containerPort": 18080}],
+        "env": [{"name": ROLE, "value": "serve"}],
+        "lifecycle": {"preStop": {"exec": {"command": ["true"]}}},
+    });
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "alone", "namespace": "test"},
+        "spec": {"containers": [container]},
+    });
+    Cluster::create(&*bed.store, Kind::Pod, pod).unwrap();
+    bed.until(|pods| {
+        pods.iter().any(|pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1)
+    })
+    .await;
+    let events = Cluster::list(&*bed.store, Kind::Event);
+    assert!(events.iter().any(|event| event["reason"] == "Killing"));
+    assert!(events.iter().any(|event| event["reason"] == "Unhealthy"));
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn volumes_are_files_that_the_command_finds() {
+    let bed = Bed::start("volume", 218);
+    let map = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "test"},
+        "data": {"color": "blue\n"},
+    });
+    Cluster::create(&*bed.store, Kind::ConfigMap, map).unwrap();
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "alone", "namespace": "test"},
+        "spec": {
+            "restartPolicy": "Never",
+            "volumes": [{"name": "settings", "configMap": {"name": "settings"}}],
+            "containers": [{
+                "name": "main", "image": "any", "command": ["cat", "/etc/app/color"],
+                "volumeMounts": [{"name": "settings", "mountPath": "/etc/app"}],
+            }],
+        },
+    });
+    Cluster::create(&*bed.store, Kind::Pod, pod).unwrap();
+    bed.until(|pods| pods.iter().any(|pod| pod["status"]["phase"] == "Succeeded")).await;
+    let log = bed.runtime.read("test", "alone", "main", &LogOptions::default()).unwrap();
+    let log: Vec<bytes::Bytes> = log.collect().await;
+    assert_eq!(log, ["blue\n"]);
+    bed.end().await;
+}
+
+#[tokio::test]
 async fn unknown_images_are_not_run() {
     let bed = Bed::start("pull", 215);
     bed.deploy("unknown:1", "serve", Value::Null);
