@@ -210,11 +210,55 @@ pub(crate) fn render_apex_to_target(
     settings: &Settings,
 ) -> Result<Vec<Change>, RenderError> {
     let context = Context::new(canary, objects, settings)?;
-    let live = objects.present(&Role::Apex.object(canary));
-    let selector = live
-        .and_then(|live| original_selector(live, &context))
-        .unwrap_or_else(|| context.selector.target());
-    apply(&context, Role::Apex, selector, objects)
+    let target = Role::Apex.object(canary);
+    let live = match objects.get(&target) {
+        Seen::Present(live) => live,
+        Seen::Absent => {
+            let mut object = wanted(&context, Role::Apex, context.selector.target(), None);
+            if let Some(metadata) = object.get_mut("metadata") {
+                remove(metadata, "ownerReferences");
+            }
+            return Ok(vec![Change::Apply { target, object }]);
+        }
+        Seen::Unreadable(why) => return Err(RenderError::Unreadable { object: target, why }),
+    };
+    if let Some(owner) = other_controller(live, canary) {
+        return Err(RenderError::NotOurs { object: target, owner });
+    }
+    let patch = released(live, &context);
+    Ok(patch.map_or_else(Vec::new, |patch| vec![Change::MergePatch { target, patch }]))
+}
+
+/// What makes the apex the user's: its selector, no owner with which it would be collected, no marks of ours.
+fn released(live: &Value, context: &Context<'_>) -> Option<Value> {
+    let wanted = original_selector(live, context).unwrap_or_else(|| context.selector.target());
+    let current = strings(live, "/spec/selector");
+    let annotations = strings(live, "/metadata/annotations");
+    let owned = owned_by(live, context.canary);
+    // Once the note is gone nothing tells what exactly it was, only that it is the user's.
+    let is_there = current == wanted || selects(live, context) == Selects::Target;
+    if is_there && !owned && !annotations.contains_key(ORIGINAL_SELECTOR) {
+        return None;
+    }
+    let mut selector: Map<String, Value> =
+        current.into_keys().map(|key| (key, Value::Null)).collect();
+    selector.extend(wanted.into_iter().map(|(key, value)| (key, Value::String(value))));
+    let mut marks = Map::from_iter([(ORIGINAL_SELECTOR.to_owned(), Value::Null)]);
+    for (key, value) in TOOLKIT_ANNOTATIONS {
+        if annotations.get(key).is_some_and(|live| live == value) {
+            marks.insert(key.to_owned(), Value::Null);
+        }
+    }
+    let mut metadata = json!({"annotations": marks});
+    if owned {
+        let others: Vec<Value> = items(live, "/metadata/ownerReferences")
+            .iter()
+            .filter(|owner| text(owner, "/uid") != Some(&context.canary.uid))
+            .cloned()
+            .collect();
+        crate::json::set(&mut metadata, "ownerReferences", Value::Array(others));
+    }
+    Some(json!({"metadata": metadata, "spec": {"selector": selector}}))
 }
 
 /// What the Service selected before it was adopted, by our record or kubectl's. A Service of ours has none.

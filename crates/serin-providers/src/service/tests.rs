@@ -78,9 +78,11 @@ fn an_adopted_apex_stays_the_users_and_gets_its_selector_back() {
     assert_eq!(render_apex_to_primary(&canary, &objects, &settings), Ok(vec![]));
 
     let changes = render_apex_to_target(&canary, &objects, &settings).unwrap();
-    let Some(Change::Apply { target: _, object }) = changes.first() else { panic!("no apply") };
-    assert_eq!(object["spec"]["selector"], json!({"app": "backend", "tier": "web"}));
-    assert!(object["metadata"]["annotations"].get(ORIGINAL_SELECTOR).is_none());
+    let objects = apply_all(&objects, &changes);
+    let live = apex(&canary, &objects);
+    assert_eq!(live["spec"]["selector"], json!({"app": "backend", "tier": "web"}));
+    assert!(strings(&live, "/metadata/annotations").is_empty());
+    assert_eq!(render_apex_to_target(&canary, &objects, &settings), Ok(vec![]));
 }
 
 #[test]
@@ -100,8 +102,9 @@ fn what_flagger_adopted_goes_back_to_what_kubectl_applied() {
     ] {
         let objects = world(&canary, &[target(), live(annotations, owners)]);
         let changes = render_apex_to_target(&canary, &objects, &settings).unwrap();
-        let Some(Change::Apply { target: _, object }) = changes.first() else { panic!("no apply") };
-        assert_eq!(object["spec"]["selector"], selector);
+        let live = apex(&canary, &apply_all(&objects, &changes));
+        assert_eq!(live["spec"]["selector"], selector);
+        assert!(!owned_by(&live, &canary), "it must outlive the Canary");
     }
 }
 
