@@ -43,6 +43,7 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         return skip(draft, held);
     }
     draft.repair();
+    scale_up(&mut draft);
     if draft.status.canary_weight == 0 && draft.status.iterations <= 0 {
         opening(draft, held)
     } else {
@@ -130,8 +131,16 @@ fn unfit(draft: &Draft<'_>) -> Option<(&'static str, String)> {
     }
 }
 
+/// What is analysed must run; somebody scaled it away, or the scaling up never happened.
+fn scale_up(draft: &mut Draft<'_>) {
+    if draft.seen.target.present().is_some_and(|target| target.replicas == 0) {
+        let replicas = draft.canary_replicas();
+        draft.actions.push(Action::ScaleTarget(replicas));
+    }
+}
+
 /// Before the first traffic: the canary's pods become ready within the deadline, or it is rolled back.
-fn until_ready(draft: &mut Draft<'_>) -> Option<Cause> {
+fn until_ready(draft: &Draft<'_>) -> Option<Cause> {
     let target = draft.seen.target.present()?;
     if draft.canary_ready() {
         return None;
@@ -145,16 +154,12 @@ fn until_ready(draft: &mut Draft<'_>) -> Option<Cause> {
         };
         return Some(Cause::CanaryStuck(format!("{why}; waited {deadline} s")));
     }
-    if target.replicas == 0 {
-        let replicas = draft.canary_replicas();
-        draft.actions.push(Action::ScaleTarget(replicas));
-    }
     None
 }
 
 /// No traffic yet: readiness, `pre-rollout` hooks, and the first share as soon as both are there.
 fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
-    if let Some(cause) = until_ready(&mut draft) {
+    if let Some(cause) = until_ready(&draft) {
         return roll_back(draft, &cause);
     }
     if let Some((code, message)) = held {
@@ -373,7 +378,8 @@ fn skip(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
         draft.take_off();
     }
     draft.repair();
-    if let Some(cause) = until_ready(&mut draft) {
+    scale_up(&mut draft);
+    if let Some(cause) = until_ready(&draft) {
         return roll_back(draft, &cause);
     }
     if let Some((code, message)) = held {

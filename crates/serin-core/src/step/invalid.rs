@@ -23,21 +23,7 @@ pub fn invalid(
 ) -> Plan {
     let mut next = status.clone();
     let mut urgent = Vec::new();
-    let analysing = match status.phase {
-        Some(Phase::Waiting | Phase::Progressing | Phase::WaitingPromotion) => true,
-        // While promoting and after, who serves is decided; nothing here makes it better.
-        None
-        | Some(
-            Phase::Initializing
-            | Phase::Initialized
-            | Phase::Promoting
-            | Phase::Finalising
-            | Phase::Succeeded
-            | Phase::Failed
-            | Phase::Terminating
-            | Phase::Terminated,
-        ) => false,
-    };
+    let analysing = analysing(status.phase);
     let routed = match seen_route {
         Seen::Present(split) => split.canary.percent() > 0 || split.mirrored,
         Seen::Absent => false,
@@ -94,5 +80,23 @@ pub fn invalid(
         notices: if news { vec![event] } else { Vec::new() },
         reason: Reason { code: reason::SPEC_INVALID, message },
         next: now.checked_add(SignedDuration::from_secs(IDLE_SECS)).unwrap_or(Timestamp::MAX),
+    }
+}
+
+/// While promoting and after, who serves is decided; nothing here makes it better.
+fn analysing(phase: Option<Phase>) -> bool {
+    match phase {
+        Some(Phase::Waiting | Phase::Progressing | Phase::WaitingPromotion) => true,
+        None
+        | Some(
+            Phase::Initializing
+            | Phase::Initialized
+            | Phase::Promoting
+            | Phase::Finalising
+            | Phase::Succeeded
+            | Phase::Failed
+            | Phase::Terminating
+            | Phase::Terminated,
+        ) => false,
     }
 }

@@ -72,36 +72,18 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
         Some(phase) if foreign => phase,
         Some(_) | None => return Adoption::Ours(Box::new(draft)),
     };
-    let primary = match phase {
-        Phase::Initializing | Phase::Terminating | Phase::Terminated => {
-            return Adoption::Ours(Box::new(draft));
-        }
-        Phase::Initialized
-        | Phase::Waiting
-        | Phase::Progressing
-        | Phase::WaitingPromotion
-        | Phase::Promoting
-        | Phase::Finalising
-        | Phase::Succeeded
-        | Phase::Failed => match &draft.seen.primary {
-            Seen::Unreadable(why) => {
-                let message = format!("Adopting: cannot read the primary: {why}");
-                pause(&mut draft, phase);
-                return Adoption::Done(draft.hold(reason::CANNOT_SEE, message));
-            }
-            Seen::Present(primary) => Some(primary),
-            Seen::Absent => None,
-        },
-    };
-    if let Seen::Unreadable(why) = &draft.seen.target {
-        let message = format!("Adopting: cannot read the target: {why}");
+    if matches!(phase, Phase::Initializing | Phase::Terminating | Phase::Terminated) {
+        return Adoption::Ours(Box::new(draft));
+    }
+    if let Some(why) = blind(&draft) {
+        let message = format!("Adopting: {why}");
         pause(&mut draft, phase);
         return Adoption::Done(draft.hold(reason::CANNOT_SEE, message));
     }
     let Some(target) = draft.seen.target.present() else {
         return Adoption::Ours(Box::new(draft));
     };
-    let same = primary.is_some_and(|primary| primary.matches_target);
+    let same = draft.seen.primary.present().is_some_and(|primary| primary.matches_target);
     match phase {
         Phase::Initialized | Phase::Succeeded => {
             if !same {
@@ -140,6 +122,17 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
         Phase::Initializing | Phase::Terminating | Phase::Terminated => {
             Adoption::Ours(Box::new(draft))
         }
+    }
+}
+
+/// What must be read before anything is taken over.
+fn blind(draft: &Draft<'_>) -> Option<String> {
+    if let Seen::Unreadable(why) = &draft.seen.primary {
+        return Some(format!("cannot read the primary: {why}"));
+    }
+    match &draft.seen.target {
+        Seen::Unreadable(why) => Some(format!("cannot read the target: {why}")),
+        Seen::Present(_) | Seen::Absent => None,
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) fn roll_back(mut draft: Draft<'_>, cause: &Cause) -> Step {
         // It was not found to be bad: should it come back, it is analysed.
         draft.status.last_applied_spec.clone_from(&draft.status.last_promoted_spec);
         draft.status.tracked_configs.clone_from(&draft.status.promoted_configs);
+        // The generation belongs to a revision that is no longer recorded.
+        draft.status.target_generation = None;
     }
     draft.status.failed_checks = 0;
     draft.status.iterations = 0;
@@ -116,6 +118,8 @@ pub(super) fn restart(mut draft: Draft<'_>) -> Step {
         // Neither the abandoned nor the new revision was taken up; the gate decides about whatever is there then.
         draft.status.last_applied_spec.clone_from(&draft.status.last_promoted_spec);
         draft.status.tracked_configs.clone_from(&draft.status.promoted_configs);
+        // The generation belongs to a revision that is no longer recorded.
+        draft.status.target_generation = None;
         draft.enter(Phase::Waiting);
     } else {
         draft.take_up();

@@ -180,7 +180,7 @@ fn at_rest(world: &World) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Every plan passes the lint (in the world's tick), and once the faults end everything ends.
     #[test]

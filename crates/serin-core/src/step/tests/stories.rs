@@ -476,17 +476,13 @@ fn gates_say_it_once() {
 fn a_rollback_hook_works_in_every_phase_with_traffic() {
     for phase in [Phase::Progressing, Phase::WaitingPromotion, Phase::Promoting] {
         let mut world = canary().hook(HookKind::Rollback).hook(HookKind::ConfirmPromotion).at(50);
-        match phase {
-            Phase::WaitingPromotion => {
-                world.hooks.insert(HookKind::ConfirmPromotion, Answer::Refused("no".into()));
-                world.until(phase);
-            }
-            Phase::Promoting => {
-                // A primary that takes its time.
-                world.until(phase);
-                world.primary.as_mut().unwrap().ready_at = super::world::later(world.now, 40);
-            }
-            _ => {}
+        if phase == Phase::WaitingPromotion {
+            world.hooks.insert(HookKind::ConfirmPromotion, Answer::Refused("no".into()));
+        }
+        world.until(phase);
+        if phase == Phase::Promoting {
+            // A primary that takes its time.
+            world.primary.as_mut().unwrap().ready_at = super::world::later(world.now, 40);
         }
         world.hooks.insert(HookKind::Rollback, Answer::Approved);
         world.until(Phase::Failed);

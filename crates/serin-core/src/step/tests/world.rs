@@ -260,9 +260,10 @@ impl World {
         match check {
             Check::Hook(index) => {
                 let kind = self.canary.spec.analysis.webhooks[index].kind;
-                let usual = match kind {
-                    HookKind::Rollback => Answer::Refused("no".into()),
-                    _ => Answer::Approved,
+                let usual = if kind == HookKind::Rollback {
+                    Answer::Refused("no".into())
+                } else {
+                    Answer::Approved
                 };
                 self.hooks.get(&kind).cloned().unwrap_or(usual)
             }
@@ -346,18 +347,15 @@ impl World {
                 let target = self.target.as_ref().map(|target| target.revision.clone());
                 if target.as_ref() == Some(revision)
                     && let Some(primary) = &self.primary
+                    && primary.revision != *revision
                 {
-                    if primary.revision != *revision {
-                        let (replicas, generation) = (primary.replicas, primary.generation + 1);
-                        let mut next = made(revision, replicas, generation);
-                        // Old pods serve until new ones are ready.
-                        if !self.broken.contains(revision)
-                            && !self.broken_primary.contains(revision)
-                        {
-                            next.ready_at = self.now;
-                        }
-                        self.primary = Some(next);
+                    let (replicas, generation) = (primary.replicas, primary.generation + 1);
+                    let mut next = made(revision, replicas, generation);
+                    // Old pods serve until new ones are ready.
+                    if !self.broken.contains(revision) && !self.broken_primary.contains(revision) {
+                        next.ready_at = self.now;
                     }
+                    self.primary = Some(next);
                 }
             }
             Action::PrimaryScaler => self.scaler_copied = true,
