@@ -667,3 +667,41 @@ fn blue_green_without_a_router() {
         "#]],
     );
 }
+
+#[test]
+fn an_autoscaler_that_is_missing_holds_the_start_but_no_rollback() {
+    let scaler = || ScalerRef { name: "hpa".into(), min_replicas: None, max_replicas: None };
+    let mut world = canary().spec(|spec| spec.scaler = Some(scaler())).resting();
+    assert!(world.scaler_copied);
+    world.blind.insert("scaler");
+    world.push("s1:v2");
+    world.run(5);
+    assert_eq!(world.canary.status.phase, Some(Phase::Initialized));
+    world.blind.clear();
+    world.until(Phase::Progressing);
+    world.run(3);
+    world.blind.insert("scaler");
+    world.failing.insert("s1:v2".into());
+    world.until(Phase::Failed);
+}
+
+#[test]
+fn conditions_tell_kstatus_where_it_stands() {
+    let told = |world: &World| {
+        let conditions = world.canary.status.conditions.iter();
+        let words = conditions.map(|one| format!("{}={} {}", one.kind, one.status, one.reason));
+        words.collect::<Vec<_>>().join(", ")
+    };
+    let mut world = canary().at(10);
+    let progressing = told(&world);
+    world.failing.insert("s1:v2".into());
+    world.until(Phase::Failed);
+    world.run(5);
+    let failed = told(&world);
+    world.push("s1:v3");
+    world.until(Phase::Succeeded);
+    expect![[r#"
+        Promoted=Unknown Progressing, Ready=Unknown Progressing, Reconciling=True Progressing, Stalled=False Working, SpecValid=True Valid
+        Promoted=False Failed, Ready=False Failed, Reconciling=False Failed, Stalled=True Failed, SpecValid=True Valid
+        Promoted=True Succeeded, Ready=True Succeeded, Reconciling=False Succeeded, Stalled=False Working, SpecValid=True Valid"#]].assert_eq(&[progressing, failed, told(&world)].join("\n"));
+}

@@ -1,0 +1,59 @@
+//! The lint finds what it is there for: plans made bad on purpose.
+
+use super::world::{World, canary, later};
+use crate::lint::lint;
+use crate::model::{Phase, Split, Weight};
+use crate::observed::{Guard, Selects};
+use crate::plan::{Action, Plan};
+
+fn route(weight: u32) -> Action {
+    Action::Route(Split::canary(Weight::saturating(weight)))
+}
+
+/// The laws that a plan breaks once it is made bad.
+fn laws(mut world: World, spoil: impl FnOnce(&mut World, &mut Plan)) -> Vec<u8> {
+    let mut plan = world.decide();
+    spoil(&mut world, &mut plan);
+    let breaches = lint(&world.canary, &world.observe(), &plan, world.now);
+    breaches.into_iter().map(|breach| breach.law).collect()
+}
+
+#[test]
+fn bad_plans_are_found() {
+    let at = |weight| canary().weighted(&[10, 20, 50]).at(weight);
+    assert_eq!(laws(at(10), |_, _| {}), [0u8; 0]);
+    assert_eq!(laws(at(10), |_, plan| plan.urgent.push(route(60))), [2, 2]);
+    assert!(laws(at(10), |_, plan| plan.actions.push(route(60))).contains(&2));
+    let skip = |_: &mut World, plan: &mut Plan| {
+        plan.status.canary_weight = 50;
+        plan.actions = vec![route(50)];
+    };
+    assert_eq!(laws(at(10), skip), [2]);
+    let against = |world: &mut World, plan: &mut Plan| {
+        world.guard = Guard::Hold("little".into());
+        plan.status.canary_weight = 20;
+        plan.actions = vec![route(20)];
+    };
+    assert_eq!(laws(at(10), against), [2]);
+    let unready = |world: &mut World, plan: &mut Plan| {
+        world.target.as_mut().unwrap().ready_at = later(world.now, 9);
+        plan.status.canary_weight = 20;
+    };
+    assert!(laws(at(10), unready).contains(&5));
+    assert_eq!(laws(at(10), |_, plan| plan.actions.push(Action::ScaleTarget(0))), [5]);
+    let other = Action::PromotePrimary { revision: "s1:v9".into() };
+    assert!(laws(at(50), |_, plan| plan.actions.push(other)).contains(&4));
+    let apex = |world: &mut World, plan: &mut Plan| {
+        world.apex = Selects::Target;
+        plan.actions = vec![Action::ScaleTarget(0)];
+    };
+    assert_eq!(laws(canary().resting(), apex), [5]);
+    assert_eq!(laws(canary().resting(), |_, plan| plan.actions.push(Action::ApexToTarget)), [5, 5]);
+    let rejected = |world: &mut World, plan: &mut Plan| {
+        world.canary.status.phase = Some(Phase::Failed);
+        plan.status.phase = Some(Phase::Progressing);
+    };
+    assert!(laws(canary().resting(), rejected).contains(&3));
+    assert_eq!(laws(at(10), |world, plan| plan.next = world.now), [9]);
+    assert_eq!(laws(at(10), |_, plan| plan.reason.code = "Made Up"), [10]);
+}
