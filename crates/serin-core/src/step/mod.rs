@@ -91,8 +91,8 @@ fn table(draft: Draft<'_>) -> Step {
         Some(Phase::Progressing | Phase::WaitingPromotion) => analysis::step(draft),
         Some(Phase::Promoting) => promotion::promoting(draft),
         Some(Phase::Finalising) => promotion::finalising(draft),
-        // The deletion was observed once, so the object will go; nothing is started any more.
-        Some(Phase::Terminating | Phase::Terminated) => deletion::step(draft),
+        // Not being deleted, so the status is of an earlier object that was restored: it begins anew.
+        Some(Phase::Terminating | Phase::Terminated) => bootstrap::step(draft),
     }
 }
 
