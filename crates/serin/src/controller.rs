@@ -1,0 +1,291 @@
+//! The control loop: watches Canaries, ticks those that are due, a bounded number at a time, on the leader only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt};
+use kube::Client;
+use kube::api::{Api, DynamicObject};
+use kube::runtime::controller::{Action, Config as ApplierConfig, applier};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use serin_core::model::Key;
+use tokio::sync::watch;
+
+use crate::clock::SharedClock;
+use crate::metrics::Metrics;
+use crate::outside::Outside;
+use crate::tick::{self, TickError};
+use crate::wake::Wake;
+use crate::world::{Kind, World};
+
+/// The settings that the control loop and its ticks need.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Watch this namespace only.
+    pub namespace: Option<String>,
+    /// Ticks at once.
+    pub concurrency: u16,
+    pub core: serin_core::step::Settings,
+    pub parse: serin_core::parse::Limits,
+    pub providers: serin_providers::Settings,
+    /// Name shown in alerts.
+    pub cluster_name: String,
+    /// Hook for all Events of canaries that have no `event` hook of their own.
+    pub event_webhook: Option<String>,
+    pub no_cross_namespace_refs: bool,
+}
+
+/// What every tick shares.
+pub struct Context {
+    pub client: Client,
+    pub world: World,
+    pub wake: Wake,
+    pub clock: SharedClock,
+    pub outside: Arc<dyn Outside>,
+    pub metrics: Arc<Metrics>,
+    pub settings: Settings,
+    pub teller: crate::tell::Teller,
+    pub index: Index,
+    /// Consecutive errors by canary, for the back-off.
+    errors: Mutex<BTreeMap<Key, u32>>,
+}
+
+pub fn canary_kind() -> Kind {
+    Kind::new("flagger.app/v1beta1", "Canary", "canaries")
+}
+
+/// Which canaries claim which target: the oldest has it.
+#[derive(Default)]
+pub struct Index {
+    claims: Mutex<BTreeMap<Key, Claim>>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Claim {
+    /// Namespace, kind and name of the target.
+    target: (String, String, String),
+    /// Creation time and uid: who was first.
+    age: (String, String),
+}
+
+impl Index {
+    /// Notes what `object` claims and says which older canary claims the same.
+    pub fn claim(&self, object: &DynamicObject) -> Option<Key> {
+        let key = key_of(object)?;
+        let text = |pointer: &str| object.data.pointer(pointer).and_then(|v| v.as_str()).unwrap_or("").to_owned();
+        let target = (key.namespace.clone(), text("/spec/targetRef/kind"), text("/spec/targetRef/name"));
+        let created = object.metadata.creation_timestamp.as_ref().map(|t| t.0.to_string()).unwrap_or_default();
+        let claim = Claim { target, age: (created, object.metadata.uid.clone().unwrap_or_default()) };
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.insert(key.clone(), claim.clone());
+        claims
+            .iter()
+            .filter(|(other, theirs)| **other != key && theirs.target == claim.target && theirs.age < claim.age)
+            .min_by(|a, b| a.1.age.cmp(&b.1.age))
+            .map(|(other, _)| other.clone())
+    }
+
+    /// Forgets a canary and says who waited for it.
+    pub fn release(&self, key: &Key) -> Vec<Key> {
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(gone) = claims.remove(key) else { return Vec::new() };
+        claims.iter().filter(|(_, claim)| claim.target == gone.target).map(|(key, _)| key.clone()).collect()
+    }
+}
+
+pub fn key_of(object: &DynamicObject) -> Option<Key> {
+    Some(Key::new(object.metadata.namespace.clone()?, object.metadata.name.clone()?))
+}
+
+impl Context {
+    pub fn new(
+        client: Client,
+        wake: Wake,
+        clock: SharedClock,
+        outside: Arc<dyn Outside>,
+        metrics: Arc<Metrics>,
+        settings: Settings,
+    ) -> Self {
+        let world = World::new(client.clone(), settings.namespace.clone(), wake.clone());
+        let teller = crate::tell::Teller::new(client.clone(), Arc::clone(&outside), &settings);
+        Self {
+            client,
+            world,
+            wake,
+            clock,
+            outside,
+            metrics,
+            settings,
+            teller,
+            index: Index::default(),
+            errors: Mutex::default(),
+        }
+    }
+}
+
+/// The canaries as the API has them, kept by a watch on every replica, leading or not.
+pub struct Canaries {
+    pub store: Store<DynamicObject>,
+    ready: watch::Receiver<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Canaries {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Canaries {
+    /// Starts the watch. Each change wakes its canary; one that is gone is forgotten everywhere.
+    pub fn watch(context: &Arc<Context>) -> Self {
+        let resource = canary_kind().resource();
+        let api: Api<DynamicObject> = match &context.settings.namespace {
+            Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &resource),
+            None => Api::all_with(context.client.clone(), &resource),
+        };
+        let writer = reflector::store::Writer::<DynamicObject>::new(resource.clone());
+        let store = writer.as_reader();
+        let (tell, ready) = watch::channel(false);
+        let context = Arc::clone(context);
+        let read = store.clone();
+        let task = tokio::spawn(async move {
+            let events = watcher(api, watcher::Config::default())
+                .modify(|object| object.metadata.managed_fields = None)
+                .default_backoff()
+                .reflect(writer);
+            futures::pin_mut!(events);
+            while let Some(event) = events.next().await {
+                hear(&context, &read, event);
+                if read.wait_until_ready().now_or_never().is_some() {
+                    tell.send_if_modified(|ready| !std::mem::replace(ready, true));
+                }
+            }
+        });
+        Self { store, ready, task }
+    }
+
+    pub async fn wait_until_ready(&self) {
+        let mut ready = self.ready.clone();
+        // The sender lives as long as the task; if that ended, waiting longer helps nobody.
+        drop(ready.wait_for(|ready| *ready).await);
+    }
+}
+
+fn hear(
+    context: &Context,
+    store: &Store<DynamicObject>,
+    event: watcher::Result<watcher::Event<DynamicObject>>,
+) {
+    match event {
+        Ok(watcher::Event::Apply(object)) => {
+            if let Some(key) = key_of(&object) {
+                context.wake.wake(&key);
+            }
+        }
+        Ok(watcher::Event::Delete(object)) => {
+            if let Some(key) = key_of(&object) {
+                forget(context, &key);
+            }
+        }
+        Ok(watcher::Event::InitDone) => {
+            let keys: BTreeSet<Key> = store.state().iter().filter_map(|object| key_of(object)).collect();
+            let known: Vec<Key> =
+                context.index.claims.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+            for gone in known.iter().filter(|key| !keys.contains(key)) {
+                forget(context, gone);
+            }
+            for key in &keys {
+                context.wake.wake(key);
+            }
+        }
+        Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => return,
+        Err(error) => {
+            tracing::warn!(error = %crate::outside::chain(&error), "the watch on canaries was interrupted");
+            return;
+        }
+    }
+    let keys = store.state().iter().filter_map(|object| key_of(object)).collect();
+    context.metrics.show_totals(&keys);
+}
+
+fn forget(context: &Context, key: &Key) {
+    context.world.forget(key);
+    context.metrics.forget(key);
+    context.errors.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    for waiting in context.index.release(key) {
+        context.wake.wake(&waiting);
+    }
+}
+
+/// Back-off after an error: doubling from one second to a minute, so that nothing spins and nothing is given up.
+const RETRY_MIN_SECS: u64 = 1;
+const RETRY_MAX_SECS: u64 = 60;
+
+/// Ticks canaries until dropped. Dropping it is safe at any point: what was not written will be decided again.
+pub async fn lead(context: Arc<Context>, canaries: &Canaries) {
+    canaries.wait_until_ready().await;
+    // Everything is due once: what happened while nobody led is found now. Wishes come first, so that one list per
+    // kind fills the cache.
+    for object in canaries.store.state() {
+        context.index.claim(&object);
+        tick::announce(&context, &object);
+        if let Some(key) = key_of(&object) {
+            context.wake.wake(&key);
+        }
+    }
+    let resource = canary_kind().resource();
+    let wake = context.wake.clone();
+    let queue = futures::stream::unfold(wake, move |wake| {
+        let resource = resource.clone();
+        async move {
+            let key = wake.next().await;
+            let object = ObjectRef::<DynamicObject>::new_with(&key.name, resource).within(&key.namespace);
+            Some((Ok::<_, std::convert::Infallible>(object), wake))
+        }
+    });
+    let config = ApplierConfig::default().concurrency(context.settings.concurrency);
+    let results = applier(
+        |object, context: Arc<Context>| reconcile(object, context).boxed(),
+        |object, error, context: Arc<Context>| retry(&object, error, &context),
+        Arc::clone(&context),
+        canaries.store.clone(),
+        Box::pin(queue),
+        config,
+    );
+    results.for_each(|_| std::future::ready(())).await;
+}
+
+async fn reconcile(object: Arc<DynamicObject>, context: Arc<Context>) -> Result<Action, TickError> {
+    let Some(key) = key_of(&object) else { return Ok(Action::await_change()) };
+    let started = tokio::time::Instant::now();
+    // A panic in one canary's tick is that canary's error and nobody else's.
+    let result = AssertUnwindSafe(tick::tick(&context, &object)).catch_unwind().await;
+    context.metrics.observe_tick(started.elapsed().as_secs_f64());
+    let next = match result {
+        Ok(next) => next?,
+        Err(_) => return Err(TickError::Panicked),
+    };
+    context.errors.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    let wait = next.duration_since(context.clock.now());
+    let millis = u64::try_from(wait.as_millis()).unwrap_or(0);
+    Ok(Action::requeue(Duration::from_millis(millis.max(1))))
+}
+
+fn retry(object: &DynamicObject, error: &TickError, context: &Context) -> Action {
+    let Some(key) = key_of(object) else { return Action::await_change() };
+    if let TickError::Conflict = error {
+        // The world moved on; the watch brings the newer object, and the tick is decided anew.
+        tracing::debug!(canary = %key, "status write conflicted, deciding again");
+        return Action::requeue(Duration::from_millis(100));
+    }
+    let mut errors = context.errors.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = errors.entry(key.clone()).or_default();
+    *count = count.saturating_add(1);
+    let secs = (RETRY_MIN_SECS << (*count - 1).min(6)).min(RETRY_MAX_SECS);
+    tracing::warn!(canary = %key, error = %crate::outside::chain(error), retry_secs = secs, "tick failed");
+    Action::requeue(Duration::from_secs(secs))
+}

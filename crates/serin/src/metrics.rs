@@ -1,0 +1,284 @@
+//! What `/metrics` shows: Flagger's names, unchanged, and our own beside them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use serin_core::model::{Canary, Key, Phase, Strategy};
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct InfoLabels {
+    version: String,
+    mesh_provider: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct NamespaceLabels {
+    namespace: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct CanaryLabels {
+    name: String,
+    namespace: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct WeightLabels {
+    workload: String,
+    namespace: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct AnalysisLabels {
+    name: String,
+    namespace: String,
+    metric: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct OutcomeLabels {
+    name: String,
+    namespace: String,
+    deployment_strategy: String,
+    analysis_status: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: String,
+}
+
+type Floats = Gauge<f64, AtomicU64>;
+
+/// Every series, and which of them belong to which canary so that they leave with it.
+pub struct Metrics {
+    registry: Registry,
+    total: Family<NamespaceLabels, Gauge>,
+    status: Family<CanaryLabels, Gauge>,
+    weight: Family<WeightLabels, Gauge>,
+    duration: Family<CanaryLabels, Histogram>,
+    analysis: Family<AnalysisLabels, Floats>,
+    successes: Family<OutcomeLabels, Counter>,
+    failures: Family<OutcomeLabels, Counter>,
+    rollout: Family<CanaryLabels, Histogram>,
+    decisions: Family<ReasonLabels, Counter>,
+    ticks: Histogram,
+    leader: Gauge,
+    owned: Mutex<BTreeMap<Key, Owned>>,
+}
+
+#[derive(Default)]
+struct Owned {
+    names: BTreeSet<String>,
+    workloads: BTreeSet<String>,
+    analyses: BTreeSet<AnalysisLabels>,
+    outcomes: BTreeSet<OutcomeLabels>,
+}
+
+const TICK_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// From a minute to a day: how long releases take.
+const ROLLOUT_BUCKETS: [f64; 10] = [15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0, 86_400.0];
+
+fn tick_histogram() -> Histogram {
+    Histogram::new(TICK_BUCKETS)
+}
+
+fn rollout_histogram() -> Histogram {
+    Histogram::new(ROLLOUT_BUCKETS)
+}
+
+impl Metrics {
+    pub fn new(mesh_provider: &str) -> Self {
+        let mut registry = Registry::default();
+        let info = Family::<InfoLabels, Gauge>::default();
+        let total = Family::default();
+        let status = Family::default();
+        let weight = Family::default();
+        let duration = Family::<CanaryLabels, Histogram>::new_with_constructor(tick_histogram as fn() -> Histogram);
+        let analysis = Family::default();
+        let successes = Family::default();
+        let failures = Family::default();
+        let rollout = Family::<CanaryLabels, Histogram>::new_with_constructor(rollout_histogram as fn() -> Histogram);
+        let decisions = Family::default();
+        let ticks = tick_histogram();
+        let leader = Gauge::default();
+        let r = &mut registry;
+        r.register("flagger_info", "Version and default mesh provider", info.clone());
+        r.register("flagger_canary_total", "Canaries by namespace", Family::clone(&total));
+        r.register("flagger_canary_status", "0 running, 1 successful, 2 failed", Family::clone(&status));
+        r.register("flagger_canary_weight", "Percent of the traffic, by workload", Family::clone(&weight));
+        r.register("flagger_canary_duration_seconds", "Seconds spent on one analysis tick", duration.clone());
+        r.register("flagger_canary_metric_analysis", "Last value of a metric check", Family::clone(&analysis));
+        r.register("flagger_canary_successes", "Promotions", Family::clone(&successes));
+        r.register("flagger_canary_failures", "Rollbacks", Family::clone(&failures));
+        r.register("serin_rollout_duration_seconds", "Seconds from start to end of a release", rollout.clone());
+        r.register("serin_decisions", "Changed decisions by reason", Family::clone(&decisions));
+        r.register("serin_tick_duration_seconds", "Seconds spent on one tick", ticks.clone());
+        r.register("serin_leader", "1 on the replica that acts", leader.clone());
+        info.get_or_create(&InfoLabels {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            mesh_provider: mesh_provider.to_owned(),
+        })
+        .set(1);
+        Self {
+            registry,
+            total,
+            status,
+            weight,
+            duration,
+            analysis,
+            successes,
+            failures,
+            rollout,
+            decisions,
+            ticks,
+            leader,
+            owned: Mutex::default(),
+        }
+    }
+
+    /// The text format of Prometheus.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        if encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        text
+    }
+
+    pub fn set_leader(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    pub fn observe_tick(&self, secs: f64) {
+        self.ticks.observe(secs);
+    }
+
+    pub fn count_decision(&self, code: &str) {
+        self.decisions.get_or_create(&ReasonLabels { reason: code.to_owned() }).inc();
+    }
+
+    /// Gauges of one canary as its status has it.
+    pub fn show(&self, canary: &Canary) {
+        let namespace = canary.key.namespace.clone();
+        let target = canary.spec.target.name.clone();
+        let value = match canary.status.phase {
+            Some(Phase::Progressing) => 0,
+            Some(Phase::Failed) => 2,
+            None
+            | Some(
+                Phase::Initializing
+                | Phase::Initialized
+                | Phase::Waiting
+                | Phase::WaitingPromotion
+                | Phase::Promoting
+                | Phase::Finalising
+                | Phase::Succeeded
+                | Phase::Terminating
+                | Phase::Terminated,
+            ) => 1,
+        };
+        self.status.get_or_create(&CanaryLabels { name: target.clone(), namespace: namespace.clone() }).set(value);
+        let weight = i64::from(canary.status.canary_weight);
+        let primary = canary.spec.target.primary_name();
+        self.weight
+            .get_or_create(&WeightLabels { workload: target.clone(), namespace: namespace.clone() })
+            .set(weight);
+        self.weight.get_or_create(&WeightLabels { workload: primary.clone(), namespace }).set(100 - weight);
+        self.own(&canary.key, |owned| {
+            owned.workloads.extend([target.clone(), primary]);
+            owned.names.insert(target);
+        });
+    }
+
+    pub fn observe_analysis_tick(&self, canary: &Canary, secs: f64) {
+        self.duration.get_or_create(&self.named(canary)).observe(secs);
+    }
+
+    pub fn observe_rollout(&self, canary: &Canary, secs: f64) {
+        self.rollout.get_or_create(&self.named(canary)).observe(secs);
+    }
+
+    /// The last value of a metric check; durations in seconds, as Flagger has them.
+    pub fn show_analysis(&self, canary: &Canary, metric: &str, value: f64) {
+        let CanaryLabels { name, namespace } = self.named(canary);
+        let labels = AnalysisLabels { name, namespace, metric: metric.to_owned() };
+        self.analysis.get_or_create(&labels).set(value);
+        self.own(&canary.key, |owned| {
+            owned.analyses.insert(labels);
+        });
+    }
+
+    pub fn count_outcome(&self, canary: &Canary, promoted: bool, skipped: bool) {
+        let CanaryLabels { name, namespace } = self.named(canary);
+        let strategy = match canary.spec.analysis.strategy {
+            Strategy::Weighted(_) => "canary",
+            Strategy::BlueGreen { .. } => "blue-green",
+        };
+        let status = if skipped { "skipped" } else { "completed" };
+        let labels = OutcomeLabels {
+            name,
+            namespace,
+            deployment_strategy: strategy.to_owned(),
+            analysis_status: status.to_owned(),
+        };
+        let family = if promoted { &self.successes } else { &self.failures };
+        family.get_or_create(&labels).inc();
+        self.own(&canary.key, |owned| {
+            owned.outcomes.insert(labels);
+        });
+    }
+
+    /// How many canaries each namespace has; namespaces that have none left lose their series.
+    pub fn show_totals(&self, keys: &BTreeSet<Key>) {
+        let mut totals = BTreeMap::<&str, i64>::new();
+        for key in keys {
+            *totals.entry(&key.namespace).or_default() += 1;
+        }
+        self.total.clear();
+        for (namespace, count) in totals {
+            self.total.get_or_create(&NamespaceLabels { namespace: namespace.to_owned() }).set(count);
+        }
+    }
+
+    /// The series of a canary that is gone go with it.
+    pub fn forget(&self, key: &Key) {
+        let Ok(mut all) = self.owned.lock() else { return };
+        let Some(Owned { names, workloads, analyses, outcomes }) = all.remove(key) else { return };
+        for name in names {
+            let labels = CanaryLabels { name, namespace: key.namespace.clone() };
+            self.status.remove(&labels);
+            self.duration.remove(&labels);
+            self.rollout.remove(&labels);
+        }
+        for workload in workloads {
+            self.weight.remove(&WeightLabels { workload, namespace: key.namespace.clone() });
+        }
+        for labels in analyses {
+            self.analysis.remove(&labels);
+        }
+        for labels in outcomes {
+            self.successes.remove(&labels);
+            self.failures.remove(&labels);
+        }
+    }
+
+    fn named(&self, canary: &Canary) -> CanaryLabels {
+        CanaryLabels { name: canary.spec.target.name.clone(), namespace: canary.key.namespace.clone() }
+    }
+
+    fn own(&self, key: &Key, note: impl FnOnce(&mut Owned)) {
+        if let Ok(mut all) = self.owned.lock() {
+            note(all.entry(key.clone()).or_default());
+        }
+    }
+}

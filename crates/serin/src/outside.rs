@@ -1,0 +1,140 @@
+//! The world outside the cluster: metric servers, webhooks and chats, over one bounded HTTP client.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
+use http::{Request, Response};
+
+/// Answers longer than this are cut off and treated as an error: no metric or hook needs more.
+pub const BODY_MAX: usize = 1 << 20;
+
+/// How one request is to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manner {
+    pub timeout: Duration,
+    /// Do not verify the server's certificate (`insecureSkipVerify`, `disableTLS`).
+    pub insecure: bool,
+    /// PEM of the authority to trust besides the system's.
+    pub ca: Option<Bytes>,
+    /// Proxy URL, for chats.
+    pub proxy: Option<String>,
+}
+
+impl Manner {
+    pub fn within(timeout: Duration) -> Self {
+        Self { timeout, insecure: false, ca: None, proxy: None }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OutsideError {
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    #[error("the answer is longer than {BODY_MAX} bytes")]
+    TooLong,
+    #[error("cannot reach {host}: {why}")]
+    Connect { host: String, why: String },
+    #[error("cannot set up the client: {0}")]
+    Setup(String),
+}
+
+/// Sends a request; the simulation has one of its own.
+pub trait Outside: Send + Sync {
+    fn send(
+        &self,
+        request: Request<Bytes>,
+        manner: Manner,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, OutsideError>>;
+}
+
+/// The real thing. One pooled client serves every plain request; special TLS or proxy settings get one each.
+pub struct HttpOutside {
+    plain: reqwest::Client,
+}
+
+impl HttpOutside {
+    pub fn new() -> Result<Self, OutsideError> {
+        Ok(Self { plain: builder().build().map_err(|error| OutsideError::Setup(chain(&error)))? })
+    }
+
+    fn client(&self, manner: &Manner) -> Result<reqwest::Client, OutsideError> {
+        let Manner { timeout: _, insecure, ca, proxy } = manner;
+        if !insecure && ca.is_none() && proxy.is_none() {
+            return Ok(self.plain.clone());
+        }
+        let setup = |error: reqwest::Error| OutsideError::Setup(chain(&error));
+        let mut client = builder().danger_accept_invalid_certs(*insecure);
+        if let Some(pem) = ca {
+            for certificate in reqwest::Certificate::from_pem_bundle(pem).map_err(setup)? {
+                client = client.add_root_certificate(certificate);
+            }
+        }
+        if let Some(url) = proxy {
+            client = client.proxy(reqwest::Proxy::all(url).map_err(setup)?);
+        }
+        client.build().map_err(setup)
+    }
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    // A redirect could carry credentials to another host; the peers' receivers do not redirect.
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("serin/", env!("CARGO_PKG_VERSION")))
+        .pool_max_idle_per_host(4)
+}
+
+impl Outside for HttpOutside {
+    fn send(
+        &self,
+        request: Request<Bytes>,
+        manner: Manner,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, OutsideError>> {
+        Box::pin(async move {
+            let client = self.client(&manner)?;
+            let host = request.uri().host().unwrap_or("").to_owned();
+            match tokio::time::timeout(manner.timeout, exchange(&client, request, &host)).await {
+                Ok(result) => result,
+                Err(_) => Err(OutsideError::Timeout(manner.timeout)),
+            }
+        })
+    }
+}
+
+async fn exchange(
+    client: &reqwest::Client,
+    request: Request<Bytes>,
+    host: &str,
+) -> Result<Response<Bytes>, OutsideError> {
+    let connect =
+        |error: reqwest::Error| OutsideError::Connect { host: host.to_owned(), why: chain(&error.without_url()) };
+    let request = reqwest::Request::try_from(request).map_err(connect)?;
+    let mut response = client.execute(request).await.map_err(connect)?;
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(connect)? {
+        if body.len() + chunk.len() > BODY_MAX {
+            return Err(OutsideError::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let mut answer = Response::new(body.freeze());
+    *answer.status_mut() = response.status();
+    *answer.headers_mut() = response.headers().clone();
+    Ok(answer)
+}
+
+/// An error with everything behind it, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

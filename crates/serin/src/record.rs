@@ -1,0 +1,89 @@
+//! The one place that writes a Canary's status: whole, versioned, and only when something changed.
+
+use std::sync::Arc;
+
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use serde_json::{Map, Value, json};
+use serin_core::model::{Key, Status};
+
+use crate::apply::FIELD_MANAGER;
+use crate::controller::{Context, canary_kind};
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("the canary has changed since it was read")]
+    Conflict,
+    #[error("cannot write the status of canary {key}")]
+    Write { key: Key, #[source] source: kube::Error },
+    #[error("cannot encode the status of canary {key}")]
+    Encode { key: Key, #[source] source: serde_json::Error },
+}
+
+/// Writes `status` over what `object` has. `None` when nothing would change.
+pub async fn record(
+    context: &Context,
+    key: &Key,
+    object: &DynamicObject,
+    status: &Status,
+) -> Result<Option<Arc<DynamicObject>>, RecordError> {
+    let new = serde_json::to_value(status).map_err(|source| RecordError::Encode { key: key.clone(), source })?;
+    let empty = Value::Object(Map::new());
+    let old = object.data.get("status").unwrap_or(&empty);
+    let Some(change) = difference(old, &new) else { return Ok(None) };
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(context.client.clone(), &key.namespace, &canary_kind().resource());
+    let patch = json!({
+        "metadata": { "resourceVersion": object.metadata.resource_version },
+        "status": change,
+    });
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    match api.patch_status(&key.name, &params, &Patch::Merge(&patch)).await {
+        Ok(mut written) => {
+            written.metadata.managed_fields = None;
+            Ok(Some(Arc::new(written)))
+        }
+        Err(kube::Error::Api(status)) if status.code == 409 => Err(RecordError::Conflict),
+        Err(source) => Err(RecordError::Write { key: key.clone(), source }),
+    }
+}
+
+/// The merge patch (RFC 7386) that turns `old` into `new`; none when they are equal.
+fn difference(old: &Value, new: &Value) -> Option<Value> {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            let mut patch = Map::new();
+            for (name, value) in new {
+                match old.get(name) {
+                    Some(before) => {
+                        if let Some(change) = difference(before, value) {
+                            patch.insert(name.clone(), change);
+                        }
+                    }
+                    None => {
+                        patch.insert(name.clone(), value.clone());
+                    }
+                }
+            }
+            for name in old.keys().filter(|name| !new.contains_key(*name)) {
+                patch.insert(name.clone(), Value::Null);
+            }
+            (!patch.is_empty()).then_some(Value::Object(patch))
+        }
+        (old, new) if old == new => None,
+        (_, new) => Some(new.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_adds_changes_and_removes() {
+        let old = json!({"a": 1, "b": {"c": 2, "d": 3}, "e": [1], "gone": true});
+        let new = json!({"a": 1, "b": {"c": 4}, "e": [1, 2], "new": {}});
+        let patch = difference(&old, &new).unwrap();
+        assert_eq!(patch, json!({"b": {"c": 4, "d": null}, "e": [1, 2], "new": {}, "gone": null}));
+        assert_eq!(difference(&new, &new), None);
+    }
+}

@@ -1,0 +1,452 @@
+//! What is known of the cluster: watches into a cache that holds only the objects some canary refers to.
+//!
+//! A kind is watched from the first canary on that needs it. An object is kept only while a canary wants it, so memory
+//! grows with the canaries and not with the cluster. An idle tick reads nothing from the API.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
+use serde_json::Value;
+use serin_core::model::Key;
+use serin_core::observed::Seen;
+use tokio::sync::Notify;
+
+use crate::outside::chain;
+use crate::wake::Wake;
+
+/// How long a tick waits for a cache to fill before it takes the object for unreadable.
+const SYNC_WAIT: Duration = Duration::from_secs(10);
+/// A single read that a new wish costs.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// A kind of object, as far as its URL needs it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind {
+    pub api_version: String,
+    pub kind: String,
+    pub plural: String,
+}
+
+impl Kind {
+    pub fn new(api_version: &str, kind: &str, plural: &str) -> Self {
+        Self { api_version: api_version.into(), kind: kind.into(), plural: plural.into() }
+    }
+
+    pub fn resource(&self) -> ApiResource {
+        let (group, version) = self.api_version.split_once('/').unwrap_or(("", &self.api_version));
+        ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version: self.api_version.clone(),
+            kind: self.kind.clone(),
+            plural: self.plural.clone(),
+        }
+    }
+
+    fn is_endpoint_slice(&self) -> bool {
+        self.kind == "EndpointSlice"
+    }
+}
+
+/// One thing a canary wants to know: an object by name, or for EndpointSlices all those of the Service of that name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot {
+    pub kind: Kind,
+    pub namespace: String,
+    pub name: String,
+}
+
+/// The objects of a slot by name: one, or the slices of a Service.
+type Objects = BTreeMap<String, Arc<Value>>;
+
+#[derive(Default)]
+struct SlotState {
+    /// None until first looked at.
+    objects: Option<Objects>,
+    wanted_by: BTreeSet<Key>,
+    /// Wished for while the kind's list was already under way: the list may have passed it.
+    read_alone: bool,
+}
+
+#[derive(Default)]
+struct KindState {
+    listing: bool,
+    synced: bool,
+    error: Option<String>,
+    /// Seen since the list began; the rest is gone when it is done.
+    listed: BTreeSet<(Slot, String)>,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    kinds: BTreeMap<Kind, KindState>,
+    slots: BTreeMap<Slot, SlotState>,
+    wants: BTreeMap<Key, BTreeSet<Slot>>,
+}
+
+struct Inner {
+    client: Client,
+    namespace: Option<String>,
+    state: Mutex<State>,
+    changed: Notify,
+    wake: Wake,
+}
+
+/// The cache; clones share it.
+#[derive(Clone)]
+pub struct World {
+    inner: Arc<Inner>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for kind in state.kinds.values() {
+            if let Some(task) = &kind.task {
+                task.abort();
+            }
+        }
+    }
+}
+
+impl World {
+    /// `namespace` restricts every watch to one namespace.
+    pub fn new(client: Client, namespace: Option<String>, wake: Wake) -> Self {
+        Self {
+            inner: Arc::new(Inner { client, namespace, state: Mutex::default(), changed: Notify::new(), wake }),
+        }
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.inner.client
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while holding it leaves a cache that the next event or relist sets right.
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on `key` is woken by changes of these, and of nothing else.
+    pub fn want(&self, key: &Key, wanted: &BTreeSet<Slot>) {
+        let mut state = self.state();
+        let before = state.wants.insert(key.clone(), wanted.clone()).unwrap_or_default();
+        for slot in before.difference(wanted) {
+            state.unwant(key, slot);
+        }
+        for slot in wanted {
+            let known = state.slots.get(slot).is_some_and(|s| s.objects.is_some());
+            let kind = state.kinds.entry(slot.kind.clone()).or_default();
+            let late = !known && (kind.listing || kind.synced);
+            if kind.task.is_none() {
+                kind.task = Some(self.watch(slot.kind.clone()));
+            }
+            let entry = state.slots.entry(slot.clone()).or_default();
+            entry.read_alone |= late && entry.wanted_by.is_empty();
+            entry.wanted_by.insert(key.clone());
+        }
+    }
+
+    /// The canary is gone, and with it what only it wanted.
+    pub fn forget(&self, key: &Key) {
+        let mut state = self.state();
+        for slot in state.wants.remove(key).unwrap_or_default() {
+            state.unwant(key, &slot);
+        }
+    }
+
+    /// Waits, within bounds, until each of these is known or known to be unreadable.
+    pub async fn settle(&self, wanted: &BTreeSet<Slot>) {
+        let deadline = tokio::time::Instant::now() + SYNC_WAIT;
+        // One read each: what fails now is tried again by the next tick, not in a circle.
+        let mut tried = BTreeSet::new();
+        loop {
+            let changed = self.inner.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let (mut alone, waiting) = self.unsettled(wanted);
+            alone.retain(|slot| tried.insert(slot.clone()));
+            if alone.is_empty() && !waiting {
+                return;
+            }
+            if !alone.is_empty() {
+                futures::future::join_all(alone.iter().map(|slot| self.read(slot))).await;
+                continue;
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Slots to read one by one, and whether others still wait for their kind's list.
+    fn unsettled(&self, wanted: &BTreeSet<Slot>) -> (Vec<Slot>, bool) {
+        let state = self.state();
+        let mut alone = Vec::new();
+        let mut waiting = false;
+        for slot in wanted {
+            let Some(entry) = state.slots.get(slot) else { continue };
+            if entry.objects.is_some() {
+                continue;
+            }
+            let kind = state.kinds.get(&slot.kind);
+            if entry.read_alone && kind.is_some_and(|kind| kind.synced) {
+                alone.push(slot.clone());
+            } else if kind.is_some_and(|kind| kind.error.is_none()) {
+                waiting = true;
+            }
+        }
+        (alone, waiting)
+    }
+
+    /// The object of a slot.
+    pub fn object(&self, slot: &Slot) -> Seen<Arc<Value>> {
+        match self.objects(slot) {
+            Seen::Present(objects) => objects.into_values().next().map_or(Seen::Absent, Seen::Present),
+            Seen::Absent => Seen::Absent,
+            Seen::Unreadable(why) => Seen::Unreadable(why),
+        }
+    }
+
+    /// All objects of a slot: the slices of a Service.
+    pub fn objects(&self, slot: &Slot) -> Seen<BTreeMap<String, Arc<Value>>> {
+        let state = self.state();
+        match state.slots.get(slot).and_then(|entry| entry.objects.as_ref()) {
+            Some(objects) if objects.is_empty() => Seen::Absent,
+            Some(objects) => Seen::Present(objects.clone()),
+            None => {
+                let error = state.kinds.get(&slot.kind).and_then(|kind| kind.error.clone());
+                Seen::Unreadable(error.unwrap_or_else(|| format!("{} not listed yet", slot.kind.plural)))
+            }
+        }
+    }
+
+    /// What a write of ours returned is known before the watch tells.
+    pub fn learn(&self, object: DynamicObject) {
+        let Some(types) = object.types.clone() else { return };
+        let mut state = self.state();
+        let kinds: Vec<Kind> =
+            state.kinds.keys().filter(|k| k.kind == types.kind && k.api_version == types.api_version).cloned().collect();
+        for kind in kinds {
+            let Some(slot) = slot_of(&kind, &object) else { continue };
+            if let Some(entry) = state.slots.get_mut(&slot) {
+                entry.take(&object);
+            }
+        }
+    }
+
+    /// A delete of ours succeeded.
+    pub fn unlearn(&self, slot: &Slot) {
+        if let Some(entry) = self.state().slots.get_mut(slot) {
+            entry.objects = Some(Objects::new());
+        }
+    }
+
+    /// How many objects are held, for the benchmark and the tests.
+    pub fn len(&self) -> usize {
+        self.state().slots.values().filter_map(|entry| entry.objects.as_ref()).map(BTreeMap::len).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn api(&self, kind: &Kind, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.inner.client.clone(), namespace, &kind.resource())
+    }
+
+    async fn read(&self, slot: &Slot) {
+        let api = self.api(&slot.kind, &slot.namespace);
+        let read = async {
+            if slot.kind.is_endpoint_slice() {
+                let params = ListParams::default().labels(&format!("{SERVICE_NAME_LABEL}={}", slot.name));
+                api.list(&params).await.map(|list| list.items)
+            } else {
+                api.get_opt(&slot.name).await.map(|found| found.into_iter().collect())
+            }
+        };
+        let result = tokio::time::timeout(READ_TIMEOUT, read).await;
+        let mut state = self.state();
+        match result {
+            Ok(Ok(objects)) => {
+                if let Some(entry) = state.slots.get_mut(slot) {
+                    entry.objects.get_or_insert_default();
+                    for object in &objects {
+                        entry.take(object);
+                    }
+                }
+            }
+            Ok(Err(error)) => state.fail(slot, chain(&error)),
+            Err(_) => state.fail(slot, format!("no answer within {READ_TIMEOUT:?}")),
+        }
+        drop(state);
+        self.inner.changed.notify_waiters();
+    }
+
+    fn watch(&self, kind: Kind) -> tokio::task::JoinHandle<()> {
+        let resource = kind.resource();
+        let api: Api<DynamicObject> = match &self.inner.namespace {
+            Some(namespace) => Api::namespaced_with(self.inner.client.clone(), namespace, &resource),
+            None => Api::all_with(self.inner.client.clone(), &resource),
+        };
+        let inner = Arc::downgrade(&self.inner);
+        tokio::spawn(async move {
+            let events = watcher(api, watcher::Config::default()).default_backoff();
+            futures::pin_mut!(events);
+            while let Some(event) = events.next().await {
+                let Some(inner) = inner.upgrade() else { return };
+                World { inner }.hear(&kind, event);
+            }
+        })
+    }
+
+    fn hear(&self, kind: &Kind, event: watcher::Result<watcher::Event<DynamicObject>>) {
+        let mut woken = BTreeSet::new();
+        {
+            let mut state = self.state();
+            match event {
+                Ok(watcher::Event::Init) => {
+                    let kind = state.kinds.entry(kind.clone()).or_default();
+                    kind.listing = true;
+                    kind.listed.clear();
+                }
+                Ok(watcher::Event::InitApply(object)) => state.put(kind, &object, true, &mut woken),
+                Ok(watcher::Event::InitDone) => state.listed(kind, &mut woken),
+                Ok(watcher::Event::Apply(object)) => state.put(kind, &object, false, &mut woken),
+                Ok(watcher::Event::Delete(object)) => state.remove(kind, &object, &mut woken),
+                Err(error) => {
+                    let why = chain(&error);
+                    tracing::debug!(kind = %kind.plural, error = %why, "watch interrupted");
+                    let entry = state.kinds.entry(kind.clone()).or_default();
+                    entry.error = Some(format!("cannot watch {}: {why}", kind.plural));
+                }
+            }
+        }
+        self.inner.changed.notify_waiters();
+        for key in woken {
+            self.inner.wake.wake(&key);
+        }
+    }
+}
+
+impl State {
+    fn unwant(&mut self, key: &Key, slot: &Slot) {
+        if let Some(entry) = self.slots.get_mut(slot) {
+            entry.wanted_by.remove(key);
+            if entry.wanted_by.is_empty() {
+                self.slots.remove(slot);
+            }
+        }
+    }
+
+    fn put(&mut self, kind: &Kind, object: &DynamicObject, listing: bool, woken: &mut BTreeSet<Key>) {
+        let Some(slot) = slot_of(kind, object) else { return };
+        let Some(entry) = self.slots.get_mut(&slot) else { return };
+        if entry.take(object) {
+            woken.extend(entry.wanted_by.iter().cloned());
+        }
+        if listing && let Some(kind) = self.kinds.get_mut(kind) {
+            kind.listed.insert((slot, object.name_any()));
+        }
+    }
+
+    fn remove(&mut self, kind: &Kind, object: &DynamicObject, woken: &mut BTreeSet<Key>) {
+        let Some(slot) = slot_of(kind, object) else { return };
+        let Some(entry) = self.slots.get_mut(&slot) else { return };
+        if entry.objects.get_or_insert_default().remove(&object.name_any()).is_some() {
+            woken.extend(entry.wanted_by.iter().cloned());
+        }
+    }
+
+    /// The list is complete: what it did not show does not exist.
+    fn listed(&mut self, kind: &Kind, woken: &mut BTreeSet<Key>) {
+        let Some(state) = self.kinds.get_mut(kind) else { return };
+        let listed = std::mem::take(&mut state.listed);
+        state.listing = false;
+        state.synced = true;
+        state.error = None;
+        for (slot, entry) in self.slots.iter_mut().filter(|(slot, _)| slot.kind == *kind) {
+            match &mut entry.objects {
+                Some(objects) => {
+                    let before = objects.len();
+                    objects.retain(|name, _| listed.contains(&(slot.clone(), name.clone())));
+                    if objects.len() != before {
+                        woken.extend(entry.wanted_by.iter().cloned());
+                    }
+                }
+                None if entry.read_alone => {}
+                None => {
+                    entry.objects = Some(Objects::new());
+                    woken.extend(entry.wanted_by.iter().cloned());
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, slot: &Slot, why: String) {
+        let error = format!("cannot read {} {}/{}: {why}", slot.kind.plural, slot.namespace, slot.name);
+        tracing::debug!(%error, "read failed");
+        if let Some(kind) = self.kinds.get_mut(&slot.kind) {
+            // The slot stays unknown; the next tick reads again.
+            kind.error = Some(error);
+        }
+    }
+}
+
+impl SlotState {
+    /// Takes an object unless a newer one is known. Says whether anything changed.
+    fn take(&mut self, object: &DynamicObject) -> bool {
+        let objects = self.objects.get_or_insert_default();
+        let name = object.name_any();
+        if let Some(known) = objects.get(&name)
+            && !newer(object.resource_version().as_deref(), version_of(known))
+        {
+            return false;
+        }
+        match to_value(object) {
+            Some(value) => {
+                objects.insert(name, Arc::new(value));
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+fn version_of(object: &Value) -> Option<&str> {
+    object.pointer("/metadata/resourceVersion").and_then(Value::as_str)
+}
+
+/// Whether version `new` comes after `old`. Versions of one kind are ordered numbers; where they are not, the later
+/// arrival wins.
+fn newer(new: Option<&str>, old: Option<&str>) -> bool {
+    match (new.and_then(|v| v.parse::<u64>().ok()), old.and_then(|v| v.parse::<u64>().ok())) {
+        (Some(new), Some(old)) => new > old,
+        (None, _) | (_, None) => new != old,
+    }
+}
+
+fn slot_of(kind: &Kind, object: &DynamicObject) -> Option<Slot> {
+    let namespace = object.namespace()?;
+    let name = if kind.is_endpoint_slice() {
+        object.labels().get(SERVICE_NAME_LABEL)?.clone()
+    } else {
+        object.name_any()
+    };
+    Some(Slot { kind: kind.clone(), namespace, name })
+}
+
+/// An object as plain JSON, without the bookkeeping that nobody here reads.
+pub fn to_value(object: &DynamicObject) -> Option<Value> {
+    let mut value = serde_json::to_value(object).ok()?;
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    Some(value)
+}
