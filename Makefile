@@ -1,0 +1,23 @@
+# Two commands do all the set-up: `make demo` shows the story, `make test` proves it.
+CARGO ?= cargo
+
+.PHONY: demo test check unit docs bench bench-guard soak parts clean
+
+demo: ## The whole story on this machine: promotion of v2, rollback of v3. KEEP=1 leaves it running.
+	$(CARGO) build --locked -p serin
+	./target/debug/serin demo $(if $(KEEP),--keep)
+
+test: check unit docs ## Everything CI runs, with the real kubectl, Traefik and Prometheus.
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+unit:
+	set -e; eval "$$(scripts/parts.sh)"; $(CARGO) test --workspace --locked
+
+docs: ## Generated pages and install manifests are fresh.
+	$(CARGO) run -q --locked -p serin -- docs --check
+
+parts:
+	@scripts/parts.sh
