@@ -1,0 +1,139 @@
+//! Kubernetes Events: one per thing that happened, with its own reason; repeats are counted, not repeated.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use kube::Client;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use serde_json::json;
+use serin_core::plan::Notice;
+
+use crate::clock::SharedClock;
+use crate::world::Kind;
+
+/// Dashboards made for Flagger select Events by this component.
+const SOURCE_COMPONENT: &str = "flagger";
+const REPORTING_COMPONENT: &str = "serin";
+/// Events that may still be counted up instead of written anew.
+const RECENT_MAX: usize = 512;
+/// After this long a repeat is news again.
+const RECENT_SECS: i64 = 600;
+/// Kubernetes' limit for a message.
+const MESSAGE_MAX: usize = 1024;
+
+/// The object that an Event is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+}
+
+struct Recent {
+    subject: Subject,
+    notice: (bool, &'static str, String),
+    event: String,
+    count: u32,
+    time: Timestamp,
+}
+
+/// Writes Events; keeps the last few in mind to count repeats.
+pub struct Events {
+    client: Client,
+    clock: SharedClock,
+    /// Which replica speaks.
+    instance: String,
+    recent: Mutex<VecDeque<Recent>>,
+}
+
+impl Events {
+    pub fn new(client: Client, clock: SharedClock, instance: String) -> Self {
+        Self { client, clock, instance, recent: Mutex::default() }
+    }
+
+    pub async fn publish(&self, subject: &Subject, notice: &Notice) -> kube::Result<()> {
+        let now = self.clock.now();
+        let Notice { warning, reason, message, alert: _ } = notice;
+        let message = bounded(message);
+        let api: Api<DynamicObject> = Api::namespaced_with(
+            self.client.clone(),
+            &subject.namespace,
+            &Kind::new("v1", "Event", "events").resource(),
+        );
+        if let Some((event, count)) = self.repeat(subject, (*warning, reason, &message), now) {
+            let patch = json!({"count": count, "lastTimestamp": seconds(now)});
+            match api.patch(&event, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Ok(_) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        let name = format!("{}.{:x}", subject.name, now.as_nanosecond());
+        let event = json!({
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": subject.namespace},
+            "involvedObject": {
+                "apiVersion": "flagger.app/v1beta1",
+                "kind": "Canary",
+                "namespace": subject.namespace,
+                "name": subject.name,
+                "uid": subject.uid,
+                "resourceVersion": subject.resource_version,
+            },
+            "type": if *warning { "Warning" } else { "Normal" },
+            "reason": reason,
+            "message": message,
+            "count": 1,
+            "firstTimestamp": seconds(now),
+            "lastTimestamp": seconds(now),
+            "source": {"component": SOURCE_COMPONENT},
+            "reportingComponent": REPORTING_COMPONENT,
+            "reportingInstance": self.instance,
+        });
+        let object: DynamicObject = serde_json::from_value(event).map_err(kube::Error::SerdeError)?;
+        let created = api.create(&PostParams::default(), &object).await?;
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() >= RECENT_MAX {
+            recent.pop_front();
+        }
+        recent.push_back(Recent {
+            subject: subject.clone(),
+            notice: (*warning, reason, message),
+            event: created.metadata.name.unwrap_or(name),
+            count: 1,
+            time: now,
+        });
+        Ok(())
+    }
+
+    /// The Event that said the same a moment ago, and how often it was said now.
+    fn repeat(&self, subject: &Subject, notice: (bool, &str, &str), now: Timestamp) -> Option<(String, u32)> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|known| now.as_second() - known.time.as_second() < RECENT_SECS);
+        let known = recent.iter_mut().find(|known| {
+            known.subject.uid == subject.uid
+                && (known.notice.0, known.notice.1, known.notice.2.as_str()) == notice
+        })?;
+        known.count = known.count.saturating_add(1);
+        Some((known.event.clone(), known.count))
+    }
+}
+
+/// Kubernetes' core Events have whole seconds.
+fn seconds(time: Timestamp) -> String {
+    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
+}
+
+fn bounded(message: &str) -> String {
+    if message.len() <= MESSAGE_MAX {
+        return message.to_owned();
+    }
+    let mut end = MESSAGE_MAX - 3;
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}...", message.get(..end).unwrap_or_default())
+}
