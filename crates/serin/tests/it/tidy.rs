@@ -1,0 +1,131 @@
+//! Taste that matters is a failing test: shape of files, imports, leftovers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Six hundred lines and one idea; tests at the foot do not count.
+const FILE_LINES_MAX: usize = 600;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+fn sources() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    let mut folders: Vec<PathBuf> = fs::read_dir(root().join("crates"))
+        .unwrap()
+        .flat_map(|entry| ["src", "tests", "examples"].map(|part| entry.as_ref().unwrap().path().join(part)))
+        .filter(|path| path.is_dir())
+        .collect();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let name = path.strip_prefix(root()).unwrap().display().to_string();
+                files.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    files.sort();
+    assert!(files.len() > 40, "the walk has lost the sources");
+    files
+}
+
+fn complain(rule: &str, offenders: Vec<String>) {
+    assert!(offenders.is_empty(), "{rule}:\n  {}", offenders.join("\n  "));
+}
+
+#[test]
+fn every_file_opens_with_a_sentence() {
+    let offenders = sources()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//! "))
+        .map(|(name, _)| name)
+        .collect();
+    complain("a file begins with one sentence about itself (`//! ...`)", offenders);
+}
+
+#[test]
+fn files_are_short() {
+    let offenders = sources()
+        .into_iter()
+        .filter(|(name, _)| !name.ends_with("tests.rs") && !name.contains("/tests/"))
+        .filter_map(|(name, text)| {
+            let code = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
+            (code > FILE_LINES_MAX).then(|| format!("{name}: {code} lines"))
+        })
+        .collect();
+    complain("a file has one idea and at most 600 lines", offenders);
+}
+
+#[test]
+fn pure_crates_stay_pure() {
+    let mut offenders = Vec::new();
+    for name in ["serin-core", "serin-providers"] {
+        let manifest = fs::read_to_string(root().join("crates").join(name).join("Cargo.toml")).unwrap();
+        for word in ["tokio", "kube", "reqwest", "tracing", "rand", "anyhow", "hyper"] {
+            if manifest.lines().any(|line| line.starts_with(&format!("{word} ")) || line.starts_with(&format!("{word}."))) {
+                offenders.push(format!("{name} depends on {word}"));
+            }
+        }
+    }
+    complain("core and providers have no I/O, async, clock or log", offenders);
+}
+
+#[test]
+fn walls_between_modules_hold() {
+    let walls: &[(&str, &[&str])] = &[
+        ("crates/serin-core/src/model.rs", &["crate::step", "crate::parse", "crate::judge", "crate::plan"]),
+        ("crates/serin-core/src/api", &["crate::step", "crate::parse", "crate::model", "crate::plan"]),
+        ("crates/serin-core/src/lint", &["crate::step"]),
+        ("crates/serin-core/", &["serin_providers", "serin_apiserver", "serin_local"]),
+        ("crates/serin-providers/", &["serin_apiserver", "serin_local"]),
+        ("crates/serin-apiserver/", &["serin_core", "serin_providers", "serin_local"]),
+        ("crates/serin-local/", &["serin_core", "serin_providers", "serin_apiserver"]),
+    ];
+    let mut offenders = Vec::new();
+    for (name, text) in sources() {
+        for (place, banned) in walls {
+            if !name.starts_with(place) {
+                continue;
+            }
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for line in code {
+                if banned.iter().any(|word| line.contains(word)) {
+                    offenders.push(format!("{name}: {}", line.trim()));
+                }
+            }
+        }
+    }
+    complain("these imports are walls", offenders);
+}
+
+#[test]
+fn nothing_is_left_over() {
+    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("/wo", "rk/"), concat!("unimpl", "emented!")];
+    let mut offenders = Vec::new();
+    for (name, text) in sources() {
+        for (number, line) in text.lines().enumerate() {
+            if words.iter().any(|word| line.contains(word)) {
+                offenders.push(format!("{name}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    complain("no leftovers", offenders);
+}
+
+#[test]
+fn no_test_sleeps() {
+    let mut offenders = Vec::new();
+    for (name, text) in sources() {
+        let in_tests = name.contains("/tests/") || name.ends_with("tests.rs");
+        for (number, line) in text.lines().enumerate() {
+            if in_tests && (line.contains("thread::sleep") || line.contains("#[ignore")) {
+                offenders.push(format!("{name}:{}", number + 1));
+            }
+        }
+    }
+    complain("tests wait for conditions; they neither sleep nor hide", offenders);
+}
