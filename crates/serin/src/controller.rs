@@ -11,7 +11,8 @@ use kube::api::{Api, DynamicObject};
 use kube::runtime::controller::{Action, Config as ApplierConfig, applier};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
-use serin_core::model::Key;
+use serin_core::model::{Canary, Key};
+use serin_providers::change::CANARY;
 use tokio::sync::watch;
 
 use crate::clock::SharedClock;
@@ -19,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::outside::Outside;
 use crate::tick::{self, TickError};
 use crate::wake::Wake;
-use crate::world::{Kind, World};
+use crate::world::{self, World};
 
 /// The settings that the control loop and its ticks need.
 #[derive(Clone, Debug)]
@@ -31,11 +32,10 @@ pub struct Settings {
     pub core: serin_core::step::Settings,
     pub parse: serin_core::parse::Limits,
     pub providers: serin_providers::Settings,
-    /// Name shown in alerts.
-    pub cluster_name: String,
     /// Hook for all Events of canaries that have no `event` hook of their own.
     pub event_webhook: Option<String>,
-    pub no_cross_namespace_refs: bool,
+    /// Which replica speaks: host name and a random part.
+    pub instance: String,
 }
 
 /// What every tick shares.
@@ -49,12 +49,14 @@ pub struct Context {
     pub settings: Settings,
     pub teller: crate::tell::Teller,
     pub index: Index,
+    /// Opinions of the guard.
+    pub guards: crate::guard::Guards,
     /// Consecutive errors by canary, for the back-off.
     errors: Mutex<BTreeMap<Key, u32>>,
-}
-
-pub fn canary_kind() -> Kind {
-    Kind::new("flagger.app/v1beta1", "Canary", "canaries")
+    /// Canaries as our own writes left them, for ticks that are faster than the watch.
+    written: Mutex<BTreeMap<Key, Arc<DynamicObject>>>,
+    /// The last spec of each canary that made sense: what to take off the road when an edit makes none.
+    valid: Mutex<BTreeMap<Key, Canary>>,
 }
 
 /// Which canaries claim which target: the oldest has it.
@@ -110,7 +112,7 @@ impl Context {
         settings: Settings,
     ) -> Self {
         let world = World::new(client.clone(), settings.namespace.clone(), wake.clone());
-        let teller = crate::tell::Teller::new(client.clone(), Arc::clone(&outside), &settings);
+        let teller = crate::tell::Teller::start(client.clone(), Arc::clone(&clock), Arc::clone(&outside), &settings);
         Self {
             client,
             world,
@@ -121,8 +123,44 @@ impl Context {
             settings,
             teller,
             index: Index::default(),
+            guards: crate::guard::Guards::default(),
             errors: Mutex::default(),
+            written: Mutex::default(),
+            valid: Mutex::default(),
         }
+    }
+
+    /// The newer of what the watch has brought and what our own last write returned.
+    pub fn freshest(&self, object: &Arc<DynamicObject>) -> Arc<DynamicObject> {
+        let Some(key) = key_of(object) else { return Arc::clone(object) };
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        match written.get(&key) {
+            Some(ours) if world::newer(ours.metadata.resource_version.as_deref(), object.metadata.resource_version.as_deref()) => {
+                Arc::clone(ours)
+            }
+            Some(_) => {
+                written.remove(&key);
+                Arc::clone(object)
+            }
+            None => Arc::clone(object),
+        }
+    }
+
+    pub fn remember(&self, key: &Key, written: &Arc<DynamicObject>) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), Arc::clone(written));
+    }
+
+    /// A conflict: somebody else has written, and what we wrote before is of no use.
+    pub fn mistrust(&self, key: &Key) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    pub fn note_valid(&self, canary: &Canary) {
+        self.valid.lock().unwrap_or_else(PoisonError::into_inner).insert(canary.key.clone(), canary.clone());
+    }
+
+    pub fn last_valid(&self, key: &Key) -> Option<Canary> {
+        self.valid.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 }
 
@@ -142,7 +180,7 @@ impl Drop for Canaries {
 impl Canaries {
     /// Starts the watch. Each change wakes its canary; one that is gone is forgotten everywhere.
     pub fn watch(context: &Arc<Context>) -> Self {
-        let resource = canary_kind().resource();
+        let resource = world::resource(&CANARY);
         let api: Api<DynamicObject> = match &context.settings.namespace {
             Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &resource),
             None => Api::all_with(context.client.clone(), &resource),
@@ -215,7 +253,10 @@ fn hear(
 fn forget(context: &Context, key: &Key) {
     context.world.forget(key);
     context.metrics.forget(key);
+    context.guards.forget(key);
     context.errors.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    context.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    context.valid.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     for waiting in context.index.release(key) {
         context.wake.wake(&waiting);
     }
@@ -237,7 +278,7 @@ pub async fn lead(context: Arc<Context>, canaries: &Canaries) {
             context.wake.wake(&key);
         }
     }
-    let resource = canary_kind().resource();
+    let resource = world::resource(&CANARY);
     let wake = context.wake.clone();
     let queue = futures::stream::unfold(wake, move |wake| {
         let resource = resource.clone();
@@ -280,6 +321,7 @@ fn retry(object: &DynamicObject, error: &TickError, context: &Context) -> Action
     if let TickError::Conflict = error {
         // The world moved on; the watch brings the newer object, and the tick is decided anew.
         tracing::debug!(canary = %key, "status write conflicted, deciding again");
+        context.mistrust(&key);
         return Action::requeue(Duration::from_millis(100));
     }
     let mut errors = context.errors.lock().unwrap_or_else(PoisonError::into_inner);

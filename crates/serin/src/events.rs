@@ -10,7 +10,7 @@ use serde_json::json;
 use serin_core::plan::Notice;
 
 use crate::clock::SharedClock;
-use crate::world::Kind;
+use crate::world;
 
 /// Dashboards made for Flagger select Events by this component.
 const SOURCE_COMPONENT: &str = "flagger";
@@ -60,7 +60,7 @@ impl Events {
         let api: Api<DynamicObject> = Api::namespaced_with(
             self.client.clone(),
             &subject.namespace,
-            &Kind::new("v1", "Event", "events").resource(),
+            &world::resource(&world::EVENT),
         );
         if let Some((event, count)) = self.repeat(subject, (*warning, reason, &message), now) {
             let patch = json!({"count": count, "lastTimestamp": seconds(now)});

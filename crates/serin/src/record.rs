@@ -6,8 +6,10 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Map, Value, json};
 use serin_core::model::{Key, Status};
 
-use crate::apply::FIELD_MANAGER;
-use crate::controller::{Context, canary_kind};
+use serin_providers::change::{CANARY, FIELD_MANAGER};
+
+use crate::controller::Context;
+use crate::world;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
@@ -31,7 +33,7 @@ pub async fn record(
     let old = object.data.get("status").unwrap_or(&empty);
     let Some(change) = difference(old, &new) else { return Ok(None) };
     let api: Api<DynamicObject> =
-        Api::namespaced_with(context.client.clone(), &key.namespace, &canary_kind().resource());
+        Api::namespaced_with(context.client.clone(), &key.namespace, &world::resource(&CANARY));
     let patch = json!({
         "metadata": { "resourceVersion": object.metadata.resource_version },
         "status": change,

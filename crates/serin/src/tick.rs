@@ -1,14 +1,16 @@
 //! One look at one canary: observe, step, ask, lint, render, apply, record, tell.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
 use serin_core::lint;
-use serin_core::model::{Canary, Key, Phase};
-use serin_core::observed::Observed;
+use serde_json::{Value, json};
+use serin_core::model::{Builtin, Canary, Key, MetricSource, Phase, Status};
+use serin_core::observed::{Answer, Check, Observed, Seen};
 use serin_core::parse;
-use serin_core::plan::{Plan, Step};
+use serin_core::plan::{Plan, Reason, Step};
 use serin_core::step;
 
 use crate::apply::{self, ApplyError};
@@ -19,6 +21,8 @@ use crate::{ask, world};
 
 /// Gates, then hooks, then metrics, then one to spare. More means that `step` asks in circles.
 const ASK_ROUNDS_MAX: u32 = 4;
+
+type Answers = BTreeMap<Check, Answer>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TickError {
@@ -57,7 +61,7 @@ pub fn announce(context: &Context, object: &DynamicObject) {
 }
 
 /// Looks at one canary and does what is due. Returns when to look again.
-pub async fn tick(context: &Context, object: &DynamicObject) -> Result<Timestamp, TickError> {
+pub async fn tick(context: &Context, object: &Arc<DynamicObject>) -> Result<Timestamp, TickError> {
     let now = context.clock.now();
     let object = context.freshest(object);
     let value = world::to_value(&object).ok_or(TickError::Encode)?;
@@ -73,10 +77,11 @@ async fn tick_valid(
     canary: Canary,
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
+    context.note_valid(&canary);
     let mut sight = observe::observe(context, &canary, now).await;
     sight.observed.duplicate_of = context.index.claim(object);
     let plan = decide(context, &canary, &mut sight, now).await?;
-    carry_out(context, object, &canary, &sight, plan, now).await
+    carry_out(context, object, &canary, &sight.observed.answers, plan, now).await
 }
 
 /// Steps, and asks what step wants to know, until there is a plan.
@@ -109,7 +114,7 @@ fn check(canary: &Canary, seen: &Observed, plan: &Plan, now: Timestamp) -> Resul
     if breaches.is_empty() {
         return Ok(());
     }
-    let text = breaches.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let text = breaches.iter().map(|breach| format!("law {}: {}", breach.law, breach.message)).collect::<Vec<_>>().join("; ");
     tracing::error!(canary = %canary.key, breaches = %text, "refused to carry out an unlawful plan");
     Err(TickError::Unlawful(text))
 }
@@ -118,45 +123,69 @@ async fn carry_out(
     context: &Context,
     object: &Arc<DynamicObject>,
     canary: &Canary,
-    sight: &Sight,
+    answers: &Answers,
     plan: Plan,
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
     let Plan { urgent, status, actions, calls, notices, reason, next } = plan;
     // What lowers exposure comes first and waits for nothing. Should it fail, the rest of the plan is still right.
-    let lowered = apply::apply(context, canary, &urgent).await;
+    let lowered = apply::apply(context, canary, object, &urgent).await;
     let recorded = record::record(context, &canary.key, object, &status).await?;
     let changed = recorded.is_some();
-    if let Some(written) = &recorded {
-        context.remember(&canary.key, written);
-    }
-    log(&canary.key, canary.status.phase, &status, &reason, changed);
-    let after = Canary { status, ..canary.clone() };
-    context.metrics.show(&after);
-    lowered.map_err(TickError::Apply)?;
-    let applied = apply::apply(context, &after, &actions).await;
-    // People hear of what was decided even where carrying it out takes another try.
-    context.teller.tell(context, canary, &after, object, &notices, &calls, sight, changed, now);
+    let object = recorded.unwrap_or_else(|| Arc::clone(object));
     if changed {
-        context.metrics.count_decision(reason.code);
+        context.remember(&canary.key, &object);
     }
-    applied.map_err(TickError::Apply)?;
+    log(&canary.key, &status, &reason, changed);
+    let after = Canary { status, ..canary.clone() };
+    show(context, canary, &after, answers, &reason, changed, now);
+    // People hear of what was decided even where carrying it out takes another try.
+    context.teller.tell(&after, &object, notices, calls, now);
+    lowered.map_err(TickError::Apply)?;
+    apply::apply(context, &after, &object, &actions).await.map_err(TickError::Apply)?;
     Ok(next.max(now + SignedDuration::from_millis(1)))
 }
 
-fn log(
-    key: &Key,
-    before: Option<Phase>,
-    status: &serin_core::model::Status,
-    reason: &serin_core::plan::Reason,
+/// Gauges and counters of what was decided.
+fn show(
+    context: &Context,
+    before: &Canary,
+    after: &Canary,
+    answers: &Answers,
+    reason: &Reason,
     changed: bool,
+    now: Timestamp,
 ) {
+    let metrics = &context.metrics;
+    metrics.show(after);
+    for (check, answer) in answers {
+        if let (Check::Metric(index, source), Answer::Value(value)) = (check, answer)
+            && let Some(metric) = after.spec.analysis.metrics.get(*index)
+        {
+            let millis = matches!(metric.sources.get(*source), Some(MetricSource::Builtin(Builtin::RequestDuration)));
+            metrics.show_analysis(after, &metric.name, if millis { value / 1000.0 } else { *value });
+        }
+    }
+    if !changed {
+        return;
+    }
+    metrics.count_decision(reason.code);
+    let entered = |phase| before.status.phase != Some(phase) && after.status.phase == Some(phase);
+    let promoted = entered(Phase::Succeeded) && before.status.last_promoted_spec != after.status.last_promoted_spec;
+    let failed = entered(Phase::Failed);
+    if promoted || failed {
+        metrics.count_outcome(after, promoted, promoted && after.spec.skip_analysis);
+        if let Some(start) = before.status.analysis_start_time {
+            metrics.observe_rollout(after, now.duration_since(start).as_secs_f64());
+        }
+    }
+}
+
+fn log(key: &Key, status: &Status, reason: &Reason, changed: bool) {
     let phase = status.phase.map_or("", Phase::name);
     let weight = status.canary_weight;
     let code = reason.code;
-    if changed && before != status.phase {
-        tracing::info!(canary = %key, phase, weight, reason = code, "{}", reason.message);
-    } else if changed {
+    if changed {
         tracing::info!(canary = %key, phase, weight, reason = code, "{}", reason.message);
     } else {
         tracing::debug!(canary = %key, phase, weight, reason = code, "{}", reason.message);
@@ -167,11 +196,38 @@ fn log(
 async fn tick_invalid(
     context: &Context,
     object: &Arc<DynamicObject>,
-    value: &serde_json::Value,
+    value: &Value,
     failure: &parse::ParseFailure,
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
     let Some(key) = key_of(object) else { return Err(TickError::Encode) };
-    let _ = (context, value, failure, key);
-    Ok(now)
+    let errors: Vec<String> = failure.errors.iter().map(ToString::to_string).collect();
+    // The last spec that made sense knows the route; after a restart, what is left of this one does.
+    let known = context.last_valid(&key).or_else(|| salvage(context, value));
+    let (mut canary, route) = match known {
+        Some(canary) => {
+            let route = observe::observe(context, &canary, now).await.observed.route;
+            (canary, route)
+        }
+        None => {
+            let plan = step::invalid(&failure.status, failure.generation, &errors, &Seen::Absent, now);
+            record::record(context, &key, object, &plan.status).await?;
+            tracing::warn!(canary = %key, errors = %errors.join("; "), "the spec makes no sense");
+            return Ok(plan.next);
+        }
+    };
+    canary.status = (*failure.status).clone();
+    canary.generation = failure.generation;
+    let plan = step::invalid(&failure.status, failure.generation, &errors, &route, now);
+    carry_out(context, object, &canary, &Answers::new(), plan, now).await
+}
+
+/// The canary with a made-up analysis, if only the analysis makes no sense: enough to find its route.
+fn salvage(context: &Context, value: &Value) -> Option<Canary> {
+    let mut value = value.clone();
+    let spec = value.get_mut("spec")?.as_object_mut()?;
+    let keep = ["provider", "targetRef", "service"];
+    spec.retain(|field, _| keep.contains(&field.as_str()));
+    spec.insert("analysis".to_owned(), json!({"interval": "60s", "threshold": 1, "stepWeight": 10}));
+    parse::canary(&value, &context.settings.parse).ok()
 }

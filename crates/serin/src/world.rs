@@ -14,6 +14,7 @@ use kube::{Client, ResourceExt};
 use serde_json::Value;
 use serin_core::model::Key;
 use serin_core::observed::Seen;
+use serin_providers::change::{ENDPOINT_SLICE, Kind, ObjectRef};
 use tokio::sync::Notify;
 
 use crate::outside::chain;
@@ -25,41 +26,25 @@ const SYNC_WAIT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
-/// A kind of object, as far as its URL needs it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Kind {
-    pub api_version: String,
-    pub kind: String,
-    pub plural: String,
-}
-
-impl Kind {
-    pub fn new(api_version: &str, kind: &str, plural: &str) -> Self {
-        Self { api_version: api_version.into(), kind: kind.into(), plural: plural.into() }
-    }
-
-    pub fn resource(&self) -> ApiResource {
-        let (group, version) = self.api_version.split_once('/').unwrap_or(("", &self.api_version));
-        ApiResource {
-            group: group.to_owned(),
-            version: version.to_owned(),
-            api_version: self.api_version.clone(),
-            kind: self.kind.clone(),
-            plural: self.plural.clone(),
-        }
-    }
-
-    fn is_endpoint_slice(&self) -> bool {
-        self.kind == "EndpointSlice"
-    }
-}
-
 /// One thing a canary wants to know: an object by name, or for EndpointSlices all those of the Service of that name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Slot {
-    pub kind: Kind,
-    pub namespace: String,
-    pub name: String,
+pub type Slot = ObjectRef;
+
+/// Kinds that only the shell reads.
+pub const METRIC_TEMPLATE: Kind =
+    Kind { group: "flagger.app", version: "v1beta1", kind: "MetricTemplate", plural: "metrictemplates" };
+pub const ALERT_PROVIDER: Kind =
+    Kind { group: "flagger.app", version: "v1beta1", kind: "AlertProvider", plural: "alertproviders" };
+pub const EVENT: Kind = Kind { group: "", version: "v1", kind: "Event", plural: "events" };
+
+/// A kind as the client's URLs need it.
+pub fn resource(kind: &Kind) -> ApiResource {
+    ApiResource {
+        group: kind.group.to_owned(),
+        version: kind.version.to_owned(),
+        api_version: kind.api_version(),
+        kind: kind.kind.to_owned(),
+        plural: kind.plural.to_owned(),
+    }
 }
 
 /// The objects of a slot by name: one, or the slices of a Service.
@@ -142,10 +127,10 @@ impl World {
         }
         for slot in wanted {
             let known = state.slots.get(slot).is_some_and(|s| s.objects.is_some());
-            let kind = state.kinds.entry(slot.kind.clone()).or_default();
+            let kind = state.kinds.entry(slot.kind).or_default();
             let late = !known && (kind.listing || kind.synced);
             if kind.task.is_none() {
-                kind.task = Some(self.watch(slot.kind.clone()));
+                kind.task = Some(self.watch(slot.kind));
             }
             let entry = state.slots.entry(slot.clone()).or_default();
             entry.read_alone |= late && entry.wanted_by.is_empty();
@@ -232,7 +217,7 @@ impl World {
         let Some(types) = object.types.clone() else { return };
         let mut state = self.state();
         let kinds: Vec<Kind> =
-            state.kinds.keys().filter(|k| k.kind == types.kind && k.api_version == types.api_version).cloned().collect();
+            state.kinds.keys().filter(|k| k.kind == types.kind && k.api_version() == types.api_version).copied().collect();
         for kind in kinds {
             let Some(slot) = slot_of(&kind, &object) else { continue };
             if let Some(entry) = state.slots.get_mut(&slot) {
@@ -258,13 +243,13 @@ impl World {
     }
 
     pub fn api(&self, kind: &Kind, namespace: &str) -> Api<DynamicObject> {
-        Api::namespaced_with(self.inner.client.clone(), namespace, &kind.resource())
+        Api::namespaced_with(self.inner.client.clone(), namespace, &resource(kind))
     }
 
     async fn read(&self, slot: &Slot) {
         let api = self.api(&slot.kind, &slot.namespace);
         let read = async {
-            if slot.kind.is_endpoint_slice() {
+            if slot.kind == ENDPOINT_SLICE {
                 let params = ListParams::default().labels(&format!("{SERVICE_NAME_LABEL}={}", slot.name));
                 api.list(&params).await.map(|list| list.items)
             } else {
@@ -290,7 +275,7 @@ impl World {
     }
 
     fn watch(&self, kind: Kind) -> tokio::task::JoinHandle<()> {
-        let resource = kind.resource();
+        let resource = resource(&kind);
         let api: Api<DynamicObject> = match &self.inner.namespace {
             Some(namespace) => Api::namespaced_with(self.inner.client.clone(), namespace, &resource),
             None => Api::all_with(self.inner.client.clone(), &resource),
@@ -312,7 +297,7 @@ impl World {
             let mut state = self.state();
             match event {
                 Ok(watcher::Event::Init) => {
-                    let kind = state.kinds.entry(kind.clone()).or_default();
+                    let kind = state.kinds.entry(*kind).or_default();
                     kind.listing = true;
                     kind.listed.clear();
                 }
@@ -323,7 +308,7 @@ impl World {
                 Err(error) => {
                     let why = chain(&error);
                     tracing::debug!(kind = %kind.plural, error = %why, "watch interrupted");
-                    let entry = state.kinds.entry(kind.clone()).or_default();
+                    let entry = state.kinds.entry(*kind).or_default();
                     entry.error = Some(format!("cannot watch {}: {why}", kind.plural));
                 }
             }
@@ -425,7 +410,7 @@ fn version_of(object: &Value) -> Option<&str> {
 
 /// Whether version `new` comes after `old`. Versions of one kind are ordered numbers; where they are not, the later
 /// arrival wins.
-fn newer(new: Option<&str>, old: Option<&str>) -> bool {
+pub(crate) fn newer(new: Option<&str>, old: Option<&str>) -> bool {
     match (new.and_then(|v| v.parse::<u64>().ok()), old.and_then(|v| v.parse::<u64>().ok())) {
         (Some(new), Some(old)) => new > old,
         (None, _) | (_, None) => new != old,
@@ -434,12 +419,12 @@ fn newer(new: Option<&str>, old: Option<&str>) -> bool {
 
 fn slot_of(kind: &Kind, object: &DynamicObject) -> Option<Slot> {
     let namespace = object.namespace()?;
-    let name = if kind.is_endpoint_slice() {
+    let name = if *kind == ENDPOINT_SLICE {
         object.labels().get(SERVICE_NAME_LABEL)?.clone()
     } else {
         object.name_any()
     };
-    Some(Slot { kind: kind.clone(), namespace, name })
+    Some(Slot { kind: *kind, namespace, name })
 }
 
 /// An object as plain JSON, without the bookkeeping that nobody here reads.

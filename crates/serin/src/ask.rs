@@ -1,0 +1,137 @@
+//! Asks the world outside what `step` wants to know: hooks and metric queries, in parallel and bounded.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http::Response;
+use serin_core::model::{Canary, MetricSource};
+use serin_core::observed::{Answer, Check, Seen};
+use serin_core::parse;
+use serin_providers::call::Call;
+use serin_providers::{hook, metric};
+
+use crate::controller::Context;
+use crate::observe;
+use crate::outside::{Manner, Outside, OutsideError};
+use crate::world::METRIC_TEMPLATE;
+
+/// Questions of one canary at a time.
+const PARALLEL_MAX: usize = 8;
+/// More retries than this are not worth a release's time, whatever the spec says.
+const RETRIES_MAX: u32 = 10;
+
+/// Every check gets exactly one answer.
+pub async fn ask(context: &Context, canary: &Canary, checks: &[Check]) -> Vec<(Check, Answer)> {
+    futures::stream::iter(checks.iter().copied())
+        .map(|check| async move {
+            let answer = match check {
+                Check::Hook(index) => ask_hook(context, canary, index).await,
+                Check::Metric(index, source) => ask_metric(context, canary, index, source).await,
+            };
+            (check, answer)
+        })
+        .buffer_unordered(PARALLEL_MAX)
+        .collect()
+        .await
+}
+
+async fn ask_hook(context: &Context, canary: &Canary, index: usize) -> Answer {
+    let Some(hook) = canary.spec.analysis.webhooks.get(index) else {
+        return Answer::Unreachable(format!("there is no webhook number {index}"));
+    };
+    let call = match hook::call(canary, hook, &canary.status) {
+        Ok(call) => call,
+        Err(error) => return Answer::Unreachable(error.to_string()),
+    };
+    match send_with_retries(context.outside.as_ref(), call, hook.retries).await {
+        Ok(response) => hook::outcome(&response),
+        Err(error) => Answer::Unreachable(error.to_string()),
+    }
+}
+
+/// Sends until an answer is final or the retries are used up; the last answer counts.
+pub async fn send_with_retries(
+    outside: &dyn Outside,
+    call: Call,
+    retries: u32,
+) -> Result<Response<Bytes>, OutsideError> {
+    let mut attempt = 0;
+    loop {
+        let result = outside.send(call.request.clone(), manner(&call)).await;
+        let again = match &result {
+            Ok(response) => hook::may_retry(response.status()),
+            Err(OutsideError::Timeout(_) | OutsideError::Connect { .. }) => true,
+            Err(OutsideError::TooLong | OutsideError::Setup(_)) => false,
+        };
+        if !again || attempt >= retries.min(RETRIES_MAX) {
+            return result;
+        }
+        tokio::time::sleep(Duration::from_secs(hook::backoff_secs(attempt, result.as_ref().ok()))).await;
+        attempt += 1;
+    }
+}
+
+pub fn manner(call: &Call) -> Manner {
+    Manner {
+        timeout: Duration::from_secs(u64::from(call.timeout_secs)),
+        insecure: call.insecure,
+        ca: call.ca.clone(),
+        proxy: call.proxy.clone(),
+    }
+}
+
+async fn ask_metric(context: &Context, canary: &Canary, index: usize, source: usize) -> Answer {
+    let metrics = &canary.spec.analysis.metrics;
+    let Some(metric) = metrics.get(index) else {
+        return Answer::Unreachable(format!("there is no metric number {index}"));
+    };
+    let Some(source) = metric.sources.get(source) else {
+        return Answer::Unreachable(format!("metric {} has no source number {source}", metric.name));
+    };
+    let question = match resolve(context, source) {
+        Err(why) => return Answer::Unreachable(why),
+        Ok(None) => metric::question(canary, metric, source, None, &context.settings.providers),
+        Ok(Some((template, secret))) => {
+            let resolved = metric::Resolved { template: &template, secret: secret.as_deref() };
+            metric::question(canary, metric, source, Some(resolved), &context.settings.providers)
+        }
+    };
+    let question = match question {
+        Ok(question) => question,
+        Err(error) => return Answer::Unreachable(error.to_string()),
+    };
+    let manner = manner(&question.call);
+    let answer = match context.outside.send(question.call.request, manner).await {
+        Ok(response) => metric::answer(metric::metric_provider(question.kind).parse(&response)),
+        Err(error) => Answer::Unreachable(error.to_string()),
+    };
+    tracing::debug!(canary = %canary.key, metric = %metric.name, query = %question.query, ?answer, "measured");
+    answer
+}
+
+type Template = (serin_core::model::MetricTemplate, Option<std::sync::Arc<serde_json::Value>>);
+
+/// The template behind a source, with its Secret, from the cache.
+fn resolve(context: &Context, source: &MetricSource) -> Result<Option<Template>, String> {
+    let MetricSource::Template { namespace, name, variables: _ } = source else { return Ok(None) };
+    let slot = METRIC_TEMPLATE.named(namespace, name);
+    let object = match context.world.object(&slot) {
+        Seen::Present(object) => object,
+        Seen::Absent => return Err(format!("{slot} does not exist")),
+        Seen::Unreadable(why) => return Err(format!("{slot} cannot be read: {why}")),
+    };
+    let template = parse::metric_template(&object).map_err(|errors| {
+        let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        format!("{slot} is invalid: {}", list.join("; "))
+    })?;
+    let secret = match observe::secret_of(context, &slot) {
+        None => None,
+        Some(secret) => match context.world.object(&secret) {
+            Seen::Present(object) => Some(object),
+            Seen::Absent => return Err(format!("{secret} of {slot} does not exist")),
+            Seen::Unreadable(why) => return Err(format!("{secret} of {slot} cannot be read: {why}")),
+        },
+    };
+    Ok(Some((template, secret)))
+}

@@ -1,0 +1,165 @@
+//! The command line: verbs, their arguments, and where they lead.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use crate::clock::SystemClock;
+use crate::config::{ControllerArgs, go_dashes};
+use crate::controller::Settings;
+use crate::operator::{Operator, Options};
+use crate::outside::HttpOutside;
+use crate::telemetry;
+
+/// Progressive delivery for Kubernetes: seconds to rollback, decided by evidence, and it says why.
+#[derive(Debug, Parser)]
+#[command(name = "serin", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the operator against a cluster.
+    Controller(Box<ControllerArgs>),
+    /// Print the CustomResourceDefinitions.
+    Crds,
+    /// Write the generated pages and manifests, or check that they are fresh.
+    Docs {
+        /// Change nothing; fail when something is stale.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+/// Parses the arguments of the process and does what they say.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse_from(go_dashes(std::env::args_os()));
+    // One TLS stack; a second installation is no error worth stopping for.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            complain(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Controller(args) => block_on(controller(*args)),
+        Command::Crds => {
+            say(&crate::pages::crds_yaml()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Docs { check } => crate::pages::docs(check),
+    }
+}
+
+fn block_on(future: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)))
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(future)
+}
+
+/// stdout is data.
+fn say(text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    std::io::stdout().lock().write_all(text.as_bytes())
+}
+
+/// stderr is talk; if that is closed there is nobody to talk to.
+fn complain(text: &str) {
+    use std::io::Write;
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
+}
+
+async fn controller(args: ControllerArgs) -> anyhow::Result<ExitCode> {
+    telemetry::start(&args.log_level, args.zap_encoding.into());
+    let config = kubeconfig(args.kubeconfig.as_deref()).await?;
+    let client = Client::try_from(config).context("cannot set up the client")?;
+    let listener = crate::http::bind(args.listen())
+        .await
+        .with_context(|| format!("cannot listen on {}", args.listen()))?;
+    let election = args.enable_leader_election.then(|| {
+        let own = || std::env::var("POD_NAMESPACE").unwrap_or_else(|_| client.default_namespace().to_owned());
+        args.leader_election_namespace.clone().unwrap_or_else(own)
+    });
+    let options = Options {
+        mesh_provider: args.mesh_provider.clone(),
+        settings: settings(&args),
+        clock: Arc::new(SystemClock),
+        outside: Arc::new(HttpOutside::new().context("cannot set up the HTTP client")?),
+        election,
+        listener: Some(listener),
+    };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), provider = %args.mesh_provider, "starting");
+    let operator = Operator::start(client, options);
+    stop_signal().await?;
+    tracing::info!("stopping");
+    operator.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn settings(args: &ControllerArgs) -> Settings {
+    let defaults = serin_core::parse::Limits::default();
+    Settings {
+        namespace: args.namespace.clone().filter(|namespace| !namespace.is_empty()),
+        concurrency: args.threadiness,
+        core: serin_core::step::Settings { drain_secs: args.drain, ..serin_core::step::Settings::default() },
+        parse: serin_core::parse::Limits {
+            min_interval_secs: args.min_interval,
+            provider: args.mesh_provider.clone(),
+            cross_namespace: defaults.cross_namespace && !args.no_cross_namespace_refs,
+        },
+        providers: serin_providers::Settings {
+            selector_labels: args.selector_labels.clone(),
+            include_label_prefixes: args.include_label_prefix.iter().filter(|p| !p.is_empty()).cloned().collect(),
+            track_configs: args.enable_config_tracking,
+            cluster_name: args.cluster_name.clone(),
+            metrics_server: args.metrics_server.clone(),
+        },
+        event_webhook: args.event_webhook.clone().filter(|url| !url.is_empty()),
+        instance: instance(),
+    }
+}
+
+/// Pod name or host name, and the process: unique among replicas.
+fn instance() -> String {
+    let host = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "serin".to_owned());
+    let nanos = jiff::Timestamp::now().subsec_nanosecond();
+    format!("{host}_{}-{nanos:x}", std::process::id())
+}
+
+async fn kubeconfig(path: Option<&str>) -> anyhow::Result<Config> {
+    match path.filter(|path| !path.is_empty()) {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path).with_context(|| format!("cannot read {path}"))?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+                .await
+                .with_context(|| format!("cannot use {path}"))
+        }
+        None => Config::infer().await.context("no kubeconfig and no service account found"),
+    }
+}
+
+/// SIGTERM or Ctrl-C.
+pub async fn stop_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    tokio::select! {
+        _ = term.recv() => {}
+        result = tokio::signal::ctrl_c() => result.context("cannot listen for Ctrl-C")?,
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! From the cache to what `step` looks at.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serin_core::model::{Canary, MetricSource};
+use serin_core::observed::{Observed, Seen};
+use serin_providers::change::{ENDPOINT_SLICE, SECRET};
+use serin_providers::workload::config_references;
+use serin_providers::{Objects, references, references::{self as refs}};
+
+use crate::controller::Context;
+use crate::world::{METRIC_TEMPLATE, Slot};
+
+/// What was seen, and the objects it was seen in.
+pub struct Sight {
+    pub observed: Observed,
+    pub objects: Objects,
+}
+
+/// Looks at everything that this canary is about.
+pub async fn observe(context: &Context, canary: &Canary, now: Timestamp) -> Sight {
+    let wanted = want(context, canary);
+    context.world.settle(&wanted).await;
+    // The target says which configs there are, and each template which Secret.
+    let wanted = want(context, canary);
+    context.world.settle(&wanted).await;
+    let objects = collect(context, &wanted);
+    let mut observed = serin_providers::observe(canary, &objects, &context.settings.providers, now);
+    observed.guard = context.guards.opinion(&canary.key);
+    Sight { observed, objects }
+}
+
+/// Objects as they are known now, without waiting.
+pub fn collect(context: &Context, wanted: &BTreeSet<Slot>) -> Objects {
+    let mut objects = Objects::new();
+    for slot in wanted {
+        if slot.kind == ENDPOINT_SLICE {
+            let slices = match context.world.objects(slot) {
+                Seen::Present(slices) => Seen::Present(slices.into_values().collect()),
+                Seen::Absent => Seen::Absent,
+                Seen::Unreadable(why) => Seen::Unreadable(why),
+            };
+            objects.put_slices(&slot.namespace, &slot.name, slices);
+        } else {
+            objects.put(slot.clone(), context.world.object(slot));
+        }
+    }
+    objects
+}
+
+/// Registers and returns everything this canary is about, as far as is known by now.
+pub fn want(context: &Context, canary: &Canary) -> BTreeSet<Slot> {
+    let serin_providers::References { objects, slices } = references(canary);
+    let own = references::canary_object(canary);
+    // The Canary has a watch of its own.
+    let mut wanted: BTreeSet<Slot> = objects.into_iter().filter(|object| *object != own).collect();
+    wanted.extend(slices.into_iter().map(|(namespace, name)| ENDPOINT_SLICE.named(namespace, name)));
+    if context.settings.providers.track_configs
+        && let Seen::Present(target) = context.world.object(&references::target(canary))
+    {
+        for config in config_references(&target) {
+            wanted.insert(config.copy());
+            wanted.insert(config.object);
+        }
+    }
+    for source in canary.spec.analysis.metrics.iter().flat_map(|metric| &metric.sources) {
+        if let MetricSource::Template { namespace, name, variables: _ } = source {
+            let template = METRIC_TEMPLATE.named(namespace, name);
+            if let Some(secret) = secret_of(context, &template) {
+                wanted.insert(secret);
+            }
+            wanted.insert(template);
+        }
+    }
+    context.world.want(&canary.key, &wanted);
+    wanted
+}
+
+/// The Secret that a template names.
+pub fn secret_of(context: &Context, template: &Slot) -> Option<Slot> {
+    let Seen::Present(object) = context.world.object(template) else { return None };
+    let name = object.pointer("/spec/provider/secretRef/name")?.as_str()?;
+    Some(SECRET.named(&template.namespace, name))
+}

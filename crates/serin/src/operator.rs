@@ -1,0 +1,178 @@
+//! The operator as a whole: one watch on canaries, one election, one control loop while it leads.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Client;
+use kube::api::Api;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::clock::{SharedClock, SystemClock};
+use crate::controller::{Canaries, Context, Settings, lead};
+use crate::http::{Health, serve};
+use crate::leader::{Election, FLAGGER_LEASE, held};
+use crate::metrics::Metrics;
+use crate::outside::{HttpOutside, Outside, OutsideError};
+use crate::wake::Wake;
+
+/// Name of our Lease.
+pub const LEASE: &str = "serin-leader-election";
+/// Where Flagger's election puts its Lease unless told otherwise.
+const FLAGGER_NAMESPACE: &str = "kube-system";
+/// How long a stop waits for what is under way.
+const STOP_WAIT: Duration = Duration::from_secs(15);
+
+/// Everything an operator needs besides a client.
+pub struct Options {
+    pub settings: Settings,
+    pub clock: SharedClock,
+    pub outside: Arc<dyn Outside>,
+    /// Namespace of the Lease; without one it leads at once and alone.
+    pub election: Option<String>,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served; nowhere without.
+    pub listener: Option<TcpListener>,
+    /// Default provider, for `flagger_info`.
+    pub mesh_provider: String,
+}
+
+impl Options {
+    /// For a laptop: alone, without a port, with analysis intervals as short as `min_interval_secs`.
+    pub fn local(metrics_server: String, min_interval_secs: i64) -> Result<Self, OutsideError> {
+        let mut parse = serin_core::parse::Limits::default();
+        parse.min_interval_secs = min_interval_secs;
+        let providers = serin_providers::Settings { metrics_server, ..serin_providers::Settings::default() };
+        let core = serin_core::step::Settings { drain_secs: 2, ..serin_core::step::Settings::default() };
+        Ok(Self {
+            settings: Settings {
+                namespace: None,
+                concurrency: 16,
+                core,
+                parse,
+                providers,
+                event_webhook: None,
+                instance: "serin-local".to_owned(),
+            },
+            clock: Arc::new(SystemClock),
+            outside: Arc::new(HttpOutside::new()?),
+            election: None,
+            listener: None,
+            mesh_provider: "traefik".to_owned(),
+        })
+    }
+}
+
+/// A running operator.
+pub struct Operator {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+    address: Option<SocketAddr>,
+    context: Arc<Context>,
+}
+
+impl Operator {
+    pub fn start(client: Client, options: Options) -> Self {
+        let Options { settings, clock, outside, election, listener, mesh_provider } = options;
+        let (stop, stopped) = watch::channel(false);
+        let metrics = Arc::new(Metrics::new(&mesh_provider));
+        let health = Arc::new(Health::default());
+        let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let server = listener.map(|l| tokio::spawn(serve(l, Arc::clone(&metrics), Arc::clone(&health))));
+        let identity = settings.instance.clone();
+        let context =
+            Arc::new(Context::new(client.clone(), Wake::default(), Arc::clone(&clock), outside, metrics, settings));
+        let election = election.map(|namespace| Election {
+            leases: Api::namespaced(client.clone(), &namespace),
+            name: LEASE.to_owned(),
+            identity,
+            clock,
+        });
+        let running = Arc::clone(&context);
+        let task = tokio::spawn(async move {
+            run(&running, client, election, &health, stopped).await;
+            if let Some(server) = server {
+                server.abort();
+            }
+        });
+        Self { stop, task, address, context }
+    }
+
+    /// Where the port is, when there is one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// Stops deciding, gives the Lease back, tells what is still to be told.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        drop(tokio::time::timeout(STOP_WAIT, self.task).await);
+        self.context.teller.finish().await;
+    }
+}
+
+async fn run(
+    context: &Arc<Context>,
+    client: Client,
+    election: Option<Election>,
+    health: &Health,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let canaries = Canaries::watch(context);
+    tokio::select! {
+        () = canaries.wait_until_ready() => {}
+        _ = stopped.wait_for(|stop| *stop) => return,
+    }
+    health.ready.store(true, Ordering::Relaxed);
+    let Some(election) = election else {
+        context.metrics.set_leader(true);
+        tokio::select! {
+            () = lead(Arc::clone(context), &canaries) => health.broken.store(true, Ordering::Relaxed),
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+        return;
+    };
+    tokio::select! {
+        () = wait_for_flagger(&client, context) => {}
+        _ = stopped.wait_for(|stop| *stop) => return,
+    }
+    let (mut leads, campaign) = election.run(stopped.clone());
+    loop {
+        tokio::select! {
+            leading = leads.wait_for(|leads| *leads) => if leading.is_err() { break },
+            _ = stopped.wait_for(|stop| *stop) => break,
+        }
+        tracing::info!("leading");
+        context.metrics.set_leader(true);
+        tokio::select! {
+            () = lead(Arc::clone(context), &canaries) => health.broken.store(true, Ordering::Relaxed),
+            // What was under way is dropped: everything it may still write is fenced.
+            _ = leads.wait_for(|leads| !*leads) => tracing::warn!("no longer leading"),
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+        context.metrics.set_leader(false);
+        if *stopped.borrow() {
+            break;
+        }
+    }
+    drop(campaign.await);
+}
+
+/// Two controllers must not drive one canary: while Flagger holds its Lease we wait.
+async fn wait_for_flagger(client: &Client, context: &Context) {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), FLAGGER_NAMESPACE);
+    loop {
+        // Without the right to look there is nothing to find out; the Role for it is optional.
+        let Ok(Some(lease)) = leases.get_opt(FLAGGER_LEASE).await else { return };
+        let Some(holder) = held(&lease, context.clock.now()) else { return };
+        tracing::error!(%holder, "Flagger is running in this cluster; waiting until it has stopped");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+}

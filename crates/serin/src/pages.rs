@@ -1,0 +1,67 @@
+//! What is generated from the types: CRDs and reference pages, written or checked for freshness.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+/// The CRDs as one YAML stream.
+pub fn crds_yaml() -> anyhow::Result<String> {
+    let mut text = String::new();
+    for crd in serin_core::crd::crds() {
+        text.push_str("---\n");
+        text.push_str(&serde_saphyr::to_string(&crd).context("cannot render a CRD")?);
+    }
+    Ok(text)
+}
+
+fn reasons() -> String {
+    let mut page = String::from(
+        "# Reasons\n\nEvery decision has one of these codes, in the log, in `status.lastReason`, in Events and in `serin_decisions_total`.\n\n| code | meaning |\n|---|---|\n",
+    );
+    for (code, meaning) in serin_core::reason::ALL {
+        page.push_str(&format!("| `{code}` | {} |\n", meaning.trim()));
+    }
+    page
+}
+
+fn generated() -> anyhow::Result<Vec<(&'static str, String)>> {
+    Ok(vec![
+        ("deploy/10-crds.yaml", crds_yaml()?),
+        ("docs/reference/canary.md", serin_core::docs::reference_markdown()),
+        ("docs/reference/refused.md", serin_core::parse::refused_markdown()),
+        ("docs/reference/reasons.md", reasons()),
+    ])
+}
+
+/// Writes what is generated below the working folder, or complains about what is stale.
+pub fn docs(check: bool) -> anyhow::Result<ExitCode> {
+    let root = PathBuf::from(".");
+    anyhow::ensure!(root.join("Cargo.toml").exists(), "run this in the project's root folder");
+    let mut stale = Vec::new();
+    for (path, text) in generated()? {
+        let file = root.join(path);
+        if fs::read_to_string(&file).ok().as_deref() == Some(text.as_str()) {
+            continue;
+        }
+        if check {
+            stale.push(path);
+        } else {
+            write(&file, &text)?;
+        }
+    }
+    anyhow::ensure!(
+        stale.is_empty(),
+        "stale: {}\n\nhint: run `cargo run -p serin -- docs` and commit the result",
+        stale.join(", ")
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
