@@ -7,7 +7,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::{Args, ValueEnum};
 
-use crate::controller::Settings;
 use crate::telemetry::LogFormat;
 
 /// Flags of `serin controller`.

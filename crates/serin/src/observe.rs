@@ -7,7 +7,7 @@ use serin_core::model::{Canary, MetricSource};
 use serin_core::observed::{Observed, Seen};
 use serin_providers::change::{ENDPOINT_SLICE, SECRET};
 use serin_providers::workload::config_references;
-use serin_providers::{Objects, references, references::{self as refs}};
+use serin_providers::{Objects, references};
 
 use crate::controller::Context;
 use crate::world::{METRIC_TEMPLATE, Slot};

@@ -1,6 +1,6 @@
 //! Tells people: Events, event hooks, alerts, post-rollout hooks. On a queue of its own, so that no tick ever waits for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -40,8 +40,9 @@ struct News {
 
 /// Takes news; a task behind it tells them in order.
 pub struct Teller {
-    queue: mpsc::Sender<News>,
-    task: tokio::task::JoinHandle<()>,
+    /// None once it takes no more.
+    queue: Mutex<Option<mpsc::Sender<News>>>,
+    task: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 struct Speaker {
@@ -71,7 +72,7 @@ impl Teller {
             let all = u32::try_from(SPEAKERS_MAX).unwrap_or(1);
             drop(tokio::time::timeout(LAST_WORDS, speaker.slots.acquire_many(all)).await);
         });
-        Self { queue, task }
+        Self { queue: Mutex::new(Some(queue)), task: Mutex::new(Some(task)) }
     }
 
     pub fn tell(
@@ -92,16 +93,19 @@ impl Teller {
             resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
         };
         let news = News { canary: canary.clone(), subject, notices, calls, time };
-        if let Err(error) = self.queue.try_send(news) {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Err(error)) = queue.as_ref().map(|queue| queue.try_send(news)) {
             tracing::warn!(canary = %canary.key, %error, "news dropped: receivers are too slow");
         }
     }
 
     /// Takes no more news and waits, within bounds, until the rest is told.
-    pub async fn finish(self) {
-        let Self { queue, task } = self;
-        drop(queue);
-        drop(tokio::time::timeout(LAST_WORDS * 2, task).await);
+    pub async fn finish(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            drop(tokio::time::timeout(LAST_WORDS * 2, task).await);
+        }
     }
 }
 
