@@ -13,15 +13,32 @@ use crate::{observe, world};
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     #[error("cannot render {action}")]
-    Render { action: String, #[source] source: RenderError },
+    Render {
+        action: String,
+        #[source]
+        source: RenderError,
+    },
     #[error("cannot write {target}")]
-    Write { target: ObjectRef, #[source] source: kube::Error },
+    Write {
+        target: ObjectRef,
+        #[source]
+        source: kube::Error,
+    },
     #[error("cannot encode {target}")]
-    Encode { target: ObjectRef, #[source] source: serde_json::Error },
+    Encode {
+        target: ObjectRef,
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
 /// Each action is rendered from what the ones before it left behind. The first error ends it; the next tick goes on.
-pub async fn apply(context: &Context, canary: &Canary, canary_object: &DynamicObject, actions: &[Action]) -> Result<(), ApplyError> {
+pub async fn apply(
+    context: &Context,
+    canary: &Canary,
+    canary_object: &DynamicObject,
+    actions: &[Action],
+) -> Result<(), ApplyError> {
     for action in actions {
         let wanted = observe::want(context, canary);
         let mut objects = observe::collect(context, &wanted);
@@ -45,13 +62,21 @@ async fn write(context: &Context, change: Change) -> Result<(), ApplyError> {
     let target = change.target().clone();
     let api = context.world.api(&target.kind, &target.namespace);
     let failed = |source| ApplyError::Write { target: target.clone(), source };
-    let ours = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let post = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let ours =
+        PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let post =
+        PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     let written = match change {
-        Change::Apply { target, object } => api.patch(&target.name, &ours.force(), &Patch::Apply(&object)).await,
+        Change::Apply { target, object } => {
+            api.patch(&target.name, &ours.force(), &Patch::Apply(&object)).await
+        }
         Change::Create { target, object } => api.create(&post, &decode(&target, object)?).await,
-        Change::Replace { target, object } => api.replace(&target.name, &post, &decode(&target, object)?).await,
-        Change::MergePatch { target, patch } => api.patch(&target.name, &ours, &Patch::Merge(&patch)).await,
+        Change::Replace { target, object } => {
+            api.replace(&target.name, &post, &decode(&target, object)?).await
+        }
+        Change::MergePatch { target, patch } => {
+            api.patch(&target.name, &ours, &Patch::Merge(&patch)).await
+        }
         Change::Scale { target, replicas } => {
             let patch = json!({"spec": {"replicas": replicas}});
             api.patch_scale(&target.name, &ours, &Patch::Merge(&patch)).await.map_err(failed)?;
@@ -67,6 +92,6 @@ async fn write(context: &Context, change: Change) -> Result<(), ApplyError> {
 }
 
 fn decode(target: &ObjectRef, object: Value) -> Result<DynamicObject, ApplyError> {
-    serde_json::from_value(object).map_err(|source| ApplyError::Encode { target: target.clone(), source })
+    serde_json::from_value(object)
+        .map_err(|source| ApplyError::Encode { target: target.clone(), source })
 }
-

@@ -67,7 +67,8 @@ pub async fn send_with_retries(
         if !again || attempt >= retries.min(RETRIES_MAX) {
             return result;
         }
-        tokio::time::sleep(Duration::from_secs(hook::backoff_secs(attempt, result.as_ref().ok()))).await;
+        tokio::time::sleep(Duration::from_secs(hook::backoff_secs(attempt, result.as_ref().ok())))
+            .await;
         attempt += 1;
     }
 }
@@ -87,7 +88,10 @@ async fn ask_metric(context: &Context, canary: &Canary, index: usize, source: us
         return Answer::Unreachable(format!("there is no metric number {index}"));
     };
     let Some(source) = metric.sources.get(source) else {
-        return Answer::Unreachable(format!("metric {} has no source number {source}", metric.name));
+        return Answer::Unreachable(format!(
+            "metric {} has no source number {source}",
+            metric.name
+        ));
     };
     let question = match resolve(context, source) {
         Err(why) => return Answer::Unreachable(why),
@@ -130,7 +134,9 @@ fn resolve(context: &Context, source: &MetricSource) -> Result<Option<Template>,
         Some(secret) => match context.world.object(&secret) {
             Seen::Present(object) => Some(object),
             Seen::Absent => return Err(format!("{secret} of {slot} does not exist")),
-            Seen::Unreadable(why) => return Err(format!("{secret} of {slot} cannot be read: {why}")),
+            Seen::Unreadable(why) => {
+                return Err(format!("{secret} of {slot} cannot be read: {why}"));
+            }
         },
     };
     Ok(Some((template, secret)))

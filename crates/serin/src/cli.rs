@@ -92,7 +92,9 @@ async fn controller(args: ControllerArgs) -> anyhow::Result<ExitCode> {
         .await
         .with_context(|| format!("cannot listen on {}", args.listen()))?;
     let election = args.enable_leader_election.then(|| {
-        let own = || std::env::var("POD_NAMESPACE").unwrap_or_else(|_| client.default_namespace().to_owned());
+        let own = || {
+            std::env::var("POD_NAMESPACE").unwrap_or_else(|_| client.default_namespace().to_owned())
+        };
         args.leader_election_namespace.clone().unwrap_or_else(own)
     });
     let options = Options {
@@ -116,7 +118,10 @@ fn settings(args: &ControllerArgs) -> Settings {
     Settings {
         namespace: args.namespace.clone().filter(|namespace| !namespace.is_empty()),
         concurrency: args.threadiness,
-        core: serin_core::step::Settings { drain_secs: args.drain, ..serin_core::step::Settings::default() },
+        core: serin_core::step::Settings {
+            drain_secs: args.drain,
+            ..serin_core::step::Settings::default()
+        },
         parse: serin_core::parse::Limits {
             min_interval_secs: args.min_interval,
             provider: args.mesh_provider.clone(),
@@ -124,7 +129,12 @@ fn settings(args: &ControllerArgs) -> Settings {
         },
         providers: serin_providers::Settings {
             selector_labels: args.selector_labels.clone(),
-            include_label_prefixes: args.include_label_prefix.iter().filter(|p| !p.is_empty()).cloned().collect(),
+            include_label_prefixes: args
+                .include_label_prefix
+                .iter()
+                .filter(|p| !p.is_empty())
+                .cloned()
+                .collect(),
             track_configs: args.enable_config_tracking,
             cluster_name: args.cluster_name.clone(),
             metrics_server: args.metrics_server.clone(),
@@ -136,7 +146,9 @@ fn settings(args: &ControllerArgs) -> Settings {
 
 /// Pod name or host name, and the process: unique among replicas.
 fn instance() -> String {
-    let host = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "serin".to_owned());
+    let host = std::env::var("POD_NAME")
+        .or_else(|_| std::env::var("HOSTNAME"))
+        .unwrap_or_else(|_| "serin".to_owned());
     let nanos = jiff::Timestamp::now().subsec_nanosecond();
     format!("{host}_{}-{nanos:x}", std::process::id())
 }
@@ -144,7 +156,8 @@ fn instance() -> String {
 async fn kubeconfig(path: Option<&str>) -> anyhow::Result<Config> {
     match path.filter(|path| !path.is_empty()) {
         Some(path) => {
-            let file = Kubeconfig::read_from(path).with_context(|| format!("cannot read {path}"))?;
+            let file =
+                Kubeconfig::read_from(path).with_context(|| format!("cannot read {path}"))?;
             Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
                 .await
                 .with_context(|| format!("cannot use {path}"))

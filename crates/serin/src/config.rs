@@ -40,7 +40,12 @@ pub struct ControllerArgs {
     #[arg(long, env = "SERIN_ZAP_ENCODING", default_value = "json")]
     pub zap_encoding: Encoding,
     /// Labels that may select a target's pods, in order of preference.
-    #[arg(long, env = "SERIN_SELECTOR_LABELS", value_delimiter = ',', default_value = "app,name,app.kubernetes.io/name")]
+    #[arg(
+        long,
+        env = "SERIN_SELECTOR_LABELS",
+        value_delimiter = ',',
+        default_value = "app,name,app.kubernetes.io/name"
+    )]
     pub selector_labels: Vec<String>,
     /// Prefixes of labels and annotations that the primary gets from the target; `*` means all.
     #[arg(long, env = "SERIN_INCLUDE_LABEL_PREFIX", value_delimiter = ',')]
@@ -116,8 +121,12 @@ mod tests {
 
     #[test]
     fn one_dash_is_as_good_as_two() {
-        let args = ["serin", "controller", "-log-level=debug", "--port", "80", "-n", "x", "-o=json", "-"];
+        let args =
+            ["serin", "controller", "-log-level=debug", "--port", "80", "-n", "x", "-o=json", "-"];
         let fixed = go_dashes(args.map(OsString::from));
-        assert_eq!(fixed, ["serin", "controller", "--log-level=debug", "--port", "80", "-n", "x", "-o=json", "-"]);
+        assert_eq!(
+            fixed,
+            ["serin", "controller", "--log-level=debug", "--port", "80", "-n", "x", "-o=json", "-"]
+        );
     }
 }

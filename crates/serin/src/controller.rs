@@ -77,15 +77,26 @@ impl Index {
     /// Notes what `object` claims and says which older canary claims the same.
     pub fn claim(&self, object: &DynamicObject) -> Option<Key> {
         let key = key_of(object)?;
-        let text = |pointer: &str| object.data.pointer(pointer).and_then(|v| v.as_str()).unwrap_or("").to_owned();
-        let target = (key.namespace.clone(), text("/spec/targetRef/kind"), text("/spec/targetRef/name"));
-        let created = object.metadata.creation_timestamp.as_ref().map(|t| t.0.to_string()).unwrap_or_default();
-        let claim = Claim { target, age: (created, object.metadata.uid.clone().unwrap_or_default()) };
+        let text = |pointer: &str| {
+            object.data.pointer(pointer).and_then(|v| v.as_str()).unwrap_or("").to_owned()
+        };
+        let target =
+            (key.namespace.clone(), text("/spec/targetRef/kind"), text("/spec/targetRef/name"));
+        let created = object
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|t| t.0.to_string())
+            .unwrap_or_default();
+        let claim =
+            Claim { target, age: (created, object.metadata.uid.clone().unwrap_or_default()) };
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         claims.insert(key.clone(), claim.clone());
         claims
             .iter()
-            .filter(|(other, theirs)| **other != key && theirs.target == claim.target && theirs.age < claim.age)
+            .filter(|(other, theirs)| {
+                **other != key && theirs.target == claim.target && theirs.age < claim.age
+            })
             .min_by(|a, b| a.1.age.cmp(&b.1.age))
             .map(|(other, _)| other.clone())
     }
@@ -94,7 +105,11 @@ impl Index {
     pub fn release(&self, key: &Key) -> Vec<Key> {
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(gone) = claims.remove(key) else { return Vec::new() };
-        claims.iter().filter(|(_, claim)| claim.target == gone.target).map(|(key, _)| key.clone()).collect()
+        claims
+            .iter()
+            .filter(|(_, claim)| claim.target == gone.target)
+            .map(|(key, _)| key.clone())
+            .collect()
     }
 }
 
@@ -112,7 +127,12 @@ impl Context {
         settings: Settings,
     ) -> Self {
         let world = World::new(client.clone(), settings.namespace.clone(), wake.clone());
-        let teller = crate::tell::Teller::start(client.clone(), Arc::clone(&clock), Arc::clone(&outside), &settings);
+        let teller = crate::tell::Teller::start(
+            client.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&outside),
+            &settings,
+        );
         Self {
             client,
             world,
@@ -135,7 +155,12 @@ impl Context {
         let Some(key) = key_of(object) else { return Arc::clone(object) };
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         match written.get(&key) {
-            Some(ours) if world::newer(ours.metadata.resource_version.as_deref(), object.metadata.resource_version.as_deref()) => {
+            Some(ours)
+                if world::newer(
+                    ours.metadata.resource_version.as_deref(),
+                    object.metadata.resource_version.as_deref(),
+                ) =>
+            {
                 Arc::clone(ours)
             }
             Some(_) => {
@@ -147,7 +172,10 @@ impl Context {
     }
 
     pub fn remember(&self, key: &Key, written: &Arc<DynamicObject>) {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), Arc::clone(written));
+        self.written
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.clone(), Arc::clone(written));
     }
 
     /// A conflict: somebody else has written, and what we wrote before is of no use.
@@ -156,7 +184,10 @@ impl Context {
     }
 
     pub fn note_valid(&self, canary: &Canary) {
-        self.valid.lock().unwrap_or_else(PoisonError::into_inner).insert(canary.key.clone(), canary.clone());
+        self.valid
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(canary.key.clone(), canary.clone());
     }
 
     pub fn last_valid(&self, key: &Key) -> Option<Canary> {
@@ -230,9 +261,16 @@ fn hear(
             }
         }
         Ok(watcher::Event::InitDone) => {
-            let keys: BTreeSet<Key> = store.state().iter().filter_map(|object| key_of(object)).collect();
-            let known: Vec<Key> =
-                context.index.claims.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+            let keys: BTreeSet<Key> =
+                store.state().iter().filter_map(|object| key_of(object)).collect();
+            let known: Vec<Key> = context
+                .index
+                .claims
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .keys()
+                .cloned()
+                .collect();
             for gone in known.iter().filter(|key| !keys.contains(key)) {
                 forget(context, gone);
             }
@@ -284,7 +322,8 @@ pub async fn lead(context: Arc<Context>, canaries: &Canaries) {
         let resource = resource.clone();
         async move {
             let key = wake.next().await;
-            let object = ObjectRef::<DynamicObject>::new_with(&key.name, resource).within(&key.namespace);
+            let object =
+                ObjectRef::<DynamicObject>::new_with(&key.name, resource).within(&key.namespace);
             Some((Ok::<_, std::convert::Infallible>(object), wake))
         }
     });

@@ -93,7 +93,8 @@ impl Events {
             "reportingComponent": REPORTING_COMPONENT,
             "reportingInstance": self.instance,
         });
-        let object: DynamicObject = serde_json::from_value(event).map_err(kube::Error::SerdeError)?;
+        let object: DynamicObject =
+            serde_json::from_value(event).map_err(kube::Error::SerdeError)?;
         let created = api.create(&PostParams::default(), &object).await?;
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() >= RECENT_MAX {
@@ -110,7 +111,12 @@ impl Events {
     }
 
     /// The Event that said the same a moment ago, and how often it was said now.
-    fn repeat(&self, subject: &Subject, notice: (bool, &str, &str), now: Timestamp) -> Option<(String, u32)> {
+    fn repeat(
+        &self,
+        subject: &Subject,
+        notice: (bool, &str, &str),
+        now: Timestamp,
+    ) -> Option<(String, u32)> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.retain(|known| now.as_second() - known.time.as_second() < RECENT_SECS);
         let known = recent.iter_mut().find(|known| {

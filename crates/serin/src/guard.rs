@@ -14,7 +14,12 @@ pub struct Guards {
 
 impl Guards {
     pub fn opinion(&self, key: &Key) -> Guard {
-        self.opinions.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned().unwrap_or_default()
+        self.opinions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Says whether the opinion is a new one.

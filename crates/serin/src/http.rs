@@ -75,7 +75,9 @@ fn answer(path: &str, metrics: &Metrics, health: &Health) -> Response<Full<Bytes
             let mut response = text(StatusCode::OK, metrics.render());
             response.headers_mut().insert(
                 header::CONTENT_TYPE,
-                header::HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),
+                header::HeaderValue::from_static(
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                ),
             );
             response
         }

@@ -32,9 +32,17 @@ pub struct Election {
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     #[error("cannot read the lease {name}")]
-    Read { name: String, #[source] source: kube::Error },
+    Read {
+        name: String,
+        #[source]
+        source: kube::Error,
+    },
     #[error("cannot write the lease {name}")]
-    Write { name: String, #[source] source: kube::Error },
+    Write {
+        name: String,
+        #[source]
+        source: kube::Error,
+    },
 }
 
 /// Whether a lease is held by somebody at `now`.
@@ -48,7 +56,10 @@ pub fn held(lease: &Lease, now: Timestamp) -> Option<&str> {
 
 impl Election {
     /// Takes part until the token of `stop` says so. The returned channel says whether we lead now.
-    pub fn run(self, mut stop: watch::Receiver<bool>) -> (watch::Receiver<bool>, tokio::task::JoinHandle<()>) {
+    pub fn run(
+        self,
+        mut stop: watch::Receiver<bool>,
+    ) -> (watch::Receiver<bool>, tokio::task::JoinHandle<()>) {
         let (tell, leads) = watch::channel(false);
         let task = tokio::spawn(async move {
             let election = Arc::new(self);
@@ -63,7 +74,9 @@ impl Election {
                         last_renewed = None;
                         tell.send_if_modified(|leads| std::mem::replace(leads, false));
                     }
-                    Ok(Err(error)) => tracing::warn!(error = %crate::outside::chain(&error), "lease not renewed"),
+                    Ok(Err(error)) => {
+                        tracing::warn!(error = %crate::outside::chain(&error), "lease not renewed")
+                    }
                     Err(_) => tracing::warn!("lease not renewed: no answer in time"),
                 }
                 if last_renewed.is_some_and(|at| at.elapsed() > RENEW_DEADLINE) {
@@ -112,7 +125,8 @@ impl Election {
     }
 
     fn claim(&self, before: Option<&LeaseSpec>, now: Timestamp) -> LeaseSpec {
-        let ours = before.is_some_and(|spec| spec.holder_identity.as_deref() == Some(self.identity.as_str()));
+        let ours = before
+            .is_some_and(|spec| spec.holder_identity.as_deref() == Some(self.identity.as_str()));
         let acquired = before.filter(|_| ours).and_then(|spec| spec.acquire_time.clone());
         let transitions = before.and_then(|spec| spec.lease_transitions).unwrap_or(0);
         LeaseSpec {

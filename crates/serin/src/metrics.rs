@@ -85,7 +85,8 @@ struct Owned {
 
 const TICK_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// From a minute to a day: how long releases take.
-const ROLLOUT_BUCKETS: [f64; 10] = [15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0, 86_400.0];
+const ROLLOUT_BUCKETS: [f64; 10] =
+    [15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0, 86_400.0];
 
 fn tick_histogram() -> Histogram {
     Histogram::new(TICK_BUCKETS)
@@ -102,24 +103,48 @@ impl Metrics {
         let total = Family::default();
         let status = Family::default();
         let weight = Family::default();
-        let duration = Family::<CanaryLabels, Histogram>::new_with_constructor(tick_histogram as fn() -> Histogram);
+        let duration = Family::<CanaryLabels, Histogram>::new_with_constructor(
+            tick_histogram as fn() -> Histogram,
+        );
         let analysis = Family::default();
         let successes = Family::default();
         let failures = Family::default();
-        let rollout = Family::<CanaryLabels, Histogram>::new_with_constructor(rollout_histogram as fn() -> Histogram);
+        let rollout = Family::<CanaryLabels, Histogram>::new_with_constructor(
+            rollout_histogram as fn() -> Histogram,
+        );
         let decisions = Family::default();
         let ticks = tick_histogram();
         let leader = Gauge::default();
         let r = &mut registry;
         r.register("flagger_info", "Version and default mesh provider", info.clone());
         r.register("flagger_canary_total", "Canaries by namespace", Family::clone(&total));
-        r.register("flagger_canary_status", "0 running, 1 successful, 2 failed", Family::clone(&status));
-        r.register("flagger_canary_weight", "Percent of the traffic, by workload", Family::clone(&weight));
-        r.register("flagger_canary_duration_seconds", "Seconds spent on one analysis tick", duration.clone());
-        r.register("flagger_canary_metric_analysis", "Last value of a metric check", Family::clone(&analysis));
+        r.register(
+            "flagger_canary_status",
+            "0 running, 1 successful, 2 failed",
+            Family::clone(&status),
+        );
+        r.register(
+            "flagger_canary_weight",
+            "Percent of the traffic, by workload",
+            Family::clone(&weight),
+        );
+        r.register(
+            "flagger_canary_duration_seconds",
+            "Seconds spent on one analysis tick",
+            duration.clone(),
+        );
+        r.register(
+            "flagger_canary_metric_analysis",
+            "Last value of a metric check",
+            Family::clone(&analysis),
+        );
         r.register("flagger_canary_successes", "Promotions", Family::clone(&successes));
         r.register("flagger_canary_failures", "Rollbacks", Family::clone(&failures));
-        r.register("serin_rollout_duration_seconds", "Seconds from start to end of a release", rollout.clone());
+        r.register(
+            "serin_rollout_duration_seconds",
+            "Seconds from start to end of a release",
+            rollout.clone(),
+        );
         r.register("serin_decisions", "Changed decisions by reason", Family::clone(&decisions));
         r.register("serin_tick_duration_seconds", "Seconds spent on one tick", ticks.clone());
         r.register("serin_leader", "1 on the replica that acts", leader.clone());
@@ -187,13 +212,17 @@ impl Metrics {
                 | Phase::Terminated,
             ) => 1,
         };
-        self.status.get_or_create(&CanaryLabels { name: target.clone(), namespace: namespace.clone() }).set(value);
+        self.status
+            .get_or_create(&CanaryLabels { name: target.clone(), namespace: namespace.clone() })
+            .set(value);
         let weight = i64::from(canary.status.canary_weight);
         let primary = canary.spec.target.primary_name();
         self.weight
             .get_or_create(&WeightLabels { workload: target.clone(), namespace: namespace.clone() })
             .set(weight);
-        self.weight.get_or_create(&WeightLabels { workload: primary.clone(), namespace }).set(100 - weight);
+        self.weight
+            .get_or_create(&WeightLabels { workload: primary.clone(), namespace })
+            .set(100 - weight);
         self.own(&canary.key, |owned| {
             owned.workloads.extend([target.clone(), primary]);
             owned.names.insert(target);
@@ -246,7 +275,9 @@ impl Metrics {
         }
         self.total.clear();
         for (namespace, count) in totals {
-            self.total.get_or_create(&NamespaceLabels { namespace: namespace.to_owned() }).set(count);
+            self.total
+                .get_or_create(&NamespaceLabels { namespace: namespace.to_owned() })
+                .set(count);
         }
     }
 
@@ -273,7 +304,10 @@ impl Metrics {
     }
 
     fn named(&self, canary: &Canary) -> CanaryLabels {
-        CanaryLabels { name: canary.spec.target.name.clone(), namespace: canary.key.namespace.clone() }
+        CanaryLabels {
+            name: canary.spec.target.name.clone(),
+            namespace: canary.key.namespace.clone(),
+        }
     }
 
     fn own(&self, key: &Key, note: impl FnOnce(&mut Owned)) {

@@ -55,7 +55,8 @@ pub fn want(context: &Context, canary: &Canary) -> BTreeSet<Slot> {
     let own = references::canary_object(canary);
     // The Canary has a watch of its own.
     let mut wanted: BTreeSet<Slot> = objects.into_iter().filter(|object| *object != own).collect();
-    wanted.extend(slices.into_iter().map(|(namespace, name)| ENDPOINT_SLICE.named(namespace, name)));
+    wanted
+        .extend(slices.into_iter().map(|(namespace, name)| ENDPOINT_SLICE.named(namespace, name)));
     if context.settings.providers.track_configs
         && let Seen::Present(target) = context.world.object(&references::target(canary))
     {

@@ -45,8 +45,10 @@ impl Options {
     pub fn local(metrics_server: String, min_interval_secs: i64) -> Result<Self, OutsideError> {
         let mut parse = serin_core::parse::Limits::default();
         parse.min_interval_secs = min_interval_secs;
-        let providers = serin_providers::Settings { metrics_server, ..serin_providers::Settings::default() };
-        let core = serin_core::step::Settings { drain_secs: 2, ..serin_core::step::Settings::default() };
+        let providers =
+            serin_providers::Settings { metrics_server, ..serin_providers::Settings::default() };
+        let core =
+            serin_core::step::Settings { drain_secs: 2, ..serin_core::step::Settings::default() };
         Ok(Self {
             settings: Settings {
                 namespace: None,
@@ -81,10 +83,17 @@ impl Operator {
         let metrics = Arc::new(Metrics::new(&mesh_provider));
         let health = Arc::new(Health::default());
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        let server = listener.map(|l| tokio::spawn(serve(l, Arc::clone(&metrics), Arc::clone(&health))));
+        let server =
+            listener.map(|l| tokio::spawn(serve(l, Arc::clone(&metrics), Arc::clone(&health))));
         let identity = settings.instance.clone();
-        let context =
-            Arc::new(Context::new(client.clone(), Wake::default(), Arc::clone(&clock), outside, metrics, settings));
+        let context = Arc::new(Context::new(
+            client.clone(),
+            Wake::default(),
+            Arc::clone(&clock),
+            outside,
+            metrics,
+            settings,
+        ));
         let election = election.map(|namespace| Election {
             leases: Api::namespaced(client.clone(), &namespace),
             name: LEASE.to_owned(),

@@ -107,8 +107,10 @@ async fn exchange(
     request: Request<Bytes>,
     host: &str,
 ) -> Result<Response<Bytes>, OutsideError> {
-    let connect =
-        |error: reqwest::Error| OutsideError::Connect { host: host.to_owned(), why: chain(&error.without_url()) };
+    let connect = |error: reqwest::Error| OutsideError::Connect {
+        host: host.to_owned(),
+        why: chain(&error.without_url()),
+    };
     let request = reqwest::Request::try_from(request).map_err(connect)?;
     let mut response = client.execute(request).await.map_err(connect)?;
     let mut body = BytesMut::new();

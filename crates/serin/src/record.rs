@@ -16,9 +16,17 @@ pub enum RecordError {
     #[error("the canary has changed since it was read")]
     Conflict,
     #[error("cannot write the status of canary {key}")]
-    Write { key: Key, #[source] source: kube::Error },
+    Write {
+        key: Key,
+        #[source]
+        source: kube::Error,
+    },
     #[error("cannot encode the status of canary {key}")]
-    Encode { key: Key, #[source] source: serde_json::Error },
+    Encode {
+        key: Key,
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
 /// Writes `status` over what `object` has. `None` when nothing would change.
@@ -28,7 +36,8 @@ pub async fn record(
     object: &DynamicObject,
     status: &Status,
 ) -> Result<Option<Arc<DynamicObject>>, RecordError> {
-    let new = serde_json::to_value(status).map_err(|source| RecordError::Encode { key: key.clone(), source })?;
+    let new = serde_json::to_value(status)
+        .map_err(|source| RecordError::Encode { key: key.clone(), source })?;
     let empty = Value::Object(Map::new());
     let old = object.data.get("status").unwrap_or(&empty);
     let Some(change) = difference(old, &new) else { return Ok(None) };
@@ -38,7 +47,8 @@ pub async fn record(
         "metadata": { "resourceVersion": object.metadata.resource_version },
         "status": change,
     });
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let params =
+        PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     match api.patch_status(&key.name, &params, &Patch::Merge(&patch)).await {
         Ok(mut written) => {
             written.metadata.managed_fields = None;

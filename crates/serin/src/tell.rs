@@ -54,7 +54,12 @@ struct Speaker {
 }
 
 impl Teller {
-    pub fn start(client: Client, clock: SharedClock, outside: Arc<dyn Outside>, settings: &Settings) -> Self {
+    pub fn start(
+        client: Client,
+        clock: SharedClock,
+        outside: Arc<dyn Outside>,
+        settings: &Settings,
+    ) -> Self {
         let (queue, mut news) = mpsc::channel::<News>(QUEUE_MAX);
         let events = Events::new(client.clone(), clock, settings.instance.clone());
         let speaker = Arc::new(Speaker {
@@ -127,14 +132,25 @@ impl Speaker {
     }
 
     async fn event_hooks(self: &Arc<Self>, canary: &Canary, notice: &Notice, time: Timestamp) {
-        let own: Vec<&Webhook> =
-            canary.spec.analysis.webhooks.iter().filter(|hook| hook.kind == HookKind::Event).collect();
-        let global = self.settings.event_webhook.as_deref().filter(|_| own.is_empty()).map(hook::global_event_hook);
+        let own: Vec<&Webhook> = canary
+            .spec
+            .analysis
+            .webhooks
+            .iter()
+            .filter(|hook| hook.kind == HookKind::Event)
+            .collect();
+        let global = self
+            .settings
+            .event_webhook
+            .as_deref()
+            .filter(|_| own.is_empty())
+            .map(hook::global_event_hook);
         for webhook in own.into_iter().chain(global.as_ref()) {
             let note = hook::EventNote { message: &notice.message, warning: notice.warning };
             match hook::event_call(canary, webhook, &canary.status, note, time) {
                 Ok(call) => {
-                    let (retries, key, name) = (webhook.retries, canary.key.clone(), webhook.name.clone());
+                    let (retries, key, name) =
+                        (webhook.retries, canary.key.clone(), webhook.name.clone());
                     self.speak(move |speaker| async move {
                         if let Err(error) = send_with_retries(speaker.outside.as_ref(), call, retries).await {
                             tracing::warn!(canary = %key, hook = %name, %error, "event hook failed");
@@ -149,7 +165,9 @@ impl Speaker {
 
     async fn alert(self: &Arc<Self>, canary: &Canary, alert: &Alert) {
         let wanted = canary.spec.analysis.alerts.iter();
-        for reference in wanted.filter(|reference| notify::is_wanted(reference.severity, alert.severity)) {
+        for reference in
+            wanted.filter(|reference| notify::is_wanted(reference.severity, alert.severity))
+        {
             let (reference, canary, alert) = (reference.clone(), canary.clone(), alert.clone());
             self.speak(move |speaker| async move {
                 if let Err(why) = speaker.send_alert(&canary, &reference, &alert).await {
@@ -160,29 +178,47 @@ impl Speaker {
         }
     }
 
-    async fn send_alert(&self, canary: &Canary, reference: &AlertRef, alert: &Alert) -> Result<(), String> {
+    async fn send_alert(
+        &self,
+        canary: &Canary,
+        reference: &AlertRef,
+        alert: &Alert,
+    ) -> Result<(), String> {
         let AlertRef { name: _, severity: _, provider_namespace, provider_name } = reference;
         let object = self.read(&ALERT_PROVIDER, provider_namespace, provider_name).await?;
-        let provider = parse::alert_provider(&object)
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        let provider = parse::alert_provider(&object).map_err(|errors| {
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        })?;
         let secret = match &provider.secret {
             Some(name) => Some(self.read(&SECRET, provider_namespace, name).await?),
             None => None,
         };
-        let message =
-            notify::message(canary, &alert.message, alert.severity, alert.with_fields, &self.settings.providers);
-        let call = notify::call(&provider, secret.as_ref(), &message).map_err(|error| error.to_string())?;
+        let message = notify::message(
+            canary,
+            &alert.message,
+            alert.severity,
+            alert.with_fields,
+            &self.settings.providers,
+        );
+        let call = notify::call(&provider, secret.as_ref(), &message)
+            .map_err(|error| error.to_string())?;
         let manner = manner(&call);
-        let response = self.outside.send(call.request, manner).await.map_err(|error| error.to_string())?;
+        let response =
+            self.outside.send(call.request, manner).await.map_err(|error| error.to_string())?;
         notify::outcome(&response).map_err(|error| error.to_string())
     }
 
-    async fn read(&self, kind: &serin_providers::Kind, namespace: &str, name: &str) -> Result<Value, String> {
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource(kind));
-        let object = api
-            .get(name)
-            .await
-            .map_err(|error| format!("cannot read {} {namespace}/{name}: {}", kind.kind, chain(&error)))?;
+    async fn read(
+        &self,
+        kind: &serin_providers::Kind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Value, String> {
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &resource(kind));
+        let object = api.get(name).await.map_err(|error| {
+            format!("cannot read {} {namespace}/{name}: {}", kind.kind, chain(&error))
+        })?;
         to_value(&object).ok_or_else(|| format!("cannot encode {} {namespace}/{name}", kind.kind))
     }
 

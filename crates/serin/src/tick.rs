@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
-use serin_core::lint;
 use serde_json::{Value, json};
+use serin_core::lint;
 use serin_core::model::{Builtin, Canary, Key, MetricSource, Phase, Status};
 use serin_core::observed::{Answer, Check, Observed, Seen};
 use serin_core::parse;
@@ -46,7 +46,9 @@ impl From<RecordError> for TickError {
     fn from(error: RecordError) -> Self {
         match error {
             RecordError::Conflict => TickError::Conflict,
-            error @ (RecordError::Write { .. } | RecordError::Encode { .. }) => TickError::Record(error),
+            error @ (RecordError::Write { .. } | RecordError::Encode { .. }) => {
+                TickError::Record(error)
+            }
         }
     }
 }
@@ -114,7 +116,11 @@ fn check(canary: &Canary, seen: &Observed, plan: &Plan, now: Timestamp) -> Resul
     if breaches.is_empty() {
         return Ok(());
     }
-    let text = breaches.iter().map(|breach| format!("law {}: {}", breach.law, breach.message)).collect::<Vec<_>>().join("; ");
+    let text = breaches
+        .iter()
+        .map(|breach| format!("law {}: {}", breach.law, breach.message))
+        .collect::<Vec<_>>()
+        .join("; ");
     tracing::error!(canary = %canary.key, breaches = %text, "refused to carry out an unlawful plan");
     Err(TickError::Unlawful(text))
 }
@@ -162,8 +168,15 @@ fn show(
         if let (Check::Metric(index, source), Answer::Value(value)) = (check, answer)
             && let Some(metric) = after.spec.analysis.metrics.get(*index)
         {
-            let millis = matches!(metric.sources.get(*source), Some(MetricSource::Builtin(Builtin::RequestDuration)));
-            metrics.show_analysis(after, &metric.name, if millis { value / 1000.0 } else { *value });
+            let millis = matches!(
+                metric.sources.get(*source),
+                Some(MetricSource::Builtin(Builtin::RequestDuration))
+            );
+            metrics.show_analysis(
+                after,
+                &metric.name,
+                if millis { value / 1000.0 } else { *value },
+            );
         }
     }
     if !changed {
@@ -171,7 +184,8 @@ fn show(
     }
     metrics.count_decision(reason.code);
     let entered = |phase| before.status.phase != Some(phase) && after.status.phase == Some(phase);
-    let promoted = entered(Phase::Succeeded) && before.status.last_promoted_spec != after.status.last_promoted_spec;
+    let promoted = entered(Phase::Succeeded)
+        && before.status.last_promoted_spec != after.status.last_promoted_spec;
     let failed = entered(Phase::Failed);
     if promoted || failed {
         metrics.count_outcome(after, promoted, promoted && after.spec.skip_analysis);
@@ -210,7 +224,8 @@ async fn tick_invalid(
             (canary, route)
         }
         None => {
-            let plan = step::invalid(&failure.status, failure.generation, &errors, &Seen::Absent, now);
+            let plan =
+                step::invalid(&failure.status, failure.generation, &errors, &Seen::Absent, now);
             record::record(context, &key, object, &plan.status).await?;
             tracing::warn!(canary = %key, errors = %errors.join("; "), "the spec makes no sense");
             return Ok(plan.next);
@@ -228,6 +243,9 @@ fn salvage(context: &Context, value: &Value) -> Option<Canary> {
     let spec = value.get_mut("spec")?.as_object_mut()?;
     let keep = ["provider", "targetRef", "service"];
     spec.retain(|field, _| keep.contains(&field.as_str()));
-    spec.insert("analysis".to_owned(), json!({"interval": "60s", "threshold": 1, "stepWeight": 10}));
+    spec.insert(
+        "analysis".to_owned(),
+        json!({"interval": "60s", "threshold": 1, "stepWeight": 10}),
+    );
     parse::canary(&value, &context.settings.parse).ok()
 }

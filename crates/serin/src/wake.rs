@@ -28,7 +28,9 @@ impl Wake {
     pub async fn next(&self) -> Key {
         loop {
             let notified = self.inner.notify.notified();
-            if let Some(key) = self.inner.due.lock().unwrap_or_else(PoisonError::into_inner).pop_first() {
+            if let Some(key) =
+                self.inner.due.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+            {
                 return key;
             }
             notified.await;

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
-use serde_json::Value;
+use serde_json::{Value, json};
 use serin_core::model::Key;
 use serin_core::observed::Seen;
 use serin_providers::change::{ENDPOINT_SLICE, Kind, ObjectRef};
@@ -30,10 +30,18 @@ const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 pub type Slot = ObjectRef;
 
 /// Kinds that only the shell reads.
-pub const METRIC_TEMPLATE: Kind =
-    Kind { group: "flagger.app", version: "v1beta1", kind: "MetricTemplate", plural: "metrictemplates" };
-pub const ALERT_PROVIDER: Kind =
-    Kind { group: "flagger.app", version: "v1beta1", kind: "AlertProvider", plural: "alertproviders" };
+pub const METRIC_TEMPLATE: Kind = Kind {
+    group: "flagger.app",
+    version: "v1beta1",
+    kind: "MetricTemplate",
+    plural: "metrictemplates",
+};
+pub const ALERT_PROVIDER: Kind = Kind {
+    group: "flagger.app",
+    version: "v1beta1",
+    kind: "AlertProvider",
+    plural: "alertproviders",
+};
 pub const EVENT: Kind = Kind { group: "", version: "v1", kind: "Event", plural: "events" };
 
 /// A kind as the client's URLs need it.
@@ -105,7 +113,13 @@ impl World {
     /// `namespace` restricts every watch to one namespace.
     pub fn new(client: Client, namespace: Option<String>, wake: Wake) -> Self {
         Self {
-            inner: Arc::new(Inner { client, namespace, state: Mutex::default(), changed: Notify::new(), wake }),
+            inner: Arc::new(Inner {
+                client,
+                namespace,
+                state: Mutex::default(),
+                changed: Notify::new(),
+                wake,
+            }),
         }
     }
 
@@ -193,7 +207,9 @@ impl World {
     /// The object of a slot.
     pub fn object(&self, slot: &Slot) -> Seen<Arc<Value>> {
         match self.objects(slot) {
-            Seen::Present(objects) => objects.into_values().next().map_or(Seen::Absent, Seen::Present),
+            Seen::Present(objects) => {
+                objects.into_values().next().map_or(Seen::Absent, Seen::Present)
+            }
             Seen::Absent => Seen::Absent,
             Seen::Unreadable(why) => Seen::Unreadable(why),
         }
@@ -207,7 +223,9 @@ impl World {
             Some(objects) => Seen::Present(objects.clone()),
             None => {
                 let error = state.kinds.get(&slot.kind).and_then(|kind| kind.error.clone());
-                Seen::Unreadable(error.unwrap_or_else(|| format!("{} not listed yet", slot.kind.plural)))
+                Seen::Unreadable(
+                    error.unwrap_or_else(|| format!("{} not listed yet", slot.kind.plural)),
+                )
             }
         }
     }
@@ -216,12 +234,16 @@ impl World {
     pub fn learn(&self, object: DynamicObject) {
         let Some(types) = object.types.clone() else { return };
         let mut state = self.state();
-        let kinds: Vec<Kind> =
-            state.kinds.keys().filter(|k| k.kind == types.kind && k.api_version() == types.api_version).copied().collect();
+        let kinds: Vec<Kind> = state
+            .kinds
+            .keys()
+            .filter(|k| k.kind == types.kind && k.api_version() == types.api_version)
+            .copied()
+            .collect();
         for kind in kinds {
             let Some(slot) = slot_of(&kind, &object) else { continue };
             if let Some(entry) = state.slots.get_mut(&slot) {
-                entry.take(&object);
+                entry.take(&kind, &object);
             }
         }
     }
@@ -235,7 +257,12 @@ impl World {
 
     /// How many objects are held, for the benchmark and the tests.
     pub fn len(&self) -> usize {
-        self.state().slots.values().filter_map(|entry| entry.objects.as_ref()).map(BTreeMap::len).sum()
+        self.state()
+            .slots
+            .values()
+            .filter_map(|entry| entry.objects.as_ref())
+            .map(BTreeMap::len)
+            .sum()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -250,7 +277,8 @@ impl World {
         let api = self.api(&slot.kind, &slot.namespace);
         let read = async {
             if slot.kind == ENDPOINT_SLICE {
-                let params = ListParams::default().labels(&format!("{SERVICE_NAME_LABEL}={}", slot.name));
+                let params =
+                    ListParams::default().labels(&format!("{SERVICE_NAME_LABEL}={}", slot.name));
                 api.list(&params).await.map(|list| list.items)
             } else {
                 api.get_opt(&slot.name).await.map(|found| found.into_iter().collect())
@@ -263,7 +291,7 @@ impl World {
                 if let Some(entry) = state.slots.get_mut(slot) {
                     entry.objects.get_or_insert_default();
                     for object in &objects {
-                        entry.take(object);
+                        entry.take(&slot.kind, object);
                     }
                 }
             }
@@ -277,7 +305,9 @@ impl World {
     fn watch(&self, kind: Kind) -> tokio::task::JoinHandle<()> {
         let resource = resource(&kind);
         let api: Api<DynamicObject> = match &self.inner.namespace {
-            Some(namespace) => Api::namespaced_with(self.inner.client.clone(), namespace, &resource),
+            Some(namespace) => {
+                Api::namespaced_with(self.inner.client.clone(), namespace, &resource)
+            }
             None => Api::all_with(self.inner.client.clone(), &resource),
         };
         let inner = Arc::downgrade(&self.inner);
@@ -330,10 +360,16 @@ impl State {
         }
     }
 
-    fn put(&mut self, kind: &Kind, object: &DynamicObject, listing: bool, woken: &mut BTreeSet<Key>) {
+    fn put(
+        &mut self,
+        kind: &Kind,
+        object: &DynamicObject,
+        listing: bool,
+        woken: &mut BTreeSet<Key>,
+    ) {
         let Some(slot) = slot_of(kind, object) else { return };
         let Some(entry) = self.slots.get_mut(&slot) else { return };
-        if entry.take(object) {
+        if entry.take(kind, object) {
             woken.extend(entry.wanted_by.iter().cloned());
         }
         if listing && let Some(kind) = self.kinds.get_mut(kind) {
@@ -375,7 +411,8 @@ impl State {
     }
 
     fn fail(&mut self, slot: &Slot, why: String) {
-        let error = format!("cannot read {} {}/{}: {why}", slot.kind.plural, slot.namespace, slot.name);
+        let error =
+            format!("cannot read {} {}/{}: {why}", slot.kind.plural, slot.namespace, slot.name);
         tracing::debug!(%error, "read failed");
         if let Some(kind) = self.kinds.get_mut(&slot.kind) {
             // The slot stays unknown; the next tick reads again.
@@ -386,7 +423,7 @@ impl State {
 
 impl SlotState {
     /// Takes an object unless a newer one is known. Says whether anything changed.
-    fn take(&mut self, object: &DynamicObject) -> bool {
+    fn take(&mut self, kind: &Kind, object: &DynamicObject) -> bool {
         let objects = self.objects.get_or_insert_default();
         let name = object.name_any();
         if let Some(known) = objects.get(&name)
@@ -395,7 +432,10 @@ impl SlotState {
             return false;
         }
         match to_value(object) {
-            Some(value) => {
+            Some(mut value) => {
+                // Items of a list come without them.
+                value["apiVersion"] = json!(kind.api_version());
+                value["kind"] = json!(kind.kind);
                 objects.insert(name, Arc::new(value));
                 true
             }

@@ -40,8 +40,10 @@ pub(crate) async fn serve(listener: TcpListener, state: Arc<State>) {
                 let state = Arc::clone(&state);
                 async move { Ok::<_, Infallible>(answer(request, state).await) }
             });
-            let served =
-                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
             if let Err(error) = served {
                 tracing::debug!(%error, "connection ended early");
             }
@@ -65,17 +67,31 @@ type Params = BTreeMap<String, Vec<String>>;
 async fn answer(request: Request<Incoming>, state: Arc<State>) -> Response<Full<Bytes>> {
     let path = request.uri().path().trim_end_matches('/').to_owned();
     if matches!(path.as_str(), "/-/ready" | "/-/healthy") {
-        return respond(StatusCode::OK, "text/plain", "Prometheus (embedded) is ready.\n".to_owned());
+        return respond(
+            StatusCode::OK,
+            "text/plain",
+            "Prometheus (embedded) is ready.\n".to_owned(),
+        );
     }
     let result = match params(request).await {
         // A query may take a while; it must not hold up the other connections of this thread.
         Ok(params) => tokio::task::spawn_blocking(move || route(&path, &params, &state))
             .await
-            .unwrap_or_else(|_| Err(Failure { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "internal", message: "the query failed".into() })),
+            .unwrap_or_else(|_| {
+                Err(Failure {
+                    status: StatusCode::INTERNAL_SERVER_ERROR,
+                    kind: "internal",
+                    message: "the query failed".into(),
+                })
+            }),
         Err(failure) => Err(failure),
     };
     match result {
-        Ok(data) => respond(StatusCode::OK, "application/json", json!({"status": "success", "data": data}).to_string()),
+        Ok(data) => respond(
+            StatusCode::OK,
+            "application/json",
+            json!({"status": "success", "data": data}).to_string(),
+        ),
         Err(Failure { status, kind, message }) => {
             let body = json!({"status": "error", "errorType": kind, "error": message});
             respond(status, "application/json", body.to_string())
@@ -92,24 +108,34 @@ fn route(path: &str, params: &Params, state: &State) -> Result<Value, Failure> {
         "/api/v1/targets" => Ok(targets(state)),
         "/api/v1/status/buildinfo" => Ok(json!({"version": "2.42.0", "revision": "embedded"})),
         "/api/v1/metadata" => Ok(json!({})),
-        other => match other.strip_prefix("/api/v1/label/").and_then(|rest| rest.strip_suffix("/values")) {
-            Some(label) => values(label, state),
-            None => Err(Failure {
-                status: StatusCode::NOT_FOUND,
-                kind: "not_found",
-                message: format!("the embedded Prometheus does not serve {other}; use --prometheus for the real one"),
-            }),
-        },
+        other => {
+            match other.strip_prefix("/api/v1/label/").and_then(|rest| rest.strip_suffix("/values"))
+            {
+                Some(label) => values(label, state),
+                None => Err(Failure {
+                    status: StatusCode::NOT_FOUND,
+                    kind: "not_found",
+                    message: format!(
+                        "the embedded Prometheus does not serve {other}; use --prometheus for the real one"
+                    ),
+                }),
+            }
+        }
     }
 }
 
 fn instant(params: &Params, state: &State) -> Result<Value, Failure> {
     let query = required(params, "query")?;
     let at = optional_time(params, "time")?.unwrap_or_else(now_ms);
-    let value = state.series.engine.instant_query(query, at).map_err(|error| bad(error.to_string()))?;
+    let value =
+        state.series.engine.instant_query(query, at).map_err(|error| bad(error.to_string()))?;
     Ok(match value {
-        PromqlValue::Scalar(value, time) => json!({"resultType": "scalar", "result": point(time, value)}),
-        PromqlValue::String(text, time) => json!({"resultType": "string", "result": [seconds(time), text]}),
+        PromqlValue::Scalar(value, time) => {
+            json!({"resultType": "scalar", "result": point(time, value)})
+        }
+        PromqlValue::String(text, time) => {
+            json!({"resultType": "string", "result": [seconds(time), text]})
+        }
         PromqlValue::InstantVector(samples) => {
             let result: Vec<Value> = samples
                 .iter()
@@ -119,23 +145,35 @@ fn instant(params: &Params, state: &State) -> Result<Value, Failure> {
                 .collect();
             json!({"resultType": "vector", "result": result})
         }
-        PromqlValue::RangeVector(series) => json!({"resultType": "matrix", "result": matrix(&series)}),
+        PromqlValue::RangeVector(series) => {
+            json!({"resultType": "matrix", "result": matrix(&series)})
+        }
     })
 }
 
 fn range(params: &Params, state: &State) -> Result<Value, Failure> {
     let query = required(params, "query")?;
-    let time = |name| optional_time(params, name)?.ok_or_else(|| bad(format!("missing parameter {name:?}")));
+    let time = |name| {
+        optional_time(params, name)?.ok_or_else(|| bad(format!("missing parameter {name:?}")))
+    };
     let (start, end) = (time("start")?, time("end")?);
-    let step = duration_ms(required(params, "step")?).ok_or_else(|| bad("cannot parse parameter \"step\""))?;
+    let step = duration_ms(required(params, "step")?)
+        .ok_or_else(|| bad("cannot parse parameter \"step\""))?;
     if step <= 0 || end < start {
         return Err(bad("step must be positive and end must not be before start"));
     }
     if (end - start) / step > POINTS_MAX {
         return Err(bad("exceeded maximum resolution of 11,000 points per timeseries"));
     }
-    match state.series.engine.range_query(query, start, end, step).map_err(|error| bad(error.to_string()))? {
-        PromqlValue::RangeVector(series) => Ok(json!({"resultType": "matrix", "result": matrix(&series)})),
+    match state
+        .series
+        .engine
+        .range_query(query, start, end, step)
+        .map_err(|error| bad(error.to_string()))?
+    {
+        PromqlValue::RangeVector(series) => {
+            Ok(json!({"resultType": "matrix", "result": matrix(&series)}))
+        }
         PromqlValue::Scalar(..) | PromqlValue::InstantVector(_) | PromqlValue::String(..) => {
             Err(bad("the query does not give a range"))
         }
@@ -146,7 +184,8 @@ fn matrix(series: &[RangeSeries]) -> Vec<Value> {
     series
         .iter()
         .map(|RangeSeries { metric, labels, samples, .. }| {
-            let values: Vec<Value> = samples.iter().map(|(time, value)| point(*time, *value)).collect();
+            let values: Vec<Value> =
+                samples.iter().map(|(time, value)| point(*time, *value)).collect();
             json!({"metric": identity(metric, labels), "values": values})
         })
         .collect()
@@ -158,7 +197,11 @@ fn series(params: &Params, state: &State) -> Result<Value, Failure> {
     for selector in params.get("match[]").map(Vec::as_slice).unwrap_or_default() {
         // An instant query at now applies every kind of matcher and the usual look-back.
         let at = optional_time(params, "end")?.unwrap_or_else(now_ms);
-        let value = state.series.engine.instant_query(selector, at).map_err(|error| bad(error.to_string()))?;
+        let value = state
+            .series
+            .engine
+            .instant_query(selector, at)
+            .map_err(|error| bad(error.to_string()))?;
         if let PromqlValue::InstantVector(samples) = value {
             found.extend(samples.iter().map(|sample| identity(&sample.metric, &sample.labels)));
         }
@@ -187,7 +230,11 @@ fn values(label: &str, state: &State) -> Result<Value, Failure> {
 }
 
 fn all(state: &State) -> Result<Vec<(String, Vec<Label>)>, Failure> {
-    let found = state.series.storage.select_series(&SeriesSelection::new()).map_err(|error| bad(error.to_string()))?;
+    let found = state
+        .series
+        .storage
+        .select_series(&SeriesSelection::new())
+        .map_err(|error| bad(error.to_string()))?;
     Ok(found.into_iter().map(|series| (series.name, series.labels)).collect())
 }
 
@@ -202,7 +249,8 @@ fn targets(state: &State) -> Value {
 }
 
 fn identity(name: &str, labels: &[Label]) -> Value {
-    let mut all: BTreeMap<&str, &str> = labels.iter().map(|l| (l.name.as_str(), l.value.as_str())).collect();
+    let mut all: BTreeMap<&str, &str> =
+        labels.iter().map(|l| (l.name.as_str(), l.value.as_str())).collect();
     if !name.is_empty() {
         all.insert("__name__", name);
     }
@@ -213,7 +261,10 @@ fn point(time: i64, value: f64) -> Value {
     json!([seconds(time), number(value)])
 }
 
-#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit 53 bits for 285,000 years")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds since 1970 fit 53 bits for 285,000 years"
+)]
 fn seconds(time: i64) -> f64 {
     time as f64 / 1000.0
 }

@@ -33,7 +33,11 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum PrometheusError {
     #[error("cannot listen on {address}")]
-    Listen { address: SocketAddr, #[source] source: std::io::Error },
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("cannot open the metrics storage")]
     Storage(#[source] tsink::TsinkError),
 }
@@ -68,7 +72,10 @@ pub struct Prometheus {
 
 impl Prometheus {
     /// Starts scraping what `targets` names, whenever it changes, and serving.
-    pub async fn start(options: Options, targets: watch::Receiver<Vec<Target>>) -> Result<Self, PrometheusError> {
+    pub async fn start(
+        options: Options,
+        targets: watch::Receiver<Vec<Target>>,
+    ) -> Result<Self, PrometheusError> {
         let listen = |source| PrometheusError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;

@@ -29,22 +29,31 @@ pub struct Target {
 
 type Identity = (String, Vec<(String, String)>);
 
-pub(crate) async fn run(series: Series, mut targets: watch::Receiver<Vec<Target>>, interval: Duration) {
-    let client: Client<HttpConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+pub(crate) async fn run(
+    series: Series,
+    mut targets: watch::Receiver<Vec<Target>>,
+    interval: Duration,
+) {
+    let client: Client<HttpConnector, Empty<Bytes>> =
+        Client::builder(TokioExecutor::new()).build_http();
     let mut alive: BTreeMap<Target, BTreeSet<Identity>> = BTreeMap::new();
     let mut clock = tokio::time::interval(interval);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         clock.tick().await;
         let wanted: Vec<Target> = targets.borrow_and_update().clone();
-        let gone: Vec<Target> = alive.keys().filter(|target| !wanted.contains(target)).cloned().collect();
+        let gone: Vec<Target> =
+            alive.keys().filter(|target| !wanted.contains(target)).cloned().collect();
         let mut rows = Vec::new();
         for target in gone {
             for identity in alive.remove(&target).unwrap_or_default() {
                 rows.push(row(&identity, now_ms(), f64::from_bits(STALE_BITS)));
             }
         }
-        let scrapes = futures::future::join_all(wanted.iter().map(|target| scrape(&client, target, interval))).await;
+        let scrapes = futures::future::join_all(
+            wanted.iter().map(|target| scrape(&client, target, interval)),
+        )
+        .await;
         for (target, (at, result)) in wanted.into_iter().zip(scrapes) {
             let before = alive.remove(&target).unwrap_or_default();
             let (fresh, up) = ingest(&target, at, result, &mut rows);
@@ -72,7 +81,10 @@ async fn scrape(
         if !response.status().is_success() {
             return Err(format!("status {}", response.status()));
         }
-        let body = Limited::new(response.into_body(), BODY_MAX).collect().await.map_err(|error| error.to_string())?;
+        let body = Limited::new(response.into_body(), BODY_MAX)
+            .collect()
+            .await
+            .map_err(|error| error.to_string())?;
         String::from_utf8(body.to_bytes().to_vec()).map_err(|error| error.to_string())
     };
     let result = tokio::time::timeout(timeout.max(Duration::from_secs(1)), fetch).await;
@@ -109,7 +121,11 @@ fn ingest(
 fn identity(name: &str, labels: &[(String, String)], target: &Target) -> Identity {
     let mut all: Vec<(String, String)> = target.labels.clone().into_iter().collect();
     for (label, value) in labels {
-        let label = if target.labels.contains_key(label) { format!("exported_{label}") } else { label.clone() };
+        let label = if target.labels.contains_key(label) {
+            format!("exported_{label}")
+        } else {
+            label.clone()
+        };
         if !value.is_empty() {
             all.push((label, value.clone()));
         }

@@ -14,7 +14,9 @@ fn sources() -> Vec<(String, String)> {
     let mut files = Vec::new();
     let mut folders: Vec<PathBuf> = fs::read_dir(root().join("crates"))
         .unwrap()
-        .flat_map(|entry| ["src", "tests", "examples"].map(|part| entry.as_ref().unwrap().path().join(part)))
+        .flat_map(|entry| {
+            ["src", "tests", "examples"].map(|part| entry.as_ref().unwrap().path().join(part))
+        })
         .filter(|path| path.is_dir())
         .collect();
     while let Some(folder) = folders.pop() {
@@ -64,9 +66,12 @@ fn files_are_short() {
 fn pure_crates_stay_pure() {
     let mut offenders = Vec::new();
     for name in ["serin-core", "serin-providers"] {
-        let manifest = fs::read_to_string(root().join("crates").join(name).join("Cargo.toml")).unwrap();
+        let manifest =
+            fs::read_to_string(root().join("crates").join(name).join("Cargo.toml")).unwrap();
         for word in ["tokio", "kube", "reqwest", "tracing", "rand", "anyhow", "hyper"] {
-            if manifest.lines().any(|line| line.starts_with(&format!("{word} ")) || line.starts_with(&format!("{word}."))) {
+            if manifest.lines().any(|line| {
+                line.starts_with(&format!("{word} ")) || line.starts_with(&format!("{word}."))
+            }) {
                 offenders.push(format!("{name} depends on {word}"));
             }
         }
@@ -77,8 +82,14 @@ fn pure_crates_stay_pure() {
 #[test]
 fn walls_between_modules_hold() {
     let walls: &[(&str, &[&str])] = &[
-        ("crates/serin-core/src/model.rs", &["crate::step", "crate::parse", "crate::judge", "crate::plan"]),
-        ("crates/serin-core/src/api", &["crate::step", "crate::parse", "crate::model", "crate::plan"]),
+        (
+            "crates/serin-core/src/model.rs",
+            &["crate::step", "crate::parse", "crate::judge", "crate::plan"],
+        ),
+        (
+            "crates/serin-core/src/api",
+            &["crate::step", "crate::parse", "crate::model", "crate::plan"],
+        ),
         ("crates/serin-core/src/lint", &["crate::step"]),
         ("crates/serin-core/", &["serin_providers", "serin_apiserver", "serin_local"]),
         ("crates/serin-providers/", &["serin_apiserver", "serin_local"]),
@@ -104,7 +115,13 @@ fn walls_between_modules_hold() {
 
 #[test]
 fn nothing_is_left_over() {
-    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("/wo", "rk/"), concat!("unimpl", "emented!")];
+    let words = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X:"),
+        concat!("/wo", "rk/"),
+        concat!("unimpl", "emented!"),
+    ];
     let mut offenders = Vec::new();
     for (name, text) in sources() {
         for (number, line) in text.lines().enumerate() {
