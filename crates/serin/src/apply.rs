@@ -16,13 +16,13 @@ pub enum ApplyError {
     Render {
         action: String,
         #[source]
-        source: RenderError,
+        source: Box<RenderError>,
     },
     #[error("cannot write {target}")]
     Write {
         target: ObjectRef,
         #[source]
-        source: kube::Error,
+        source: Box<kube::Error>,
     },
     #[error("cannot encode {target}")]
     Encode {
@@ -48,8 +48,10 @@ pub async fn apply(
                 serin_core::observed::Seen::Present(std::sync::Arc::new(own)),
             );
         }
-        let changes = render(canary, action, &objects, &context.settings.providers)
-            .map_err(|source| ApplyError::Render { action: format!("{action:?}"), source })?;
+        let changes =
+            render(canary, action, &objects, &context.settings.providers).map_err(|source| {
+                ApplyError::Render { action: format!("{action:?}"), source: Box::new(source) }
+            })?;
         for change in changes {
             tracing::debug!(canary = %canary.key, target = %change.target(), ?action, "writing");
             write(context, change).await?;
@@ -61,7 +63,7 @@ pub async fn apply(
 async fn write(context: &Context, change: Change) -> Result<(), ApplyError> {
     let target = change.target().clone();
     let api = context.world.api(&target.kind, &target.namespace);
-    let failed = |source| ApplyError::Write { target: target.clone(), source };
+    let failed = |source| ApplyError::Write { target: target.clone(), source: Box::new(source) };
     let ours =
         PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let post =

@@ -43,8 +43,8 @@ pub struct Options {
 impl Options {
     /// For a laptop: alone, without a port, with analysis intervals as short as `min_interval_secs`.
     pub fn local(metrics_server: String, min_interval_secs: i64) -> Result<Self, OutsideError> {
-        let mut parse = serin_core::parse::Limits::default();
-        parse.min_interval_secs = min_interval_secs;
+        let parse =
+            serin_core::parse::Limits { min_interval_secs, ..serin_core::parse::Limits::default() };
         let providers =
             serin_providers::Settings { metrics_server, ..serin_providers::Settings::default() };
         let core =

@@ -41,7 +41,7 @@ struct News {
 /// Takes news; a task behind it tells them in order.
 pub struct Teller {
     /// None once it takes no more.
-    queue: Mutex<Option<mpsc::Sender<News>>>,
+    queue: Mutex<Option<mpsc::Sender<Box<News>>>>,
     task: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
@@ -60,7 +60,7 @@ impl Teller {
         outside: Arc<dyn Outside>,
         settings: &Settings,
     ) -> Self {
-        let (queue, mut news) = mpsc::channel::<News>(QUEUE_MAX);
+        let (queue, mut news) = mpsc::channel::<Box<News>>(QUEUE_MAX);
         let events = Events::new(client.clone(), clock, settings.instance.clone());
         let speaker = Arc::new(Speaker {
             client,
@@ -71,7 +71,7 @@ impl Teller {
         });
         let task = tokio::spawn(async move {
             while let Some(item) = news.recv().await {
-                speaker.tell(item).await;
+                speaker.tell(*item).await;
             }
             // The last words of the shutdown: all slots free again means that everybody has been told.
             let all = u32::try_from(SPEAKERS_MAX).unwrap_or(1);
@@ -97,7 +97,7 @@ impl Teller {
             uid: canary.uid.clone(),
             resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
         };
-        let news = News { canary: canary.clone(), subject, notices, calls, time };
+        let news = Box::new(News { canary: canary.clone(), subject, notices, calls, time });
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Err(error)) = queue.as_ref().map(|queue| queue.try_send(news)) {
             tracing::warn!(canary = %canary.key, %error, "news dropped: receivers are too slow");

@@ -29,7 +29,7 @@ pub enum TickError {
     #[error("the canary has changed since it was read")]
     Conflict,
     #[error("cannot carry out the plan")]
-    Apply(#[source] ApplyError),
+    Apply(#[source] Box<ApplyError>),
     #[error("cannot record the status")]
     Record(#[source] RecordError),
     #[error("step asked more than {ASK_ROUNDS_MAX} times; this is a bug, nothing was changed")]
@@ -147,8 +147,10 @@ async fn carry_out(
     show(context, canary, &after, answers, &reason, changed, now);
     // People hear of what was decided even where carrying it out takes another try.
     context.teller.tell(&after, &object, notices, calls, now);
-    lowered.map_err(TickError::Apply)?;
-    apply::apply(context, &after, &object, &actions).await.map_err(TickError::Apply)?;
+    lowered.map_err(|error| TickError::Apply(Box::new(error)))?;
+    apply::apply(context, &after, &object, &actions)
+        .await
+        .map_err(|error| TickError::Apply(Box::new(error)))?;
     Ok(next.max(now + SignedDuration::from_millis(1)))
 }
 
