@@ -1,8 +1,12 @@
-//! The API alone on a socket, for trying clients: `cargo run -p serin-apiserver --example apiserver -- 127.0.0.1:7080`.
+//! The API on a socket with pods that only pretend to run, for trying clients:
+//! `cargo run -p serin-apiserver --example apiserver -- 127.0.0.1:7080`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use serin_apiserver::actors::Actors;
 use serin_apiserver::http::{Api, serve};
+use serin_apiserver::kubelet::{Behaviour, VirtualRuntime};
 use serin_apiserver::store::Store;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -11,6 +15,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(address).await?;
         let store = Store::new(Arc::new(jiff::Timestamp::now), 1);
+        let pods = VirtualRuntime::new(|_, _| Behaviour {
+            ready_after: Duration::from_millis(100),
+            ..Behaviour::default()
+        });
+        let actors =
+            Actors::new(Arc::new(store.clone()), Arc::new(pods), Arc::new(jiff::Timestamp::now));
+        tokio::spawn(actors.run(std::future::pending()));
         serve(listener, Api::new(store)).await;
         Ok(())
     })

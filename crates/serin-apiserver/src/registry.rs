@@ -215,6 +215,9 @@ const BUILTINS: &[Builtin] = &[
     kind("storage.k8s.io", "v1", "storageclasses", "StorageClass").cluster().short(&["sc"]),
     kind("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview")
         .cluster(),
+    kind("authorization.k8s.io", "v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview")
+        .cluster(),
+    kind("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview").cluster(),
     kind("authentication.k8s.io", "v1", "tokenreviews", "TokenReview").cluster(),
     kind("authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview").cluster(),
 ];

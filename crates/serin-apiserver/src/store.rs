@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use crate::failure::Failure;
 use crate::registry::{self, Resource, ResourceId};
 
+mod admit;
+mod index;
 mod lifecycle;
 mod write;
 
@@ -62,6 +64,7 @@ struct Inner {
     uids: u64,
     resources: BTreeMap<ResourceId, Arc<Resource>>,
     tables: BTreeMap<ResourceId, Table>,
+    owners: index::Owners,
     /// Changes whenever a CRD does; the OpenAPI documents' hash.
     schema_version: u64,
 }
@@ -94,6 +97,7 @@ impl Store {
             uids: 0,
             resources,
             tables,
+            owners: index::Owners::default(),
             schema_version: version,
         };
         let store = Self {
@@ -222,7 +226,11 @@ impl Store {
             for (id, objects) in tables {
                 let Some(table) = inner.tables.get_mut(&id) else { continue };
                 for object in objects {
-                    table.objects.insert(name_of(&object), Arc::new(object));
+                    let name = name_of(&object);
+                    // A namespace that every cluster has gives way to the one that was saved.
+                    let old = table.objects.get(&name).cloned();
+                    inner.owners.moved(&id, &name, old.as_deref(), Some(&object));
+                    table.objects.insert(name, Arc::new(object));
                 }
             }
             inner.version += 1;
@@ -264,6 +272,7 @@ impl Inner {
         let new = Arc::new(object);
         if let Some(table) = self.tables.get_mut(id) {
             let old = table.objects.insert(name.clone(), Arc::clone(&new));
+            self.owners.moved(id, name, old.as_deref(), Some(&new));
             table.note(Change { version, old, new: Arc::clone(&new), deleted: false });
         }
         new
@@ -273,6 +282,7 @@ impl Inner {
     fn take_out(&mut self, id: &ResourceId, name: &Name) -> Option<Arc<Value>> {
         let table = self.tables.get_mut(id)?;
         let old = table.objects.remove(name)?;
+        self.owners.moved(id, name, Some(&old), None);
         self.version += 1;
         let mut last = (*old).clone();
         last["metadata"]["resourceVersion"] = json!(self.version.to_string());

@@ -141,6 +141,8 @@ impl Watch {
         for change in changes {
             self.pending.extend(self.line(&change));
         }
+        // A kind that is no longer served has no more changes.
+        self.over = self.store.resource(&self.id).is_none();
     }
 
     /// A change as this watch sees it: what starts to match is added, what stops is deleted.

@@ -293,7 +293,7 @@ impl Api {
         let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
         let mut response = self.one(target, status, &written.object, call);
         for warning in &written.warnings {
-            let text = format!("299 - \"{}\"", warning.replace(['"', '\\'], "'"));
+            let text = format!("299 - \"{}\"", warning.replace('\\', "\\\\").replace('"', "\\\""));
             if let Ok(value) = HeaderValue::from_str(&text) {
                 response.headers_mut().append(header::WARNING, value);
             }
@@ -419,7 +419,7 @@ impl Api {
             &target.id,
             target.namespace(),
             name,
-            Sub::Main,
+            Sub::Scale,
             &options,
             |object| {
                 set(object, &pointer, json!(replicas));
@@ -462,6 +462,11 @@ fn review(target: &Target, call: &Call) -> Result<Option<Response<Body>>, Failur
     review["status"] = match plural {
         "tokenreviews" => json!({"authenticated": true, "user": user}),
         "selfsubjectreviews" => json!({"userInfo": user}),
+        "selfsubjectrulesreviews" => json!({
+            "incomplete": false,
+            "resourceRules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}],
+            "nonResourceRules": [{"nonResourceURLs": ["*"], "verbs": ["*"]}],
+        }),
         _ => json!({"allowed": true}),
     };
     Ok(Some(respond(StatusCode::CREATED, &review)))

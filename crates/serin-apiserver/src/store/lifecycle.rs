@@ -1,11 +1,12 @@
 //! What follows from a change: kinds that CRDs bring, namespaces that end, owners that take their objects along.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::write::{DeleteOptions, Propagation, metadata};
+use super::admit::metadata;
+use super::index::{blocks, uid_of};
+use super::write::{DeleteOptions, Propagation};
 use super::{Inner, Name, Table, name_of, owner_uids};
 use crate::failure::Failure;
 use crate::registry::{self, Resource, ResourceId};
@@ -13,6 +14,10 @@ use crate::schema::FieldError;
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
+/// Holds a definition until the last object of its kind is gone.
+const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+const CRD_GROUP: &str = "apiextensions.k8s.io";
+const CRDS: &str = "customresourcedefinitions";
 /// What a Pod gets to end by itself when nobody says otherwise.
 const POD_GRACE_SECS: i64 = 30;
 
@@ -116,20 +121,51 @@ impl Inner {
         Ok(())
     }
 
+    /// Stops serving a kind. Its history stays for those who watch it to see the end of.
     fn uninstall(&mut self, crd: &Value) {
-        let text = |pointer: &str| crd.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let id = ResourceId::new(text("/spec/group"), text("/spec/names/plural"));
+        self.resources.remove(&defined_by(crd));
+        self.schema_version += 1;
+    }
+
+    /// A definition goes after the last object of its kind.
+    fn end_crd(&mut self, id: &ResourceId, name: &Name, crd: &Arc<Value>) -> Arc<Value> {
+        let marked = self.mark(id, name, crd, Some(CLEANUP), None);
+        let kind = defined_by(crd);
         let names: Vec<Name> = self
             .tables
-            .get(&id)
+            .get(&kind)
             .map(|table| table.objects.keys().cloned().collect())
             .unwrap_or_default();
         for name in names {
-            self.remove(&id, &name);
+            // One that an earlier one took along is gone already.
+            drop(self.delete(&kind, &name, &DeleteOptions::default()));
         }
-        self.resources.remove(&id);
-        self.tables.remove(&id);
-        self.schema_version += 1;
+        self.finish_crd(&kind);
+        self.object(id, name).unwrap_or(marked)
+    }
+
+    fn finish_crd(&mut self, kind: &ResourceId) {
+        let name = (String::new(), format!("{}.{}", kind.plural, kind.group));
+        let id = ResourceId::new(CRD_GROUP, CRDS);
+        let Some(crd) = self.object(&id, &name) else { return };
+        let empty = self.tables.get(kind).is_none_or(|table| table.objects.is_empty());
+        if !empty || !has_finalizer(&crd, CLEANUP) {
+            return;
+        }
+        let mut freed = (*crd).clone();
+        if let Some(list) = freed.pointer_mut("/metadata/finalizers").and_then(Value::as_array_mut)
+        {
+            list.retain(|finalizer| finalizer != CLEANUP);
+        }
+        let freed = self.commit(&id, &name, freed);
+        self.updated(&id, &name, &freed);
+    }
+
+    /// Whether the definition of this kind is on its way out.
+    pub(super) fn kind_ends(&self, kind: &ResourceId) -> bool {
+        let name = (String::new(), format!("{}.{}", kind.plural, kind.group));
+        self.object(&ResourceId::new(CRD_GROUP, CRDS), &name)
+            .is_some_and(|crd| crd.pointer("/metadata/deletionTimestamp").is_some())
     }
 
     pub(super) fn delete(
@@ -150,9 +186,14 @@ impl Inner {
         if id.group.is_empty() && id.plural == "pods" {
             return Ok(self.delete_pod(id, name, &object, options));
         }
-        let uid = object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
-        let dependents = self.dependents(uid);
+        if id.group == CRD_GROUP && id.plural == CRDS {
+            return Ok(self.end_crd(id, name, &object));
+        }
+        let uid = uid_of(&object).unwrap_or_default();
+        let dependents = self.owners.dependents(uid);
         match options.propagation {
+            // Owners may own each other: one that waits already is not asked again.
+            Propagation::Foreground if has_finalizer(&object, FOREGROUND) => return Ok(object),
             Propagation::Orphan => self.orphan(uid, &dependents),
             Propagation::Foreground if !dependents.is_empty() => {
                 self.mark(id, name, &object, Some(FOREGROUND), None);
@@ -225,17 +266,20 @@ impl Inner {
                 }
             }
         }
+        if marked == **object {
+            return Arc::clone(object);
+        }
         self.commit(id, name, marked)
     }
 
     /// Takes an object away and does what follows from that.
     pub(super) fn remove(&mut self, id: &ResourceId, name: &Name) -> Option<Arc<Value>> {
         let gone = self.take_out(id, name)?;
-        if id.group == "apiextensions.k8s.io" && id.plural == "customresourcedefinitions" {
+        if id.group == CRD_GROUP && id.plural == CRDS {
             self.uninstall(&gone);
         }
-        if let Some(uid) = gone.pointer("/metadata/uid").and_then(Value::as_str) {
-            for (id, name) in self.dependents(uid) {
+        if let Some(uid) = uid_of(&gone) {
+            for (id, name) in self.owners.dependents(uid) {
                 if self.all_owners_gone(&id, &name) {
                     drop(self.delete(&id, &name, &DeleteOptions::default()));
                 }
@@ -244,32 +288,16 @@ impl Inner {
         for owner in owner_uids(&gone) {
             self.finish_foreground(&owner);
         }
-        self.finish_namespace(&name.0);
-        Some(gone)
-    }
-
-    /// Objects that name this uid as an owner.
-    fn dependents(&self, uid: &str) -> Vec<(ResourceId, Name)> {
-        let mut found = Vec::new();
-        for (id, table) in &self.tables {
-            for (name, object) in &table.objects {
-                if owner_uids(object).contains(uid) {
-                    found.push((id.clone(), name.clone()));
-                }
-            }
+        if !name.0.is_empty() {
+            self.finish_namespace(&name.0);
         }
-        found
+        self.finish_crd(id);
+        Some(gone)
     }
 
     fn all_owners_gone(&self, id: &ResourceId, name: &Name) -> bool {
         let Some(object) = self.object(id, name) else { return false };
-        let alive: BTreeSet<&str> = self
-            .tables
-            .values()
-            .flat_map(|table| table.objects.values())
-            .filter_map(|object| object.pointer("/metadata/uid").and_then(Value::as_str))
-            .collect();
-        owner_uids(&object).iter().all(|owner| !alive.contains(owner.as_str()))
+        owner_uids(&object).iter().all(|owner| self.owners.place(owner).is_none())
     }
 
     fn orphan(&mut self, uid: &str, dependents: &[(ResourceId, Name)]) {
@@ -285,23 +313,24 @@ impl Inner {
         }
     }
 
-    /// An owner that waits for its last dependent goes with it.
+    /// An owner that waits for its dependents goes once none of them blocks it.
     fn finish_foreground(&mut self, uid: &str) {
-        if !self.dependents(uid).is_empty() {
-            return;
-        }
-        let owner = self.tables.iter().find_map(|(id, table)| {
-            let found = table.objects.iter().find(|(_, object)| {
-                object.pointer("/metadata/uid").and_then(Value::as_str) == Some(uid)
-            });
-            found.map(|(name, object)| (id.clone(), name.clone(), Arc::clone(object)))
-        });
-        let Some((id, name, object)) = owner else { return };
+        let Some((id, name)) = self.owners.place(uid).cloned() else { return };
+        let Some(object) = self.object(&id, &name) else { return };
         let waits = object
             .pointer("/metadata/finalizers")
             .and_then(Value::as_array)
             .is_some_and(|list| list.iter().any(|f| f == FOREGROUND || f == ORPHAN));
         if !waits || object.pointer("/metadata/deletionTimestamp").is_none() {
+            return;
+        }
+        let blocked = self
+            .owners
+            .dependents(uid)
+            .iter()
+            .filter_map(|(id, name)| self.object(id, name))
+            .any(|dependent| blocks(&dependent, uid));
+        if blocked {
             return;
         }
         let mut freed = (*object).clone();
@@ -378,6 +407,17 @@ fn preconditions(
         }
     }
     Ok(())
+}
+
+fn has_finalizer(object: &Value, finalizer: &str) -> bool {
+    let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+    list.is_some_and(|list| list.iter().any(|known| known == finalizer))
+}
+
+/// The kind that a CRD defines.
+fn defined_by(crd: &Value) -> ResourceId {
+    let text = |pointer: &str| crd.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    ResourceId::new(text("/spec/group"), text("/spec/names/plural"))
 }
 
 fn invalid_crd(crd: &Value, errors: &[FieldError]) -> Failure {

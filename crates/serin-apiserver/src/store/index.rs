@@ -1,0 +1,72 @@
+//! Who owns what: found by uid, without looking at every object.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{Name, owner_uids};
+use crate::registry::ResourceId;
+
+/// Where an object is kept.
+pub(super) type Place = (ResourceId, Name);
+
+/// Objects by their uid, and by the uids of their owners.
+#[derive(Default)]
+pub(super) struct Owners {
+    places: BTreeMap<String, Place>,
+    dependents: BTreeMap<String, BTreeSet<Place>>,
+}
+
+impl Owners {
+    /// Notes that the object at this place was `old` and is `new`.
+    pub(super) fn moved(
+        &mut self,
+        id: &ResourceId,
+        name: &Name,
+        old: Option<&Value>,
+        new: Option<&Value>,
+    ) {
+        let place = || (id.clone(), name.clone());
+        let (before, after) = (old.map(owner_uids), new.map(owner_uids));
+        for gone in before.iter().flatten() {
+            if after.as_ref().is_some_and(|after| after.contains(gone)) {
+                continue;
+            }
+            if let Some(set) = self.dependents.get_mut(gone) {
+                set.remove(&place());
+                if set.is_empty() {
+                    self.dependents.remove(gone);
+                }
+            }
+        }
+        for owner in after.iter().flatten() {
+            self.dependents.entry(owner.clone()).or_default().insert(place());
+        }
+        let (before, after) = (old.and_then(uid_of), new.and_then(uid_of));
+        if before != after {
+            before.map(|uid| self.places.remove(uid));
+            after.map(|uid| self.places.insert(uid.to_owned(), place()));
+        }
+    }
+
+    pub(super) fn dependents(&self, uid: &str) -> Vec<Place> {
+        self.dependents.get(uid).into_iter().flatten().cloned().collect()
+    }
+
+    pub(super) fn place(&self, uid: &str) -> Option<&Place> {
+        self.places.get(uid)
+    }
+}
+
+pub(super) fn uid_of(object: &Value) -> Option<&str> {
+    object.pointer("/metadata/uid")?.as_str()
+}
+
+/// Whether a dependent keeps its owner waiting in a foreground deletion.
+pub(super) fn blocks(dependent: &Value, owner: &str) -> bool {
+    let owners = dependent.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    owners.into_iter().flatten().any(|reference| {
+        reference.get("uid").and_then(Value::as_str) == Some(owner)
+            && reference.get("blockOwnerDeletion").and_then(Value::as_bool) == Some(true)
+    })
+}
