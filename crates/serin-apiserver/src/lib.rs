@@ -3,6 +3,7 @@
 pub mod actors;
 mod cel;
 mod core_events;
+pub mod crds;
 mod defaults;
 mod discovery;
 pub mod failure;
