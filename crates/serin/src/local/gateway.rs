@@ -1,0 +1,173 @@
+//! The way in: the embedded gateway fed from the store, or the real Traefik as a child process.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+use serin_apiserver::registry::ResourceId;
+use serin_apiserver::store::Store;
+use serin_local::gateway::{self as embedded, GatewayObjects, Problem};
+use tokio::task::JoinSet;
+
+use super::child::{self, Child, ChildError, Plan};
+use super::cluster::{Options, Part};
+use super::follow::follow;
+
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    #[error("the embedded gateway does not start")]
+    Embedded(#[from] embedded::GatewayError),
+    #[error("Traefik does not start")]
+    Traefik(#[from] ChildError),
+    #[error("cannot listen on {address}")]
+    Port {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A running gateway and its addresses.
+pub(super) struct Gateway {
+    kind: Kind,
+    traffic: SocketAddr,
+    admin: SocketAddr,
+}
+
+enum Kind {
+    Embedded(Arc<embedded::Gateway>),
+    Traefik(Box<Child>),
+}
+
+impl Gateway {
+    /// Starts the gateway that the options name; what keeps it up to date goes into `tasks`.
+    pub(super) async fn start(
+        options: &Options,
+        store: &Store,
+        api: SocketAddr,
+        dir: &Path,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Self, GatewayError> {
+        match &options.router {
+            Part::Embedded => {
+                let wanted = embedded::Options::new(options.gateway, options.gateway_admin);
+                let gateway = Arc::new(embedded::Gateway::start(wanted).await?);
+                let embedded::Addresses { listen, admin } = gateway.addresses();
+                tasks.spawn(feed(store.clone(), Arc::clone(&gateway)));
+                Ok(Self { kind: Kind::Embedded(gateway), traffic: listen, admin })
+            }
+            Part::Real(program) => {
+                let port = |address| async move {
+                    child::free(address).await.map_err(|source| GatewayError::Port { address, source })
+                };
+                let traffic = port(options.gateway).await?;
+                let admin = port(options.gateway_admin).await?;
+                let safe_naming = child::help(program).await.to_lowercase().contains("safenaming");
+                let plan = Plan {
+                    launcher: &options.program,
+                    program,
+                    args: flags(traffic, admin, api, safe_naming),
+                    log: dir.join("traefik.log"),
+                    ready: format!("http://{admin}/ping"),
+                };
+                let child = Child::start(plan).await?;
+                Ok(Self { kind: Kind::Traefik(Box::new(child)), traffic, admin })
+            }
+        }
+    }
+
+    pub(super) fn traffic(&self) -> SocketAddr {
+        self.traffic
+    }
+
+    pub(super) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    pub(super) fn describe(&self) -> String {
+        match &self.kind {
+            Kind::Embedded(_) => "embedded gateway".to_owned(),
+            Kind::Traefik(child) => format!("real Traefik ({})", child.program().display()),
+        }
+    }
+
+    pub(super) async fn broken(&mut self) -> String {
+        match &mut self.kind {
+            Kind::Embedded(_) => std::future::pending().await,
+            Kind::Traefik(child) => child.broken().await,
+        }
+    }
+
+    /// To be called when the task that feeds it has ended.
+    pub(super) async fn stop(self) {
+        match self.kind {
+            Kind::Embedded(gateway) => match Arc::try_unwrap(gateway) {
+                Ok(gateway) => gateway.shutdown().await,
+                Err(_still_fed) => tracing::warn!("the gateway is still in use"),
+            },
+            Kind::Traefik(child) => child.stop().await,
+        }
+    }
+}
+
+fn flags(traffic: SocketAddr, admin: SocketAddr, api: SocketAddr, safe_naming: bool) -> Vec<String> {
+    let buckets: Vec<String> = embedded::BUCKETS.iter().map(f64::to_string).collect();
+    let mut flags = vec![
+        format!("--entryPoints.web.address={traffic}"),
+        format!("--entryPoints.traefik.address={admin}"),
+        "--ping=true".to_owned(),
+        "--api.insecure=true".to_owned(),
+        "--metrics.prometheus=true".to_owned(),
+        "--metrics.prometheus.addRoutersLabels=true".to_owned(),
+        format!("--metrics.prometheus.buckets={}", buckets.join(",")),
+        "--providers.kubernetesCRD=true".to_owned(),
+        format!("--providers.kubernetesCRD.endpoint=http://{api}"),
+        // Without it, a service that has no endpoint for a moment takes the whole route away.
+        "--providers.kubernetesCRD.allowEmptyServices=true".to_owned(),
+        "--providers.providersThrottleDuration=100ms".to_owned(),
+        "--global.checkNewVersion=false".to_owned(),
+        "--global.sendAnonymousUsage=false".to_owned(),
+        "--log.level=INFO".to_owned(),
+        "--log.noColor=true".to_owned(),
+    ];
+    if safe_naming {
+        // Names of services as Flagger's queries and ours expect them; older versions know no others.
+        flags.push("--providers.kubernetesCRD.safeNaming=false".to_owned());
+    }
+    flags
+}
+
+/// Gives the gateway every change of what it looks at, and the log every new thing that it cannot do.
+async fn feed(store: Store, gateway: Arc<embedded::Gateway>) {
+    let traefik = |plural| ResourceId::new("traefik.io", plural);
+    let kinds = [
+        traefik("ingressroutes"),
+        traefik("traefikservices"),
+        traefik("middlewares"),
+        ResourceId::core("services"),
+        ResourceId::new("discovery.k8s.io", "endpointslices"),
+    ];
+    let mut known = BTreeSet::<Problem>::new();
+    follow(store, &kinds, |store| {
+        let list = |kind: &ResourceId| -> Vec<Value> {
+            store.list(kind, None).iter().map(|object| (**object).clone()).collect()
+        };
+        let [ingress_routes, traefik_services, middlewares, services, endpoint_slices] =
+            kinds.each_ref().map(list);
+        let objects = GatewayObjects {
+            ingress_routes,
+            traefik_services,
+            middlewares,
+            services,
+            endpoint_slices,
+        };
+        let problems: BTreeSet<Problem> = gateway.update(&objects).into_iter().collect();
+        for Problem { object, field, message } in problems.difference(&known) {
+            tracing::warn!(object, field, message, "the gateway leaves something out");
+        }
+        known = problems;
+    })
+    .await;
+}
