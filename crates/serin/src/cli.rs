@@ -27,6 +27,8 @@ struct Cli {
 enum Command {
     /// Run the operator against a cluster.
     Controller(Box<ControllerArgs>),
+    /// Run a cluster in this process: API, pods as processes, gateway, metrics and operator.
+    Local(Box<crate::local::LocalArgs>),
     /// Print the CustomResourceDefinitions.
     Crds,
     /// Write the generated pages and manifests, or check that they are fresh.
@@ -35,10 +37,19 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// The sample application, as pods of a local cluster run it.
+    #[command(hide = true)]
+    App(crate::local::AppArgs),
 }
 
 /// Parses the arguments of the process and does what they say.
 pub fn main() -> ExitCode {
+    if let Some(command) = crate::local::pod_command(std::env::args_os()) {
+        let error = serin_apiserver::kubelet::launcher::exec(command);
+        complain(&format!("error: {error}"));
+        // As a shell answers for what it cannot find, and for what it cannot run.
+        return ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 });
+    }
     let cli = Cli::parse_from(go_dashes(std::env::args_os()));
     // One TLS stack; a second installation is no error worth stopping for.
     drop(rustls::crypto::ring::default_provider().install_default());
@@ -60,6 +71,16 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Docs { check } => crate::pages::docs(check),
+        Command::Local(args) => block_on(async {
+            telemetry::start("warn,serin=info", telemetry::LogFormat::Human);
+            crate::local::run(*args).await?;
+            Ok(ExitCode::SUCCESS)
+        }),
+        Command::App(args) => block_on(async {
+            telemetry::start("info", telemetry::LogFormat::Human);
+            crate::local::run_app(args).await?;
+            Ok(ExitCode::SUCCESS)
+        }),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod events;
 pub mod guard;
 pub mod http;
 pub mod leader;
+pub mod local;
 pub mod metrics;
 pub mod observe;
 pub mod operator;

@@ -12,6 +12,7 @@ pub mod manifest;
 mod metrics;
 mod targets;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -98,6 +99,12 @@ impl LocalArgs {
     }
 }
 
+/// The command after the hidden verb that starts pods: it is taken as it is, not read as flags of ours.
+pub fn pod_command(args: impl IntoIterator<Item = OsString>) -> Option<Vec<OsString>> {
+    let mut args = args.into_iter().skip(1);
+    (args.next()? == cluster::POD_EXEC).then(|| args.collect())
+}
+
 fn at(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
@@ -107,9 +114,9 @@ pub async fn run(args: LocalArgs) -> anyhow::Result<()> {
     let operator = !args.no_operator;
     let mut cluster = Cluster::start(args.options()?).await?;
     std::io::stdout().lock().write_all(banner(&cluster, operator).as_bytes())?;
-    wait(&mut cluster).await.map_or_else(Err, |()| Ok(()))?;
+    let ended = wait(&mut cluster).await;
     cluster.stop().await;
-    Ok(())
+    ended
 }
 
 /// Waits for Ctrl-C or SIGTERM; a real part that ends by itself is an error.

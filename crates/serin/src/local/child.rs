@@ -144,7 +144,7 @@ async fn spawn(mut command: Command) -> io::Result<(Process, std::sync::mpsc::Se
         };
         if done.send(started).is_ok() {
             // Nothing is ever sent: this ends when the other side is dropped.
-            drop(ended.recv());
+            let _dropped = ended.recv();
         }
     })?;
     Ok((result.await.map_err(io::Error::other)??, alive))

@@ -30,6 +30,9 @@ const DRAIN: Duration = Duration::from_millis(1000);
 /// For pods and gateways to end in order; after that they are killed.
 const STOP_MAX: Duration = Duration::from_secs(20);
 
+/// The hidden verb that ties a process to this one and then becomes it.
+pub(super) const POD_EXEC: &str = "pod-exec";
+
 /// A part that is built in, or a real program at this path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -225,7 +228,7 @@ impl Cluster {
             tracing::error!(%error, "the cluster's state was not saved");
         }
         tasks.shutdown().await;
-        drop(stop_actors.send(()));
+        let _already_ended = stop_actors.send(());
         let abort = actors.abort_handle();
         if tokio::time::timeout(STOP_MAX, actors).await.is_err() {
             tracing::warn!("some pods did not end in time");
@@ -258,7 +261,7 @@ fn pods(options: &Options, dir: &RunDir) -> Result<ProcessRuntime, LocalError> {
 
 /// What is put before a command so that its process does not outlive this one.
 pub(super) fn launcher(program: &Path) -> Vec<OsString> {
-    vec![program.into(), "pod-exec".into(), "--".into()]
+    vec![program.into(), POD_EXEC.into()]
 }
 
 fn operator(api: SocketAddr, prometheus: &str, interval: i64) -> Result<Operator, LocalError> {
