@@ -29,6 +29,8 @@ enum Command {
     Controller(Box<ControllerArgs>),
     /// Run a cluster in this process: API, pods as processes, gateway, metrics and operator.
     Local(Box<crate::local::LocalArgs>),
+    /// Watch a good release being promoted and a bad one being rolled back, with nothing else installed.
+    Demo(Box<crate::demo::DemoArgs>),
     /// Print the CustomResourceDefinitions.
     Crds,
     /// Write the generated pages and manifests, or check that they are fresh.
@@ -48,7 +50,11 @@ pub fn main() -> ExitCode {
         let error = serin_apiserver::kubelet::launcher::exec(command);
         complain(&format!("error: {error}"));
         // As a shell answers for what it cannot find, and for what it cannot run.
-        return ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 });
+        return ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound {
+            127
+        } else {
+            126
+        });
     }
     let cli = Cli::parse_from(go_dashes(std::env::args_os()));
     // One TLS stack; a second installation is no error worth stopping for.
@@ -75,6 +81,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             telemetry::start("warn,serin=info", telemetry::LogFormat::Human);
             crate::local::run(*args).await?;
             Ok(ExitCode::SUCCESS)
+        }),
+        Command::Demo(args) => block_on(async {
+            // The story tells what matters itself, and its picture must not be torn.
+            telemetry::start("error", telemetry::LogFormat::Human);
+            crate::demo::run(*args).await
         }),
         Command::App(args) => block_on(async {
             telemetry::start("info", telemetry::LogFormat::Human);

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod controller;
+pub mod demo;
 pub mod events;
 pub mod guard;
 pub mod http;

@@ -2,7 +2,6 @@
 
 mod child;
 pub mod cluster;
-mod crds;
 mod dir;
 mod follow;
 mod gateway;
@@ -85,7 +84,8 @@ impl PartArgs {
 
 impl LocalArgs {
     fn options(self) -> anyhow::Result<Options> {
-        let Self { data, parts, api, gateway, gateway_admin, metrics, no_operator, min_interval } = self;
+        let Self { data, parts, api, gateway, gateway_admin, metrics, no_operator, min_interval } =
+            self;
         Ok(Options {
             api,
             gateway,

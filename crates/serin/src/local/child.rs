@@ -168,7 +168,8 @@ pub(super) async fn free(address: std::net::SocketAddr) -> io::Result<std::net::
 /// Every line that a program prints about its flags; empty if it cannot be asked.
 pub(super) async fn help(program: &Path) -> String {
     let Some(program) = find(program) else { return String::new() };
-    let output = Command::new(program).arg("--help").stdin(Stdio::null()).kill_on_drop(true).output();
+    let output =
+        Command::new(program).arg("--help").stdin(Stdio::null()).kill_on_drop(true).output();
     match tokio::time::timeout(READY_MAX, output).await {
         Ok(Ok(output)) => String::from_utf8_lossy(&output.stdout).into_owned(),
         Ok(Err(_)) | Err(_) => String::new(),

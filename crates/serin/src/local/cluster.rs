@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serin_apiserver::actors::Actors;
+use serin_apiserver::crds::traefik_crds;
 use serin_apiserver::http::Api;
 use serin_apiserver::kubelet::{Images, ProcessConfig, ProcessError, ProcessRuntime};
 use serin_apiserver::snapshot::{self, SnapshotError};
@@ -20,7 +21,7 @@ use super::dir::{DirError, RunDir};
 use super::gateway::{Gateway, GatewayError};
 use super::manifest::{self, ManifestError};
 use super::metrics::{Metrics, MetricsError};
-use super::{crds, images, targets};
+use super::{images, targets};
 use crate::operator::{Operator, Options as OperatorOptions};
 
 /// How often the gateway and annotated pods are scraped. Checks that are seconds apart need samples as close.
@@ -216,8 +217,9 @@ impl Cluster {
 
     /// Ends everything in order. Nothing of the cluster is left running when this returns.
     pub async fn stop(self) {
-        let Self { store, operator, stop_actors, actors, gateway, metrics, mut tasks, data, .. } =
-            self;
+        let Self {
+            store, operator, stop_actors, actors, gateway, metrics, mut tasks, data, ..
+        } = self;
         if let Some(operator) = operator {
             operator.stop().await;
         }
@@ -245,7 +247,7 @@ async fn store(data: Option<&Path>) -> Result<Store, LocalError> {
     if let Some(path) = data {
         snapshot::load(&store, path).await?;
     }
-    for crd in serin_core::crd::crds().into_iter().chain(crds::traefik()) {
+    for crd in serin_core::crd::crds().into_iter().chain(traefik_crds()) {
         manifest::apply(&store, &crd)?;
     }
     Ok(store)
@@ -269,7 +271,7 @@ fn operator(api: SocketAddr, prometheus: &str, interval: i64) -> Result<Operator
     drop(rustls::crypto::ring::default_provider().install_default());
     let url = format!("http://{api}").parse().map_err(LocalError::Address)?;
     let client = kube::Client::try_from(kube::Config::new(url)).map_err(LocalError::Client)?;
-    let options = OperatorOptions::local(prometheus.to_owned(), interval)
-        .map_err(LocalError::Operator)?;
+    let options =
+        OperatorOptions::local(prometheus.to_owned(), interval).map_err(LocalError::Operator)?;
     Ok(Operator::start(client, options))
 }

@@ -4,16 +4,21 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::Store;
 use serin_local::gateway::{self as embedded, GatewayObjects, Problem};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::child::{self, Child, ChildError, Plan};
 use super::cluster::{Options, Part};
 use super::follow::follow;
+
+/// For the rest of a set of files to be applied, and for the operator to make what they refer to.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -60,7 +65,9 @@ impl Gateway {
             }
             Part::Real(program) => {
                 let port = |address| async move {
-                    child::free(address).await.map_err(|source| GatewayError::Port { address, source })
+                    child::free(address)
+                        .await
+                        .map_err(|source| GatewayError::Port { address, source })
                 };
                 let traffic = port(options.gateway).await?;
                 let admin = port(options.gateway_admin).await?;
@@ -112,7 +119,12 @@ impl Gateway {
     }
 }
 
-fn flags(traffic: SocketAddr, admin: SocketAddr, api: SocketAddr, safe_naming: bool) -> Vec<String> {
+fn flags(
+    traffic: SocketAddr,
+    admin: SocketAddr,
+    api: SocketAddr,
+    safe_naming: bool,
+) -> Vec<String> {
     let buckets: Vec<String> = embedded::BUCKETS.iter().map(f64::to_string).collect();
     let mut flags = vec![
         format!("--entryPoints.web.address={traffic}"),
@@ -139,8 +151,17 @@ fn flags(traffic: SocketAddr, admin: SocketAddr, api: SocketAddr, safe_naming: b
     flags
 }
 
-/// Gives the gateway every change of what it looks at, and the log every new thing that it cannot do.
+/// Gives the gateway every change of what it looks at, and the log what it cannot do.
 async fn feed(store: Store, gateway: Arc<embedded::Gateway>) {
+    let (found, problems) = watch::channel(BTreeSet::new());
+    tokio::join!(update(store, gateway, found), complain(problems));
+}
+
+async fn update(
+    store: Store,
+    gateway: Arc<embedded::Gateway>,
+    found: watch::Sender<BTreeSet<Problem>>,
+) {
     let traefik = |plural| ResourceId::new("traefik.io", plural);
     let kinds = [
         traefik("ingressroutes"),
@@ -149,7 +170,6 @@ async fn feed(store: Store, gateway: Arc<embedded::Gateway>) {
         ResourceId::core("services"),
         ResourceId::new("discovery.k8s.io", "endpointslices"),
     ];
-    let mut known = BTreeSet::<Problem>::new();
     follow(store, &kinds, |store| {
         let list = |kind: &ResourceId| -> Vec<Value> {
             store.list(kind, None).iter().map(|object| (**object).clone()).collect()
@@ -163,11 +183,20 @@ async fn feed(store: Store, gateway: Arc<embedded::Gateway>) {
             services,
             endpoint_slices,
         };
-        let problems: BTreeSet<Problem> = gateway.update(&objects).into_iter().collect();
-        for Problem { object, field, message } in problems.difference(&known) {
-            tracing::warn!(object, field, message, "the gateway leaves something out");
-        }
-        known = problems;
+        found.send_replace(gateway.update(&objects).into_iter().collect());
     })
     .await;
+}
+
+/// Logs each new problem once. Files are applied one by one, so what is missing for a moment is no problem yet.
+async fn complain(mut problems: watch::Receiver<BTreeSet<Problem>>) {
+    let mut known = BTreeSet::new();
+    while problems.changed().await.is_ok() {
+        tokio::time::sleep(PATIENCE).await;
+        let now = problems.borrow_and_update().clone();
+        for Problem { object, field, message } in now.difference(&known) {
+            tracing::warn!(object, "the gateway leaves something out: {field} {message}");
+        }
+        known = now;
+    }
 }

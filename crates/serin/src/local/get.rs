@@ -12,7 +12,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const BODY_MAX: usize = 4 << 20;
 
 /// The answer, whatever its status.
-pub async fn get(url: &str) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+pub async fn get(
+    url: &str,
+) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
     let url = url.parse()?;
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let exchange = async {

@@ -40,17 +40,17 @@ pub fn apply(store: &Store, object: &Value) -> Result<(), ManifestError> {
         .resources()
         .into_iter()
         .find(|r| r.id.group == group && r.kind == kind && r.version(version).is_some())
-        .ok_or_else(|| ManifestError::Kind { api_version: api_version.clone(), kind: kind.clone() })?;
+        .ok_or_else(|| ManifestError::Kind {
+            api_version: api_version.clone(),
+            kind: kind.clone(),
+        })?;
     let namespace = match text("/metadata/namespace") {
         _ if !resource.namespaced => String::new(),
         none if none.is_empty() => "default".to_owned(),
         namespace => namespace,
     };
-    let options = WriteOptions {
-        version: version.to_owned(),
-        force: true,
-        ..WriteOptions::by(MANAGER)
-    };
+    let options =
+        WriteOptions { version: version.to_owned(), force: true, ..WriteOptions::by(MANAGER) };
     store
         .patch(&resource.id, &namespace, &name, PatchKind::Apply, object, Sub::Main, &options)
         .map(drop)
@@ -100,7 +100,8 @@ mod tests {
     #[test]
     fn names_an_unknown_kind() {
         let store = Store::new(Arc::new(jiff::Timestamp::now), 1);
-        let object = serde_json::json!({"apiVersion": "x.y/v1", "kind": "Z", "metadata": {"name": "a"}});
+        let object =
+            serde_json::json!({"apiVersion": "x.y/v1", "kind": "Z", "metadata": {"name": "a"}});
         let error = apply(&store, &object).unwrap_err();
         assert_eq!(error.to_string(), "there is no kind Z in x.y/v1");
     }

@@ -27,7 +27,11 @@ pub(super) fn of(store: &Store, gateway: SocketAddr) -> Vec<Target> {
 }
 
 /// Publishes the targets whenever they change.
-pub(super) async fn follow_pods(store: Store, gateway: SocketAddr, publish: watch::Sender<Vec<Target>>) {
+pub(super) async fn follow_pods(
+    store: Store,
+    gateway: SocketAddr,
+    publish: watch::Sender<Vec<Target>>,
+) {
     let look = |store: &Store| {
         let next = of(store, gateway);
         publish.send_if_modified(|current| std::mem::replace(current, next.clone()) != next);
@@ -35,7 +39,12 @@ pub(super) async fn follow_pods(store: Store, gateway: SocketAddr, publish: watc
     follow(store, &[ResourceId::core("pods")], look).await;
 }
 
-fn target<const N: usize>(job: &str, instance: &str, path: &str, more: [(&str, &str); N]) -> Target {
+fn target<const N: usize>(
+    job: &str,
+    instance: &str,
+    path: &str,
+    more: [(&str, &str); N],
+) -> Target {
     let labels: BTreeMap<String, String> = [("job", job), ("instance", instance)]
         .into_iter()
         .chain(more)
@@ -56,10 +65,7 @@ fn pod(pod: &Arc<Value>) -> Option<Target> {
         None => u16::try_from(declared()?).ok()?,
     };
     let instance = format!("{}:{port}", text("/status/podIP")?);
-    let names = [
-        ("namespace", text("/metadata/namespace")?),
-        ("pod", text("/metadata/name")?),
-    ];
+    let names = [("namespace", text("/metadata/namespace")?), ("pod", text("/metadata/name")?)];
     Some(target(PODS_JOB, &instance, annotation("path").unwrap_or("/metrics"), names))
 }
 
