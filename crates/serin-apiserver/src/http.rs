@@ -23,9 +23,12 @@ use tokio::sync::Semaphore;
 use crate::failure::Failure;
 use crate::store::Store;
 
+mod asked;
 mod body;
 mod objects;
 mod route;
+#[cfg(test)]
+mod tests;
 
 use route::Route;
 

@@ -8,6 +8,8 @@ use crate::failure::Failure;
 use crate::protobuf;
 use crate::store::{DeleteOptions, PatchKind, Propagation, Unknown, WriteOptions};
 
+const APPLY: &str = "application/apply-patch+yaml";
+
 /// The object in a body.
 pub(super) fn object(call: &Call) -> Result<Value, Failure> {
     let kind = call.header(header::CONTENT_TYPE);
@@ -41,7 +43,7 @@ pub(super) fn patch(call: &Call) -> Result<(PatchKind, Value), Failure> {
         "application/json-patch+json" => (PatchKind::Json, json(call)?),
         "application/merge-patch+json" => (PatchKind::Merge, json(call)?),
         "application/strategic-merge-patch+json" => (PatchKind::Strategic, json(call)?),
-        "application/apply-patch+yaml" => (PatchKind::Apply, yaml(&call.body)?),
+        APPLY => (PatchKind::Apply, yaml(&call.body)?),
         other => {
             return Err(Failure::new(
                 415,
@@ -64,7 +66,10 @@ fn json(call: &Call) -> Result<Value, Failure> {
 
 pub(super) fn write_options(call: &Call, version: &str) -> Result<WriteOptions, Failure> {
     let agent = call.header(header::USER_AGENT).split('/').next().unwrap_or_default();
+    let applies = call.header(header::CONTENT_TYPE).starts_with(APPLY);
     let manager = match call.query("fieldManager") {
+        // Whoever applies must say who he is; the store refuses it.
+        "" if applies => "",
         "" if agent.is_empty() => "unknown",
         "" => agent,
         named => named,

@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::route::Place;
-use super::{Api, Body, Call, LogRequest, body, json as respond, stream, text};
+use super::{Api, Body, Call, LogRequest, asked, body, json as respond, stream, text};
 use crate::core_events;
 use crate::failure::Failure;
 use crate::registry::{Resource, ResourceId, Scale, Version};
@@ -27,11 +27,11 @@ enum Form {
 }
 
 /// A place with everything that is known about its kind.
-struct Target {
-    place: Place,
+pub(super) struct Target {
+    pub(super) place: Place,
     /// Where the objects are kept: events of either group in one place.
     id: ResourceId,
-    resource: Arc<Resource>,
+    pub(super) resource: Arc<Resource>,
     /// The face of events that the client sees.
     new_events: bool,
 }
@@ -72,7 +72,7 @@ fn missing() -> Failure {
     Failure::new(404, "NotFound", "the server could not find the requested resource")
 }
 
-fn not_allowed() -> Failure {
+pub(super) fn not_allowed() -> Failure {
     Failure::new(
         405,
         "MethodNotAllowed",
@@ -90,7 +90,7 @@ impl Api {
         if target.resource.namespaced != place.namespace.is_some() && place.name.is_some() {
             return Err(missing());
         }
-        if let Some(answer) = review(&target, call)? {
+        if let Some(answer) = asked::review(&target, call)? {
             return Ok(answer);
         }
         match (&place.name, place.sub.as_deref(), &call.method) {
@@ -105,6 +105,12 @@ impl Api {
             }
             (Some(name), Some("log"), &Method::GET) if target.id == ResourceId::core("pods") => {
                 self.logs(&target, name, call)
+            }
+            (Some(name), Some("token"), &Method::POST)
+                if target.id == ResourceId::core("serviceaccounts") =>
+            {
+                self.find(&target, name)?;
+                asked::token(name, call, self.store.now())
             }
             (Some(name), Some("scale"), _) => self.scale(&target, name, call),
             (Some(name), Some("finalize"), &Method::PUT) => self.get(&target, name, call),
@@ -159,13 +165,26 @@ impl Api {
         let selector = Selector::parse(call.query("labelSelector"), call.query("fieldSelector"))?;
         let (objects, version) = self.store.list_at(&target.id, target.place.namespace.as_deref());
         let after = continued(call.query("continue"))?;
+        // All pages are as of the first one: a watch from there on shows what came between.
+        let version = match &after {
+            Some((first, _)) if self.store.changes_since(&target.id, *first).is_err() => {
+                return Err(Failure::new(
+                    410,
+                    "Expired",
+                    "The provided continue parameter is too old to display a consistent list result. \
+                     You must start a new list without the continue parameter.",
+                ));
+            }
+            Some((first, _)) => *first,
+            None => not_ahead(call.query("resourceVersion"), version)?,
+        };
         let limit: usize = call.query("limit").parse().unwrap_or(0);
         let mut shown = Vec::new();
         let mut left = 0_usize;
         let mut last = String::new();
         for object in objects.iter().filter(|object| selector.matches(object)) {
             let place = place_of(object);
-            if after.as_ref().is_some_and(|after| place <= *after) {
+            if after.as_ref().is_some_and(|(_, after)| place <= *after) {
                 continue;
             }
             if limit > 0 && shown.len() >= limit {
@@ -177,7 +196,7 @@ impl Api {
         }
         let mut metadata = json!({"resourceVersion": version.to_string()});
         if left > 0 {
-            metadata["continue"] = json!(token(&last));
+            metadata["continue"] = json!(token(version, &last));
             metadata["remainingItemCount"] = json!(left);
         }
         let mut body = match form(call) {
@@ -445,33 +464,6 @@ impl Api {
     }
 }
 
-/// Reviews are asked, not stored: on a laptop everybody may do everything.
-fn review(target: &Target, call: &Call) -> Result<Option<Response<Body>>, Failure> {
-    let plural = target.place.id.plural.as_str();
-    let group = target.place.id.group.as_str();
-    if !matches!(group, "authorization.k8s.io" | "authentication.k8s.io") {
-        return Ok(None);
-    }
-    if call.method != Method::POST {
-        return Err(not_allowed());
-    }
-    let mut review = body::object(call).unwrap_or_else(|_| json!({}));
-    review["kind"] = json!(target.resource.kind);
-    review["apiVersion"] = json!(target.resource.api_version(&target.place.version));
-    let user = json!({"username": "serin-local", "groups": ["system:masters"]});
-    review["status"] = match plural {
-        "tokenreviews" => json!({"authenticated": true, "user": user}),
-        "selfsubjectreviews" => json!({"userInfo": user}),
-        "selfsubjectrulesreviews" => json!({
-            "incomplete": false,
-            "resourceRules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}],
-            "nonResourceRules": [{"nonResourceURLs": ["*"], "verbs": ["*"]}],
-        }),
-        _ => json!({"allowed": true}),
-    };
-    Ok(Some(respond(StatusCode::CREATED, &review)))
-}
-
 fn form(call: &Call) -> Form {
     // The first that fits of what the client accepts.
     for part in call.header(header::ACCEPT).split(',') {
@@ -502,12 +494,12 @@ fn place_of(object: &Value) -> String {
 }
 
 /// Where the next page begins; opaque to clients.
-fn token(place: &str) -> String {
+fn token(version: u64, place: &str) -> String {
     use base64::Engine;
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(place)
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("{version} {place}"))
 }
 
-fn continued(token: &str) -> Result<Option<String>, Failure> {
+fn continued(token: &str) -> Result<Option<(u64, String)>, Failure> {
     use base64::Engine;
     if token.is_empty() {
         return Ok(None);
@@ -515,7 +507,28 @@ fn continued(token: &str) -> Result<Option<String>, Failure> {
     let bad = || Failure::bad_request("continue key is not valid");
     let bytes =
         base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token).map_err(|_| bad())?;
-    String::from_utf8(bytes).map(Some).map_err(|_| bad())
+    let text = String::from_utf8(bytes).map_err(|_| bad())?;
+    let (version, place) = text.split_once(' ').ok_or_else(bad)?;
+    Ok(Some((version.parse().map_err(|_| bad())?, place.to_owned())))
+}
+
+/// The version of a list; one that a client has seen elsewhere and this server has not is refused.
+fn not_ahead(wanted: &str, version: u64) -> Result<u64, Failure> {
+    match wanted.parse::<u64>() {
+        Ok(wanted) if wanted > version => {
+            let message = format!("Too large resource version: {wanted}, current: {version}");
+            let mut failure = Failure::new(504, "Timeout", message);
+            failure.details = json!({
+                "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+                "retryAfterSeconds": 1,
+            });
+            Err(failure)
+        }
+        Err(_) if !wanted.is_empty() => Err(Failure::bad_request(format!(
+            "resourceVersion: Invalid value: {wanted:?}: must be a number"
+        ))),
+        Ok(_) | Err(_) => Ok(version),
+    }
 }
 
 fn scale_of(object: &Value, scale: &Scale) -> Value {

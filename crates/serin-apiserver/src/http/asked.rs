@@ -1,0 +1,54 @@
+//! Questions that are posted like objects and answered without storing anything.
+
+use http::{Method, Response, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::objects::{Target, not_allowed};
+use super::{Body, Call, body, json as respond};
+use crate::failure::Failure;
+
+/// As long as a token of a real cluster is valid when nobody says otherwise.
+const TOKEN_SECS: i64 = 3600;
+
+/// A token for a service account. It opens nothing: this server asks nobody who he is.
+pub(super) fn token(account: &str, call: &Call, now: Timestamp) -> Result<Response<Body>, Failure> {
+    let mut request = body::object(call)?;
+    let secs = request.pointer("/spec/expirationSeconds").and_then(Value::as_i64);
+    let secs = secs.unwrap_or(TOKEN_SECS);
+    let expires = now.saturating_add(SignedDuration::from_secs(secs)).unwrap_or(now);
+    request["kind"] = json!("TokenRequest");
+    request["apiVersion"] = json!("authentication.k8s.io/v1");
+    request["status"] = json!({
+        "token": format!("serin-local.{account}"),
+        "expirationTimestamp": crate::store::time_text(expires),
+    });
+    Ok(respond(StatusCode::CREATED, &request))
+}
+
+/// Reviews are asked, not stored: on a laptop everybody may do everything.
+pub(super) fn review(target: &Target, call: &Call) -> Result<Option<Response<Body>>, Failure> {
+    let plural = target.place.id.plural.as_str();
+    let group = target.place.id.group.as_str();
+    if !matches!(group, "authorization.k8s.io" | "authentication.k8s.io") {
+        return Ok(None);
+    }
+    if call.method != Method::POST {
+        return Err(not_allowed());
+    }
+    let mut review = body::object(call).unwrap_or_else(|_| json!({}));
+    review["kind"] = json!(target.resource.kind);
+    review["apiVersion"] = json!(target.resource.api_version(&target.place.version));
+    let user = json!({"username": "serin-local", "groups": ["system:masters"]});
+    review["status"] = match plural {
+        "tokenreviews" => json!({"authenticated": true, "user": user}),
+        "selfsubjectreviews" => json!({"userInfo": user}),
+        "selfsubjectrulesreviews" => json!({
+            "incomplete": false,
+            "resourceRules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}],
+            "nonResourceRules": [{"nonResourceURLs": ["*"], "verbs": ["*"]}],
+        }),
+        _ => json!({"allowed": true}),
+    };
+    Ok(Some(respond(StatusCode::CREATED, &review)))
+}

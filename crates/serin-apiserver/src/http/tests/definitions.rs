@@ -1,0 +1,132 @@
+//! Kinds that users bring: installed, held to their schema, removed.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test]
+async fn a_definition_brings_a_kind_and_takes_it_away() {
+    let bed = Bed::new();
+    assert_eq!(bed.get(WIDGETS).await.code, 404);
+    let made = bed.post(CRDS, widgets()).await;
+    let established = &made.body["status"]["conditions"][1];
+    assert_eq!(
+        (&established["type"], &established["status"]),
+        (&json!("Established"), &json!("True"))
+    );
+    assert_eq!(made.text("/spec/names/singular"), "widget");
+    let before = bed.get("/openapi/v3").await.body;
+    assert_eq!(bed.post(WIDGETS, widget("a", json!({}))).await.code, 201);
+    bed.delete(&format!("{CRDS}/widgets.example.com"), json!({})).await;
+    assert_eq!(bed.get(WIDGETS).await.code, 404);
+    assert_eq!(bed.get("/apis/example.com/v1").await.code, 404);
+    assert_ne!(bed.get("/openapi/v3").await.body, before);
+    bed.post(CRDS, widgets()).await;
+    assert!(bed.get(WIDGETS).await.names().is_empty());
+}
+
+#[tokio::test]
+async fn a_definition_waits_for_objects_that_are_held() {
+    let bed = Bed::with_widgets().await;
+    let mut held = widget("a", json!({}));
+    held["metadata"]["finalizers"] = json!(["x/hold"]);
+    bed.post(WIDGETS, held).await;
+    let crd = format!("{CRDS}/widgets.example.com");
+    let answer = bed.delete(&crd, json!({})).await;
+    assert!(answer.text("/metadata/finalizers/0").starts_with("customresourcecleanup"));
+    assert_eq!(bed.post(WIDGETS, widget("b", json!({}))).await.code, 405);
+    let freed =
+        bed.patch(&format!("{WIDGETS}/a"), MERGE, json!({"metadata": {"finalizers": []}})).await;
+    assert_eq!(freed.code, 200);
+    assert_eq!(bed.get(&crd).await.code, 404);
+}
+
+#[tokio::test]
+async fn objects_are_pruned_filled_and_held_to_rules() {
+    let bed = Bed::with_widgets().await;
+    let made = bed.post(WIDGETS, widget("a", json!({"sise": 1, "keep": {"x": {"y": 1}}}))).await;
+    assert_eq!(made.body["spec"], json!({"size": 3, "keep": {"x": {"y": 1}}}));
+    assert_eq!(made.warnings, ["299 - \"unknown field \\\"spec.sise\\\"\""]);
+    let strict = bed
+        .post(&format!("{WIDGETS}?fieldValidation=Strict"), widget("b", json!({"sise": 1})))
+        .await;
+    assert_eq!(
+        strict.refusal(),
+        (
+            400,
+            "Widget in version \"v1\" cannot be handled as a Widget: strict decoding error: unknown field \"spec.sise\""
+        )
+    );
+    let quiet = bed
+        .post(&format!("{WIDGETS}?fieldValidation=Ignore"), widget("b", json!({"sise": 1})))
+        .await;
+    assert!(quiet.warnings.is_empty());
+    for (spec, field) in [
+        (json!({"size": "x"}), "spec.size"),
+        (json!({"size": 11}), "spec.size"),
+        (json!({"size": 5, "most": 4}), "spec"),
+    ] {
+        let refused = bed.post(WIDGETS, widget("c", spec)).await;
+        assert_eq!((refused.code, refused.text("/reason")), (422, "Invalid"));
+        assert_eq!(refused.text("/details/causes/0/field"), field);
+    }
+}
+
+#[tokio::test]
+async fn built_in_kinds_know_their_fields_too() {
+    let bed = Bed::new();
+    let path = "/apis/apps/v1/namespaces/default/deployments?fieldValidation=Strict";
+    let deployment = |replicas: Value| {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"},
+            "spec": {
+                "replicas": replicas, "selector": {"matchLabels": {"app": "a"}},
+                "template": {
+                    "metadata": {"labels": {"app": "a"}},
+                    "spec": {"containers": [{"name": "c", "image": "nginx:1"}]},
+                },
+            },
+        })
+    };
+    let mut typo = deployment(json!(1));
+    typo["spec"]["replcas"] = json!(2);
+    assert_eq!(
+        bed.post(path, typo).await.refusal(),
+        (
+            400,
+            "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: unknown field \"spec.replcas\""
+        )
+    );
+    assert_eq!(bed.post(path, deployment(json!("two"))).await.code, 400);
+    assert_eq!(bed.post(path, deployment(json!(-1))).await.code, 422);
+    let made = bed.post(path, deployment(json!(null))).await;
+    assert_eq!((made.code, &made.body["spec"]["replicas"]), (201, &json!(1)));
+    let other = json!({"spec": {"selector": {"matchLabels": {"app": "b"}}}});
+    let plain = path.split('?').next().unwrap();
+    assert_eq!(bed.patch(&format!("{plain}/a"), MERGE, other).await.code, 422);
+}
+
+#[tokio::test]
+async fn two_versions_are_two_faces_of_one_object() {
+    let bed = Bed::new();
+    let mut crd = widgets();
+    let mut old = crd["spec"]["versions"][0].clone();
+    old["name"] = json!("v1beta1");
+    old["storage"] = json!(false);
+    crd["spec"]["versions"].as_array_mut().unwrap().push(old);
+    bed.post(CRDS, crd).await;
+    bed.post(WIDGETS, widget("a", json!({}))).await;
+    let old = bed.get("/apis/example.com/v1beta1/namespaces/default/widgets/a").await;
+    assert_eq!(old.text("/apiVersion"), "example.com/v1beta1");
+    let group = bed.get("/apis/example.com").await;
+    assert_eq!(group.text("/preferredVersion/version"), "v1");
+}
+
+#[tokio::test]
+async fn a_strategic_patch_is_not_for_custom_kinds() {
+    let bed = Bed::with_widgets().await;
+    bed.post(WIDGETS, widget("a", json!({}))).await;
+    let kind = "application/strategic-merge-patch+json";
+    let refused = bed.patch(&format!("{WIDGETS}/a"), kind, json!({"spec": {"size": 1}})).await;
+    assert_eq!((refused.code, refused.text("/reason")), (415, "UnsupportedMediaType"));
+}

@@ -1,0 +1,139 @@
+//! What clients find out about the server before they use it.
+
+use serde_json::json;
+
+use super::*;
+
+const AGGREGATED: &str =
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+
+fn without_null(value: &Value, at: &str) {
+    match value {
+        Value::Null => assert!(at.ends_with("creationTimestamp"), "{at} is null"),
+        Value::Array(list) => {
+            for (index, item) in list.iter().enumerate() {
+                without_null(item, &format!("{at}/{index}"));
+            }
+        }
+        Value::Object(map) => {
+            for (name, item) in map {
+                without_null(item, &format!("{at}/{name}"));
+            }
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[tokio::test]
+async fn discovery_has_both_forms_and_no_nulls() {
+    let bed = Bed::with_widgets().await;
+    for path in ["/api", "/apis"] {
+        let answer = bed.get_as(path, AGGREGATED).await;
+        assert_eq!(
+            answer.kind,
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+        );
+        without_null(&answer.body, path);
+    }
+    let groups = bed.get("/apis").await;
+    for group in groups.body["groups"].as_array().unwrap() {
+        for version in group["versions"].as_array().unwrap() {
+            let list =
+                bed.get(&format!("/apis/{}", version["groupVersion"].as_str().unwrap())).await;
+            assert_eq!(list.text("/kind"), "APIResourceList");
+            without_null(&list.body, "");
+        }
+    }
+    let widgets = bed.get("/apis/example.com/v1").await;
+    let names: Vec<_> =
+        widgets.body["resources"].as_array().unwrap().iter().map(|r| &r["name"]).collect();
+    assert_eq!(names, ["widgets", "widgets/status", "widgets/scale"]);
+    assert_eq!(bed.get("/apis/nothing.example/v1").await.code, 404);
+    for health in ["/readyz", "/livez", "/healthz"] {
+        assert_eq!(bed.get(health).await.code, 200);
+    }
+}
+
+#[tokio::test]
+async fn every_kind_can_be_validated_by_the_server() {
+    let bed = Bed::with_widgets().await;
+    let index = bed.get("/openapi/v3").await;
+    for (path, entry) in index.body["paths"].as_object().unwrap() {
+        let url = entry["serverRelativeURL"].as_str().unwrap();
+        let document = bed.get(url).await;
+        let paths = document.body["paths"].as_object().unwrap();
+        assert!(!paths.is_empty(), "{path}");
+        for (name, operations) in paths {
+            let Some(patch) = operations.get("patch") else { continue };
+            assert!(patch["x-kubernetes-group-version-kind"]["kind"].is_string(), "{name}");
+            let parameters = patch["parameters"].as_array().unwrap();
+            assert!(parameters.iter().any(|p| p["name"] == "fieldValidation"), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn events_have_two_faces_and_one_store() {
+    let bed = Bed::new();
+    let event = json!({
+        "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e"},
+        "regarding": {"kind": "Canary", "name": "x", "namespace": "default"},
+        "note": "advanced", "reason": "Synced", "type": "Normal", "action": "Step",
+        "eventTime": "2027-01-15T08:00:00.000000Z", "reportingController": "serin", "reportingInstance": "serin-0",
+    });
+    let made = bed.post("/apis/events.k8s.io/v1/namespaces/default/events", event).await;
+    assert_eq!((made.code, made.text("/note")), (201, "advanced"), "{}", made.body);
+    let path = "/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Dx,involvedObject.kind%3DCanary";
+    let list = bed.get(path).await;
+    let core = &list.body["items"][0];
+    assert_eq!(
+        (&core["message"], &core["source"]["component"]),
+        (&json!("advanced"), &json!("serin"))
+    );
+    assert_eq!((&core["involvedObject"]["name"], &core["count"]), (&json!("x"), &json!(1)));
+    assert_eq!(core["apiVersion"], "v1");
+}
+
+#[tokio::test]
+async fn questions_are_answered_and_not_stored() {
+    let bed = Bed::new();
+    let before = bed.api.store().version();
+    for (kind, pointer) in [
+        ("authorization.k8s.io/v1/selfsubjectaccessreviews", "/status/allowed"),
+        ("authorization.k8s.io/v1/subjectaccessreviews", "/status/allowed"),
+        ("authorization.k8s.io/v1/selfsubjectrulesreviews", "/status/resourceRules"),
+        ("authentication.k8s.io/v1/tokenreviews", "/status/authenticated"),
+        ("authentication.k8s.io/v1/selfsubjectreviews", "/status/userInfo"),
+    ] {
+        let answer = bed.post(&format!("/apis/{kind}"), json!({})).await;
+        assert!(answer.code == 201 && answer.body.pointer(pointer).is_some(), "{kind}");
+        assert_eq!(bed.get(&format!("/apis/{kind}")).await.code, 405);
+    }
+    assert_eq!(bed.api.store().version(), before);
+    let account = "/api/v1/namespaces/default/serviceaccounts";
+    bed.post(account, json!({"metadata": {"name": "a"}})).await;
+    let token =
+        bed.post(&format!("{account}/a/token"), json!({"spec": {"expirationSeconds": 600}})).await;
+    assert_eq!(token.text("/status/expirationTimestamp"), "2027-01-15T08:10:00Z");
+}
+
+#[tokio::test]
+async fn what_is_not_understood_is_refused_with_a_status() {
+    let bed = Bed::new();
+    for (method, path, kind, code) in [
+        (Method::POST, CONFIG_MAPS, "application/vnd.kubernetes.protobuf", 415),
+        (Method::POST, CONFIG_MAPS, "application/json", 400),
+        (Method::PATCH, "/api/v1/namespaces/default", "text/plain", 415),
+        (Method::POST, "/api/v1/configmaps", "application/json", 405),
+        (Method::POST, "/api/v1/namespaces/default", "application/json", 405),
+        (Method::GET, "/api/v1/nothing", "", 404),
+        (Method::GET, "/nothing/at/all", "", 404),
+        (Method::GET, "/api/v2/configmaps", "", 404),
+    ] {
+        let answer = bed.send(method.clone(), path, kind, b"nonsense".to_vec()).await;
+        assert_eq!((answer.code, answer.text("/kind")), (code, "Status"), "{method} {path}");
+        assert_eq!(answer.body["code"], code);
+    }
+    let long = vec![b' '; 4 << 20];
+    assert_eq!(bed.send(Method::POST, CONFIG_MAPS, "application/json", long).await.code, 413);
+}
