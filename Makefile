@@ -21,3 +21,8 @@ docs: ## Generated pages and install manifests are fresh.
 
 parts:
 	@scripts/parts.sh
+
+bench: ## Figures: requests and queries while idle and per step, memory with 1 and 1,000 canaries, size of the binary.
+	$(CARGO) build --release --locked -p serin --bin serin --example bench
+	./target/release/examples/bench ./target/release/serin
+	@ls -l target/release/serin | awk '{printf "size of the binary: %.1f MiB\n", $$5/1048576}'

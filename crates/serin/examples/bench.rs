@@ -1,0 +1,289 @@
+//! What an operator costs: API requests and metric queries while idle and per step, and resident memory.
+//!
+//! `make bench` runs it in release. The operator is the real binary in a process of its own; the API server, the pods and
+//! the metric server are stand-ins in this one, which counts what they are asked.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use serin_apiserver::actors::Actors;
+use serin_apiserver::http::Api;
+use serin_apiserver::kubelet::{Behaviour, VirtualRuntime};
+use serin_apiserver::registry::ResourceId;
+use serin_apiserver::store::{Store, Sub, WriteOptions};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+type Counts = Arc<Mutex<BTreeMap<String, u64>>>;
+
+/// Quiet minutes that are watched.
+const QUIET: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
+
+fn main() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let serin = std::env::args().nth(1).context("usage: bench PATH_OF_SERIN")?;
+        let quick = std::env::args().any(|arg| arg == "--quick");
+        println(format_args!("| canaries | seconds to initialise all | API requests per idle canary and minute | metric queries | resident memory |"));
+        println(format_args!("|---:|---:|---:|---:|---:|"));
+        for count in if quick { vec![1, 50] } else { vec![1, 1000] } {
+            idle(&serin, count).await?;
+        }
+        release(&serin).await
+    })
+}
+
+fn println(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    drop(writeln!(std::io::stdout().lock(), "{text}"));
+}
+
+struct Bed {
+    store: Store,
+    requests: Counts,
+    queries: Counts,
+    serin: Child,
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        drop(self.serin.kill());
+        drop(self.serin.wait());
+    }
+}
+
+async fn bed(serin: &str, canaries: usize) -> anyhow::Result<Bed> {
+    let clock: serin_apiserver::store::Clock = Arc::new(jiff::Timestamp::now);
+    let store = Store::new(Arc::clone(&clock), 1);
+    for crd in serin_core::crd::crds().into_iter().chain([traefik_service_crd()]) {
+        create(&store, &ResourceId::new("apiextensions.k8s.io", "customresourcedefinitions"), "", crd)?;
+    }
+    create(&store, &ResourceId::core("namespaces"), "", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bench"}}))?;
+    let runtime = VirtualRuntime::new(|_, _| Behaviour::default());
+    let actors = Actors::new(Arc::new(store.clone()), Arc::new(runtime), clock);
+    tokio::spawn(actors.run(std::future::pending()));
+    let (requests, queries) = (Counts::default(), Counts::default());
+    let api = serve(Api::new(store.clone()), Arc::clone(&requests)).await?;
+    let prometheus = metrics(Arc::clone(&queries)).await?;
+    for index in 0..canaries {
+        add(&store, index)?;
+    }
+    let kubeconfig = std::env::temp_dir().join(format!("serin-bench-{}.yaml", std::process::id()));
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "bench",
+        "clusters": [{"name": "bench", "cluster": {"server": format!("http://{api}")}}],
+        "users": [{"name": "bench", "user": {}}],
+        "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench", "namespace": "default"}}],
+    });
+    std::fs::write(&kubeconfig, config.to_string())?;
+    let child = Command::new(serin)
+        .args(["controller", "--address", "127.0.0.1", "--port", "0", "--min-interval", "1", "--drain", "1"])
+        .args(["--enable-leader-election=false", "--log-level", "error"])
+        .arg("--metrics-server")
+        .arg(format!("http://{prometheus}"))
+        .env("SERIN_KUBECONFIG", &kubeconfig)
+        .stdout(Stdio::null())
+        .spawn()
+        .context("cannot start serin")?;
+    Ok(Bed { store, requests, queries, serin: child })
+}
+
+async fn idle(serin: &str, count: usize) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let bed = bed(serin, count).await?;
+    until(&bed, |phases| phases.get("Initialized").copied().unwrap_or(0) == count).await?;
+    let secs = started.elapsed().as_secs_f64();
+    // Let what the bootstrap set in motion come to rest.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    clear(&bed);
+    tokio::time::sleep(QUIET).await;
+    let asked: u64 = total(&bed.requests);
+    let queried = total(&bed.queries);
+    let memory = memory_kib(bed.serin.id())?;
+    let each = asked as f64 / count as f64;
+    println(format_args!("| {count} | {secs:.1} | {each:.3} ({asked} in all) | {queried} | {:.1} MiB |", memory as f64 / 1024.0));
+    Ok(())
+}
+
+/// One release, and what it asked for.
+async fn release(serin: &str) -> anyhow::Result<()> {
+    let bed = bed(serin, 1).await?;
+    until(&bed, |phases| phases.contains_key("Initialized")).await?;
+    clear(&bed);
+    let began = Instant::now();
+    let deployments = ResourceId::new("apps", "deployments");
+    bed.store
+        .modify(&deployments, "bench", "app-0", Sub::Main, &WriteOptions::by("bench"), |object| {
+            object["spec"]["template"]["spec"]["containers"][0]["image"] = json!("local/app:v2");
+        })
+        .map_err(|failure| anyhow::anyhow!(failure.message))?;
+    let weight = |bed: &Bed| {
+        let canary = bed.store.get(&ResourceId::new("flagger.app", "canaries"), "bench", "app-0");
+        canary.and_then(|c| c.pointer("/status/canaryWeight")?.as_i64()).unwrap_or(0)
+    };
+    let mut changed = bed.store.changed();
+    while weight(&bed) == 0 {
+        tokio::time::timeout(PATIENCE, changed.changed()).await.context("no weight in time")??;
+    }
+    let first = began.elapsed().as_secs_f64();
+    until(&bed, |phases| phases.contains_key("Succeeded")).await?;
+    let steps = 6.0;
+    println(format_args!(""));
+    println(format_args!("seconds from the new image to the first 5 %: {first:.2}"));
+    println(format_args!("API requests per step of a release: {:.1}", total(&bed.requests) as f64 / steps));
+    println(format_args!("metric queries per step of a release: {:.1}", total(&bed.queries) as f64 / steps));
+    for (what, count) in bed.requests.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        println(format_args!("  {count:4} {what}"));
+    }
+    Ok(())
+}
+
+fn clear(bed: &Bed) {
+    bed.requests.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    bed.queries.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}
+
+fn total(counts: &Counts) -> u64 {
+    counts.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+}
+
+async fn until(bed: &Bed, done: impl Fn(&BTreeMap<String, usize>) -> bool) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut changed = bed.store.changed();
+    loop {
+        let mut phases = BTreeMap::new();
+        for canary in bed.store.list(&ResourceId::new("flagger.app", "canaries"), None) {
+            let phase = canary.pointer("/status/phase").and_then(Value::as_str).unwrap_or("none");
+            *phases.entry(phase.to_owned()).or_default() += 1;
+        }
+        if done(&phases) {
+            return Ok(());
+        }
+        if tokio::time::timeout_at(deadline, changed.changed()).await.is_err() {
+            bail!("the canaries did not get there in time: {phases:?}");
+        }
+    }
+}
+
+fn add(store: &Store, index: usize) -> anyhow::Result<()> {
+    let name = format!("app-{index}");
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "app", "image": "local/app:v1", "ports": [{"containerPort": 8080}]}]},
+            },
+        },
+    });
+    create(store, &ResourceId::new("apps", "deployments"), "bench", deployment)?;
+    let canary = json!({
+        "apiVersion": "flagger.app/v1beta1", "kind": "Canary",
+        "metadata": {"name": name},
+        "spec": {
+            "provider": "traefik",
+            "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+            "service": {"port": 80, "targetPort": 8080},
+            "analysis": {
+                "interval": "2s", "threshold": 2, "stepWeights": [5, 10, 20, 30, 40, 50],
+                "metrics": [
+                    {"name": "errors", "query": "errors", "thresholdRange": {"max": 1}},
+                    {"name": "p99", "query": "p99", "thresholdRange": {"max": 500}},
+                ],
+            },
+        },
+    });
+    create(store, &ResourceId::new("flagger.app", "canaries"), "bench", canary)
+}
+
+fn create(store: &Store, id: &ResourceId, namespace: &str, object: Value) -> anyhow::Result<()> {
+    match store.create(id, namespace, object, &WriteOptions::by("bench")) {
+        Ok(_) => Ok(()),
+        Err(failure) => bail!("{}", failure.message),
+    }
+}
+
+fn traefik_service_crd() -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "traefikservices.traefik.io"},
+        "spec": {
+            "group": "traefik.io", "scope": "Namespaced",
+            "names": {"kind": "TraefikService", "plural": "traefikservices"},
+            "versions": [{
+                "name": "v1alpha1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+            }],
+        },
+    })
+}
+
+/// Serves the API and counts requests by method and kind; watches count once, when they begin.
+async fn serve(api: Api, counts: Counts) -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (api, counts) = (api.clone(), Arc::clone(&counts));
+            tokio::spawn(async move {
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+                    let kind = request.uri().path().split('/').filter(|p| !p.starts_with("app-")).collect::<Vec<_>>();
+                    let verb = if watch { "WATCH" } else { request.method().as_str() };
+                    let what = format!("{verb} {}", kind.join("/"));
+                    *counts.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += 1;
+                    let api = api.clone();
+                    async move { Ok::<_, Infallible>(api.handle(request).await) }
+                });
+                drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+            });
+        }
+    });
+    Ok(address)
+}
+
+/// A metric server to which everything is fine.
+async fn metrics(counts: Counts) -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let counts = Arc::clone(&counts);
+            tokio::spawn(async move {
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let path = request.uri().path().to_owned();
+                    *counts.lock().unwrap_or_else(PoisonError::into_inner).entry(path).or_default() += 1;
+                    let body = json!({
+                        "status": "success",
+                        "data": {"resultType": "vector", "result": [{"metric": {}, "value": [0, "0.1"]}]},
+                    });
+                    async move { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(body.to_string())))) }
+                });
+                drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+            });
+        }
+    });
+    Ok(address)
+}
+
+fn memory_kib(pid: u32) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+    line.split_whitespace().nth(1).context("no VmRSS")?.parse().context("VmRSS is no number")
+}
