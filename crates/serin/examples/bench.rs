@@ -33,7 +33,8 @@ const QUIET: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(300);
 
 fn main() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let serin = std::env::args().nth(1).context("usage: bench PATH_OF_SERIN")?;
         let quick = std::env::args().any(|arg| arg == "--quick");
@@ -69,9 +70,19 @@ async fn bed(serin: &str, canaries: usize) -> anyhow::Result<Bed> {
     let clock: serin_apiserver::store::Clock = Arc::new(jiff::Timestamp::now);
     let store = Store::new(Arc::clone(&clock), 1);
     for crd in serin_core::crd::crds().into_iter().chain([traefik_service_crd()]) {
-        create(&store, &ResourceId::new("apiextensions.k8s.io", "customresourcedefinitions"), "", crd)?;
+        create(
+            &store,
+            &ResourceId::new("apiextensions.k8s.io", "customresourcedefinitions"),
+            "",
+            crd,
+        )?;
     }
-    create(&store, &ResourceId::core("namespaces"), "", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bench"}}))?;
+    create(
+        &store,
+        &ResourceId::core("namespaces"),
+        "",
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bench"}}),
+    )?;
     let runtime = VirtualRuntime::new(|_, _| Behaviour::default());
     let actors = Actors::new(Arc::new(store.clone()), Arc::new(runtime), clock);
     tokio::spawn(actors.run(std::future::pending()));
@@ -90,7 +101,17 @@ async fn bed(serin: &str, canaries: usize) -> anyhow::Result<Bed> {
     });
     std::fs::write(&kubeconfig, config.to_string())?;
     let child = Command::new(serin)
-        .args(["controller", "--address", "127.0.0.1", "--port", "0", "--min-interval", "1", "--drain", "1"])
+        .args([
+            "controller",
+            "--address",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--min-interval",
+            "1",
+            "--drain",
+            "1",
+        ])
         .args(["--enable-leader-election=false", "--log-level", "error"])
         .arg("--metrics-server")
         .arg(format!("http://{prometheus}"))
@@ -114,7 +135,10 @@ async fn idle(serin: &str, count: usize) -> anyhow::Result<()> {
     let queried = total(&bed.queries);
     let memory = memory_kib(bed.serin.id())?;
     let each = asked as f64 / count as f64;
-    println(format_args!("| {count} | {secs:.1} | {each:.3} ({asked} in all) | {queried} | {:.1} MiB |", memory as f64 / 1024.0));
+    println(format_args!(
+        "| {count} | {secs:.1} | {each:.3} ({asked} in all) | {queried} | {:.1} MiB |",
+        memory as f64 / 1024.0
+    ));
     Ok(())
 }
 
@@ -143,8 +167,14 @@ async fn release(serin: &str) -> anyhow::Result<()> {
     let steps = 6.0;
     println(format_args!(""));
     println(format_args!("seconds from the new image to the first 5 %: {first:.2}"));
-    println(format_args!("API requests per step of a release: {:.1}", total(&bed.requests) as f64 / steps));
-    println(format_args!("metric queries per step of a release: {:.1}", total(&bed.queries) as f64 / steps));
+    println(format_args!(
+        "API requests per step of a release: {:.1}",
+        total(&bed.requests) as f64 / steps
+    ));
+    println(format_args!(
+        "metric queries per step of a release: {:.1}",
+        total(&bed.queries) as f64 / steps
+    ));
     for (what, count) in bed.requests.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         println(format_args!("  {count:4} {what}"));
     }
@@ -243,11 +273,21 @@ async fn serve(api: Api, counts: Counts) -> anyhow::Result<SocketAddr> {
             let (api, counts) = (api.clone(), Arc::clone(&counts));
             tokio::spawn(async move {
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
-                    let kind = request.uri().path().split('/').filter(|p| !p.starts_with("app-")).collect::<Vec<_>>();
+                    let watch =
+                        request.uri().query().is_some_and(|query| query.contains("watch=true"));
+                    let kind = request
+                        .uri()
+                        .path()
+                        .split('/')
+                        .filter(|p| !p.starts_with("app-"))
+                        .collect::<Vec<_>>();
                     let verb = if watch { "WATCH" } else { request.method().as_str() };
                     let what = format!("{verb} {}", kind.join("/"));
-                    *counts.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += 1;
+                    *counts
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .entry(what)
+                        .or_default() += 1;
                     let api = api.clone();
                     async move { Ok::<_, Infallible>(api.handle(request).await) }
                 });
@@ -268,12 +308,18 @@ async fn metrics(counts: Counts) -> anyhow::Result<SocketAddr> {
             tokio::spawn(async move {
                 let service = service_fn(move |request: Request<Incoming>| {
                     let path = request.uri().path().to_owned();
-                    *counts.lock().unwrap_or_else(PoisonError::into_inner).entry(path).or_default() += 1;
+                    *counts
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .entry(path)
+                        .or_default() += 1;
                     let body = json!({
                         "status": "success",
                         "data": {"resultType": "vector", "result": [{"metric": {}, "value": [0, "0.1"]}]},
                     });
-                    async move { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(body.to_string())))) }
+                    async move {
+                        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(body.to_string()))))
+                    }
                 });
                 drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
             });

@@ -26,7 +26,8 @@ fn reasons() -> String {
     page
 }
 
-fn generated() -> anyhow::Result<Vec<(&'static str, String)>> {
+/// Paths from the project's root, and what must stand there.
+pub fn generated() -> anyhow::Result<Vec<(&'static str, String)>> {
     Ok(vec![
         ("deploy/10-crds.yaml", crds_yaml()?),
         ("docs/reference/canary.md", serin_core::docs::reference_markdown()),

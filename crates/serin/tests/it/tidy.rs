@@ -139,7 +139,10 @@ fn no_test_sleeps() {
     for (name, text) in sources() {
         let in_tests = name.contains("/tests/") || name.ends_with("tests.rs");
         for (number, line) in text.lines().enumerate() {
-            if in_tests && (line.contains(concat!("thread::", "sleep")) || line.contains(concat!("#[ig", "nore"))) {
+            if in_tests
+                && (line.contains(concat!("thread::", "sleep"))
+                    || line.contains(concat!("#[ig", "nore")))
+            {
                 offenders.push(format!("{name}:{}", number + 1));
             }
         }
