@@ -25,6 +25,7 @@ use crate::store::Store;
 
 mod asked;
 mod body;
+mod follow;
 mod objects;
 mod route;
 #[cfg(test)]

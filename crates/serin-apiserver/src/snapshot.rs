@@ -72,8 +72,8 @@ pub async fn load(store: &Store, path: &Path) -> Result<(), SnapshotError> {
 
 /// Writes the store to the file now, beside it first and then in its place.
 pub async fn save(store: &Store, path: &Path) -> Result<(), SnapshotError> {
-    let (_, tables) = store.dump();
-    let tables = tables
+    let tables = store
+        .dump()
         .into_iter()
         .map(|(id, objects)| Table {
             group: id.group,

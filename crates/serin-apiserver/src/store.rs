@@ -204,14 +204,13 @@ impl Store {
     }
 
     /// Everything, for a snapshot.
-    pub(crate) fn dump(&self) -> (u64, Vec<(ResourceId, Vec<Arc<Value>>)>) {
+    pub(crate) fn dump(&self) -> Vec<(ResourceId, Vec<Arc<Value>>)> {
         let inner = self.lock();
-        let tables = inner
+        inner
             .tables
             .iter()
             .map(|(id, table)| (id.clone(), table.objects.values().cloned().collect()))
-            .collect();
-        (inner.version, tables)
+            .collect()
     }
 
     /// Puts a snapshot's objects in place as they were; CRDs first, because the others need them.

@@ -1,10 +1,7 @@
 //! The verbs on objects: get, list, watch, create, update, patch, delete, and the subresources.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use futures::StreamExt;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -16,11 +13,10 @@ use crate::registry::{Resource, ResourceId, Scale, Version};
 use crate::selector::Selector;
 use crate::store::{Sub, Written};
 use crate::table::{self, Include};
-use crate::watch::{Watch, WatchKind, WatchOptions};
 
 /// How an answer is to look.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Plain,
     Table,
     Metadata,
@@ -30,14 +26,14 @@ enum Form {
 pub(super) struct Target {
     pub(super) place: Place,
     /// Where the objects are kept: events of either group in one place.
-    id: ResourceId,
+    pub(super) id: ResourceId,
     pub(super) resource: Arc<Resource>,
     /// The face of events that the client sees.
     new_events: bool,
 }
 
 impl Target {
-    fn version(&self) -> Result<&Version, Failure> {
+    pub(super) fn version(&self) -> Result<&Version, Failure> {
         self.resource.version(&self.place.version).ok_or_else(missing)
     }
 
@@ -51,7 +47,7 @@ impl Target {
     }
 
     /// An object as this client's version shows it.
-    fn show(&self, object: &Value) -> Value {
+    pub(super) fn show(&self, object: &Value) -> Value {
         if self.new_events {
             return core_events::from_core(object);
         }
@@ -223,81 +219,6 @@ impl Api {
         Ok(respond(StatusCode::OK, &body))
     }
 
-    fn watch(&self, target: Target, call: &Call) -> Result<Response<Body>, Failure> {
-        let mut fields = call.query("fieldSelector").to_owned();
-        if let Some(name) = &target.place.name {
-            fields =
-                format!("metadata.name={name}{}{fields}", if fields.is_empty() { "" } else { "," });
-        }
-        let selector = Selector::parse(call.query("labelSelector"), &fields)?;
-        let since = match call.query("resourceVersion") {
-            "" => None,
-            text => Some(text.parse().map_err(|_| {
-                Failure::bad_request(format!(
-                    "resourceVersion: Invalid value: {text:?}: must be a number"
-                ))
-            })?),
-        };
-        let initial = call.flag("sendInitialEvents");
-        if initial && call.query("resourceVersionMatch") != "NotOlderThan" {
-            return Err(Failure::new(
-                422,
-                "Invalid",
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            ));
-        }
-        let secs: Option<u64> = call.query("timeoutSeconds").parse().ok();
-        let options = WatchOptions {
-            namespace: target.place.namespace.clone(),
-            selector,
-            since,
-            initial,
-            bookmarks: call.flag("allowWatchBookmarks"),
-            timeout: secs.map(Duration::from_secs),
-        };
-        let watch = Watch::start(&self.store, &target.id, options);
-        let (form, include) = (form(call), include(call));
-        let store = self.store.clone();
-        let state = (watch, target, true);
-        let lines = futures::stream::unfold(state, move |(mut watch, target, first)| {
-            let store = store.clone();
-            async move {
-                let event = watch.next().await?;
-                let object = match (event.kind, form, target.version()) {
-                    (WatchKind::Error, ..) => (*event.object).clone(),
-                    (WatchKind::Bookmark, Form::Table, Ok(version)) => {
-                        // Clients read the version from the row's object; there is no row in a bookmark.
-                        let mut table = table::table(
-                            &target.resource,
-                            version,
-                            &[],
-                            Include::None,
-                            false,
-                            store.now(),
-                        );
-                        table["metadata"]["resourceVersion"] =
-                            event.object["metadata"]["resourceVersion"].clone();
-                        table
-                    }
-                    (WatchKind::Bookmark, ..) => target.show(&event.object),
-                    (_, Form::Table, Ok(version)) => {
-                        let shown = [target.show(&event.object)];
-                        table::table(&target.resource, version, &shown, include, first, store.now())
-                    }
-                    (_, Form::Metadata, _) => table::metadata_only(&target.show(&event.object)),
-                    (_, Form::Plain, _) | (_, Form::Table, Err(_)) => target.show(&event.object),
-                };
-                let line = json!({"type": event.kind.name(), "object": object}).to_string() + "\n";
-                Some((Bytes::from(line), (watch, target, false)))
-            }
-        });
-        let mut response = Response::new(stream(lines.boxed()));
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Ok(response)
-    }
-
     fn create(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
         if target.resource.namespaced && target.place.namespace.is_none() {
             return Err(not_allowed());
@@ -464,7 +385,7 @@ impl Api {
     }
 }
 
-fn form(call: &Call) -> Form {
+pub(super) fn form(call: &Call) -> Form {
     // The first that fits of what the client accepts.
     for part in call.header(header::ACCEPT).split(',') {
         if part.contains("as=Table") {
@@ -480,7 +401,7 @@ fn form(call: &Call) -> Form {
     Form::Plain
 }
 
-fn include(call: &Call) -> Include {
+pub(super) fn include(call: &Call) -> Include {
     match call.query("includeObject") {
         "Object" => Include::Object,
         "None" => Include::None,

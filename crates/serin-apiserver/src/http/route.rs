@@ -29,11 +29,8 @@ pub(super) struct Place {
 
 impl Route {
     pub(super) fn parse(path: &str) -> Self {
-        let parts: Vec<String> = path
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .map(|part| percent_decode(part))
-            .collect();
+        let parts: Vec<String> =
+            path.split('/').filter(|part| !part.is_empty()).map(percent_decode).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         match parts.as_slice() {
             ["healthz" | "readyz" | "livez", ..] => Route::Health,

@@ -44,6 +44,7 @@ impl Session {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 async fn check(steps: &[(&str, &str)], expected: Expect) {
     let Some(kubectl) = std::env::var_os("SERIN_KUBECTL") else {
         println!("skipped: SERIN_KUBECTL does not name a kubectl");
@@ -75,33 +76,34 @@ const TYPO: &str =
 const TOO_BIG: &str =
     "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: b}\nspec: {size: 50}\n";
 
+const STEPS: &[(&str, &str)] = &[
+    ("create namespace t", ""),
+    ("apply -f -", WIDGET),
+    ("apply -f -", WIDGET),
+    ("get widgets", ""),
+    ("get widgets -o wide", ""),
+    ("apply -f -", TYPO),
+    ("apply -f -", TOO_BIG),
+    ("scale widget a --replicas=4", ""),
+    ("apply --server-side -f -", CHANGED),
+    ("apply --server-side --force-conflicts -f -", CHANGED),
+    ("get widget a -o jsonpath={.spec.size}{.metadata.generation}{\"\\n\"}", ""),
+    ("edit widget a", ""),
+    ("patch widget a -p {\"spec\":{\"size\":1}}", ""),
+    ("patch widget a --type=merge --subresource=status -p {\"status\":{\"ready\":1}}", ""),
+    ("wait widget/a --for=jsonpath={.status.ready}=1 --timeout=5s", ""),
+    ("label widget a x=y", ""),
+    ("get widgets -l x=y -o name", ""),
+    ("auth can-i create widgets", ""),
+    ("explain widget.spec.size", ""),
+    ("delete widget a", ""),
+    ("delete widget a", ""),
+    ("get nothing", ""),
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_reads_as_with_a_real_cluster() {
-    let steps = [
-        ("create namespace t", ""),
-        ("apply -f -", WIDGET),
-        ("apply -f -", WIDGET),
-        ("get widgets", ""),
-        ("get widgets -o wide", ""),
-        ("apply -f -", TYPO),
-        ("apply -f -", TOO_BIG),
-        ("scale widget a --replicas=4", ""),
-        ("apply --server-side -f -", CHANGED),
-        ("apply --server-side --force-conflicts -f -", CHANGED),
-        ("get widget a -o jsonpath={.spec.size}{.metadata.generation}{\"\\n\"}", ""),
-        ("edit widget a", ""),
-        ("patch widget a -p {\"spec\":{\"size\":1}}", ""),
-        ("patch widget a --type=merge --subresource=status -p {\"status\":{\"ready\":1}}", ""),
-        ("wait widget/a --for=jsonpath={.status.ready}=1 --timeout=5s", ""),
-        ("label widget a x=y", ""),
-        ("get widgets -l x=y -o name", ""),
-        ("auth can-i create widgets", ""),
-        ("explain widget.spec.size", ""),
-        ("delete widget a", ""),
-        ("delete widget a", ""),
-        ("get nothing", ""),
-    ];
-    check(&steps, expect![[r#"
+    check(STEPS, expect![[r#"
         $ kubectl create namespace t
         namespace/t created
         $ kubectl apply -f -
