@@ -19,7 +19,7 @@ pub enum ManifestError {
         kind: String,
         name: String,
         #[source]
-        source: Failure,
+        source: Box<Failure>,
     },
 }
 
@@ -54,7 +54,7 @@ pub fn apply(store: &Store, object: &Value) -> Result<(), ManifestError> {
     store
         .patch(&resource.id, &namespace, &name, PatchKind::Apply, object, Sub::Main, &options)
         .map(drop)
-        .map_err(|source| ManifestError::Refused { kind, name, source })
+        .map_err(|source| ManifestError::Refused { kind, name, source: Box::new(source) })
 }
 
 /// Gives a container of a Deployment another image, as `kubectl set image` does.
@@ -75,7 +75,7 @@ pub fn set_image(
         .map_err(|source| ManifestError::Refused {
             kind: "Deployment".to_owned(),
             name: deployment.to_owned(),
-            source,
+            source: Box::new(source),
         })
 }
 
