@@ -10,6 +10,7 @@ pub mod failure;
 pub mod http;
 mod jsonpath;
 pub mod kubelet;
+mod old_scaler;
 pub mod openapi;
 pub mod patch;
 pub mod protobuf;

@@ -135,6 +135,10 @@ const fn kind(
 }
 
 impl Builtin {
+    /// A version that is translated for clients that still ask for it.
+    fn older(&self) -> Option<&'static str> {
+        (self.plural == "horizontalpodautoscalers").then_some("v1")
+    }
     const fn cluster(mut self) -> Self {
         self.namespaced = false;
         self
@@ -168,6 +172,12 @@ const BUILTINS: &[Builtin] = &[
     kind("", "v1", "events", "Event").short(&["ev"]),
     kind("", "v1", "nodes", "Node").cluster().short(&["no"]).status(),
     kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim").short(&["pvc"]).status(),
+    kind("", "v1", "persistentvolumes", "PersistentVolume").cluster().short(&["pv"]).status(),
+    kind("", "v1", "replicationcontrollers", "ReplicationController")
+        .short(&["rc"])
+        .all()
+        .status()
+        .scale(),
     kind("", "v1", "limitranges", "LimitRange").short(&["limits"]),
     kind("", "v1", "resourcequotas", "ResourceQuota").short(&["quota"]).status(),
     kind("apps", "v1", "deployments", "Deployment").short(&["deploy"]).all().status().scale(),
@@ -233,19 +243,22 @@ pub(crate) fn builtins() -> Vec<Resource> {
             namespaced: b.namespaced,
             short_names: b.short.iter().map(|s| (*s).to_owned()).collect(),
             categories: if b.all { vec!["all".to_owned()] } else { Vec::new() },
-            versions: vec![Version {
-                name: b.version.to_owned(),
-                status: b.status,
-                scale: b.scale.then(|| Scale {
-                    spec_replicas: "spec.replicas".to_owned(),
-                    status_replicas: "status.replicas".to_owned(),
-                    selector: None,
-                }),
-                columns: Vec::new(),
-                schema: None,
-                raw_schema: Value::Null,
-                keys: ListKeys::builtin(b.kind),
-            }],
+            versions: std::iter::once(b.version)
+                .chain(b.older())
+                .map(|version| Version {
+                    name: version.to_owned(),
+                    status: b.status,
+                    scale: b.scale.then(|| Scale {
+                        spec_replicas: "spec.replicas".to_owned(),
+                        status_replicas: "status.replicas".to_owned(),
+                        selector: None,
+                    }),
+                    columns: Vec::new(),
+                    schema: None,
+                    raw_schema: Value::Null,
+                    keys: ListKeys::builtin(b.kind),
+                })
+                .collect(),
             custom: false,
         })
         .collect()

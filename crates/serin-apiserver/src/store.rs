@@ -199,7 +199,8 @@ impl Store {
         if version < table.forgotten {
             return Err(Expired);
         }
-        let changes = table.log.iter().filter(|change| change.version > version).cloned().collect();
+        let start = table.log.partition_point(|change| change.version <= version);
+        let changes = table.log.range(start..).cloned().collect();
         Ok((changes, inner.version))
     }
 
@@ -226,6 +227,8 @@ impl Store {
                 let Some(table) = inner.tables.get_mut(&id) else { continue };
                 for object in objects {
                     let name = name_of(&object);
+                    // The clock may have gone back since; versions never do.
+                    inner.version = inner.version.max(version_of(&object).unwrap_or(0));
                     // A namespace that every cluster has gives way to the one that was saved.
                     let old = table.objects.get(&name).cloned();
                     inner.owners.moved(&id, &name, old.as_deref(), Some(&object));

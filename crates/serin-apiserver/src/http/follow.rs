@@ -68,7 +68,7 @@ fn options(target: &Target, call: &Call) -> Result<WatchOptions, Failure> {
         since,
         initial,
         bookmarks: call.flag("allowWatchBookmarks"),
-        timeout: secs.map(Duration::from_secs),
+        timeout: secs.filter(|secs| *secs > 0).map(Duration::from_secs),
     })
 }
 

@@ -9,6 +9,7 @@ use super::route::Place;
 use super::{Api, Body, Call, LogRequest, asked, body, json as respond, stream, text};
 use crate::core_events;
 use crate::failure::Failure;
+use crate::old_scaler;
 use crate::registry::{Resource, ResourceId, Scale, Version};
 use crate::selector::Selector;
 use crate::store::{Sub, Written};
@@ -22,14 +23,21 @@ pub(super) enum Form {
     Metadata,
 }
 
+/// How a client sees objects that are stored otherwise.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Face {
+    AsStored,
+    NewEvent,
+    OldScaler,
+}
+
 /// A place with everything that is known about its kind.
 pub(super) struct Target {
     pub(super) place: Place,
     /// Where the objects are kept: events of either group in one place.
     pub(super) id: ResourceId,
     pub(super) resource: Arc<Resource>,
-    /// The face of events that the client sees.
-    new_events: bool,
+    face: Face,
 }
 
 impl Target {
@@ -41,15 +49,20 @@ impl Target {
         self.place.namespace.as_deref().unwrap_or_default()
     }
 
-    /// Version for the store: events are stored as core `v1`.
+    /// Version for the store, which knows one face only.
     fn stored_version(&self) -> &str {
-        &self.place.version
+        match self.face {
+            Face::AsStored | Face::NewEvent => &self.place.version,
+            Face::OldScaler => "v2",
+        }
     }
 
     /// An object as this client's version shows it.
     pub(super) fn show(&self, object: &Value) -> Value {
-        if self.new_events {
-            return core_events::from_core(object);
+        match self.face {
+            Face::AsStored => {}
+            Face::NewEvent => return core_events::from_core(object),
+            Face::OldScaler => return old_scaler::from_v2(object),
         }
         let wanted = self.resource.api_version(&self.place.version);
         let mut shown = object.clone();
@@ -60,7 +73,11 @@ impl Target {
     }
 
     fn take(&self, object: Value) -> Value {
-        if self.new_events { core_events::to_core(&object) } else { object }
+        match self.face {
+            Face::AsStored => object,
+            Face::NewEvent => core_events::to_core(&object),
+            Face::OldScaler => old_scaler::to_v2(&object),
+        }
     }
 }
 
@@ -79,9 +96,16 @@ pub(super) fn not_allowed() -> Failure {
 impl Api {
     pub(super) fn objects(&self, place: &Place, call: &Call) -> Result<Response<Body>, Failure> {
         let resource = self.store.resource(&place.id).ok_or_else(missing)?;
-        let new_events = place.id.group == "events.k8s.io";
-        let id = if new_events { ResourceId::core("events") } else { place.id.clone() };
-        let target = Target { place: place.clone(), id, resource, new_events };
+        let face = match (place.id.group.as_str(), place.version.as_str()) {
+            ("events.k8s.io", _) => Face::NewEvent,
+            ("autoscaling", "v1") => Face::OldScaler,
+            _ => Face::AsStored,
+        };
+        let id = match face {
+            Face::NewEvent => ResourceId::core("events"),
+            Face::AsStored | Face::OldScaler => place.id.clone(),
+        };
+        let target = Target { place: place.clone(), id, resource, face };
         target.version()?;
         if target.resource.namespaced != place.namespace.is_some() && place.name.is_some() {
             return Err(missing());
@@ -114,6 +138,17 @@ impl Api {
             (Some(name), sub @ (None | Some("status")), method) => {
                 self.change(&target, name, sub, method, call)
             }
+            (
+                Some(_),
+                Some(sub @ ("exec" | "attach" | "portforward" | "proxy" | "eviction")),
+                _,
+            ) => Err(Failure::new(
+                501,
+                "NotImplemented",
+                format!(
+                    "{sub} is not offered: pods are processes of this machine, reach them directly"
+                ),
+            )),
             _ => Err(missing()),
         }
     }

@@ -62,7 +62,11 @@ impl Answer {
 
 impl Bed {
     pub(super) fn new() -> Self {
-        let clock = Arc::new(|| Timestamp::from_second(1_800_000_000).unwrap());
+        Self::at(1_800_000_000)
+    }
+
+    pub(super) fn at(second: i64) -> Self {
+        let clock = Arc::new(move || Timestamp::from_second(second).unwrap());
         Self { api: Api::new(Store::new(clock, 7)) }
     }
 

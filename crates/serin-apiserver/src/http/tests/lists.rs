@@ -85,7 +85,7 @@ async fn a_snapshot_brings_everything_back() {
     bed.post(CONFIG_MAPS, child).await;
     let path = std::env::temp_dir().join(format!("serin-snapshot-{}.json", std::process::id()));
     snapshot::save(bed.api.store(), &path).await.unwrap();
-    let back = Bed::new();
+    let back = Bed::at(1_700_000_000);
     snapshot::load(back.api.store(), &path).await.unwrap();
     tokio::fs::remove_file(&path).await.unwrap();
     for kind in [WIDGETS, CONFIG_MAPS, CRDS, "/api/v1/namespaces"] {
@@ -95,4 +95,6 @@ async fn a_snapshot_brings_everything_back() {
     assert!(back.get(CONFIG_MAPS).await.names().is_empty());
     let made = back.post(WIDGETS, widget("b", json!({"size": 11}))).await;
     assert_eq!(made.code, 422);
+    let made = back.post(WIDGETS, widget("b", json!({}))).await;
+    assert!(made.version() > owner.version(), "versions never go back, though the clock did");
 }

@@ -137,3 +137,38 @@ async fn what_is_not_understood_is_refused_with_a_status() {
     let long = vec![b' '; 4 << 20];
     assert_eq!(bed.send(Method::POST, CONFIG_MAPS, "application/json", long).await.code, 413);
 }
+
+#[tokio::test]
+async fn autoscalers_have_an_old_face() {
+    let bed = Bed::new();
+    let path = |version: &str| {
+        format!("/apis/autoscaling/{version}/namespaces/default/horizontalpodautoscalers")
+    };
+    let old = json!({
+        "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "a"},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"},
+            "maxReplicas": 3, "targetCPUUtilizationPercentage": 50,
+        },
+    });
+    let made = bed.post(&format!("{}?fieldValidation=Strict", path("v1")), old).await;
+    assert_eq!((made.code, made.text("/apiVersion")), (201, "autoscaling/v1"), "{}", made.body);
+    assert_eq!(made.body["spec"]["targetCPUUtilizationPercentage"], 50);
+    let new = bed.get(&format!("{}/a", path("v2"))).await;
+    let target = &new.body["spec"]["metrics"][0]["resource"]["target"];
+    assert_eq!(
+        (&target["averageUtilization"], new.text("/apiVersion")),
+        (&json!(50), "autoscaling/v2")
+    );
+    let patch = json!({"spec": {"targetCPUUtilizationPercentage": 70}});
+    let patched = bed.patch(&format!("{}/a", path("v1")), MERGE, patch).await;
+    assert_eq!(patched.body["spec"]["targetCPUUtilizationPercentage"], 70);
+}
+
+#[tokio::test]
+async fn what_is_not_offered_says_so() {
+    let bed = Bed::new();
+    let answer = bed.post("/api/v1/namespaces/default/pods/a/exec", json!({})).await;
+    assert_eq!(answer.code, 501);
+    assert!(answer.text("/message").starts_with("exec is not offered"));
+}
