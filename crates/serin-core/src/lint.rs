@@ -277,13 +277,10 @@ impl Lint<'_> {
                     old.canary_weight == 100
                         && Self::endpoints(&self.seen.services.primary) == Some(0)
                 }
+                // An object that was restored from a backup begins anew.
+                Some(Phase::Terminating | Phase::Terminated) => !self.canary.deleting,
                 Some(
-                    Phase::Initialized
-                    | Phase::Waiting
-                    | Phase::Finalising
-                    | Phase::Succeeded
-                    | Phase::Terminating
-                    | Phase::Terminated,
+                    Phase::Initialized | Phase::Waiting | Phase::Finalising | Phase::Succeeded,
                 ) => false,
             };
             self.forbid(4, !analysed, "the primary gets a revision that was not analysed");

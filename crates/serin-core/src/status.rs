@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Where a release stands. The names are Flagger's; every consumer of its objects knows them.
 #[derive(
@@ -84,11 +84,20 @@ pub struct Condition {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// When status, reason or message last changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole_seconds")]
     pub last_update_time: Option<Timestamp>,
     /// When status last changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole_seconds")]
     pub last_transition_time: Option<Timestamp>,
+}
+
+/// As Kubernetes writes times, and as scripts made for Flagger's objects read them.
+fn whole_seconds<S: Serializer>(
+    time: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let whole = time.map(|time| Timestamp::from_second(time.as_second()).unwrap_or(time));
+    whole.serialize(serializer)
 }
 
 /// Why the controller last advanced, held or rolled back.
@@ -154,7 +163,7 @@ pub struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracked_configs: Option<BTreeMap<String, String>>,
     /// When the status was last written.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole_seconds")]
     pub last_transition_time: Option<Timestamp>,
     /// Cookie of users who see the canary of this release.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -82,7 +82,8 @@ async fn write(context: &Context, change: Change) -> Result<(), ApplyError> {
         Change::Scale { target, replicas } => {
             let patch = json!({"spec": {"replicas": replicas}});
             api.patch_scale(&target.name, &ours, &Patch::Merge(&patch)).await.map_err(failed)?;
-            // What comes back is a Scale; the watch tells of the workload.
+            // What comes back is a Scale; the watch tells the rest of the workload.
+            context.world.learn_replicas(&target, replicas);
             return Ok(());
         }
     };

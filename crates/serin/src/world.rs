@@ -248,10 +248,14 @@ impl World {
         }
     }
 
-    /// A delete of ours succeeded.
-    pub fn unlearn(&self, slot: &Slot) {
-        if let Some(entry) = self.state().slots.get_mut(slot) {
-            entry.objects = Some(Objects::new());
+    /// A scale of ours succeeded. The version stays the old one, so that what the watch brings still counts as newer.
+    pub fn learn_replicas(&self, slot: &Slot, replicas: u32) {
+        let mut state = self.state();
+        let objects = state.slots.get_mut(slot).and_then(|entry| entry.objects.as_mut());
+        if let Some(known) = objects.and_then(|objects| objects.get_mut(&slot.name)) {
+            let mut scaled = (**known).clone();
+            scaled["spec"]["replicas"] = json!(replicas);
+            *known = Arc::new(scaled);
         }
     }
 
