@@ -27,6 +27,7 @@ mod asked;
 mod body;
 mod follow;
 mod objects;
+mod openapi2;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -144,6 +145,13 @@ impl Api {
             Route::Core | Route::Groups | Route::Group(_) | Route::Resources { .. } => {
                 self.discovery(route, call)
             }
+            Route::OpenApiV2 => {
+                let mut response = Response::new(full(self.open_api_v2()));
+                response
+                    .headers_mut()
+                    .insert(header::CONTENT_TYPE, HeaderValue::from_static(openapi2::CONTENT_TYPE));
+                Ok(response)
+            }
             Route::OpenApiIndex => Ok(json(StatusCode::OK, &self.open_api_index())),
             Route::OpenApi { group, version } => self.open_api(group, version),
             Route::Unknown => Err(Failure::new(
@@ -175,6 +183,7 @@ impl Api {
             | Route::Health
             | Route::Version
             | Route::OpenApiIndex
+            | Route::OpenApiV2
             | Route::OpenApi { .. }
             | Route::Unknown => return Err(Failure::new(404, "NotFound", "not discovery")),
         };

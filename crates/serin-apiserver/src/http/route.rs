@@ -12,6 +12,7 @@ pub(super) enum Route {
     Group(String),
     Resources { group: String, version: String },
     OpenApiIndex,
+    OpenApiV2,
     OpenApi { group: String, version: String },
     Objects(Place),
     Unknown,
@@ -38,6 +39,7 @@ impl Route {
             ["api"] => Route::Core,
             ["apis"] => Route::Groups,
             ["apis", group] => Route::Group((*group).to_owned()),
+            ["openapi", "v2"] => Route::OpenApiV2,
             ["openapi", "v3"] => Route::OpenApiIndex,
             ["openapi", "v3", "api", version] => {
                 Route::OpenApi { group: String::new(), version: (*version).to_owned() }
