@@ -25,6 +25,7 @@ use crate::store::Store;
 
 mod asked;
 mod body;
+mod browser;
 mod follow;
 mod objects;
 mod openapi2;
@@ -278,7 +279,12 @@ pub async fn serve(listener: TcpListener, api: Api) {
         tokio::spawn(async move {
             let service = hyper::service::service_fn(move |request| {
                 let api = api.clone();
-                async move { Ok::<_, Infallible>(api.handle(request).await) }
+                async move {
+                    Ok::<_, Infallible>(match browser::refusal(request.headers()) {
+                        Some(refusal) => failure(&refusal),
+                        None => api.handle(request).await,
+                    })
+                }
             });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())

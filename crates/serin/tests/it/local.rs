@@ -103,13 +103,17 @@ async fn query(cluster: &Cluster, query: &str) -> Option<f64> {
     answer.pointer("/data/result/0/value/1")?.as_str()?.parse().ok()
 }
 
-/// What the gateway answers for the application: status and version.
+/// The versions that answer through the gateway, all of them well.
 async fn versions(cluster: &Cluster, requests: u32) -> Vec<String> {
+    let answers = sample(cluster, requests).await;
+    assert_eq!(answers.total.bad, 0, "{answers:?}");
+    answers.by_version.into_keys().collect()
+}
+
+async fn sample(cluster: &Cluster, requests: u32) -> Snapshot {
     let mut options = load::Options::new(cluster.gateway_url().parse().unwrap(), 200.0);
     options.duration = Some(Duration::from_millis(u64::from(requests) * 5));
-    let snapshot: Snapshot = load::run(options).unwrap().finish().await;
-    assert_eq!(snapshot.total.bad, 0, "{snapshot:?}");
-    snapshot.by_version.into_keys().collect()
+    load::run(options).unwrap().finish().await
 }
 
 async fn serves(cluster: &Cluster) {
@@ -160,7 +164,7 @@ async fn story(options: Options, kubectl: PathBuf) {
         ["get", "canary", "backend", "-n", "develop", "-o", "jsonpath={.status.canaryWeight}"];
     assert_eq!(kubectl.run(&weight).await, "0");
     until("the gateway has left the bad version", || async {
-        versions(&cluster, 20).await == ["v2"]
+        sample(&cluster, 20).await.by_version.into_keys().eq(["v2"])
     })
     .await;
     bad_release_was_counted(&cluster).await;
@@ -306,7 +310,14 @@ async fn a_restart_loses_nothing() {
     let cluster = start().await.unwrap();
     let again = cluster.store().get(&id, "develop", "backend").unwrap();
     assert_eq!(again["metadata"]["uid"], uid);
-    until("its pods are ready again", || async { available(&cluster) }).await;
+    until("its pods serve again", || async {
+        let pods = cluster.store().list(&ResourceId::core("pods"), Some("develop"));
+        let serves = |address: Option<&str>| {
+            address.is_some_and(|a| TcpStream::connect(format!("{a}:8080")).is_ok())
+        };
+        available(&cluster) && pods.iter().all(|pod| serves(pod["status"]["podIP"].as_str()))
+    })
+    .await;
     ends(cluster).await;
     std::fs::remove_file(data).unwrap();
 }
