@@ -1,7 +1,7 @@
 //! A whole cluster in one process: the API, its actors, pods as processes, a gateway, metrics and the operator.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +28,10 @@ use crate::operator::{Operator, Options as OperatorOptions};
 pub const SCRAPE_EVERY: Duration = Duration::from_secs(1);
 /// How long a pod that is to end still serves: the gateways learn of it within 200 ms, twice that on a busy machine.
 const DRAIN: Duration = Duration::from_millis(1000);
+/// Blocks of addresses that pods may have; one cluster takes one.
+const BLOCKS: u8 = 120;
+/// Nobody else's, as far as we know; on an address that no pod gets.
+const CLAIM_PORT: u16 = 47_127;
 /// For pods and gateways to end in order; after that they are killed.
 const STOP_MAX: Duration = Duration::from_secs(20);
 
@@ -102,6 +106,8 @@ pub enum LocalError {
     Install(#[from] ManifestError),
     #[error("cannot run pods")]
     Pods(#[from] ProcessError),
+    #[error("no loopback addresses are left for pods")]
+    Addresses(#[source] std::io::Error),
     #[error("cannot start the gateway")]
     Gateway(#[from] GatewayError),
     #[error("cannot start the metrics")]
@@ -127,6 +133,7 @@ pub struct Cluster {
     tasks: JoinSet<()>,
     data: Option<PathBuf>,
     dir: RunDir,
+    _claim: Claim,
 }
 
 impl Cluster {
@@ -138,7 +145,7 @@ impl Cluster {
         }
         let dir = RunDir::make()?;
         let store = store(options.data.as_deref()).await?;
-        let runtime = pods(&options, &dir)?;
+        let (runtime, claim) = pods(&options, &dir)?;
 
         let mut tasks = JoinSet::new();
         let listen = |source| LocalError::Listen { address: options.api, source };
@@ -168,7 +175,19 @@ impl Cluster {
             tasks.spawn(snapshot::keep(store.clone(), path));
         }
         let data = options.data;
-        Ok(Self { store, api, gateway, metrics, operator, stop_actors, actors, tasks, data, dir })
+        Ok(Self {
+            store,
+            api,
+            gateway,
+            metrics,
+            operator,
+            stop_actors,
+            actors,
+            tasks,
+            data,
+            dir,
+            _claim: claim,
+        })
     }
 
     /// The cluster's objects, without the way through HTTP.
@@ -253,12 +272,35 @@ async fn store(data: Option<&Path>) -> Result<Store, LocalError> {
     Ok(store)
 }
 
-fn pods(options: &Options, dir: &RunDir) -> Result<ProcessRuntime, LocalError> {
+fn pods(options: &Options, dir: &RunDir) -> Result<(ProcessRuntime, Claim), LocalError> {
     let table = options.images.iter().cloned().chain(images::builtin(&options.program));
     let mut config = ProcessConfig::new(Images::new(table), dir.path().join("pods"));
     config.launcher = launcher(&options.program);
     config.drain = DRAIN;
-    Ok(ProcessRuntime::new(config)?)
+    let claim = Claim::make(config.second)?;
+    config.second = claim.second;
+    Ok((ProcessRuntime::new(config)?, claim))
+}
+
+/// The addresses 127.x.0.0/16 for our pods, held against other clusters on this machine by listening on one of them.
+struct Claim {
+    second: u8,
+    _held: std::net::TcpListener,
+}
+
+impl Claim {
+    /// Takes the first free block from `first` on.
+    fn make(first: u8) -> Result<Self, LocalError> {
+        let mut last = std::io::Error::other("no block was tried");
+        for step in 0..BLOCKS {
+            let second = (first - 1 + step) % BLOCKS + 1;
+            match std::net::TcpListener::bind((Ipv4Addr::new(127, second, 255, 254), CLAIM_PORT)) {
+                Ok(held) => return Ok(Self { second, _held: held }),
+                Err(error) => last = error,
+            }
+        }
+        Err(LocalError::Addresses(last))
+    }
 }
 
 /// What is put before a command so that its process does not outlive this one.

@@ -271,53 +271,53 @@ async fn the_story_with_the_real_traefik_and_prometheus() {
     story(options, kubectl).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_serves_without_any_other_program() {
-    let cluster = Cluster::start(options()).await.unwrap();
+/// The example, applied without kubectl.
+fn apply(cluster: &Cluster) {
     for file in ["00-namespace", "10-backend", "20-route", "30-metrics", "40-canary"] {
         let text = std::fs::read_to_string(example(&format!("{file}.yaml"))).unwrap();
         for document in manifest::documents(&text).unwrap() {
             manifest::apply(cluster.store(), &document).unwrap();
         }
     }
+}
+
+fn canary(cluster: &Cluster) -> Value {
+    let id = ResourceId::new("flagger.app", "canaries");
+    cluster.store().get(&id, "develop", "backend").unwrap().as_ref().clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_serves_without_any_other_program() {
+    let cluster = Cluster::start(options()).await.unwrap();
+    apply(&cluster);
     serves(&cluster).await;
     assert_eq!(versions(&cluster, 20).await, ["v1"]);
     ends(cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_loses_nothing() {
+async fn a_restart_loses_nothing_and_starts_no_release() {
     let data = std::env::temp_dir().join(format!("serin-data-{}.json", std::process::id()));
-    let start =
-        || Cluster::start(Options { data: Some(data.clone()), operator: false, ..options() });
+    let start = || Cluster::start(Options { data: Some(data.clone()), ..options() });
     let cluster = start().await.unwrap();
-    let text = std::fs::read_to_string(example("10-backend.yaml")).unwrap();
-    let namespace = std::fs::read_to_string(example("00-namespace.yaml")).unwrap();
-    for document in
-        [&namespace, &text].into_iter().flat_map(|text| manifest::documents(text).unwrap())
-    {
-        manifest::apply(cluster.store(), &document).unwrap();
-    }
-    let id = ResourceId::new("apps", "deployments");
-    let available = |cluster: &Cluster| {
-        let deployment = cluster.store().get(&id, "develop", "backend").unwrap();
-        deployment["status"]["availableReplicas"] == 2
-    };
-    until("its pods are ready", || async { available(&cluster) }).await;
-    let uid = cluster.store().get(&id, "develop", "backend").unwrap()["metadata"]["uid"].clone();
+    apply(&cluster);
+    until("the canary rests", || async { canary(&cluster)["status"]["phase"] == "Initialized" })
+        .await;
+    let before = canary(&cluster);
     cluster.stop().await;
 
     let cluster = start().await.unwrap();
-    let again = cluster.store().get(&id, "develop", "backend").unwrap();
-    assert_eq!(again["metadata"]["uid"], uid);
-    until("its pods serve again", || async {
-        let pods = cluster.store().list(&ResourceId::core("pods"), Some("develop"));
-        let serves = |address: Option<&str>| {
-            address.is_some_and(|a| TcpStream::connect(format!("{a}:8080")).is_ok())
-        };
-        available(&cluster) && pods.iter().all(|pod| serves(pod["status"]["podIP"].as_str()))
+    let served = || async { sample(&cluster, 20).await };
+    until("all is served again", || async {
+        let answers = served().await;
+        answers.total.bad == 0 && answers.by_version.into_keys().eq(["v1"])
     })
     .await;
+    let after = canary(&cluster);
+    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
+    for field in ["phase", "canaryWeight", "lastAppliedSpec", "lastPromotedSpec"] {
+        assert_eq!(after["status"][field], before["status"][field], "{field}");
+    }
     ends(cluster).await;
     std::fs::remove_file(data).unwrap();
 }
