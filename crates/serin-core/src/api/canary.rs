@@ -53,7 +53,7 @@ document! {
         progress_deadline_seconds: i32,
         /// Promote new versions at once, without an analysis. Default false.
         skip_analysis: bool,
-        /// Give the workload its replicas and its traffic back when this Canary is deleted. Default false.
+        /// Give the workload its replicas and its traffic back when this Canary is deleted, before the primary goes. Default true (Flagger: false, which drops all requests).
         revert_on_deletion: bool,
         /// Leave everything as it is until this is false again; traffic stays where it is. Default false.
         suspend: bool,

@@ -106,12 +106,16 @@ impl<'a> Doc<'a> {
     }
 
     pub(super) fn flag(&self, key: &str) -> bool {
+        self.flag_or(key, false)
+    }
+
+    pub(super) fn flag_or(&self, key: &str, default: bool) -> bool {
         match self.raw(key) {
-            None => false,
+            None => default,
             Some(Value::Bool(flag)) => *flag,
             Some(value) => {
                 self.wrong(key, "true or false", value);
-                false
+                default
             }
         }
     }

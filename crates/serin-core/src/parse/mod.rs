@@ -207,7 +207,8 @@ fn spec(
             .within("progressDeadlineSeconds", 0, i64::from(i32::MAX))
             .unwrap_or(PROGRESS_DEADLINE_SECS),
         skip_analysis,
-        revert_on_deletion: doc.flag("revertOnDeletion"),
+        // Flagger's default is false, which leaves users without pods once the primary is collected.
+        revert_on_deletion: doc.flag_or("revertOnDeletion", true),
         suspend: doc.flag("suspend"),
         ingress: reference(&doc, "ingressRef"),
         route: reference(&doc, "routeRef"),

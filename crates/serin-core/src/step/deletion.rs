@@ -1,6 +1,6 @@
 //! The Canary goes: the target takes the traffic back before anything is taken away, if the finalizer lets us.
 //!
-//! Without `revertOnDeletion` there is no finalizer, and Kubernetes collects the primary at once, as with Flagger.
+//! With `revertOnDeletion: false` there is no finalizer, and Kubernetes collects the primary at once, as with Flagger.
 
 use super::{Draft, Step};
 use crate::model::Phase;

@@ -18,17 +18,17 @@ fn bootstrap_loses_nothing() {
     check(
         &mut world,
         &expect![[r#"
-          0s Initializing 0 (route -) Initializing [services] [create s1:v1 x2]
-               - New Deployment detected, starting initialization of backend.develop
-          2s Initializing 0 (route -) Initializing
-          3s Initializing 0 (route -) Initializing [apex to primary]
-          5s Initializing 0 (route 0) Initializing
-         10s Initialized 0 (route 0) Initialized [scale 0]
-               - Initialization done! backend.develop <Info: New Deployment detected, initialization completed.>
-         12s Initialized 0 (route 0) AtRest
-         13s Initialized 0 (route 0) AtRest
-        313s Initialized 0 (route 0) AtRest
-    "#]],
+              0s Initializing 0 (route -) Initializing [finalizer true] [services] [create s1:v1 x2]
+                   - New Deployment detected, starting initialization of backend.develop
+              2s Initializing 0 (route -) Initializing
+              3s Initializing 0 (route -) Initializing [apex to primary]
+              5s Initializing 0 (route 0) Initializing
+             10s Initialized 0 (route 0) Initialized [scale 0]
+                   - Initialization done! backend.develop <Info: New Deployment detected, initialization completed.>
+             12s Initialized 0 (route 0) AtRest
+             13s Initialized 0 (route 0) AtRest
+            313s Initialized 0 (route 0) AtRest
+        "#]],
     );
 }
 
@@ -294,7 +294,7 @@ fn a_failed_bootstrap_leaves_the_live_target_alone_and_heals() {
     check(
         &mut world,
         &expect![[r#"
-              0s Initializing 0 (route -) Initializing [services] [create s1:v1 x2]
+              0s Initializing 0 (route -) Initializing [finalizer true] [services] [create s1:v1 x2]
                    - New Deployment detected, starting initialization of backend.develop
               2s Initializing 0 (route -) PrimaryStuck
                    ! The primary cannot start: ImagePullBackOff. Fix the target.
