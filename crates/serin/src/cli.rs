@@ -62,7 +62,6 @@ pub fn main() -> ExitCode {
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!("{error:#}");
             complain(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
