@@ -242,6 +242,69 @@ pub struct Analysis {
     pub metrics: Vec<Metric>,
     pub webhooks: Vec<Webhook>,
     pub alerts: Vec<AlertRef>,
+    /// The fast clock beside the steps; none when it is off or has nothing to hold the canary to.
+    pub guard: Option<GuardSpec>,
+}
+
+/// What the guard watches, and what it does about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuardSpec {
+    pub mode: GuardMode,
+    /// The spec has a guard of its own; else it follows from the builtin checks and must not stand in the way where it
+    /// cannot measure.
+    pub asked: bool,
+    /// Time between two looks.
+    pub interval_millis: u64,
+    /// Bound on the chance that a healthy release is rolled back, over the whole release.
+    pub alpha: f64,
+    /// The canary is not blamed for what the primary suffers too.
+    pub attributed: bool,
+    /// Never empty.
+    pub objectives: Vec<Objective>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuardMode {
+    /// Holds and rolls back.
+    Enforce,
+    /// Says what it would have done.
+    Observe,
+}
+
+impl GuardMode {
+    pub fn name(self) -> &'static str {
+        match self {
+            GuardMode::Enforce => "enforce",
+            GuardMode::Observe => "observe",
+        }
+    }
+}
+
+/// A share of bad requests that the canary must not pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Objective {
+    pub name: String,
+    pub bad: Bad,
+    /// Greatest share that may be bad, between 0 and 1.
+    pub slo: f64,
+    pub margin: Margin,
+    /// The guard names it; else it follows from a builtin check.
+    pub asked: bool,
+}
+
+/// What makes a request a bad one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bad {
+    Failed,
+    /// Milliseconds.
+    SlowerThan(f64),
+}
+
+/// How much worse than the primary the canary may be, as shares.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Margin {
+    pub absolute: f64,
+    pub relative: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -41,6 +41,8 @@ pub struct Observed {
     pub duplicate_of: Option<Key>,
     /// What the guard thinks of the evidence so far.
     pub guard: Guard,
+    /// What else the guard has to say.
+    pub watched: Watched,
     /// Answers to the checks that `step` asked for in this tick.
     pub answers: BTreeMap<Check, Answer>,
 }
@@ -135,4 +137,26 @@ pub enum Guard {
     Hold(String),
     /// The evidence crossed `1/alpha`: take the canary off the road, and why.
     RollBack(String),
+}
+
+/// What the guard wants the status to say; it decides nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Watched {
+    /// To be kept in `status.guard`, see [`crate::judge::design::Memory`].
+    pub memory: Option<serde_json::Value>,
+    /// Whether it can measure; none when it has not looked.
+    pub metrics: Option<Fitness>,
+    /// It only observes and would have rolled back, and why.
+    pub would: Option<String>,
+}
+
+/// Whether the guard can measure what it is asked to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fitness {
+    Fit,
+    /// The first thing to put right, in words.
+    Unfit {
+        reason: &'static str,
+        message: String,
+    },
 }

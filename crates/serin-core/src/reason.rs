@@ -45,6 +45,7 @@ catalogue! {
     PROMOTED_UNANALYSED = "PromotedUnanalysed": "The new revision was promoted without an analysis, as skipAnalysis asks.";
     THRESHOLD_REACHED = "ThresholdReached": "As many checks failed as the threshold allows; rolled back.";
     GUARD_ROLLED_BACK = "GuardRolledBack": "The guard's evidence says that the canary is worse than it may be; rolled back.";
+    GUARD_WOULD_ROLL_BACK = "GuardWouldRollBack": "The guard only observes; its evidence says that the canary is worse than it may be.";
     ROLLBACK_ASKED = "RollbackAsked": "A rollback hook asked for it; rolled back.";
     CANARY_STUCK = "CanaryStuck": "The canary's pods did not become ready in time; rolled back.";
     TARGET_GONE = "TargetGone": "The target was deleted during its analysis; rolled back.";

@@ -67,7 +67,7 @@ impl Phase {
     }
 }
 
-/// A Kubernetes condition. `Promoted` is Flagger's; `Ready`, `Reconciling`, `Stalled` and `SpecValid` are for kstatus and people.
+/// A Kubernetes condition. `Promoted` is Flagger's; `Ready`, `Reconciling`, `Stalled`, `SpecValid` and `MetricsReady` are for kstatus and people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
@@ -200,6 +200,10 @@ pub struct Status {
     /// When this analysis began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub analysis_start_time: Option<Timestamp>,
+    /// Flagger made this release's predecessor: its canary has never been judged by the guard, which only observes until
+    /// the spec says otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
     /// The last decision and its numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_reason: Option<ReasonRecord>,

@@ -2,6 +2,7 @@
 
 pub mod call;
 pub mod change;
+pub mod gateway;
 pub mod hook;
 pub mod json;
 pub mod metric;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serin_core::model::{Canary, Split};
-use serin_core::observed::{Guard, Observed, Seen};
+use serin_core::observed::{Guard, Observed, Seen, Watched};
 
 use crate::change::Objects;
 use crate::references;
@@ -29,6 +29,7 @@ pub fn observe(
         route: route(canary, objects),
         duplicate_of: None,
         guard: Guard::Quiet,
+        watched: Watched::default(),
         answers: BTreeMap::new(),
     }
 }

@@ -171,6 +171,7 @@ fn settings(args: &ControllerArgs) -> Settings {
             metrics_server: args.metrics_server.clone(),
         },
         event_webhook: args.event_webhook.clone().filter(|url| !url.is_empty()),
+        gateways: args.gateway_metrics.iter().filter(|url| !url.is_empty()).cloned().collect(),
         instance: instance(),
     }
 }

@@ -34,6 +34,8 @@ pub struct Settings {
     pub providers: serin_providers::Settings,
     /// Hook for all Events of canaries that have no `event` hook of their own.
     pub event_webhook: Option<String>,
+    /// `/metrics` of every replica of the gateway, for the guard.
+    pub gateways: Vec<String>,
     /// Which replica speaks: host name and a random part.
     pub instance: String,
 }
@@ -126,6 +128,7 @@ impl Context {
         metrics: Arc<Metrics>,
         settings: Settings,
     ) -> Self {
+        let guards = crate::guard::Guards::new(!settings.gateways.is_empty());
         let world = World::new(client.clone(), settings.namespace.clone(), wake.clone());
         let teller = crate::tell::Teller::start(
             client.clone(),
@@ -143,7 +146,7 @@ impl Context {
             settings,
             teller,
             index: Index::default(),
-            guards: crate::guard::Guards::default(),
+            guards,
             errors: Mutex::default(),
             written: Mutex::default(),
             valid: Mutex::default(),
@@ -307,6 +310,10 @@ const RETRY_MAX_SECS: u64 = 60;
 /// Ticks canaries until dropped. Dropping it is safe at any point: what was not written will be decided again.
 pub async fn lead(context: Arc<Context>, canaries: &Canaries) {
     canaries.wait_until_ready().await;
+    // A task of its own: no tick delays the guard. It ends with the leadership.
+    context.guards.clear();
+    let mut guard = tokio::task::JoinSet::new();
+    guard.spawn(crate::guard::run(Arc::clone(&context)));
     // Everything is due once: what happened while nobody led is found now. Wishes come first, so that one list per
     // kind fills the cache.
     for object in canaries.store.state() {
@@ -336,7 +343,11 @@ pub async fn lead(context: Arc<Context>, canaries: &Canaries) {
         Box::pin(queue),
         config,
     );
-    results.for_each(|_| std::future::ready(())).await;
+    tokio::select! {
+        () = results.for_each(|_| std::future::ready(())) => {}
+        // It never ends but by a panic; whoever waits for us then starts all of it again.
+        _ = guard.join_next() => tracing::error!("the guard has stopped"),
+    }
 }
 
 async fn reconcile(object: Arc<DynamicObject>, context: Arc<Context>) -> Result<Action, TickError> {

@@ -52,6 +52,11 @@ struct OutcomeLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct GatewayLabels {
+    gateway: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
 struct ReasonLabels {
     reason: String,
 }
@@ -70,6 +75,8 @@ pub struct Metrics {
     failures: Family<OutcomeLabels, Counter>,
     rollout: Family<CanaryLabels, Histogram>,
     decisions: Family<ReasonLabels, Counter>,
+    guard: Family<CanaryLabels, Floats>,
+    scrape_failures: Family<GatewayLabels, Counter>,
     ticks: Histogram,
     leader: Gauge,
     owned: Mutex<BTreeMap<Key, Owned>>,
@@ -113,6 +120,8 @@ impl Metrics {
             rollout_histogram as fn() -> Histogram,
         );
         let decisions = Family::default();
+        let guard = Family::default();
+        let scrape_failures = Family::default();
         let ticks = tick_histogram();
         let leader = Gauge::default();
         let r = &mut registry;
@@ -146,6 +155,16 @@ impl Metrics {
             rollout.clone(),
         );
         r.register("serin_decisions", "Changed decisions by reason", Family::clone(&decisions));
+        r.register(
+            "serin_guard_log_evidence",
+            "Logarithm of the guard's evidence against the canary; it rolls back at ln(1/alpha)",
+            Family::clone(&guard),
+        );
+        r.register(
+            "serin_guard_scrape_failures",
+            "Looks of the guard that a gateway did not answer",
+            Family::clone(&scrape_failures),
+        );
         r.register("serin_tick_duration_seconds", "Seconds spent on one tick", ticks.clone());
         r.register("serin_leader", "1 on the replica that acts", leader.clone());
         info.get_or_create(&InfoLabels {
@@ -164,6 +183,8 @@ impl Metrics {
             failures,
             rollout,
             decisions,
+            guard,
+            scrape_failures,
             ticks,
             leader,
             owned: Mutex::default(),
@@ -186,6 +207,19 @@ impl Metrics {
 
     pub fn observe_tick(&self, secs: f64) {
         self.ticks.observe(secs);
+    }
+
+    pub fn show_guard(&self, canary: &Canary, log_e: f64) {
+        let labels = self.named(canary);
+        let name = labels.name.clone();
+        self.guard.get_or_create(&labels).set(log_e);
+        self.own(&canary.key, |owned| {
+            owned.names.insert(name);
+        });
+    }
+
+    pub fn count_scrape_failure(&self, gateway: &str) {
+        self.scrape_failures.get_or_create(&GatewayLabels { gateway: gateway.to_owned() }).inc();
     }
 
     pub fn count_decision(&self, code: &str) {
@@ -289,6 +323,7 @@ impl Metrics {
             let labels = CanaryLabels { name, namespace: key.namespace.clone() };
             self.status.remove(&labels);
             self.duration.remove(&labels);
+            self.guard.remove(&labels);
             self.rollout.remove(&labels);
         }
         for workload in workloads {

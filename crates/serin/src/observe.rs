@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serin_core::model::{Canary, MetricSource};
 use serin_core::observed::{Observed, Seen};
 use serin_providers::change::{ENDPOINT_SLICE, SECRET};
+use serin_providers::router::router;
 use serin_providers::workload::config_references;
 use serin_providers::{Objects, references};
 
@@ -20,15 +21,36 @@ pub struct Sight {
 
 /// Looks at everything that this canary is about.
 pub async fn observe(context: &Context, canary: &Canary, now: Timestamp) -> Sight {
-    let wanted = want(context, canary);
-    context.world.settle(&wanted).await;
+    let wanted = tokio::select! {
+        biased;
+        wanted = settled(context, canary) => wanted,
+        // Law 1: what is to go off the road waits for nothing but its route.
+        () = context.guards.condemned(&canary.key) => {
+            let wanted = want(context, canary);
+            let route = router(canary.spec.provider).objects(canary).into_iter().collect();
+            context.world.settle(&route).await;
+            wanted
+        }
+    };
+    let objects = collect(context, &wanted);
+    let mut observed = serin_providers::observe(canary, &objects, &context.settings.providers, now);
+    let routed = match &observed.route {
+        Seen::Present(split) => Some(split.canary.percent() > 0),
+        Seen::Absent => Some(false),
+        Seen::Unreadable(_) => None,
+    };
+    context.guards.follow(canary, routed);
+    (observed.guard, observed.watched) = context.guards.sight(&canary.key);
+    Sight { observed, objects }
+}
+
+/// Waits, within bounds, until everything that this canary is about is known.
+async fn settled(context: &Context, canary: &Canary) -> BTreeSet<Slot> {
+    context.world.settle(&want(context, canary)).await;
     // The target says which configs there are, and each template which Secret.
     let wanted = want(context, canary);
     context.world.settle(&wanted).await;
-    let objects = collect(context, &wanted);
-    let mut observed = serin_providers::observe(canary, &objects, &context.settings.providers, now);
-    observed.guard = context.guards.opinion(&canary.key);
-    Sight { observed, objects }
+    wanted
 }
 
 /// Objects as they are known now, without waiting.

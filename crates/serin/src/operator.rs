@@ -57,6 +57,7 @@ impl Options {
                 parse,
                 providers,
                 event_webhook: None,
+                gateways: Vec::new(),
                 instance: "serin-local".to_owned(),
             },
             clock: Arc::new(SystemClock),

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 
 /// Answers longer than this are cut off and treated as an error: no metric or hook needs more.
 pub const BODY_MAX: usize = 1 << 20;
+
+/// Pages that are read piece by piece and not kept may be this long.
+pub const PAGE_MAX: usize = 64 << 20;
 
 /// How one request is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ impl Manner {
 pub enum OutsideError {
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    #[error("the answer is longer than {BODY_MAX} bytes")]
+    #[error("the answer is too long")]
     TooLong,
     #[error("cannot reach {host}: {why}")]
     Connect { host: String, why: String },
@@ -46,6 +49,20 @@ pub trait Outside: Send + Sync {
         request: Request<Bytes>,
         manner: Manner,
     ) -> BoxFuture<'_, Result<Response<Bytes>, OutsideError>>;
+
+    /// Sends a request and hands the answer over in pieces, for pages too long to be kept.
+    fn read<'a>(
+        &'a self,
+        request: Request<Bytes>,
+        manner: Manner,
+        take: &'a mut (dyn FnMut(&[u8]) + Send),
+    ) -> BoxFuture<'a, Result<StatusCode, OutsideError>> {
+        Box::pin(async move {
+            let answer = self.send(request, manner).await?;
+            take(answer.body());
+            Ok(answer.status())
+        })
+    }
 }
 
 /// The real thing. One pooled client serves every plain request; special TLS or proxy settings get one each.
@@ -100,6 +117,46 @@ impl Outside for HttpOutside {
             }
         })
     }
+
+    fn read<'a>(
+        &'a self,
+        request: Request<Bytes>,
+        manner: Manner,
+        take: &'a mut (dyn FnMut(&[u8]) + Send),
+    ) -> BoxFuture<'a, Result<StatusCode, OutsideError>> {
+        Box::pin(async move {
+            let client = self.client(&manner)?;
+            let host = request.uri().host().unwrap_or("").to_owned();
+            match tokio::time::timeout(manner.timeout, pieces(&client, request, take, &host)).await
+            {
+                Ok(result) => result,
+                Err(_) => Err(OutsideError::Timeout(manner.timeout)),
+            }
+        })
+    }
+}
+
+async fn pieces(
+    client: &reqwest::Client,
+    request: Request<Bytes>,
+    take: &mut (dyn FnMut(&[u8]) + Send),
+    host: &str,
+) -> Result<StatusCode, OutsideError> {
+    let connect = |error: reqwest::Error| OutsideError::Connect {
+        host: host.to_owned(),
+        why: chain(&error.without_url()),
+    };
+    let request = reqwest::Request::try_from(request).map_err(connect)?;
+    let mut response = client.execute(request).await.map_err(connect)?;
+    let mut length = 0;
+    while let Some(chunk) = response.chunk().await.map_err(connect)? {
+        length += chunk.len();
+        if length > PAGE_MAX {
+            return Err(OutsideError::TooLong);
+        }
+        take(&chunk);
+    }
+    Ok(response.status())
 }
 
 async fn exchange(

@@ -8,7 +8,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use serin_core::lint;
 use serin_core::model::{Builtin, Canary, Key, MetricSource, Phase, Status};
-use serin_core::observed::{Answer, Check, Observed, Seen};
+use serin_core::observed::{Answer, Check, Guard, Observed, Seen};
 use serin_core::parse;
 use serin_core::plan::{Plan, Reason, Step};
 use serin_core::step;
@@ -80,6 +80,7 @@ async fn tick_valid(
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
     context.note_valid(&canary);
+    context.guards.follow(&canary, None);
     let mut sight = observe::observe(context, &canary, now).await;
     sight.observed.duplicate_of = context.index.claim(object);
     let plan = decide(context, &canary, &mut sight, now).await?;
@@ -101,9 +102,19 @@ async fn decide(
             }
             Step::Ask(checks) => {
                 let started = tokio::time::Instant::now();
-                let answers = ask::ask(context, canary, &checks).await;
-                context.metrics.observe_analysis_tick(canary, started.elapsed().as_secs_f64());
-                sight.observed.answers.extend(answers);
+                let condemned = matches!(sight.observed.guard, Guard::RollBack(_));
+                tokio::select! {
+                    answers = ask::ask(context, canary, &checks) => {
+                        let secs = started.elapsed().as_secs_f64();
+                        context.metrics.observe_analysis_tick(canary, secs);
+                        sight.observed.answers.extend(answers);
+                    }
+                    // Nobody's answer is worth waiting for any more.
+                    () = context.guards.condemned(&canary.key), if !condemned => {
+                        let (guard, watched) = context.guards.sight(&canary.key);
+                        (sight.observed.guard, sight.observed.watched) = (guard, watched);
+                    }
+                }
             }
         }
     }
@@ -144,6 +155,8 @@ async fn carry_out(
     }
     log(&canary.key, &status, &reason, changed);
     let after = Canary { status, ..canary.clone() };
+    // The first counters are read before the first request that they are to show.
+    context.guards.follow(&after, Some(false));
     show(context, canary, &after, answers, &reason, changed, now);
     // People hear of what was decided even where carrying it out takes another try.
     context.teller.tell(&after, &object, notices, calls, now);

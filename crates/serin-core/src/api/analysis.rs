@@ -48,8 +48,8 @@ document! {
         webhooks: Vec<Webhook>,
         /// Keep users on the version that they saw first, by a cookie.
         session_affinity: SessionAffinity,
-        /// Watches the canary's traffic every second and rolls back on evidence, between the steps. Not available
-        /// yet: objects that set it are refused.
+        /// Watches the canary's traffic every second and rolls back on evidence, between the steps. On by default with
+        /// Traefik where a builtin check is used: its limits become the guard's.
         guard: Guard,
     }
 

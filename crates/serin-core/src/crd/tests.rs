@@ -490,7 +490,7 @@ fn some_schemas() {
         {
           "description": "What is true of this Canary now.",
           "items": {
-            "description": "A Kubernetes condition. `Promoted` is Flagger's; `Ready`, `Reconciling`, `Stalled` and `SpecValid` are for kstatus and people.",
+            "description": "A Kubernetes condition. `Promoted` is Flagger's; `Ready`, `Reconciling`, `Stalled`, `SpecValid` and `MetricsReady` are for kstatus and people.",
             "properties": {
               "lastTransitionTime": {
                 "description": "When status last changed.",

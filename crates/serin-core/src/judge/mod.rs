@@ -1,5 +1,6 @@
 //! From counters to a verdict: the guard that decides whether a canary is worse than it may be.
 
+pub mod design;
 pub mod evidence;
 pub mod sequential;
 pub mod watch;

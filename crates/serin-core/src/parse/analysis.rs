@@ -43,6 +43,8 @@ pub(super) struct Scope<'a> {
     pub(super) provider: Option<Provider>,
     /// `spec.skipAnalysis`: the strategy is never used, so that what would never end does no harm.
     pub(super) skip: bool,
+    /// Flagger ran the last release.
+    pub(super) adopted: bool,
 }
 
 pub(super) fn read(spec: &Doc<'_>, scope: &Scope<'_>) -> Analysis {
@@ -57,14 +59,17 @@ pub(super) fn read(spec: &Doc<'_>, scope: &Scope<'_>) -> Analysis {
         let percent = doc.within(field, i64::from(i32::MIN), 100).unwrap_or(100);
         u8::try_from(percent.max(0)).unwrap_or(100)
     };
+    let metrics: Vec<Metric> =
+        bounded(&doc, "metrics").iter().map(|doc| metric(doc, scope)).collect();
     Analysis {
+        guard: super::guard::read(&doc, scope.provider, &metrics, scope.adopted),
         interval_secs: interval(&doc, scope.limits),
         // Flagger takes anything below 1 for 1.
         threshold: saturating_u32(threshold).max(1),
         strategy: if missing { at_once() } else { strategy(&doc, scope) },
         primary_ready_threshold: ready("primaryReadyThreshold"),
         canary_ready_threshold: ready("canaryReadyThreshold"),
-        metrics: bounded(&doc, "metrics").iter().map(|doc| metric(doc, scope)).collect(),
+        metrics,
         webhooks: bounded(&doc, "webhooks").iter().map(webhook).collect(),
         alerts: bounded(&doc, "alerts").iter().map(|doc| alert(doc, scope)).collect(),
     }

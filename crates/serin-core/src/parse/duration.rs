@@ -4,7 +4,7 @@
 pub(super) const SECONDS_MAX: i64 = 366 * 24 * 3600;
 
 /// Milliseconds, or nothing when it is no duration (Go's `time.ParseDuration`, without fractions and signs).
-fn millis(text: &str) -> Option<i64> {
+pub(super) fn millis(text: &str) -> Option<i64> {
     let mut total: i64 = 0;
     let mut rest = text;
     if rest == "0" {

@@ -3,6 +3,7 @@
 mod analysis;
 mod doc;
 mod duration;
+mod guard;
 mod refused;
 mod service;
 mod status;
@@ -110,8 +111,8 @@ pub fn canary(object: &Value, limits: &Limits) -> Result<Canary, ParseFailure> {
     let root = Doc::root(object, &complaints);
     root_kind(&root, "Canary");
     let meta = Meta::read(&root);
-    let spec = spec(&root, object, meta.key.as_ref(), limits, &complaints);
     let status = status::read(root.raw("status"));
+    let spec = spec(&root, object, (meta.key.as_ref(), status.adopted), limits, &complaints);
     let (errors, warnings) = complaints.into_parts();
     let Meta { key, uid, generation, resource_version, deleting, has_finalizer } = meta;
     match (spec, key) {
@@ -179,7 +180,7 @@ impl Meta {
 fn spec(
     root: &Doc<'_>,
     object: &Value,
-    key: Option<&Key>,
+    (key, adopted): (Option<&Key>, bool),
     limits: &Limits,
     complaints: &Complaints,
 ) -> Option<Spec> {
@@ -195,7 +196,7 @@ fn spec(
     }
     let target = target(&doc);
     let namespace = key.map_or("default", |key| key.namespace.as_str());
-    let scope = analysis::Scope { namespace, limits, provider, skip: skip_analysis };
+    let scope = analysis::Scope { namespace, limits, provider, skip: skip_analysis, adopted };
     let spec = Spec {
         provider: provider.unwrap_or(Provider::Kubernetes),
         metrics_server: address(&doc, "metricsServer"),

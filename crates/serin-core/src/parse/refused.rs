@@ -51,9 +51,8 @@ fn says_something(value: &Value) -> bool {
     }
 }
 
-/// Present at all, even when empty.
-fn present(value: &Value) -> bool {
-    !value.is_null()
+fn other_than_fixed(value: &Value) -> bool {
+    !value.is_null() && value != "fixed" && value != ""
 }
 
 fn other_than_v2(value: &Value) -> bool {
@@ -126,10 +125,35 @@ pub const REFUSED: &[Refused] = &[
     ),
     warn("spec.upstreamRef", ALL, "is for Gloo and has no effect here"),
     only(
-        refuse("spec.analysis.guard", ALL, "the guard is not available yet; remove it"),
-        "",
-        present,
+        refuse(
+            "spec.analysis.guard.pace",
+            ALL,
+            "only the steps of the analysis set the pace so far",
+        ),
+        "other than `fixed`",
+        other_than_fixed,
     ),
+    refuse(
+        "spec.analysis.guard.blastRadius",
+        ALL,
+        "bounds the pace `evidence`, which is not supported yet",
+    ),
+    refuse(
+        "spec.analysis.guard.minDwell",
+        ALL,
+        "belongs to the pace `evidence`, which is not supported yet",
+    ),
+    refuse(
+        "spec.analysis.guard.maxDuration",
+        ALL,
+        "belongs to the pace `evidence`, which is not supported yet",
+    ),
+    refuse(
+        "spec.analysis.guard.minBake",
+        ALL,
+        "waiting before the promotion is not supported yet; use more steps",
+    ),
+    refuse("spec.analysis.guard.soak", ALL, "watching after the promotion is not supported yet"),
     refuse(
         "spec.analysis.match",
         TRAEFIK,
@@ -185,8 +209,7 @@ pub(super) fn check(object: &Value, provider: Provider, skip: bool, complaints: 
         if !found.is_some_and(|value| (entry.applies)(value)) {
             continue;
         }
-        let idle =
-            skip && entry.path.starts_with("spec.analysis.") && !entry.path.ends_with(".guard");
+        let idle = skip && entry.path.starts_with("spec.analysis.");
         match entry.effect {
             Effect::Refuse if !idle => complaints.error(entry.path, entry.why),
             Effect::Refuse | Effect::Warn => complaints.warn(entry.path, entry.why),

@@ -3,6 +3,7 @@
 #![allow(clippy::too_many_lines, reason = "tables are long")]
 
 mod documents;
+mod guards;
 mod laws;
 mod mistakes;
 mod strategies;

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::model::{Condition, Phase, Status};
+use crate::observed::Fitness;
 
 /// What the other conditions are made from.
 pub(super) struct Stance<'a> {
@@ -50,6 +51,15 @@ pub(super) fn write(status: &mut Status, stance: &Stance<'_>, now: Timestamp) {
         Some(errors) => ("False", "Invalid", errors),
     };
     put(status, "SpecValid", valid, reason, message, stance.generation, now);
+}
+
+/// Whether the guard can measure, with the first thing to put right.
+pub(super) fn metrics(status: &mut Status, fitness: &Fitness, generation: i64, now: Timestamp) {
+    let (value, reason, message) = match fitness {
+        Fitness::Fit => ("True", "Measured", "The guard sees the requests of both versions."),
+        Fitness::Unfit { reason, message } => ("False", *reason, message.as_str()),
+    };
+    put(status, "MetricsReady", value, reason, message, generation, now);
 }
 
 fn set(

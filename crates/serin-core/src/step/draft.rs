@@ -23,6 +23,8 @@ pub(super) struct Draft<'a> {
     pub calls: Vec<usize>,
     pub notices: Vec<Notice>,
     pub stalled: bool,
+    /// Another rollout begins: what the guard knows is about the last one.
+    pub forgets: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -44,6 +46,7 @@ impl<'a> Draft<'a> {
             calls: Vec::new(),
             notices: Vec::new(),
             stalled: false,
+            forgets: false,
         }
     }
 
@@ -210,6 +213,7 @@ impl<'a> Draft<'a> {
         self.status.analysis_start_time = Some(self.now);
         self.status.checks.clear();
         self.status.guard = None;
+        self.forgets = true;
     }
 
     /// The target's revision, generation and configs become what was last taken up.
@@ -366,6 +370,7 @@ impl<'a> Draft<'a> {
             invalid: None,
         };
         conditions::write(&mut self.status, &stance, self.now);
+        super::guard::keep(&mut self);
         let (old, new) = (&self.canary.status, &self.status);
         if (old.phase, old.canary_weight, old.iterations, old.failed_checks)
             != (new.phase, new.canary_weight, new.iterations, new.failed_checks)

@@ -6,6 +6,7 @@ pub mod check;
 mod conditions;
 mod deletion;
 mod draft;
+mod guard;
 mod invalid;
 mod promotion;
 mod rest;
@@ -23,6 +24,7 @@ pub use crate::plan::Step;
 use crate::reason;
 
 use draft::Draft;
+pub use guard::KEEP_EVERY_SECS;
 pub use invalid::invalid;
 use promotion::promote;
 use rest::gate;

@@ -84,6 +84,7 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
         return Adoption::Ours(Box::new(draft));
     };
     let same = draft.seen.primary.present().is_some_and(|primary| primary.matches_target);
+    draft.status.adopted = true;
     match phase {
         Phase::Initialized | Phase::Succeeded => {
             if !same {
@@ -96,7 +97,8 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
             record(&mut draft, &target.revision, target.generation);
             draft.status.last_promoted_spec.clone_from(&target.revision);
             let idle = draft.settings.retry_secs;
-            Adoption::Done(draft.act(reason::ADOPTED, "Adopted without an analysis.", idle))
+            let message = format!("Adopted without an analysis.{}", guarded(&draft));
+            Adoption::Done(draft.act(reason::ADOPTED, message, idle))
         }
         Phase::Failed => {
             record(&mut draft, &target.revision, target.generation);
@@ -122,6 +124,14 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
         Phase::Initializing | Phase::Terminating | Phase::Terminated => {
             Adoption::Ours(Box::new(draft))
         }
+    }
+}
+
+/// What becomes of the guard, which is on by default everywhere else.
+fn guarded(draft: &Draft<'_>) -> &'static str {
+    match &draft.spec.analysis.guard {
+        Some(_) => " Its guard observes only, unless spec.analysis.guard.mode is enforce.",
+        None => "",
     }
 }
 

@@ -36,6 +36,9 @@ pub(super) fn roll_back(mut draft: Draft<'_>, cause: &Cause) -> Step {
     draft.take_off();
     let code = cause.code();
     let message = announce(&mut draft, cause, weight, failed);
+    if let Cause::Guard(why) = cause {
+        super::guard::record(&mut draft, why);
+    }
     let scaling_down = format!("Canary failed! Scaling down {}", draft.name());
     draft.warn(code, scaling_down);
     // The primary may have taken up what is being rejected: then this is what it runs.

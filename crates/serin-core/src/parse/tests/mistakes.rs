@@ -55,6 +55,13 @@ fn every_mistake_has_a_path() {
             "analysis: {threshold: 1.5}",
             "analysis: {primaryReadyThreshold: 101, canaryReadyThreshold: -1}",
             "analysis: {guard: {}}",
+            "analysis: {guard: {mode: 'off'}}",
+            "analysis: {guard: {errorRate: {slo: 1}, latency: [{threshold: 500, slo: 2}]}}",
+            "analysis: {guard: {mode: 'on', source: prometheus, interval: 5h, alpha: 1, attribution: both, errorRate: {slo: 0, tolerance: {absolute: -1, relative: 0}}, latency: [{}, {threshold: 0, slo: 1}, {threshold: 1, slo: 1}, {threshold: 1, slo: 2}]}}",
+            "analysis: {guard: {errorRate: {slo: 1}, pace: evidence, blastRadius: 5, minDwell: 1s, maxDuration: 1h, minBake: 1h, soak: {duration: 1m}}}",
+            "analysis: {guard: {errorRate: {slo: 1}, pace: fixed}}",
+            "{provider: kubernetes, analysis: {stepWeight: null, iterations: 3, guard: {errorRate: {slo: 1}}}}",
+            "{provider: kubernetes, analysis: {stepWeight: null, iterations: 3, guard: {mode: 'off'}}}",
             "analysis: {mirror: true}",
             "analysis: {mirrorWeight: 10}",
             "analysis: {match: [{headers: {x: {exact: a}}}]}",
@@ -180,7 +187,37 @@ fn every_mistake_has_a_path() {
             analysis: {primaryReadyThreshold: 101, canaryReadyThreshold: -1}
                 error spec.analysis.primaryReadyThreshold: must be between -2147483648 and 100, not 101
             analysis: {guard: {}}
-                error spec.analysis.guard: the guard is not available yet; remove it
+                error spec.analysis.guard: has nothing to watch: set errorRate or latency, or use the builtin checks request-success-rate and request-duration
+            analysis: {guard: {mode: 'off'}}
+                ok
+            analysis: {guard: {errorRate: {slo: 1}, latency: [{threshold: 500, slo: 2}]}}
+                ok
+            analysis: {guard: {mode: 'on', source: prometheus, interval: 5h, alpha: 1, attribution: both, errorRate: {slo: 0, tolerance: {absolute: -1, relative: 0}}, latency: [{}, {threshold: 0, slo: 1}, {threshold: 1, slo: 1}, {threshold: 1, slo: 2}]}}
+                error spec.analysis.guard.attribution: "both" is none of primary, none
+                error spec.analysis.guard.mode: "on" is none of enforce, observe, off
+                error spec.analysis.guard.source: prometheus is not supported yet; use gateway
+                error spec.analysis.guard.interval: "5h" is no duration between 250ms and 1m
+                error spec.analysis.guard.alpha: must be more than 0 and at most 0.5, not 1
+                error spec.analysis.guard.errorRate.slo: must be at least 0.01 and less than 100 percent, not 0
+                error spec.analysis.guard.errorRate.tolerance.absolute: must be between 0 and 100, not -1
+                error spec.analysis.guard.errorRate.tolerance.relative: must be between 0.1 and 100, not 0
+                error spec.analysis.guard.latency[0].slo: is required
+                error spec.analysis.guard.latency[0].threshold: is required
+                error spec.analysis.guard.latency[1].threshold: must be more than 0 ms, not 0
+                error spec.analysis.guard.latency[3].threshold: 1 ms has an entry already
+            analysis: {guard: {errorRate: {slo: 1}, pace: evidence, blastRadius: 5, minDwell: 1s, maxDuration: 1h, minBake: 1h, soak: {duration: 1m}}}
+                error spec.analysis.guard.pace: only the steps of the analysis set the pace so far
+                error spec.analysis.guard.blastRadius: bounds the pace `evidence`, which is not supported yet
+                error spec.analysis.guard.minDwell: belongs to the pace `evidence`, which is not supported yet
+                error spec.analysis.guard.maxDuration: belongs to the pace `evidence`, which is not supported yet
+                error spec.analysis.guard.minBake: waiting before the promotion is not supported yet; use more steps
+                error spec.analysis.guard.soak: watching after the promotion is not supported yet
+            analysis: {guard: {errorRate: {slo: 1}, pace: fixed}}
+                ok
+            {provider: kubernetes, analysis: {stepWeight: null, iterations: 3, guard: {errorRate: {slo: 1}}}}
+                error spec.analysis.guard: needs a router that counts the requests of both versions, which provider kubernetes has not; remove it or set mode off
+            {provider: kubernetes, analysis: {stepWeight: null, iterations: 3, guard: {mode: 'off'}}}
+                ok
             analysis: {mirror: true}
                 error spec.analysis.mirror: mirroring is not supported with this provider, and users would not get what it says
             analysis: {mirrorWeight: 10}

@@ -361,6 +361,7 @@ fn observations() -> impl Gen<Value = Observed> {
                 route: rest.0,
                 duplicate_of: rest.1.then(|| Key::new("develop", "older")),
                 guard: rest.2,
+                watched: Watched::default(),
                 answers: BTreeMap::new(),
             },
         )

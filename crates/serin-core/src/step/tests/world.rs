@@ -252,6 +252,7 @@ impl World {
             route: self.seen_or("route", self.route),
             duplicate_of: None,
             guard: self.guard.clone(),
+            watched: Watched::default(),
             answers: BTreeMap::new(),
         }
     }

@@ -1,0 +1,143 @@
+//! The guard clock: opinions on canaries that have traffic, formed between ticks and read by them.
+//!
+//! Ticks say which canaries have traffic; a loop of its own scrapes the gateways, feeds each canary's evidence and wakes
+//! those whose opinion has changed. It decides nothing: `step` does, and the status keeps what must outlive this process.
+
+mod scrape;
+mod ward;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serin_core::model::{Canary, Key, Phase};
+use serin_core::observed::{Guard, Watched};
+use tokio::sync::Notify;
+
+pub use scrape::run;
+use ward::Ward;
+
+type Shared = Arc<Mutex<Ward>>;
+
+/// The canaries that have traffic and a guard.
+#[derive(Default)]
+pub struct Guards {
+    /// No gateway to ask: guards that were asked for hold, the others stay out of the way.
+    blind: bool,
+    wards: Mutex<BTreeMap<Key, Shared>>,
+    /// A canary came under guard: look at once, for its first counters are what later ones are compared with.
+    came: Notify,
+    /// An opinion turned.
+    turned: Notify,
+}
+
+fn lock(ward: &Shared) -> MutexGuard<'_, Ward> {
+    ward.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Guards {
+    /// `gateways` says whether there are any to ask.
+    pub fn new(gateways: bool) -> Self {
+        Self { blind: !gateways, ..Self::default() }
+    }
+
+    fn wards(&self) -> MutexGuard<'_, BTreeMap<Key, Shared>> {
+        self.wards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ward(&self, key: &Key) -> Option<Shared> {
+        self.wards().get(key).cloned()
+    }
+
+    fn all(&self) -> Vec<(Key, Shared)> {
+        self.wards().iter().map(|(key, ward)| (key.clone(), Arc::clone(ward))).collect()
+    }
+
+    /// The canary as a tick has it. `routed` is whether the route gives it traffic; none when that is not known (yet).
+    pub fn follow(&self, canary: &Canary, routed: Option<bool>) {
+        let exposed = running(canary.status.phase)
+            && (canary.status.canary_weight > 0 || routed == Some(true));
+        let Some(spec) = canary.spec.analysis.guard.as_ref().filter(|_| exposed) else {
+            if routed.is_some() || canary.spec.analysis.guard.is_none() {
+                self.forget(&canary.key);
+            }
+            return;
+        };
+        let mut wards = self.wards();
+        if let Some(ward) = wards.get(&canary.key) {
+            lock(ward).follow(canary, spec);
+            return;
+        }
+        let ward = Ward::begin(canary, spec, self.blind);
+        let condemned = matches!(ward.opinion(), Guard::RollBack(_));
+        wards.insert(canary.key.clone(), Arc::new(Mutex::new(ward)));
+        drop(wards);
+        self.came.notify_one();
+        if condemned {
+            self.turned.notify_waiters();
+        }
+    }
+
+    /// What the guard thinks now.
+    pub fn opinion(&self, key: &Key) -> Guard {
+        self.ward(key).map(|ward| lock(&ward).opinion()).unwrap_or_default()
+    }
+
+    /// What the guard thinks, and what it wants the status to say.
+    pub fn sight(&self, key: &Key) -> (Guard, Watched) {
+        let Some(ward) = self.ward(key) else { return Default::default() };
+        let ward = lock(&ward);
+        (ward.opinion(), ward.watched())
+    }
+
+    pub fn is_condemned(&self, key: &Key) -> bool {
+        matches!(self.opinion(key), Guard::RollBack(_))
+    }
+
+    /// Waits until the guard wants this canary off the road.
+    pub async fn condemned(&self, key: &Key) {
+        loop {
+            let turned = self.turned.notified();
+            tokio::pin!(turned);
+            turned.as_mut().enable();
+            if self.is_condemned(key) {
+                return;
+            }
+            turned.await;
+        }
+    }
+
+    /// The canary is gone or has no traffic left; what is to be kept of its evidence is in its status.
+    pub fn forget(&self, key: &Key) {
+        self.wards().remove(key);
+    }
+
+    /// Somebody else may have led in between: the statuses know better.
+    pub fn clear(&self) {
+        self.wards().clear();
+    }
+
+    /// The shortest time between two looks that any canary asks for; none without canaries.
+    fn interval(&self) -> Option<Duration> {
+        self.all().iter().map(|(_, ward)| lock(ward).interval()).min()
+    }
+}
+
+/// Whether a rollback takes anything away in this phase.
+fn running(phase: Option<Phase>) -> bool {
+    match phase {
+        Some(
+            Phase::Progressing | Phase::WaitingPromotion | Phase::Promoting | Phase::Finalising,
+        ) => true,
+        None
+        | Some(
+            Phase::Initializing
+            | Phase::Initialized
+            | Phase::Waiting
+            | Phase::Succeeded
+            | Phase::Failed
+            | Phase::Terminating
+            | Phase::Terminated,
+        ) => false,
+    }
+}

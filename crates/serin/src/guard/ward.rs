@@ -1,0 +1,390 @@
+//! One canary under guard: its evidence, what it leads to, and whether it can be had at all.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use serin_core::judge::design::{Design, Memory, weight_steps};
+use serin_core::judge::evidence::{Born, Reading};
+use serin_core::judge::sequential::{Decision, Verdict};
+use serin_core::judge::watch::Watch;
+use serin_core::model::{Bad, Canary, GuardMode, GuardSpec, Objective};
+use serin_core::observed::{Fitness, Guard, Watched};
+use serin_core::step::KEEP_EVERY_SECS;
+use serin_providers::gateway::{Counters, Page, Pair, Sides, Wanted};
+
+/// Not seeing anything for this long is a reason not to go on.
+const BLIND: SignedDuration = SignedDuration::from_secs(5);
+/// What a gateway has not counted by then after the first traffic is missing for a reason.
+const GRACE: SignedDuration = SignedDuration::from_secs(10);
+/// Keeps the memory small whatever objectives are called.
+const SENTENCE_MAX: usize = 400;
+
+/// A process that was scraped, by a name that changes when it restarts.
+pub(super) type Scraped = (String, Page);
+
+/// What a look leads to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// Something a tick should know of.
+    pub wake: bool,
+    /// The opinion turned.
+    pub turned: bool,
+    /// Worth another look before the next is due.
+    pub again: bool,
+}
+
+enum State {
+    /// Nothing was seen that says which objectives can be measured; the processes that had counted nothing by then.
+    New { at_millis: u64, blank: BTreeSet<String> },
+    Watching { watch: Box<Watch>, objectives: Vec<usize>, bounds: Vec<f64> },
+    /// The evidence so far cannot be continued, and a fresh start would spend alpha again.
+    Lost(String),
+}
+
+pub(super) struct Ward {
+    canary: Canary,
+    spec: GuardSpec,
+    pair: Pair,
+    steps: u32,
+    state: State,
+    /// There is no gateway to ask.
+    blind: bool,
+    /// When the last look succeeded or, before any did, when the first was tried; and why the later ones failed.
+    seen: Option<Timestamp>,
+    failure: Option<(Timestamp, String)>,
+    /// The first look.
+    since: Option<Timestamp>,
+    decided: Option<String>,
+    fitness: Option<Fitness>,
+    /// When the status last got our memory, as far as is known, or was last asked to.
+    saved: Option<Timestamp>,
+}
+
+impl Ward {
+    pub(super) fn begin(canary: &Canary, spec: &GuardSpec, blind: bool) -> Self {
+        let mut ward = Self {
+            canary: canary.clone(),
+            spec: spec.clone(),
+            pair: Pair::of(canary),
+            steps: weight_steps(&canary.spec.analysis),
+            state: State::New { at_millis: 0, blank: BTreeSet::new() },
+            blind,
+            seen: None,
+            failure: None,
+            since: None,
+            decided: None,
+            fitness: blind.then(|| Fitness::Unfit {
+                reason: "NoGateway",
+                message: "There is no gateway to ask: name its metrics with --gateway-metrics.".to_owned(),
+            }),
+            saved: None,
+        };
+        if let Some(kept) = &canary.status.guard {
+            ward.restore(kept);
+        }
+        ward
+    }
+
+    fn restore(&mut self, kept: &Value) {
+        let lost = |error: &dyn std::fmt::Display| {
+            State::Lost(format!(
+                "the evidence on this release cannot be continued ({error}); it waits for the spec as it was, or for another revision"
+            ))
+        };
+        let memory = match Memory::read(kept) {
+            Ok(memory) => memory,
+            Err(error) => {
+                self.state = lost(&error);
+                return;
+            }
+        };
+        let Memory { time, weight, steps, objectives, decided, watch } = memory;
+        let Design { config, sources, bounds } = Design::new(&self.spec, &objectives, steps);
+        self.state = match Watch::restore(config, bounds.len(), sources, &watch) {
+            Ok(mut watch) => {
+                if weight != self.canary.status.canary_weight {
+                    watch.weight_changed();
+                }
+                State::Watching { watch: Box::new(watch), objectives, bounds }
+            }
+            Err(error) => lost(&error),
+        };
+        (self.steps, self.decided, self.saved) = (steps, decided, Some(time));
+    }
+
+    /// The same rollout, one tick later.
+    pub(super) fn follow(&mut self, canary: &Canary, spec: &GuardSpec) {
+        if canary.status.canary_weight != self.canary.status.canary_weight
+            && let State::Watching { watch, .. } = &mut self.state
+        {
+            watch.weight_changed();
+        }
+        let memory = self.memory().or_else(|| canary.status.guard.clone());
+        if let Some((time, _)) = canary.status.guard.as_ref().map(Memory::glance) {
+            self.saved = self.saved.max(time);
+        }
+        let changed = *spec != self.spec;
+        self.canary = canary.clone();
+        self.pair = Pair::of(canary);
+        if changed {
+            self.spec = spec.clone();
+            let saved = self.saved;
+            if let Some(memory) = memory {
+                self.restore(&memory);
+            }
+            self.saved = saved;
+        }
+    }
+
+    pub(super) fn canary(&self) -> &Canary {
+        &self.canary
+    }
+
+    pub(super) fn interval(&self) -> Duration {
+        Duration::from_millis(self.spec.interval_millis)
+    }
+
+    /// Adds to what is read of every page.
+    pub(super) fn want(&self, wanted: &mut Wanted) {
+        let bound = |objective: &Objective| match objective.bad {
+            Bad::Failed => None,
+            Bad::SlowerThan(millis) => Some(millis),
+        };
+        let bounds: Vec<f64> = self.spec.objectives.iter().filter_map(bound).collect();
+        wanted.add(&self.canary, &bounds);
+    }
+
+    /// `ln E`, once there is any.
+    pub(super) fn log_evidence(&self) -> Option<f64> {
+        match &self.state {
+            State::Watching { watch, .. } => Some(watch.guard().log_evidence()),
+            State::New { .. } | State::Lost(_) => None,
+        }
+    }
+
+    /// Takes in what the gateways say now; `failure` is what one of those that did not answer said.
+    pub(super) fn look(&mut self, pages: &[Scraped], failure: Option<&str>, now: Timestamp) -> News {
+        let before = (kind(&self.opinion()), self.fitness.clone(), self.decided.is_some());
+        self.since.get_or_insert(now);
+        match failure {
+            Some(why) if pages.is_empty() => {
+                let since = self.failure.as_ref().map_or(now, |(since, _)| *since);
+                self.failure = Some((since, why.to_owned()));
+            }
+            Some(_) | None => self.failure = None,
+        }
+        let verdict = if pages.is_empty() { None } else { self.take(pages, now) };
+        self.fitness = self.judge_sources(pages, now).or(self.fitness.take());
+        if let State::Watching { watch, .. } = &self.state
+            && self.decided.is_none()
+            && watch.guard().decision() == Decision::RollBack
+        {
+            self.decided = Some(sentence(watch));
+        }
+        let turned = before.0 != kind(&self.opinion());
+        let unsaved = self.saved.is_none_or(|saved| {
+            now.duration_since(saved) >= SignedDuration::from_secs(KEEP_EVERY_SECS)
+        });
+        let save = unsaved && verdict.is_some();
+        if save {
+            self.saved = Some(now);
+        }
+        let other = before.1 != self.fitness || before.2 != self.decided.is_some();
+        News { wake: turned || other || save, turned, again: verdict.is_some_and(|v| v.look_again) }
+    }
+
+    fn take(&mut self, pages: &[Scraped], now: Timestamp) -> Option<Verdict> {
+        let at_millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        if let State::New { .. } = &self.state {
+            self.choose(pages, at_millis);
+        }
+        let began = self.canary.status.analysis_start_time.unwrap_or(now);
+        let began = began.as_millisecond() as f64 / 1000.0;
+        let State::Watching { watch, objectives: _, bounds } = &mut self.state else { return None };
+        // A process that lacks a bound would show every request as slow.
+        let sides: Vec<(&str, Sides)> = pages
+            .iter()
+            .filter(|(_, page)| bounds.iter().all(|bound| page.has_bound(*bound)))
+            .map(|(process, page)| (process.as_str(), page.sides(&self.pair, bounds, began)))
+            .collect();
+        self.seen = Some(now);
+        watch.observe(at_millis, readings(&sides))
+    }
+
+    /// Which objectives can be measured, as soon as a histogram tells.
+    fn choose(&mut self, pages: &[Scraped], at_millis: u64) {
+        let State::New { at_millis: before, blank } = &mut self.state else { return };
+        let slow = self.spec.objectives.iter().any(|o| matches!(o.bad, Bad::SlowerThan(_)));
+        if slow && pages.iter().all(|(_, page)| page.bounds.is_empty()) {
+            *before = at_millis;
+            blank.extend(pages.iter().map(|(process, _)| process.clone()));
+            return;
+        }
+        let has = |objective: &Objective| match objective.bad {
+            Bad::Failed => true,
+            Bad::SlowerThan(millis) => pages.iter().all(|(_, page)| page.has_bound(millis)),
+        };
+        let objectives: Vec<usize> = (0..self.spec.objectives.len())
+            .filter(|place| self.spec.objectives.get(*place).is_some_and(has))
+            .collect();
+        let Design { config, sources, bounds } = Design::new(&self.spec, &objectives, self.steps);
+        if objectives.is_empty() {
+            return;
+        }
+        self.state = match Watch::new(config, bounds.len(), sources) {
+            Err(error) => State::Lost(error.to_string()),
+            Ok(mut watch) => {
+                // They had counted nothing the last time: that is the base, and what they show now has happened since.
+                let zeros = Counters { within: vec![0; bounds.len()], ..Counters::default() };
+                let zeros = Sides { canary: zeros.clone(), primary: zeros, born: Born::Before };
+                if *before > 0 && *before < at_millis {
+                    let sides: Vec<_> =
+                        blank.iter().map(|process| (process.as_str(), zeros.clone())).collect();
+                    watch.observe(*before, readings(&sides));
+                }
+                State::Watching { watch: Box::new(watch), objectives, bounds }
+            }
+        };
+    }
+
+    /// The objectives that cannot be measured.
+    fn unmeasured(&self) -> impl Iterator<Item = &Objective> {
+        let objectives = match &self.state {
+            State::Watching { objectives, .. } => Some(objectives),
+            State::New { .. } | State::Lost(_) => None,
+        };
+        self.spec
+            .objectives
+            .iter()
+            .enumerate()
+            .filter(move |(place, _)| objectives.is_some_and(|o| !o.contains(place)))
+            .map(|(_, objective)| objective)
+    }
+
+    /// The first thing to put right; none when nothing can be said yet.
+    fn judge_sources(&self, pages: &[Scraped], now: Timestamp) -> Option<Fitness> {
+        let unfit = |reason, message: String| Some(Fitness::Unfit { reason, message });
+        if let Some((since, why)) = &self.failure {
+            let long = now.duration_since(*since) >= BLIND;
+            return if long { unfit("GatewayUnreachable", sightless(why)) } else { None };
+        }
+        let coarse = pages.iter().find_map(|(process, page)| {
+            let missing = self.spec.objectives.iter().find(
+                |o| matches!(o.bad, Bad::SlowerThan(millis) if !page.has_bound(millis)),
+            )?;
+            Some((process, page, missing))
+        });
+        if let Some((process, page, Objective { name, .. })) = coarse {
+            let bounds: Vec<String> = page.bounds.iter().map(f64::to_string).collect();
+            let gateway = process.split('#').next().unwrap_or_default();
+            return unfit(
+                "NoSuchBucket",
+                format!(
+                    "Nobody can count what is {name}: the histogram of {gateway} has the bounds {} ms; take one of them or add yours to its buckets.",
+                    bounds.join(", ")
+                ),
+            );
+        }
+        if now.duration_since(self.since.unwrap_or(now)) < GRACE {
+            return None;
+        }
+        if pages.iter().all(|(_, page)| !page.services) {
+            return unfit(
+                "ServicesNotCounted",
+                "The gateway counts no requests by service: set its metrics.prometheus.addServicesLabels.".to_owned(),
+            );
+        }
+        let alone = self.canary.status.canary_weight >= 100;
+        if !alone && pages.iter().all(|(_, page)| !page.knows(&self.pair.primary)) {
+            let service = &self.canary.spec.service;
+            return unfit(
+                "PrimaryNotCounted",
+                format!(
+                    "The gateway has counted no request of {}: its route must go to the TraefikService {}.",
+                    service.primary_name(),
+                    service.name
+                ),
+            );
+        }
+        Some(Fitness::Fit)
+    }
+
+    /// What the next step is told.
+    pub(super) fn opinion(&self) -> Guard {
+        match self.spec.mode {
+            GuardMode::Observe => return Guard::Quiet,
+            GuardMode::Enforce => {}
+        }
+        if let Some(why) = &self.decided {
+            return Guard::RollBack(why.clone());
+        }
+        if let (true, Some(Fitness::Unfit { message, .. })) = (self.blind, &self.fitness) {
+            return if self.spec.asked { Guard::Hold(message.clone()) } else { Guard::Quiet };
+        }
+        if let State::Lost(why) = &self.state {
+            return Guard::Hold(why.clone());
+        }
+        if let Some((_, why)) = &self.failure
+            && matches!(self.fitness, Some(Fitness::Unfit { reason: "GatewayUnreachable", .. }))
+        {
+            return Guard::Hold(sightless(why));
+        }
+        if let Some(Objective { name, .. }) = self.unmeasured().find(|o| o.asked) {
+            return Guard::Hold(format!("{name} cannot be measured, see the condition MetricsReady"));
+        }
+        match &self.state {
+            State::Watching { watch, .. } => watch.opinion(),
+            State::New { .. } | State::Lost(_) => Guard::Quiet,
+        }
+    }
+
+    /// What the status is to say.
+    pub(super) fn watched(&self) -> Watched {
+        let would = match self.spec.mode {
+            GuardMode::Enforce => None,
+            GuardMode::Observe => self.decided.clone(),
+        };
+        Watched { memory: self.memory(), metrics: self.fitness.clone(), would }
+    }
+
+    fn memory(&self) -> Option<Value> {
+        let State::Watching { watch, objectives, bounds: _ } = &self.state else { return None };
+        let at = i64::try_from(watch.evidence().at_millis()?).ok()?;
+        let memory = Memory {
+            time: Timestamp::from_millisecond(at).ok()?,
+            weight: self.canary.status.canary_weight,
+            steps: self.steps,
+            objectives: objectives.clone(),
+            decided: self.decided.clone(),
+            watch: watch.kept(),
+        };
+        Some(memory.to_value())
+    }
+}
+
+fn readings<'a>(sides: &'a [(&'a str, Sides)]) -> impl Iterator<Item = Reading<'a>> {
+    sides.iter().flat_map(|(process, sides)| sides.readings(process))
+}
+
+fn kind(opinion: &Guard) -> u8 {
+    match opinion {
+        Guard::Quiet => 0,
+        Guard::Hold(_) => 1,
+        Guard::RollBack(_) => 2,
+    }
+}
+
+fn sightless(why: &str) -> String {
+    format!("The guard cannot see what the canary does to its users: {why}.")
+}
+
+/// Counts on both sides, odds and limit, in one sentence.
+fn sentence(watch: &Watch) -> String {
+    let explanation = watch.explain();
+    let needed = explanation.threshold.exp();
+    let main = explanation.checks.first().map(ToString::to_string).unwrap_or_default();
+    let text = format!("{}, limit 1 in {needed:.0}; {main}", explanation.odds);
+    text.chars().take(SENTENCE_MAX).collect()
+}
