@@ -19,16 +19,11 @@ export PROPTEST_RNG_SEED ?= 20260714
 unit:
 	set -e; eval "$$(scripts/parts.sh)"; $(CARGO) test --workspace --locked
 
-<<<<<<< HEAD
 docs: ## Write the generated pages and install manifests anew; a test checks that they are fresh.
 	$(CARGO) run -q --locked -p serin -- docs
-=======
+
 bench-guard: ## The guard against Flagger's rule, and how far both are from the bound; minutes on two cores.
 	$(CARGO) run --locked --release -p serin-core --example bench_guard
-
-docs: ## Generated pages and install manifests are fresh.
-	$(CARGO) run -q --locked -p serin -- docs --check
->>>>>>> 5a47e07 (Guard releases on evidence, between the steps)
 
 parts:
 	@scripts/parts.sh

@@ -9,8 +9,8 @@ use http::Request;
 use serin_providers::gateway::{Scrape, Wanted};
 use tokio::time::Instant;
 
-use super::ward::{News, Scraped};
 use super::lock;
+use super::ward::{News, Scraped};
 use crate::controller::Context;
 use crate::outside::Manner;
 
@@ -32,7 +32,6 @@ pub async fn run(context: Arc<Context>) {
             Some(interval) => interval,
             None => {
                 guards.came.notified().await;
-                again = false;
                 Duration::ZERO
             }
         };

@@ -37,8 +37,15 @@ pub(super) struct News {
 
 enum State {
     /// Nothing was seen that says which objectives can be measured; the processes that had counted nothing by then.
-    New { at_millis: u64, blank: BTreeSet<String> },
-    Watching { watch: Box<Watch>, objectives: Vec<usize>, bounds: Vec<f64> },
+    New {
+        at_millis: u64,
+        blank: BTreeSet<String>,
+    },
+    Watching {
+        watch: Box<Watch>,
+        objectives: Vec<usize>,
+        bounds: Vec<f64>,
+    },
     /// The evidence so far cannot be continued, and a fresh start would spend alpha again.
     Lost(String),
 }
@@ -77,7 +84,8 @@ impl Ward {
             decided: None,
             fitness: blind.then(|| Fitness::Unfit {
                 reason: "NoGateway",
-                message: "There is no gateway to ask: name its metrics with --gateway-metrics.".to_owned(),
+                message: "There is no gateway to ask: name its metrics with --gateway-metrics."
+                    .to_owned(),
             }),
             saved: None,
         };
@@ -165,7 +173,12 @@ impl Ward {
     }
 
     /// Takes in what the gateways say now; `failure` is what one of those that did not answer said.
-    pub(super) fn look(&mut self, pages: &[Scraped], failure: Option<&str>, now: Timestamp) -> News {
+    pub(super) fn look(
+        &mut self,
+        pages: &[Scraped],
+        failure: Option<&str>,
+        now: Timestamp,
+    ) -> News {
         let before = (kind(&self.opinion()), self.fitness.clone(), self.decided.is_some());
         self.since.get_or_insert(now);
         match failure {
@@ -271,9 +284,10 @@ impl Ward {
             return if long { unfit("GatewayUnreachable", sightless(why)) } else { None };
         }
         let coarse = pages.iter().find_map(|(process, page)| {
-            let missing = self.spec.objectives.iter().find(
-                |o| matches!(o.bad, Bad::SlowerThan(millis) if !page.has_bound(millis)),
-            )?;
+            let missing =
+                self.spec.objectives.iter().find(
+                    |o| matches!(o.bad, Bad::SlowerThan(millis) if !page.has_bound(millis)),
+                )?;
             Some((process, page, missing))
         });
         if let Some((process, page, Objective { name, .. })) = coarse {
@@ -332,7 +346,9 @@ impl Ward {
             return Guard::Hold(sightless(why));
         }
         if let Some(Objective { name, .. }) = self.unmeasured().find(|o| o.asked) {
-            return Guard::Hold(format!("{name} cannot be measured, see the condition MetricsReady"));
+            return Guard::Hold(format!(
+                "{name} cannot be measured, see the condition MetricsReady"
+            ));
         }
         match &self.state {
             State::Watching { watch, .. } => watch.opinion(),

@@ -168,7 +168,9 @@ impl Cluster {
         tasks.spawn(targets::follow_pods(store.clone(), gateway.admin(), publish));
         let metrics = Metrics::start(&options, wanted, dir.path(), &mut tasks).await?;
         let operator = match options.operator {
-            true => Some(operator(api, &metrics.url(), options.min_interval_secs)?),
+            true => {
+                Some(operator(api, &metrics.url(), gateway.admin(), options.min_interval_secs)?)
+            }
             false => None,
         };
         if let Some(path) = options.data.clone() {
@@ -308,12 +310,18 @@ pub(super) fn launcher(program: &Path) -> Vec<OsString> {
     vec![program.into(), POD_EXEC.into()]
 }
 
-fn operator(api: SocketAddr, prometheus: &str, interval: i64) -> Result<Operator, LocalError> {
+fn operator(
+    api: SocketAddr,
+    prometheus: &str,
+    gateway: SocketAddr,
+    interval: i64,
+) -> Result<Operator, LocalError> {
     // Plain HTTP needs none, but the client insists on one; whoever came first may have set it.
     drop(rustls::crypto::ring::default_provider().install_default());
     let url = format!("http://{api}").parse().map_err(LocalError::Address)?;
     let client = kube::Client::try_from(kube::Config::new(url)).map_err(LocalError::Client)?;
-    let options =
+    let mut options =
         OperatorOptions::local(prometheus.to_owned(), interval).map_err(LocalError::Operator)?;
+    options.settings.gateways = vec![format!("http://{gateway}/metrics")];
     Ok(Operator::start(client, options))
 }
