@@ -14,6 +14,9 @@ const FIELDS: &[(&str, &str)] = &[
 
 /// From `events.k8s.io/v1` (an object or a patch of one) to core `v1`.
 pub(crate) fn to_core(event: &Value) -> Value {
+    if !event.is_object() {
+        return event.clone();
+    }
     let mut core =
         renamed(event, |name| FIELDS.iter().find(|(new, _)| *new == name).map(|(_, core)| *core));
     if core.contains_key("apiVersion") {
@@ -36,6 +39,30 @@ pub(crate) fn to_core(event: &Value) -> Value {
         core.entry("source").or_insert_with(|| json!({"component": controller}));
     }
     Value::Object(core)
+}
+
+/// A patch of an `events.k8s.io/v1` event as a patch of the core one; also a JSON patch, which is a list.
+pub(crate) fn patch_to_core(patch: Value) -> Value {
+    let Value::Array(operations) = patch else { return to_core(&patch) };
+    let moved = |mut operation: Value| {
+        for field in ["path", "from"] {
+            if let Some(path) = operation.get(field).and_then(Value::as_str) {
+                let path = path.strip_prefix('/').map(|rest| format!("/{}", core_path(rest, '/')));
+                if let Some(path) = path {
+                    operation[field] = json!(path);
+                }
+            }
+        }
+        operation
+    };
+    Value::Array(operations.into_iter().map(moved).collect())
+}
+
+/// A path whose first part is named as core `v1` names it: `regarding.name` is `involvedObject.name`.
+pub(crate) fn core_path(path: &str, separator: char) -> String {
+    let (first, rest) = path.split_once(separator).map_or((path, None), |(f, r)| (f, Some(r)));
+    let first = FIELDS.iter().find(|(new, _)| *new == first).map_or(first, |(_, core)| *core);
+    rest.map_or_else(|| first.to_owned(), |rest| format!("{first}{separator}{rest}"))
 }
 
 /// From core `v1` to `events.k8s.io/v1`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::registry::{Resource, Version};
+use crate::registry::{Resource, Version, rank};
 
 /// The content type that says that an answer is aggregated discovery.
 pub(crate) const AGGREGATED: &str =
@@ -32,7 +32,7 @@ fn groups(resources: &[Arc<Resource>]) -> BTreeMap<String, Vec<String>> {
         }
     }
     for versions in groups.values_mut() {
-        versions.sort_by_key(|name| (name.contains("alpha"), name.contains("beta")));
+        versions.sort_by_key(|name| rank(name));
     }
     groups
 }

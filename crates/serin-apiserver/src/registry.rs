@@ -1,5 +1,6 @@
 //! The kinds that are served, as data: built-in ones from a table, others from CustomResourceDefinitions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -304,7 +305,8 @@ pub(crate) fn from_crd(crd: &Value) -> Result<Resource, Vec<FieldError>> {
         }
     }
     // Kubernetes prefers stable versions and newer ones: v1 before v1beta1.
-    versions.sort_by_key(|version| (version.name.contains("alpha"), version.name.contains("beta")));
+    versions.sort_by_key(|version| rank(&version.name));
+    errors.extend(check_versions(&declared));
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -319,6 +321,45 @@ pub(crate) fn from_crd(crd: &Value) -> Result<Resource, Vec<FieldError>> {
         categories: list("/spec/names/categories"),
         versions,
         custom: true,
+    })
+}
+
+/// Sorts versions as Kubernetes prefers them: stable before beta before alpha, and the newer first.
+pub(crate) fn rank(version: &str) -> (u8, std::cmp::Reverse<u32>, std::cmp::Reverse<u32>, String) {
+    use std::cmp::Reverse;
+    let odd = (3, Reverse(0), Reverse(0), version.to_owned());
+    let Some(rest) = version.strip_prefix('v') else { return odd };
+    let (stage, major, minor) = if let Some((major, minor)) = rest.split_once("beta") {
+        (1, major, minor)
+    } else if let Some((major, minor)) = rest.split_once("alpha") {
+        (2, major, minor)
+    } else {
+        (0, rest, "0")
+    };
+    match (major.parse(), minor.parse()) {
+        (Ok(major), Ok(minor)) => (stage, Reverse(major), Reverse(minor), String::new()),
+        _ => odd,
+    }
+}
+
+/// Versions have names of their own, and objects are stored in exactly one.
+fn check_versions(declared: &[Value]) -> Option<FieldError> {
+    let names: BTreeSet<&str> =
+        declared.iter().filter_map(|version| version.get("name")?.as_str()).collect();
+    let is = |version: &Value, flag: &str| version.get(flag).and_then(Value::as_bool) == Some(true);
+    let why = if names.len() != declared.len() {
+        "must have versions with different names"
+    } else if declared.iter().filter(|version| is(version, "storage")).count() != 1 {
+        "must have exactly one version marked as storage version"
+    } else if !declared.iter().any(|version| is(version, "served")) {
+        "must have at least one served version"
+    } else {
+        return None;
+    };
+    Some(FieldError {
+        field: "spec.versions".to_owned(),
+        reason: "FieldValueInvalid",
+        message: format!("Invalid value: {why}"),
     })
 }
 

@@ -46,6 +46,15 @@ impl Selector {
         Ok(selector)
     }
 
+    /// The same with other names of fields.
+    #[must_use]
+    pub(crate) fn with_fields(mut self, rename: impl Fn(&str) -> String) -> Self {
+        for (path, _, _) in &mut self.fields {
+            *path = rename(path);
+        }
+        self
+    }
+
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::registry::ResourceId;
-use crate::store::Store;
+use crate::store::{Dump, Store};
 
 /// Changes within this time make one write.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -43,6 +43,10 @@ pub enum SnapshotError {
 
 #[derive(Serialize, Deserialize)]
 struct Snapshot {
+    #[serde(default)]
+    version: u64,
+    #[serde(default)]
+    uids: u64,
     tables: Vec<Table>,
 }
 
@@ -67,13 +71,14 @@ pub async fn load(store: &Store, path: &Path) -> Result<(), SnapshotError> {
         .into_iter()
         .map(|t| (ResourceId::new(&t.group, &t.plural), t.objects))
         .collect();
-    store.load(tables).map_err(|source| SnapshotError::Load { path: path.to_owned(), source })
+    let dump = Dump { version: snapshot.version, uids: snapshot.uids, tables };
+    store.load(dump).map_err(|source| SnapshotError::Load { path: path.to_owned(), source })
 }
 
 /// Writes the store to the file now, beside it first and then in its place.
 pub async fn save(store: &Store, path: &Path) -> Result<(), SnapshotError> {
-    let tables = store
-        .dump()
+    let Dump { version, uids, tables } = store.dump();
+    let tables = tables
         .into_iter()
         .map(|(id, objects)| Table {
             group: id.group,
@@ -82,7 +87,7 @@ pub async fn save(store: &Store, path: &Path) -> Result<(), SnapshotError> {
         })
         .collect();
     let parse = |source| SnapshotError::Parse { path: path.to_owned(), source };
-    let text = serde_json::to_vec(&Snapshot { tables }).map_err(parse)?;
+    let text = serde_json::to_vec(&Snapshot { version, uids, tables }).map_err(parse)?;
     let write = |source| SnapshotError::Write { path: path.to_owned(), source };
     let beside = path.with_extension("tmp");
     tokio::fs::write(&beside, text).await.map_err(write)?;

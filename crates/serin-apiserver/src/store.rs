@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::registry::{self, Resource, ResourceId};
 
 mod admit;
+mod definitions;
 mod index;
 mod lifecycle;
 mod write;
@@ -65,6 +66,10 @@ struct Inner {
     resources: BTreeMap<ResourceId, Arc<Resource>>,
     tables: BTreeMap<ResourceId, Table>,
     owners: index::Owners,
+    /// Objects that are gone, and what follows from that has not been done yet.
+    gone: VecDeque<(ResourceId, Name, Arc<Value>)>,
+    /// Somebody works through `gone`.
+    sweeping: bool,
     /// Changes whenever a CRD does; the OpenAPI documents' hash.
     schema_version: u64,
 }
@@ -98,6 +103,8 @@ impl Store {
             resources,
             tables,
             owners: index::Owners::default(),
+            gone: VecDeque::new(),
+            sweeping: false,
             schema_version: version,
         };
         let store = Self {
@@ -122,6 +129,8 @@ impl Store {
     /// Runs with the store to itself, then tells those who wait.
     fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.lock();
+        // Left behind only by a call that panicked.
+        inner.sweeping = false;
         let result = work(&mut inner);
         let version = inner.version;
         drop(inner);
@@ -205,18 +214,23 @@ impl Store {
     }
 
     /// Everything, for a snapshot.
-    pub(crate) fn dump(&self) -> Vec<(ResourceId, Vec<Arc<Value>>)> {
+    pub(crate) fn dump(&self) -> Dump<Arc<Value>> {
         let inner = self.lock();
-        inner
+        let tables = inner
             .tables
             .iter()
             .map(|(id, table)| (id.clone(), table.objects.values().cloned().collect()))
-            .collect()
+            .collect();
+        Dump { version: inner.version, uids: inner.uids, tables }
     }
 
     /// Puts a snapshot's objects in place as they were; CRDs first, because the others need them.
-    pub(crate) fn load(&self, tables: Vec<(ResourceId, Vec<Value>)>) -> Result<(), Failure> {
+    /// Versions go on above the snapshot's, and uids where it stopped.
+    pub(crate) fn load(&self, dump: Dump<Value>) -> Result<(), Failure> {
+        let Dump { version, uids, tables } = dump;
         self.with(|inner| {
+            inner.version = inner.version.max(version);
+            inner.uids = inner.uids.max(uids);
             let crds = ResourceId::new("apiextensions.k8s.io", "customresourcedefinitions");
             for (_, objects) in tables.iter().filter(|(id, _)| *id == crds) {
                 for crd in objects {
@@ -245,6 +259,14 @@ impl Store {
             Ok(())
         })
     }
+}
+
+/// All objects, and where the counters stood.
+pub(crate) struct Dump<T> {
+    pub(crate) version: u64,
+    /// Uids given so far; none is given again.
+    pub(crate) uids: u64,
+    pub(crate) tables: Vec<(ResourceId, Vec<T>)>,
 }
 
 impl Inner {

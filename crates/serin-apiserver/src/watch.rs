@@ -74,7 +74,10 @@ impl Watch {
     pub fn start(store: &Store, id: &ResourceId, options: WatchOptions) -> Self {
         let changed = store.changed();
         let mut pending = VecDeque::new();
-        let from_now = options.initial || options.since.is_none_or(|version| version == 0);
+        // A version of another life of this server: its holder has to begin anew.
+        let ahead = options.since.is_some_and(|version| version > store.version());
+        let from_now =
+            (options.initial && !ahead) || options.since.is_none_or(|version| version == 0);
         let shown = if from_now {
             let (objects, version) = store.list_at(id, options.namespace.as_deref());
             let fitting = objects.into_iter().filter(|object| options.selector.matches(object));
@@ -106,7 +109,8 @@ impl Watch {
             if let Some(event) = self.pending.pop_front() {
                 return Some(event);
             }
-            if self.over {
+            // A busy watch is never idle, and has to end on time all the same.
+            if self.over || self.deadline.is_some_and(|at| at <= Instant::now()) {
                 return None;
             }
             self.changed.mark_unchanged();

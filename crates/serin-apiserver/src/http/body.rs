@@ -24,6 +24,18 @@ pub(super) fn object(call: &Call) -> Result<Value, Failure> {
         .map_err(|error| Failure::bad_request(format!("the body is no JSON object: {error}")))
 }
 
+/// A body says which version it is written in, or nothing.
+pub(super) fn check_version(object: &Value, wanted: &str) -> Result<(), Failure> {
+    match object.get("apiVersion") {
+        None | Some(Value::Null) => Ok(()),
+        Some(sent) if sent == wanted || sent == "" => Ok(()),
+        Some(sent) => Err(Failure::bad_request(format!(
+            "the API version in the data ({}) does not match the expected API version ({wanted})",
+            sent.as_str().unwrap_or("no text")
+        ))),
+    }
+}
+
 /// JSON is YAML, and the faster and stricter parser goes first.
 fn yaml(body: &[u8]) -> Result<Value, Failure> {
     if let Ok(value) = serde_json::from_slice(body) {
@@ -101,6 +113,9 @@ fn dry_run(call: &Call) -> Result<bool, Failure> {
 /// Options of a DELETE, from its body and its query.
 pub(super) fn delete_options(call: &Call) -> Result<DeleteOptions, Failure> {
     let body = if call.body.is_empty() { Value::Null } else { object(call)? };
+    if !body.is_null() && !body.is_object() {
+        return Err(Failure::bad_request("the delete options are no object"));
+    }
     let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let propagation =
         text("/propagationPolicy").unwrap_or_else(|| call.query("propagationPolicy").to_owned());

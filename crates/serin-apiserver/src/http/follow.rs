@@ -7,10 +7,9 @@ use futures::StreamExt;
 use http::{HeaderValue, Response, header};
 use serde_json::{Value, json};
 
-use super::objects::{Form, Target, form, include};
+use super::objects::{Form, Target, form, include, number};
 use super::{Api, Body, Call, stream};
 use crate::failure::Failure;
-use crate::selector::Selector;
 use crate::store::Store;
 use crate::table::{self, Include};
 use crate::watch::{Watch, WatchEvent, WatchKind, WatchOptions};
@@ -27,7 +26,8 @@ impl Api {
                 let event = watch.next().await?;
                 let object = shown(&store, &target, &event, form, include, first);
                 let line = json!({"type": event.kind.name(), "object": object}).to_string() + "\n";
-                Some((Bytes::from(line), (watch, target, false)))
+                let first = first && event.kind == WatchKind::Bookmark;
+                Some((Bytes::from(line), (watch, target, first)))
             }
         });
         let mut response = Response::new(stream(lines.boxed()));
@@ -44,15 +44,8 @@ fn options(target: &Target, call: &Call) -> Result<WatchOptions, Failure> {
         let comma = if fields.is_empty() { "" } else { "," };
         fields = format!("metadata.name={name}{comma}{fields}");
     }
-    let selector = Selector::parse(call.query("labelSelector"), &fields)?;
-    let since = match call.query("resourceVersion") {
-        "" => None,
-        text => Some(text.parse().map_err(|_| {
-            Failure::bad_request(format!(
-                "resourceVersion: Invalid value: {text:?}: must be a number"
-            ))
-        })?),
-    };
+    let selector = target.selector(call.query("labelSelector"), &fields)?;
+    let since = number(call, "resourceVersion")?;
     let initial = call.flag("sendInitialEvents");
     if initial && call.query("resourceVersionMatch") != "NotOlderThan" {
         return Err(Failure::new(
@@ -61,7 +54,7 @@ fn options(target: &Target, call: &Call) -> Result<WatchOptions, Failure> {
             "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
         ));
     }
-    let secs: Option<u64> = call.query("timeoutSeconds").parse().ok();
+    let secs: Option<u64> = number(call, "timeoutSeconds")?;
     Ok(WatchOptions {
         namespace: target.place.namespace.clone(),
         selector,
@@ -89,6 +82,9 @@ fn shown(
     };
     let object = match event.kind {
         WatchKind::Error => return (*event.object).clone(),
+        WatchKind::Added | WatchKind::Modified | WatchKind::Deleted if form == Form::Table => {
+            target.printed(&event.object)
+        }
         WatchKind::Added | WatchKind::Modified | WatchKind::Deleted | WatchKind::Bookmark => {
             target.show(&event.object)
         }

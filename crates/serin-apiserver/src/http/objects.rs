@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::old_scaler;
 use crate::registry::{Resource, ResourceId, Scale, Version};
 use crate::selector::Selector;
-use crate::store::{Sub, Written};
+use crate::store::{PatchKind, Sub, Written};
 use crate::table::{self, Include};
 
 /// How an answer is to look.
@@ -72,12 +72,41 @@ impl Target {
         shown
     }
 
-    fn take(&self, object: Value) -> Value {
+    /// What the cells of a table are made of: of events, the core face.
+    pub(super) fn printed(&self, object: &Value) -> Value {
         match self.face {
+            Face::NewEvent => object.clone(),
+            Face::AsStored | Face::OldScaler => self.show(object),
+        }
+    }
+
+    /// A whole object from a body, as the store keeps it.
+    fn take(&self, object: Value) -> Result<Value, Failure> {
+        body::check_version(&object, &self.resource.api_version(&self.place.version))?;
+        Ok(match self.face {
             Face::AsStored => object,
             Face::NewEvent => core_events::to_core(&object),
             Face::OldScaler => old_scaler::to_v2(&object),
+        })
+    }
+
+    fn take_patch(&self, kind: PatchKind, patch: Value) -> Result<Value, Failure> {
+        if kind == PatchKind::Apply {
+            return self.take(patch);
         }
+        Ok(match self.face {
+            Face::AsStored => patch,
+            Face::NewEvent => core_events::patch_to_core(patch),
+            Face::OldScaler => old_scaler::to_v2(&patch),
+        })
+    }
+
+    pub(super) fn selector(&self, labels: &str, fields: &str) -> Result<Selector, Failure> {
+        let selector = Selector::parse(labels, fields)?;
+        Ok(match self.face {
+            Face::NewEvent => selector.with_fields(|path| core_events::core_path(path, '.')),
+            Face::AsStored | Face::OldScaler => selector,
+        })
     }
 }
 
@@ -107,7 +136,8 @@ impl Api {
         };
         let target = Target { place: place.clone(), id, resource, face };
         target.version()?;
-        if target.resource.namespaced != place.namespace.is_some() && place.name.is_some() {
+        let (namespaced, inside) = (target.resource.namespaced, place.namespace.is_some());
+        if (namespaced && !inside && place.name.is_some()) || (!namespaced && inside) {
             return Err(missing());
         }
         if let Some(answer) = asked::review(&target, call)? {
@@ -138,6 +168,7 @@ impl Api {
             (Some(name), sub @ (None | Some("status")), method) => {
                 self.change(&target, name, sub, method, call)
             }
+            (None, None, _) => Err(not_allowed()),
             (
                 Some(_),
                 Some(sub @ ("exec" | "attach" | "portforward" | "proxy" | "eviction")),
@@ -176,7 +207,7 @@ impl Api {
         let shown = target.show(object);
         match (form(call), target.version()) {
             (Form::Table, Ok(version)) => {
-                let objects = [shown];
+                let objects = [target.printed(object)];
                 let body = table::table(
                     &target.resource,
                     version,
@@ -193,7 +224,7 @@ impl Api {
     }
 
     fn list(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
-        let selector = Selector::parse(call.query("labelSelector"), call.query("fieldSelector"))?;
+        let selector = target.selector(call.query("labelSelector"), call.query("fieldSelector"))?;
         let (objects, version) = self.store.list_at(&target.id, target.place.namespace.as_deref());
         let after = continued(call.query("continue"))?;
         // All pages are as of the first one: a watch from there on shows what came between.
@@ -207,9 +238,10 @@ impl Api {
                 ));
             }
             Some((first, _)) => *first,
-            None => not_ahead(call.query("resourceVersion"), version)?,
+            None => list_version(call, version)?,
         };
-        let limit: usize = call.query("limit").parse().unwrap_or(0);
+        let limit = number(call, "limit")?.unwrap_or(0);
+        let form = form(call);
         let mut shown = Vec::new();
         let mut left = 0_usize;
         let mut last = String::new();
@@ -223,14 +255,17 @@ impl Api {
                 continue;
             }
             last = place;
-            shown.push(target.show(object));
+            shown.push(match form {
+                Form::Table => target.printed(object),
+                Form::Plain | Form::Metadata => target.show(object),
+            });
         }
         let mut metadata = json!({"resourceVersion": version.to_string()});
         if left > 0 {
             metadata["continue"] = json!(token(version, &last));
             metadata["remainingItemCount"] = json!(left);
         }
-        let mut body = match form(call) {
+        let mut body = match form {
             Form::Table => table::table(
                 &target.resource,
                 target.version()?,
@@ -258,7 +293,7 @@ impl Api {
         if target.resource.namespaced && target.place.namespace.is_none() {
             return Err(not_allowed());
         }
-        let object = target.take(body::object(call)?);
+        let object = target.take(body::object(call)?)?;
         let options = body::write_options(call, target.stored_version())?;
         let written = self.store.create(&target.id, target.namespace(), object, &options)?;
         Ok(self.written(target, &written, call))
@@ -269,7 +304,7 @@ impl Api {
         let mut response = self.one(target, status, &written.object, call);
         for warning in &written.warnings {
             let text = format!("299 - \"{}\"", warning.replace('\\', "\\\\").replace('"', "\\\""));
-            if let Ok(value) = HeaderValue::from_str(&text) {
+            if let Ok(value) = HeaderValue::from_bytes(text.replace(['\n', '\r'], " ").as_bytes()) {
                 response.headers_mut().append(header::WARNING, value);
             }
         }
@@ -296,12 +331,12 @@ impl Api {
         let options = body::write_options(call, target.stored_version())?;
         let written = match *method {
             Method::PUT => {
-                let object = target.take(body::object(call)?);
+                let object = target.take(body::object(call)?)?;
                 self.store.update(&target.id, namespace, name, object, part, &options)?
             }
             Method::PATCH => {
                 let (kind, patch) = body::patch(call)?;
-                let patch = target.take(patch);
+                let patch = target.take_patch(kind, patch)?;
                 self.store.patch(&target.id, namespace, name, kind, &patch, part, &options)?
             }
             _ => return Err(not_allowed()),
@@ -331,7 +366,7 @@ impl Api {
     }
 
     fn delete_many(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
-        let selector = Selector::parse(call.query("labelSelector"), call.query("fieldSelector"))?;
+        let selector = target.selector(call.query("labelSelector"), call.query("fieldSelector"))?;
         let options = body::delete_options(call)?;
         let objects = self.store.list(&target.id, target.place.namespace.as_deref());
         let mut gone = Vec::new();
@@ -363,10 +398,16 @@ impl Api {
             Method::PATCH => {
                 let (kind, patch) = body::patch(call)?;
                 match kind {
-                    crate::store::PatchKind::Json => crate::patch::json_patch(&before, &patch)?,
-                    crate::store::PatchKind::Merge
-                    | crate::store::PatchKind::Strategic
-                    | crate::store::PatchKind::Apply => crate::patch::merge_patch(&before, &patch)?,
+                    PatchKind::Json => crate::patch::json_patch(&before, &patch)?,
+                    // A Scale has no lists, so these two are one.
+                    PatchKind::Merge | PatchKind::Strategic => {
+                        crate::patch::merge_patch(&before, &patch)?
+                    }
+                    PatchKind::Apply => {
+                        let why =
+                            "a scale cannot be applied: use a merge patch, or apply the object";
+                        return Err(Failure::new(415, "UnsupportedMediaType", why));
+                    }
                 }
             }
             _ => return Err(not_allowed()),
@@ -406,6 +447,11 @@ impl Api {
     fn logs(&self, target: &Target, name: &str, call: &Call) -> Result<Response<Body>, Failure> {
         self.find(target, name)?;
         let source = self.logs.as_ref().ok_or_else(missing)?;
+        for option in ["timestamps", "sinceSeconds", "sinceTime", "limitBytes"] {
+            if !matches!(call.query(option), "" | "false") {
+                return Err(Failure::bad_request(format!("{option} is not supported for logs")));
+            }
+        }
         let request = LogRequest {
             namespace: target.namespace().to_owned(),
             pod: name.to_owned(),
@@ -444,9 +490,20 @@ pub(super) fn include(call: &Call) -> Include {
     }
 }
 
+/// A number of the query; none when it is not there.
+pub(super) fn number<T: std::str::FromStr>(call: &Call, name: &str) -> Result<Option<T>, Failure> {
+    match call.query(name) {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| {
+            Failure::bad_request(format!("{name}: Invalid value: {text:?}: must be a number"))
+        }),
+    }
+}
+
+/// Sorts as the store does: by namespace and then by name, whatever signs are in them.
 fn place_of(object: &Value) -> String {
     let (namespace, name) = crate::store::name_of(object);
-    format!("{namespace}/{name}")
+    format!("{namespace}\0{name}")
 }
 
 /// Where the next page begins; opaque to clients.
@@ -468,23 +525,22 @@ fn continued(token: &str) -> Result<Option<(u64, String)>, Failure> {
     Ok(Some((version.parse().map_err(|_| bad())?, place.to_owned())))
 }
 
-/// The version of a list; one that a client has seen elsewhere and this server has not is refused.
-fn not_ahead(wanted: &str, version: u64) -> Result<u64, Failure> {
-    match wanted.parse::<u64>() {
-        Ok(wanted) if wanted > version => {
-            let message = format!("Too large resource version: {wanted}, current: {version}");
-            let mut failure = Failure::new(504, "Timeout", message);
-            failure.details = json!({
-                "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
-                "retryAfterSeconds": 1,
-            });
-            Err(failure)
-        }
-        Err(_) if !wanted.is_empty() => Err(Failure::bad_request(format!(
-            "resourceVersion: Invalid value: {wanted:?}: must be a number"
-        ))),
-        Ok(_) | Err(_) => Ok(version),
+/// A list is always of the current state: other states cannot be asked for.
+fn list_version(call: &Call, current: u64) -> Result<u64, Failure> {
+    let Some(wanted) = number::<u64>(call, "resourceVersion")? else { return Ok(current) };
+    if wanted > current {
+        let message = format!("Too large resource version: {wanted}, current: {current}");
+        let mut refused = Failure::new(504, "Timeout", message);
+        let cause =
+            json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"});
+        refused.details = json!({"causes": [cause], "retryAfterSeconds": 1});
+        return Err(refused);
     }
+    if call.query("resourceVersionMatch") == "Exact" && wanted != current {
+        let message = format!("The provided resource version is no longer available: {wanted}");
+        return Err(Failure::new(410, "Expired", message));
+    }
+    Ok(current)
 }
 
 fn scale_of(object: &Value, scale: &Scale) -> Value {

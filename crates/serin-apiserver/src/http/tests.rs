@@ -11,6 +11,7 @@ use tower::Service;
 use super::{Api, Body};
 use crate::store::Store;
 
+mod clients;
 mod definitions;
 mod garbage;
 mod kubectl;

@@ -39,6 +39,52 @@ pub(super) fn set(object: &mut Value, name: &str, value: Option<Value>) {
     }
 }
 
+/// Metadata has the same types in every kind; the code behind this relies on them.
+pub(super) fn check_metadata(
+    resource: &Resource,
+    meta: &Map<String, Value>,
+) -> Result<(), Failure> {
+    let wrong = |field: &str, wanted: &str| {
+        Failure::bad_request(format!(
+            "{} cannot be handled: json: cannot unmarshal into Go struct field ObjectMeta.metadata.{field} of type {wanted}",
+            resource.kind
+        ))
+    };
+    for field in ["name", "generateName", "namespace", "uid", "resourceVersion"] {
+        if meta.get(field).is_some_and(|value| !value.is_null() && !value.is_string()) {
+            return Err(wrong(field, "string"));
+        }
+    }
+    for field in ["labels", "annotations"] {
+        let fits = |value: &Value| match value {
+            Value::Null => true,
+            Value::Object(map) => map.values().all(Value::is_string),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => false,
+        };
+        if !meta.get(field).is_none_or(fits) {
+            return Err(wrong(field, "map[string]string"));
+        }
+    }
+    for (field, wanted, fits) in [
+        ("finalizers", "[]string", Value::is_string as fn(&Value) -> bool),
+        ("ownerReferences", "[]v1.OwnerReference", Value::is_object),
+        ("managedFields", "[]v1.ManagedFieldsEntry", Value::is_object),
+    ] {
+        let list = meta.get(field).filter(|value| !value.is_null());
+        if !list.is_none_or(|list| list.as_array().is_some_and(|list| list.iter().all(fits))) {
+            return Err(wrong(field, wanted));
+        }
+    }
+    Ok(())
+}
+
+/// Objects are kept in one version, so that a write in another one that says the same is no change.
+pub(super) fn store_as(resource: &Resource, object: &mut Value) {
+    if let Some(version) = resource.preferred() {
+        object["apiVersion"] = json!(resource.api_version(&version.name));
+    }
+}
+
 pub(super) fn required(resource: &Resource, name: &str, field: &str, what: &str) -> Failure {
     let error = FieldError {
         field: field.to_owned(),
@@ -193,6 +239,9 @@ pub(super) fn spec_of(object: &Value) -> Map<String, Value> {
 
 pub(super) fn without_books(object: &Value) -> Value {
     let mut object = object.clone();
+    if let Some(map) = object.as_object_mut() {
+        map.remove("apiVersion");
+    }
     if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         meta.remove("managedFields");
         meta.remove("resourceVersion");

@@ -1,5 +1,6 @@
 //! What follows from a change: kinds that CRDs bring, namespaces that end, owners that take their objects along.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -16,10 +17,14 @@ const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 /// Holds a definition until the last object of its kind is gone.
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
-const CRD_GROUP: &str = "apiextensions.k8s.io";
-const CRDS: &str = "customresourcedefinitions";
+pub(super) const CRD_GROUP: &str = "apiextensions.k8s.io";
+pub(super) const CRDS: &str = "customresourcedefinitions";
 /// What a Pod gets to end by itself when nobody says otherwise.
 const POD_GRACE_SECS: i64 = 30;
+/// Addresses of Services; nothing listens there, they only have to differ.
+const ADDRESSES: u32 = 250 * 250;
+/// Without them nobody could work.
+const NAMESPACES_KEPT: &[&str] = &["default", "kube-system", "kube-public"];
 
 impl Inner {
     /// Parts of a new object that only the server can fill in.
@@ -54,7 +59,8 @@ impl Inner {
                     };
                     return Err(invalid_crd(object, &[error]));
                 }
-                object["status"] = crd_status(object, &self.now_text());
+                self.check_definition(object, &defined)?;
+                object["status"] = crd_status(object, None, &self.now_text());
             }
             _ => {}
         }
@@ -66,15 +72,28 @@ impl Inner {
         if object.pointer("/spec/type").and_then(Value::as_str) == Some("ExternalName") {
             return;
         }
+        let address = if headless { String::new() } else { self.free_address() };
         let spec = &mut object["spec"];
         if headless {
             spec["clusterIPs"] = json!(["None"]);
         } else if spec.get("clusterIP").and_then(Value::as_str).is_none_or(str::is_empty) {
-            self.uids += 1;
-            let address = format!("127.200.{}.{}", (self.uids / 250) % 250, self.uids % 250 + 1);
             spec["clusterIP"] = json!(address);
             spec["clusterIPs"] = json!([address]);
         }
+    }
+
+    /// The first address that no Service has; when all are taken, one is shared rather than the Service refused.
+    fn free_address(&self) -> String {
+        let services = self.tables.get(&ResourceId::core("services"));
+        let taken: BTreeSet<&str> = services
+            .into_iter()
+            .flat_map(|table| table.objects.values())
+            .filter_map(|service| service.pointer("/spec/clusterIP").and_then(Value::as_str))
+            .collect();
+        (0..ADDRESSES)
+            .map(|number| format!("127.200.{}.{}", number / 250, number % 250 + 1))
+            .find(|address| !taken.contains(address.as_str()))
+            .unwrap_or_else(|| "127.200.0.1".to_owned())
     }
 
     /// Effects of a creation.
@@ -177,10 +196,15 @@ impl Inner {
         self.find(id)?;
         let object = self.existing(id, name)?;
         preconditions(id, name, &object, options)?;
+        let namespace = id.group.is_empty() && id.plural == "namespaces";
+        if namespace && NAMESPACES_KEPT.contains(&name.1.as_str()) {
+            let why = "this namespace may not be deleted";
+            return Err(Failure::forbidden("", "namespaces", &name.1, why));
+        }
         if options.dry_run {
             return Ok(object);
         }
-        if id.group.is_empty() && id.plural == "namespaces" {
+        if namespace {
             return Ok(self.end_namespace(name, &object));
         }
         if id.group.is_empty() && id.plural == "pods" {
@@ -196,16 +220,7 @@ impl Inner {
             Propagation::Foreground if has_finalizer(&object, FOREGROUND) => return Ok(object),
             Propagation::Orphan => self.orphan(uid, &dependents),
             Propagation::Foreground if !dependents.is_empty() => {
-                self.mark(id, name, &object, Some(FOREGROUND), None);
-                let options = DeleteOptions {
-                    propagation: Propagation::Foreground,
-                    ..DeleteOptions::default()
-                };
-                for (id, name) in dependents {
-                    // One that an earlier one took along is gone already.
-                    drop(self.delete(&id, &name, &options));
-                }
-                self.finish_foreground(uid);
+                self.end_in_foreground(id, name);
                 return Ok(self.object(id, name).unwrap_or(object));
             }
             Propagation::Background | Propagation::Foreground => {}
@@ -218,6 +233,34 @@ impl Inner {
             return Ok(self.mark(id, name, &object, None, None));
         }
         Ok(self.remove(id, name).unwrap_or(object))
+    }
+
+    /// Marks an owner and all owners below it, and deletes what owns nothing; then each goes after its last dependent.
+    fn end_in_foreground(&mut self, id: &ResourceId, name: &Name) {
+        let mut waiting = vec![(id.clone(), name.clone())];
+        let mut owners = Vec::new();
+        while let Some((id, name)) = waiting.pop() {
+            let Some(object) = self.object(&id, &name) else { continue };
+            // Owners may own each other: one that waits already is not asked again.
+            if has_finalizer(&object, FOREGROUND) {
+                continue;
+            }
+            let uid = uid_of(&object).unwrap_or_default();
+            let dependents = self.owners.dependents(uid);
+            let pod = id.group.is_empty() && id.plural == "pods";
+            if dependents.is_empty() || pod {
+                // One that an earlier one took along is gone already.
+                drop(self.delete(&id, &name, &DeleteOptions::default()));
+            } else {
+                self.mark(&id, &name, &object, Some(FOREGROUND), None);
+                owners.push(uid.to_owned());
+                waiting.extend(dependents);
+            }
+        }
+        // The lowest first; most are gone by now.
+        for uid in owners.iter().rev() {
+            self.finish_foreground(uid);
+        }
     }
 
     /// A Pod on a node ends in its own time: the node's agent removes it.
@@ -272,27 +315,39 @@ impl Inner {
         self.commit(id, name, marked)
     }
 
-    /// Takes an object away and does what follows from that.
+    /// Takes an object away and does what follows, one after the other however long the row of owners is.
     pub(super) fn remove(&mut self, id: &ResourceId, name: &Name) -> Option<Arc<Value>> {
         let gone = self.take_out(id, name)?;
-        if id.group == CRD_GROUP && id.plural == CRDS {
-            self.uninstall(&gone);
+        self.gone.push_back((id.clone(), name.clone(), Arc::clone(&gone)));
+        if !self.sweeping {
+            self.sweeping = true;
+            while let Some((id, name, gone)) = self.gone.pop_front() {
+                self.follow(&id, &name, &gone);
+            }
+            self.sweeping = false;
         }
-        if let Some(uid) = uid_of(&gone) {
+        Some(gone)
+    }
+
+    /// What follows when an object is gone.
+    fn follow(&mut self, id: &ResourceId, name: &Name, gone: &Value) {
+        if id.group == CRD_GROUP && id.plural == CRDS {
+            self.uninstall(gone);
+        }
+        if let Some(uid) = uid_of(gone) {
             for (id, name) in self.owners.dependents(uid) {
                 if self.all_owners_gone(&id, &name) {
                     drop(self.delete(&id, &name, &DeleteOptions::default()));
                 }
             }
         }
-        for owner in owner_uids(&gone) {
+        for owner in owner_uids(gone) {
             self.finish_foreground(&owner);
         }
         if !name.0.is_empty() {
             self.finish_namespace(&name.0);
         }
         self.finish_crd(id);
-        Some(gone)
     }
 
     fn all_owners_gone(&self, id: &ResourceId, name: &Name) -> bool {
@@ -420,26 +475,30 @@ fn defined_by(crd: &Value) -> ResourceId {
     ResourceId::new(text("/spec/group"), text("/spec/names/plural"))
 }
 
-fn invalid_crd(crd: &Value, errors: &[FieldError]) -> Failure {
+pub(super) fn invalid_crd(crd: &Value, errors: &[FieldError]) -> Failure {
     Failure::invalid("apiextensions.k8s.io", "CustomResourceDefinition", &name_of(crd).1, errors)
 }
 
-fn crd_status(crd: &Value, now: &str) -> Value {
-    let stored: Vec<&Value> = crd
-        .pointer("/spec/versions")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter(|version| version.get("storage").and_then(Value::as_bool) == Some(true))
-        .filter_map(|version| version.get("name"))
-        .collect();
+pub(super) fn crd_status(crd: &Value, old: Option<&Value>, now: &str) -> Value {
+    let mut stored: Vec<Value> = old
+        .and_then(|status| status.get("storedVersions")?.as_array().cloned())
+        .unwrap_or_default();
+    let versions = crd.pointer("/spec/versions").and_then(Value::as_array);
+    for version in versions.into_iter().flatten() {
+        let storage = version.get("storage").and_then(Value::as_bool) == Some(true);
+        if let Some(name) = version.get("name").filter(|name| storage && !stored.contains(name)) {
+            stored.push(name.clone());
+        }
+    }
     let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "lastTransitionTime": now, "reason": reason, "message": message});
+    let fresh = json!([
+        condition("NamesAccepted", "NoConflicts", "no conflicts found"),
+        condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
+    ]);
+    let conditions = old.and_then(|status| status.get("conditions")).cloned().unwrap_or(fresh);
     json!({
         "acceptedNames": crd.pointer("/spec/names"),
         "storedVersions": stored,
-        "conditions": [
-            condition("NamesAccepted", "NoConflicts", "no conflicts found"),
-            condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
-        ],
+        "conditions": conditions,
     })
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::admit::{
-    admit, check_name, has_generation, immutable, metadata, required, served, set, spec_of, text,
-    without_books,
+    admit, check_metadata, check_name, has_generation, immutable, metadata, required, served, set,
+    spec_of, store_as, text, without_books,
 };
 use super::{Inner, Name, Store};
 use crate::defaults;
@@ -191,7 +191,9 @@ impl Inner {
     ) -> Result<Written, Failure> {
         let resource = self.find(id)?;
         let version = served(&resource, &options.version)?;
+        let namespace = if resource.namespaced { namespace } else { "" };
         let meta = metadata(&mut object)?;
+        check_metadata(&resource, meta)?;
         if text(meta, "name").is_empty() {
             let prefix = text(meta, "generateName").to_owned();
             if prefix.is_empty() {
@@ -246,6 +248,7 @@ impl Inner {
         if books == Books::Keep {
             patch::record_update(None, &mut object, &options.manager, &version.keys, &now, None);
         }
+        store_as(&resource, &mut object);
         if options.dry_run {
             return Ok(Written { object: Arc::new(object), created: true, warnings });
         }
@@ -270,6 +273,7 @@ impl Inner {
         let warnings = admit(&resource, version, &mut new, Some(&old), options)?;
         defaults::keep(&resource.kind, &mut new, &old);
         immutable(&resource, &old, &new)?;
+        self.settle_changed(&resource, &old, &mut new)?;
         if has_generation(&resource) && spec_of(&new) != spec_of(&old) {
             let generation =
                 old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
@@ -285,6 +289,7 @@ impl Inner {
             let part = sub.part();
             patch::record_update(Some(&old), &mut new, &options.manager, &version.keys, &now, part);
         }
+        store_as(&resource, &mut new);
         if new == *old {
             return Ok(Written { object: old, created: false, warnings });
         }
@@ -309,6 +314,7 @@ impl Inner {
     ) -> Result<Value, Failure> {
         let id = &resource.id;
         let meta = metadata(&mut object)?;
+        check_metadata(resource, meta)?;
         if !text(meta, "name").is_empty() && text(meta, "name") != name.1 {
             return Err(Failure::bad_request(format!(
                 "the name of the object ({}) does not match the name on the URL ({})",
@@ -420,6 +426,7 @@ impl Inner {
         }
         let mut applied = body.clone();
         let meta = metadata(&mut applied)?;
+        check_metadata(&resource, meta)?;
         if meta.contains_key("managedFields") {
             return Err(Failure::bad_request("metadata.managedFields must be nil"));
         }
