@@ -1,0 +1,372 @@
+//! The guard in the whole operator: a cluster in memory, a gateway that counts, and a clock that jumps.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use serin::clock::Clock;
+use serin::local::manifest;
+use serin::operator::{Operator, Options};
+use serin::outside::{Manner, Outside, OutsideError};
+use serin_apiserver::actors::Actors;
+use serin_apiserver::crds::traefik_crds;
+use serin_apiserver::http::Api;
+use serin_apiserver::kubelet::{Behaviour, VirtualRuntime};
+use serin_apiserver::registry::ResourceId;
+use serin_apiserver::store::{Store, Sub, WriteOptions};
+use tokio::time::Instant;
+
+/// Requests per second at the gateway.
+const RATE: f64 = 200.0;
+const BEAT: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// A clock that moves with tokio's.
+struct Virtual {
+    began: Instant,
+}
+
+impl Clock for Virtual {
+    fn now(&self) -> Timestamp {
+        let start = Timestamp::from_second(1_800_000_000).unwrap();
+        start + SignedDuration::try_from(self.began.elapsed()).unwrap()
+    }
+}
+
+/// Requests so far, and how many of the next ones fail.
+#[derive(Default)]
+struct Traffic {
+    /// Requests and failures by service.
+    counts: BTreeMap<&'static str, (f64, f64)>,
+    canary_fails: f64,
+    primary_fails: f64,
+}
+
+struct Bed {
+    store: Store,
+    clock: Arc<Virtual>,
+    traffic: Arc<Mutex<Traffic>>,
+    operator: Option<Operator>,
+}
+
+/// The world outside: the gateway's page, a metric server to which all is fine, and a hook that never answers.
+struct World {
+    traffic: Arc<Mutex<Traffic>>,
+}
+
+impl Outside for World {
+    fn send(
+        &self,
+        request: Request<Bytes>,
+        manner: Manner,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, OutsideError>> {
+        Box::pin(async move {
+            let body = match request.uri().host() {
+                Some("gateway") => page(&self.traffic.lock().unwrap()),
+                Some("metrics") => {
+                    let result = json!([{"metric": {}, "value": [0, "99.9"]}]);
+                    json!({"status": "success", "data": {"resultType": "vector", "result": result}})
+                        .to_string()
+                }
+                _ => {
+                    tokio::time::sleep(manner.timeout).await;
+                    return Err(OutsideError::Timeout(manner.timeout));
+                }
+            };
+            Ok(Response::new(body.into()))
+        })
+    }
+}
+
+fn page(traffic: &Traffic) -> String {
+    let mut page = "process_start_time_seconds 1.7e+09\n".to_owned();
+    for (side, (requests, failed)) in &traffic.counts {
+        let service = format!("develop-backend-{side}-80@kubernetescrd");
+        let failed = failed.floor();
+        for (code, count) in [("200", requests.floor() - failed), ("500", failed)] {
+            let labels = format!("code=\"{code}\",service=\"{service}\"");
+            let name = "traefik_service_request";
+            let _ = writeln!(page, "{name}s_total{{{labels}}} {count}");
+            let _ = writeln!(page, "{name}_duration_seconds_bucket{{{labels},le=\"0.5\"}} {count}");
+            let _ = writeln!(page, "{name}_duration_seconds_count{{{labels}}} {count}");
+        }
+    }
+    page
+}
+
+fn id(group: &str, plural: &str) -> ResourceId {
+    ResourceId::new(group, plural)
+}
+
+impl Bed {
+    async fn new(analysis: Value) -> Self {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let clock = Arc::new(Virtual { began: Instant::now() });
+        let now = Arc::clone(&clock);
+        let time: serin_apiserver::store::Clock = Arc::new(move || now.now());
+        let store = Store::new(Arc::clone(&time), 1);
+        for crd in serin_core::crd::crds().into_iter().chain(traefik_crds()) {
+            manifest::apply(&store, &crd).unwrap();
+        }
+        let pods = VirtualRuntime::new(|_, _| Behaviour::default());
+        let actors = Actors::new(Arc::new(store.clone()), Arc::new(pods), time);
+        tokio::spawn(actors.run(std::future::pending()));
+        for object in objects(&analysis) {
+            manifest::apply(&store, &object).unwrap();
+        }
+        let traffic = Arc::new(Mutex::new(Traffic::default()));
+        tokio::spawn(serve(store.clone(), Arc::clone(&traffic)));
+        let mut bed = Self { store, clock, traffic, operator: None };
+        bed.start();
+        bed.until(|status| status["phase"] == "Initialized").await;
+        bed
+    }
+
+    fn start(&mut self) {
+        let client = kube::Client::new(Api::new(self.store.clone()), "default");
+        let mut options = Options::local("http://metrics".to_owned(), 1).unwrap();
+        options.clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        options.outside = Arc::new(World { traffic: Arc::clone(&self.traffic) });
+        options.settings.gateways = vec!["http://gateway/metrics".to_owned()];
+        self.operator = Some(Operator::start(client, options));
+    }
+
+    async fn stop(&mut self) {
+        self.operator.take().unwrap().stop().await;
+    }
+
+    fn release(&self, image: &str) {
+        let options = WriteOptions::by("user");
+        self.store
+            .modify(&id("apps", "deployments"), "develop", "backend", Sub::Main, &options, |o| {
+                o["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+            })
+            .unwrap();
+    }
+
+    fn fail(&self, canary: f64, primary: f64) {
+        let mut traffic = self.traffic.lock().unwrap();
+        (traffic.canary_fails, traffic.primary_fails) = (canary, primary);
+    }
+
+    fn status(&self) -> Value {
+        let canary = self.store.get(&id("flagger.app", "canaries"), "develop", "backend").unwrap();
+        canary["status"].clone()
+    }
+
+    fn reason(&self) -> String {
+        self.status()["lastReason"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn events(&self, reason: &str) -> usize {
+        let events = self.store.list(&ResourceId::core("events"), Some("develop"));
+        events.iter().filter(|event| event["reason"] == reason).count()
+    }
+
+    /// Waits for a status, and says how long that took.
+    async fn until(&self, done: impl Fn(&Value) -> bool) -> Duration {
+        let began = Instant::now();
+        let mut changed = self.store.changed();
+        while !done(&self.status()) {
+            assert!(began.elapsed() < PATIENCE, "still {:#}", self.status());
+            drop(tokio::time::timeout(PATIENCE, changed.changed()).await);
+        }
+        began.elapsed()
+    }
+
+    /// Waits for the canary's share at the router.
+    async fn until_routed(&self, done: impl Fn(f64) -> bool) -> Duration {
+        let began = Instant::now();
+        let mut changed = self.store.changed();
+        while !done(share(&self.store)) {
+            assert!(began.elapsed() < PATIENCE, "still {:#}", self.status());
+            drop(tokio::time::timeout(PATIENCE, changed.changed()).await);
+        }
+        began.elapsed()
+    }
+}
+
+/// The part of the traffic that the router gives to the canary.
+fn share(store: &Store) -> f64 {
+    let route = store.get(&id("traefik.io", "traefikservices"), "develop", "backend");
+    let services = route.as_ref().and_then(|r| r.pointer("/spec/weighted/services")?.as_array());
+    let weight = |name: &str| -> f64 {
+        let of = services.into_iter().flatten().filter(|service| service["name"] == name);
+        of.map(|service| service["weight"].as_f64().unwrap_or(1.0)).sum()
+    };
+    let canary = weight("backend-canary");
+    let all = canary + weight("backend-primary") + weight("backend");
+    if all > 0.0 { canary / all } else { 0.0 }
+}
+
+/// Users, at a steady rate.
+async fn serve(store: Store, traffic: Arc<Mutex<Traffic>>) {
+    loop {
+        tokio::time::sleep(BEAT).await;
+        let canary = share(&store);
+        let mut traffic = traffic.lock().unwrap();
+        let all = RATE * BEAT.as_secs_f64();
+        let (canary_fails, primary_fails) = (traffic.canary_fails, traffic.primary_fails);
+        let sides = [("canary", canary, canary_fails), ("primary", 1.0 - canary, primary_fails)];
+        for (side, share, fails) in sides {
+            if share > 0.0 {
+                let count = traffic.counts.entry(side).or_default();
+                count.0 += all * share;
+                count.1 += all * share * fails;
+            }
+        }
+    }
+}
+
+fn objects(analysis: &Value) -> Vec<Value> {
+    let labels = json!({"app": "backend"});
+    let container =
+        json!({"name": "app", "image": "local/app:v1", "ports": [{"containerPort": 8080}]});
+    let mut all = json!({"threshold": 5, "metrics": [
+        {"name": "request-success-rate", "interval": "1m", "thresholdRange": {"min": 99}},
+    ]});
+    for (field, value) in analysis.as_object().unwrap() {
+        all[field] = value.clone();
+    }
+    vec![
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "develop"}}),
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "backend", "namespace": "develop"},
+            "spec": {
+                "replicas": 1,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+            },
+        }),
+        json!({
+            "apiVersion": "flagger.app/v1beta1", "kind": "Canary",
+            "metadata": {"name": "backend", "namespace": "develop"},
+            "spec": {
+                "provider": "traefik",
+                "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "backend"},
+                "service": {"port": 80, "targetPort": 8080},
+                "analysis": all,
+            },
+        }),
+    ]
+}
+
+fn weighted(status: &Value) -> bool {
+    status["canaryWeight"].as_u64().unwrap_or(0) > 0
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_release_is_off_the_road_within_seconds() {
+    let bed = Bed::new(json!({"interval": "60s", "stepWeights": [5, 50]})).await;
+    bed.fail(1.0, 0.0);
+    bed.release("local/app:v2");
+    bed.until_routed(|share| share > 0.0).await;
+    let took = bed.until_routed(|share| share == 0.0).await;
+    assert!(took <= Duration::from_secs(3), "{took:?}");
+    bed.until(|status| status["phase"] == "Failed").await;
+    let status = bed.status();
+    let checks = status["checks"].as_array().unwrap();
+    let record = checks.iter().find(|check| check["name"] == "guard").unwrap();
+    let why = record["message"].as_str().unwrap();
+    assert!(why.contains("limit 1 in 100") && why.contains("canary"), "{why}");
+    assert!(status["guard"].to_string().len() < 2500, "{}", status["guard"]);
+    let hurt = bed.traffic.lock().unwrap().counts["canary"].1;
+    assert!(hurt < 40.0, "{hurt} requests were hurt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_good_release_is_let_through() {
+    let bed = Bed::new(json!({"interval": "10s", "stepWeights": [5, 50]})).await;
+    bed.fail(0.001, 0.001);
+    bed.release("local/app:v2");
+    bed.until(|status| status["phase"] == "Succeeded").await;
+    assert_eq!(bed.events("GuardRolledBack"), 0);
+    let conditions = bed.status()["conditions"].clone();
+    let ready =
+        conditions.as_array().unwrap().iter().find(|c| c["type"] == "MetricsReady").cloned();
+    assert_eq!(ready.unwrap()["status"], "True");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incident_of_both_holds_and_then_goes_on() {
+    let bed = Bed::new(json!({"interval": "10s", "stepWeights": [10, 50]})).await;
+    bed.release("local/app:v2");
+    bed.until(weighted).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    bed.fail(0.5, 0.5);
+    bed.until(|status| status["lastReason"]["code"] == "GuardHolds").await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(bed.status()["canaryWeight"], 10, "{}", bed.reason());
+    bed.fail(0.0, 0.0);
+    bed.until(|status| status["phase"] == "Succeeded").await;
+    assert_eq!(bed.events("GuardRolledBack"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_never_answers_delays_no_rollback() {
+    let hook = json!([{"name": "load", "url": "http://hangs/", "timeout": "5m"}]);
+    let bed = Bed::new(json!({"interval": "10s", "stepWeights": [5, 50], "webhooks": hook})).await;
+    bed.release("local/app:v2");
+    bed.until_routed(|share| share > 0.0).await;
+    // The step clock has ticked and waits for the hook.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    bed.fail(1.0, 0.0);
+    let took = bed.until_routed(|share| share == 0.0).await;
+    assert!(took <= Duration::from_secs(4), "{took:?}");
+    bed.until(|status| status["phase"] == "Failed").await;
+}
+
+/// Canary requests that the kept evidence stands on.
+fn counted(status: &Value) -> u64 {
+    status.pointer("/guard/watch/g/s/0/t/0").and_then(Value::as_u64).unwrap_or(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn evidence_outlives_the_operator() {
+    let mut bed = Bed::new(json!({"interval": "300s", "stepWeights": [10, 50]})).await;
+    bed.release("local/app:v2");
+    bed.until(|status| counted(status) > 1000).await;
+    bed.stop().await;
+    let before = counted(&bed.status());
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    bed.start();
+    bed.until(|status| counted(status) > before).await;
+    // The gap is in it: twenty requests each second.
+    assert!(counted(&bed.status()) >= before + 600, "{} then {}", before, counted(&bed.status()));
+    bed.fail(1.0, 0.0);
+    assert!(bed.until_routed(|share| share == 0.0).await <= Duration::from_secs(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn evidence_that_cannot_be_continued_holds() {
+    let mut bed = Bed::new(json!({"interval": "20s", "stepWeights": [10, 50]})).await;
+    bed.release("local/app:v2");
+    bed.until(|status| counted(status) > 0).await;
+    bed.stop().await;
+    let options = WriteOptions::by("somebody");
+    bed.store
+        .modify(&id("flagger.app", "canaries"), "develop", "backend", Sub::Status, &options, |o| {
+            o["status"]["guard"] = json!({"watch": 7});
+        })
+        .unwrap();
+    bed.start();
+    bed.until(|status| status["lastReason"]["code"] == "GuardHolds").await;
+    assert_eq!(bed.status()["canaryWeight"], 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_says_what_it_would_have_done_and_does_nothing() {
+    let guard = json!({"mode": "observe"});
+    let bed = Bed::new(json!({"interval": "30s", "stepWeights": [5, 50], "guard": guard})).await;
+    bed.fail(1.0, 0.0);
+    bed.release("local/app:v2");
+    bed.until(|status| status["phase"] == "Succeeded").await;
+    assert_eq!((bed.events("GuardWouldRollBack"), bed.events("GuardRolledBack")), (1, 0));
+}
