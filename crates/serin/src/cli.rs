@@ -31,6 +31,8 @@ enum Command {
     Local(Box<crate::local::LocalArgs>),
     /// Watch a good release being promoted and a bad one being rolled back, with nothing else installed.
     Demo(Box<crate::demo::DemoArgs>),
+    /// Say where a release stands and why: the last decision, its checks, and the guard's evidence.
+    Explain(crate::explain::ExplainArgs),
     /// Print the CustomResourceDefinitions.
     Crds,
     /// Write the generated pages and manifests, or check that they are fresh.
@@ -71,6 +73,12 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Controller(args) => block_on(controller(*args)),
+        Command::Explain(args) => block_on(async {
+            let client = Client::try_from(kubeconfig(args.kubeconfig()).await?)
+                .context("cannot set up the client")?;
+            say(&crate::explain::run(&client, &args).await?)?;
+            Ok(ExitCode::SUCCESS)
+        }),
         Command::Crds => {
             say(&crate::pages::crds_yaml()?)?;
             Ok(ExitCode::SUCCESS)

@@ -8,6 +8,7 @@ pub mod config;
 pub mod controller;
 pub mod demo;
 pub mod events;
+pub mod explain;
 pub mod guard;
 pub mod http;
 pub mod leader;

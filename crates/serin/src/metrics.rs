@@ -75,11 +75,33 @@ pub struct Metrics {
     failures: Family<OutcomeLabels, Counter>,
     rollout: Family<CanaryLabels, Histogram>,
     decisions: Family<ReasonLabels, Counter>,
-    guard: Family<CanaryLabels, Floats>,
-    scrape_failures: Family<GatewayLabels, Counter>,
+    guard: GuardMetrics,
     ticks: Histogram,
     leader: Gauge,
     owned: Mutex<BTreeMap<Key, Owned>>,
+}
+
+/// What the guard clock sees, and what it does not.
+struct GuardMetrics {
+    evidence: Family<CanaryLabels, Floats>,
+    failures: Family<GatewayLabels, Counter>,
+}
+
+impl GuardMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        let (evidence, failures) = (Family::default(), Family::default());
+        registry.register(
+            "serin_guard_log_evidence",
+            "Logarithm of the guard's evidence against the canary; it rolls back at ln(1/alpha)",
+            Family::clone(&evidence),
+        );
+        registry.register(
+            "serin_guard_scrape_failures",
+            "Looks of the guard that a gateway did not answer",
+            Family::clone(&failures),
+        );
+        Self { evidence, failures }
+    }
 }
 
 #[derive(Default)]
@@ -108,20 +130,16 @@ impl Metrics {
         let mut registry = Registry::default();
         let info = Family::<InfoLabels, Gauge>::default();
         let total = Family::default();
-        let status = Family::default();
-        let weight = Family::default();
+        let (status, weight) = (Family::default(), Family::default());
         let duration = Family::<CanaryLabels, Histogram>::new_with_constructor(
             tick_histogram as fn() -> Histogram,
         );
         let analysis = Family::default();
-        let successes = Family::default();
-        let failures = Family::default();
+        let (successes, failures) = (Family::default(), Family::default());
         let rollout = Family::<CanaryLabels, Histogram>::new_with_constructor(
             rollout_histogram as fn() -> Histogram,
         );
         let decisions = Family::default();
-        let guard = Family::default();
-        let scrape_failures = Family::default();
         let ticks = tick_histogram();
         let leader = Gauge::default();
         let r = &mut registry;
@@ -155,16 +173,7 @@ impl Metrics {
             rollout.clone(),
         );
         r.register("serin_decisions", "Changed decisions by reason", Family::clone(&decisions));
-        r.register(
-            "serin_guard_log_evidence",
-            "Logarithm of the guard's evidence against the canary; it rolls back at ln(1/alpha)",
-            Family::clone(&guard),
-        );
-        r.register(
-            "serin_guard_scrape_failures",
-            "Looks of the guard that a gateway did not answer",
-            Family::clone(&scrape_failures),
-        );
+        let guard = GuardMetrics::new(r);
         r.register("serin_tick_duration_seconds", "Seconds spent on one tick", ticks.clone());
         r.register("serin_leader", "1 on the replica that acts", leader.clone());
         info.get_or_create(&InfoLabels {
@@ -184,7 +193,6 @@ impl Metrics {
             rollout,
             decisions,
             guard,
-            scrape_failures,
             ticks,
             leader,
             owned: Mutex::default(),
@@ -212,14 +220,15 @@ impl Metrics {
     pub fn show_guard(&self, canary: &Canary, log_e: f64) {
         let labels = self.named(canary);
         let name = labels.name.clone();
-        self.guard.get_or_create(&labels).set(log_e);
+        self.guard.evidence.get_or_create(&labels).set(log_e);
         self.own(&canary.key, |owned| {
             owned.names.insert(name);
         });
     }
 
     pub fn count_scrape_failure(&self, gateway: &str) {
-        self.scrape_failures.get_or_create(&GatewayLabels { gateway: gateway.to_owned() }).inc();
+        let labels = GatewayLabels { gateway: gateway.to_owned() };
+        self.guard.failures.get_or_create(&labels).inc();
     }
 
     pub fn count_decision(&self, code: &str) {
@@ -323,7 +332,7 @@ impl Metrics {
             let labels = CanaryLabels { name, namespace: key.namespace.clone() };
             self.status.remove(&labels);
             self.duration.remove(&labels);
-            self.guard.remove(&labels);
+            self.guard.evidence.remove(&labels);
             self.rollout.remove(&labels);
         }
         for workload in workloads {

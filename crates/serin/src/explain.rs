@@ -1,0 +1,393 @@
+//! `serin explain`: where a release stands and why, in the words of its status.
+
+use std::fmt;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use kube::Client;
+use kube::api::{Api, DynamicObject};
+use serde::Serialize;
+use serde_json::Value;
+use serin_core::judge::design::{Design, Memory};
+use serin_core::judge::sequential::{CheckKind, CheckReason, Decision, Explanation, Rate};
+use serin_core::judge::watch::Watch;
+use serin_core::model::{Condition, GuardSpec, Phase, Status};
+use serin_core::parse::{self, Limits};
+use serin_core::status::{CheckRecord, ReasonRecord};
+use serin_providers::change::CANARY;
+
+use crate::world;
+
+/// What is to be explained, and how.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
+    /// The canary: NAMESPACE/NAME, or NAME in the namespace `default`.
+    canary: String,
+    /// For people or for machines.
+    #[arg(short, long, default_value = "human")]
+    output: Output,
+    /// Kubeconfig file; without it KUBECONFIG, ~/.kube/config or the Pod's service account.
+    #[arg(long, env = "SERIN_KUBECONFIG")]
+    kubeconfig: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Human,
+    Json,
+}
+
+impl ExplainArgs {
+    pub fn kubeconfig(&self) -> Option<&str> {
+        self.kubeconfig.as_deref()
+    }
+}
+
+/// Everything there is to say about one canary.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    canary: String,
+    phase: Option<Phase>,
+    weight: u8,
+    failed_checks: u32,
+    reason: Option<ReasonRecord>,
+    /// What is wrong with the spec.
+    errors: Vec<String>,
+    warnings: Vec<String>,
+    conditions: Vec<Condition>,
+    checks: Vec<CheckRecord>,
+    guard: Option<GuardReport>,
+}
+
+/// The guard of the release, as its status has it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GuardReport {
+    mode: &'static str,
+    interval_millis: u64,
+    alpha: f64,
+    /// What it watches.
+    objectives: Vec<String>,
+    /// What it knows; none before it has seen a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<Evidence>,
+    /// Why the kept evidence cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreadable: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Evidence {
+    /// When it was like this.
+    time: jiff::Timestamp,
+    decision: String,
+    odds: String,
+    log_evidence: f64,
+    /// It rolls back here.
+    log_limit: f64,
+    /// Why it rolled back, or would have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided: Option<String>,
+    /// Good requests that are missing to call every rate tolerable.
+    requests_to_go: u64,
+    checks: Vec<Check>,
+    #[serde(skip)]
+    text: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Check {
+    metric: String,
+    against: String,
+    limit: f64,
+    canary: Counted,
+    primary: Counted,
+    odds: String,
+    log_evidence: f64,
+    /// Part of all evidence.
+    share: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Counted {
+    requests: u64,
+    bad: u64,
+    /// The rates that these counts allow, at all times at once.
+    low: f64,
+    high: f64,
+}
+
+impl From<Rate> for Counted {
+    fn from(rate: Rate) -> Self {
+        let Rate { bad, requests, interval } = rate;
+        Self { requests, bad, low: interval.low, high: interval.high }
+    }
+}
+
+impl From<&CheckReason> for Check {
+    fn from(reason: &CheckReason) -> Self {
+        let CheckReason { metric, kind, share, log_e, canary, primary, limit, missing } = reason;
+        let against = match kind {
+            CheckKind::Objective => "objective".to_owned(),
+            CheckKind::Primary => "primary".to_owned(),
+            CheckKind::Bound(bound) => format!("primary at {bound}"),
+        };
+        Self {
+            metric: metric.clone(),
+            against,
+            limit: *limit,
+            canary: (*canary).into(),
+            primary: (*primary).into(),
+            odds: serin_core::judge::sequential::Odds(*log_e).to_string(),
+            log_evidence: *log_e,
+            share: *share,
+            missing: *missing,
+        }
+    }
+}
+
+/// Reads the canary and renders what there is to say.
+pub async fn run(client: &Client, args: &ExplainArgs) -> anyhow::Result<String> {
+    let (namespace, name) = args.canary.split_once('/').unwrap_or(("default", &args.canary));
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), namespace, &world::resource(&CANARY));
+    let object = api
+        .get(name)
+        .await
+        .with_context(|| format!("cannot read the canary {namespace}/{name}"))?;
+    let value = world::to_value(&object).context("the canary is no JSON")?;
+    let report = report(&value);
+    Ok(match args.output {
+        Output::Human => report.to_string(),
+        Output::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
+    })
+}
+
+/// What the object says of itself.
+pub fn report(object: &Value) -> Report {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let canary = format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"));
+    // Shorter intervals may be allowed where it runs; that is no concern of ours.
+    let limits = Limits { min_interval_secs: 1, ..Limits::default() };
+    let (status, spec, errors) = match parse::canary(object, &limits) {
+        Ok(canary) => (canary.status, Some(canary.spec), Vec::new()),
+        Err(failure) => {
+            (*failure.status, None, failure.errors.iter().map(ToString::to_string).collect())
+        }
+    };
+    let guard = spec.as_ref().and_then(|spec| spec.analysis.guard.as_ref());
+    let guard = guard.map(|guard| guard_report(guard, &status));
+    let warnings = spec.iter().flat_map(|spec| &spec.warnings).map(ToString::to_string).collect();
+    let Status { phase, canary_weight, failed_checks, last_reason, conditions, checks, .. } =
+        status;
+    Report {
+        canary,
+        phase,
+        weight: canary_weight,
+        failed_checks,
+        reason: last_reason,
+        errors,
+        warnings,
+        conditions,
+        checks,
+        guard,
+    }
+}
+
+fn guard_report(spec: &GuardSpec, status: &Status) -> GuardReport {
+    let percent = |share: f64| share * 100.0;
+    let objectives = spec.objectives.iter().map(|objective| {
+        let margin = objective.margin;
+        format!(
+            "{}: at most {:.3} %, and at most {} x primary + {:.3} points",
+            objective.name,
+            percent(objective.slo),
+            margin.relative,
+            percent(margin.absolute),
+        )
+    });
+    let (evidence, unreadable) = match status.guard.as_ref().map(|kept| evidence(spec, kept)) {
+        None => (None, None),
+        Some(Ok(evidence)) => (Some(evidence), None),
+        Some(Err(why)) => (None, Some(why)),
+    };
+    GuardReport {
+        mode: spec.mode.name(),
+        interval_millis: spec.interval_millis,
+        alpha: spec.alpha,
+        objectives: objectives.collect(),
+        evidence,
+        unreadable,
+    }
+}
+
+fn evidence(spec: &GuardSpec, kept: &Value) -> Result<Evidence, String> {
+    let Memory { time, weight: _, steps, objectives, decided, watch } = Memory::read(kept)?;
+    let Design { config, sources, bounds } = Design::new(spec, &objectives, steps);
+    let watch = Watch::restore(config, bounds.len(), sources, &watch).map_err(|e| e.to_string())?;
+    let explanation = watch.explain();
+    let text = explanation.to_string();
+    let Explanation { log_e, odds, threshold, decision, checks, requests_to_go } = explanation;
+    Ok(Evidence {
+        time,
+        decision: match decision {
+            Decision::Continue => "continue",
+            Decision::Hold(_) => "hold",
+            Decision::RollBack => "rollBack",
+        }
+        .to_owned(),
+        odds: odds.to_string(),
+        log_evidence: log_e,
+        log_limit: threshold,
+        decided,
+        requests_to_go,
+        checks: checks.iter().map(Check::from).collect(),
+        text,
+    })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = self.phase.map_or("not taken up yet", Phase::name);
+        writeln!(f, "{}: {phase}, canary at {} %", self.canary, self.weight)?;
+        if let Some(ReasonRecord { code, message, time }) = &self.reason {
+            writeln!(f, "  {code}: {message}{}", at(time.as_ref()))?;
+        }
+        for error in &self.errors {
+            writeln!(f, "  error: {error}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "  warning: {warning}")?;
+        }
+        if !self.conditions.is_empty() {
+            writeln!(f, "\nconditions")?;
+        }
+        for Condition { kind, status, reason, message, .. } in &self.conditions {
+            writeln!(f, "  {kind} {status} ({reason}): {message}")?;
+        }
+        if !self.checks.is_empty() {
+            writeln!(f, "\nlast checks (failed so far: {})", self.failed_checks)?;
+        }
+        for CheckRecord { name, verdict, value, limit, message, weight, time } in &self.checks {
+            write!(f, "  {verdict} {name}")?;
+            if let Some(value) = value {
+                write!(f, " {value:.3}")?;
+            }
+            if !limit.is_empty() {
+                write!(f, " (limit {limit})")?;
+            }
+            write!(f, " at {weight} %{}", at(time.as_ref()))?;
+            let separator = if message.is_empty() { "" } else { ": " };
+            writeln!(f, "{separator}{message}")?;
+        }
+        match &self.guard {
+            None => writeln!(
+                f,
+                "\nno guard: the spec has none, and no builtin check to derive one from"
+            ),
+            Some(guard) => write!(f, "\n{guard}"),
+        }
+    }
+}
+
+impl fmt::Display for GuardReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mode, interval_millis, alpha, objectives, evidence, unreadable } = self;
+        writeln!(f, "guard: {mode}, looks every {interval_millis} ms, alpha {alpha}")?;
+        for objective in objectives {
+            writeln!(f, "  {objective}")?;
+        }
+        if let Some(why) = unreadable {
+            writeln!(f, "  its evidence cannot be read: {why}")?;
+        }
+        let Some(evidence) = evidence else {
+            return writeln!(f, "  nothing seen of this release");
+        };
+        if let Some(decided) = &evidence.decided {
+            let would = if *mode == "observe" { "would have rolled back" } else { "rolled back" };
+            writeln!(f, "  {would}: {decided}")?;
+        }
+        writeln!(f, "  evidence{}: {}", at(Some(&evidence.time)), evidence.text)
+    }
+}
+
+fn at(time: Option<&jiff::Timestamp>) -> String {
+    time.map_or(String::new(), |time| format!(" ({time:.0})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(guard: &Value, status: &Value) -> Value {
+        json!({
+            "apiVersion": "flagger.app/v1beta1", "kind": "Canary",
+            "metadata": {"name": "backend", "namespace": "develop"},
+            "spec": {
+                "provider": "traefik",
+                "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "backend"},
+                "service": {"port": 80},
+                "analysis": {"interval": "10s", "stepWeights": [5, 10], "guard": guard},
+            },
+            "status": status,
+        })
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_spec() {
+        let text = report(&object(&json!({"mode": "on"}), &Value::Null)).to_string();
+        assert!(text.starts_with("develop/backend: not taken up yet, canary at 0 %\n"), "{text}");
+        assert!(text.contains("error: spec.analysis.guard.mode"), "{text}");
+    }
+
+    #[test]
+    fn tells_evidence_as_odds_with_counts_and_what_is_missing() {
+        let guard = json!({"errorRate": {"slo": 1}});
+        let spec = parse::canary(&object(&guard, &Value::Null), &Limits::default()).unwrap().spec;
+        let spec = spec.analysis.guard.unwrap();
+        let Design { config, sources, bounds } = Design::new(&spec, &[0], 2);
+        let mut watch = Watch::new(config, bounds.len(), sources).unwrap();
+        for k in 1..20 {
+            use serin_core::judge::evidence::{Born, Reading, Side};
+            let reading = |side, requests, errors| Reading {
+                side,
+                series: "gateway",
+                born: Born::Before,
+                warm: true,
+                requests,
+                errors,
+                timed: requests,
+                within: &[],
+            };
+            watch.observe(
+                k * 1000,
+                [reading(Side::Canary, 10 * k, k), reading(Side::Primary, 190 * k, 0)],
+            );
+        }
+        let time = jiff::Timestamp::from_second(1_800_000_000).unwrap();
+        let memory = Memory {
+            time,
+            weight: 5,
+            steps: 2,
+            objectives: vec![0],
+            decided: Some("10 % failed".to_owned()),
+            watch: watch.kept(),
+        };
+        let status = json!({"phase": "Failed", "guard": memory.to_value()});
+        let report = report(&object(&guard, &status));
+        let text = report.to_string();
+        assert!(text.contains("rolled back: 10 % failed"), "{text}");
+        assert!(text.contains("canary 18 of 180"), "{text}");
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json.pointer("/guard/evidence/decision"), Some(&json!("rollBack")));
+        assert_eq!(json.pointer("/guard/evidence/checks/0/canary/requests"), Some(&json!(180)));
+    }
+}
