@@ -1,6 +1,7 @@
 //! Kubernetes Events: one per thing that happened, with its own reason; repeats are counted, not repeated.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -46,11 +47,13 @@ pub struct Events {
     /// Which replica speaks.
     instance: String,
     recent: Mutex<VecDeque<Recent>>,
+    /// Tells apart what happens at the same instant.
+    written: AtomicU64,
 }
 
 impl Events {
     pub fn new(client: Client, clock: SharedClock, instance: String) -> Self {
-        Self { client, clock, instance, recent: Mutex::default() }
+        Self { client, clock, instance, recent: Mutex::default(), written: AtomicU64::new(0) }
     }
 
     pub async fn publish(&self, subject: &Subject, notice: &Notice) -> kube::Result<()> {
@@ -70,7 +73,8 @@ impl Events {
                 Err(error) => return Err(error),
             }
         }
-        let name = format!("{}.{:x}", subject.name, now.as_nanosecond());
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}.{:x}.{number:04x}", subject.name, now.as_nanosecond());
         let event = json!({
             "apiVersion": "v1",
             "kind": "Event",

@@ -120,6 +120,11 @@ impl Operator {
         &self.context
     }
 
+    /// Ends it as a crash would, for tests: nothing is finished, the Lease is not given back.
+    pub fn kill(self) {
+        self.task.abort();
+    }
+
     /// Stops deciding, gives the Lease back, tells what is still to be told.
     pub async fn stop(self) {
         self.stop.send_replace(true);

@@ -72,6 +72,8 @@ pub struct HttpOutside {
 
 impl HttpOutside {
     pub fn new() -> Result<Self, OutsideError> {
+        // One TLS stack for the whole process; that it is there already is no error.
+        drop(rustls::crypto::ring::default_provider().install_default());
         Ok(Self { plain: builder().build().map_err(|error| OutsideError::Setup(chain(&error)))? })
     }
 

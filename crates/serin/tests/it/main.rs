@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 
+mod bed;
 mod guard;
 mod local;
 mod pages;
+mod stories;
 mod tidy;
