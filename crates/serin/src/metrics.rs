@@ -66,13 +66,7 @@ type Floats = Gauge<f64, AtomicU64>;
 /// Every series, and which of them belong to which canary so that they leave with it.
 pub struct Metrics {
     registry: Registry,
-    total: Family<NamespaceLabels, Gauge>,
-    status: Family<CanaryLabels, Gauge>,
-    weight: Family<WeightLabels, Gauge>,
-    duration: Family<CanaryLabels, Histogram>,
-    analysis: Family<AnalysisLabels, Floats>,
-    successes: Family<OutcomeLabels, Counter>,
-    failures: Family<OutcomeLabels, Counter>,
+    flagger: FlaggerMetrics,
     rollout: Family<CanaryLabels, Histogram>,
     decisions: Family<ReasonLabels, Counter>,
     guard: GuardMetrics,
@@ -125,71 +119,72 @@ fn rollout_histogram() -> Histogram {
     Histogram::new(ROLLOUT_BUCKETS)
 }
 
-impl Metrics {
-    pub fn new(mesh_provider: &str) -> Self {
-        let mut registry = Registry::default();
+/// Flagger's series, under its names.
+struct FlaggerMetrics {
+    total: Family<NamespaceLabels, Gauge>,
+    status: Family<CanaryLabels, Gauge>,
+    weight: Family<WeightLabels, Gauge>,
+    duration: Family<CanaryLabels, Histogram>,
+    analysis: Family<AnalysisLabels, Floats>,
+    successes: Family<OutcomeLabels, Counter>,
+    failures: Family<OutcomeLabels, Counter>,
+}
+
+impl FlaggerMetrics {
+    fn new(r: &mut Registry, mesh_provider: &str) -> Self {
         let info = Family::<InfoLabels, Gauge>::default();
-        let total = Family::default();
-        let (status, weight) = (Family::default(), Family::default());
-        let duration = Family::<CanaryLabels, Histogram>::new_with_constructor(
-            tick_histogram as fn() -> Histogram,
-        );
-        let analysis = Family::default();
-        let (successes, failures) = (Family::default(), Family::default());
-        let rollout = Family::<CanaryLabels, Histogram>::new_with_constructor(
-            rollout_histogram as fn() -> Histogram,
-        );
-        let decisions = Family::default();
-        let ticks = tick_histogram();
-        let leader = Gauge::default();
-        let r = &mut registry;
-        r.register("flagger_info", "Version and default mesh provider", info.clone());
-        r.register("flagger_canary_total", "Canaries by namespace", Family::clone(&total));
-        r.register(
-            "flagger_canary_status",
-            "0 running, 1 successful, 2 failed",
-            Family::clone(&status),
-        );
-        r.register(
-            "flagger_canary_weight",
-            "Percent of the traffic, by workload",
-            Family::clone(&weight),
-        );
-        r.register(
-            "flagger_canary_duration_seconds",
-            "Seconds spent on one analysis tick",
-            duration.clone(),
-        );
+        let labels = InfoLabels {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            mesh_provider: mesh_provider.to_owned(),
+        };
+        info.get_or_create(&labels).set(1);
+        let ticks = tick_histogram as fn() -> Histogram;
+        let this = Self {
+            total: Family::default(),
+            status: Family::default(),
+            weight: Family::default(),
+            duration: Family::<CanaryLabels, Histogram>::new_with_constructor(ticks),
+            analysis: Family::default(),
+            successes: Family::default(),
+            failures: Family::default(),
+        };
+        let Self { total, status, weight, duration, analysis, successes, failures } = &this;
+        r.register("flagger_info", "Version and default mesh provider", info);
+        r.register("flagger_canary_total", "Canaries by namespace", total.clone());
+        r.register("flagger_canary_status", "0 running, 1 successful, 2 failed", status.clone());
+        r.register("flagger_canary_weight", "Percent of the traffic, by workload", weight.clone());
+        let help = "Seconds spent on one analysis tick";
+        r.register("flagger_canary_duration_seconds", help, duration.clone());
         r.register(
             "flagger_canary_metric_analysis",
             "Last value of a metric check",
-            Family::clone(&analysis),
+            analysis.clone(),
         );
-        r.register("flagger_canary_successes", "Promotions", Family::clone(&successes));
-        r.register("flagger_canary_failures", "Rollbacks", Family::clone(&failures));
-        r.register(
-            "serin_rollout_duration_seconds",
-            "Seconds from start to end of a release",
-            rollout.clone(),
-        );
-        r.register("serin_decisions", "Changed decisions by reason", Family::clone(&decisions));
+        r.register("flagger_canary_successes", "Promotions", successes.clone());
+        r.register("flagger_canary_failures", "Rollbacks", failures.clone());
+        this
+    }
+}
+
+impl Metrics {
+    pub fn new(mesh_provider: &str) -> Self {
+        let mut registry = Registry::default();
+        let r = &mut registry;
+        let flagger = FlaggerMetrics::new(r, mesh_provider);
         let guard = GuardMetrics::new(r);
+        let rollouts = rollout_histogram as fn() -> Histogram;
+        let rollout = Family::<CanaryLabels, Histogram>::new_with_constructor(rollouts);
+        let decisions = Family::default();
+        let ticks = tick_histogram();
+        let leader = Gauge::default();
+        let help = "Seconds from start to end of a release";
+        r.register("serin_rollout_duration_seconds", help, rollout.clone());
+        r.register("serin_decisions", "Changed decisions by reason", Family::clone(&decisions));
         r.register("serin_tick_duration_seconds", "Seconds spent on one tick", ticks.clone());
         r.register("serin_leader", "1 on the replica that acts", leader.clone());
-        info.get_or_create(&InfoLabels {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            mesh_provider: mesh_provider.to_owned(),
-        })
-        .set(1);
         Self {
             registry,
-            total,
-            status,
-            weight,
-            duration,
-            analysis,
-            successes,
-            failures,
+            flagger,
             rollout,
             decisions,
             guard,
@@ -255,15 +250,18 @@ impl Metrics {
                 | Phase::Terminated,
             ) => 1,
         };
-        self.status
+        self.flagger
+            .status
             .get_or_create(&CanaryLabels { name: target.clone(), namespace: namespace.clone() })
             .set(value);
         let weight = i64::from(canary.status.canary_weight);
         let primary = canary.spec.target.primary_name();
-        self.weight
+        self.flagger
+            .weight
             .get_or_create(&WeightLabels { workload: target.clone(), namespace: namespace.clone() })
             .set(weight);
-        self.weight
+        self.flagger
+            .weight
             .get_or_create(&WeightLabels { workload: primary.clone(), namespace })
             .set(100 - weight);
         self.own(&canary.key, |owned| {
@@ -273,7 +271,7 @@ impl Metrics {
     }
 
     pub fn observe_analysis_tick(&self, canary: &Canary, secs: f64) {
-        self.duration.get_or_create(&self.named(canary)).observe(secs);
+        self.flagger.duration.get_or_create(&self.named(canary)).observe(secs);
     }
 
     pub fn observe_rollout(&self, canary: &Canary, secs: f64) {
@@ -284,7 +282,7 @@ impl Metrics {
     pub fn show_analysis(&self, canary: &Canary, metric: &str, value: f64) {
         let CanaryLabels { name, namespace } = self.named(canary);
         let labels = AnalysisLabels { name, namespace, metric: metric.to_owned() };
-        self.analysis.get_or_create(&labels).set(value);
+        self.flagger.analysis.get_or_create(&labels).set(value);
         self.own(&canary.key, |owned| {
             owned.analyses.insert(labels);
         });
@@ -303,7 +301,7 @@ impl Metrics {
             deployment_strategy: strategy.to_owned(),
             analysis_status: status.to_owned(),
         };
-        let family = if promoted { &self.successes } else { &self.failures };
+        let family = if promoted { &self.flagger.successes } else { &self.flagger.failures };
         family.get_or_create(&labels).inc();
         self.own(&canary.key, |owned| {
             owned.outcomes.insert(labels);
@@ -316,9 +314,10 @@ impl Metrics {
         for key in keys {
             *totals.entry(&key.namespace).or_default() += 1;
         }
-        self.total.clear();
+        self.flagger.total.clear();
         for (namespace, count) in totals {
-            self.total
+            self.flagger
+                .total
                 .get_or_create(&NamespaceLabels { namespace: namespace.to_owned() })
                 .set(count);
         }
@@ -330,20 +329,22 @@ impl Metrics {
         let Some(Owned { names, workloads, analyses, outcomes }) = all.remove(key) else { return };
         for name in names {
             let labels = CanaryLabels { name, namespace: key.namespace.clone() };
-            self.status.remove(&labels);
-            self.duration.remove(&labels);
+            self.flagger.status.remove(&labels);
+            self.flagger.duration.remove(&labels);
             self.guard.evidence.remove(&labels);
             self.rollout.remove(&labels);
         }
         for workload in workloads {
-            self.weight.remove(&WeightLabels { workload, namespace: key.namespace.clone() });
+            self.flagger
+                .weight
+                .remove(&WeightLabels { workload, namespace: key.namespace.clone() });
         }
         for labels in analyses {
-            self.analysis.remove(&labels);
+            self.flagger.analysis.remove(&labels);
         }
         for labels in outcomes {
-            self.successes.remove(&labels);
-            self.failures.remove(&labels);
+            self.flagger.successes.remove(&labels);
+            self.flagger.failures.remove(&labels);
         }
     }
 
