@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use tsink::promql::{PromqlValue, Sample, Series as RangeSeries};
 use tsink::{Label, SeriesSelection};
 
-use super::{Series, Target, now_ms};
+use super::{Series, Target, naming, now_ms};
 
 const CONNECTIONS_MAX: usize = 128;
 const BODY_MAX: usize = 1 << 20;
@@ -129,6 +129,7 @@ fn instant(params: &Params, state: &State) -> Result<Value, Failure> {
     let at = optional_time(params, "time")?.unwrap_or_else(now_ms);
     let value =
         state.series.engine.instant_query(query, at).map_err(|error| bad(error.to_string()))?;
+    let nameless = naming::nameless(query);
     Ok(match value {
         PromqlValue::Scalar(value, time) => {
             json!({"resultType": "scalar", "result": point(time, value)})
@@ -140,13 +141,14 @@ fn instant(params: &Params, state: &State) -> Result<Value, Failure> {
             let result: Vec<Value> = samples
                 .iter()
                 .map(|Sample { metric, labels, value, .. }| {
-                    json!({"metric": identity(metric, labels), "value": point(at, *value)})
+                    let name = if nameless { "" } else { metric.as_str() };
+                    json!({"metric": identity(name, labels), "value": point(at, *value)})
                 })
                 .collect();
             json!({"resultType": "vector", "result": result})
         }
         PromqlValue::RangeVector(series) => {
-            json!({"resultType": "matrix", "result": matrix(&series)})
+            json!({"resultType": "matrix", "result": matrix(&series, naming::nameless(query))})
         }
     })
 }
@@ -172,7 +174,7 @@ fn range(params: &Params, state: &State) -> Result<Value, Failure> {
         .map_err(|error| bad(error.to_string()))?
     {
         PromqlValue::RangeVector(series) => {
-            Ok(json!({"resultType": "matrix", "result": matrix(&series)}))
+            Ok(json!({"resultType": "matrix", "result": matrix(&series, naming::nameless(query))}))
         }
         PromqlValue::Scalar(..) | PromqlValue::InstantVector(_) | PromqlValue::String(..) => {
             Err(bad("the query does not give a range"))
@@ -180,13 +182,14 @@ fn range(params: &Params, state: &State) -> Result<Value, Failure> {
     }
 }
 
-fn matrix(series: &[RangeSeries]) -> Vec<Value> {
+fn matrix(series: &[RangeSeries], nameless: bool) -> Vec<Value> {
     series
         .iter()
         .map(|RangeSeries { metric, labels, samples, .. }| {
             let values: Vec<Value> =
                 samples.iter().map(|(time, value)| point(*time, *value)).collect();
-            json!({"metric": identity(metric, labels), "values": values})
+            let name = if nameless { "" } else { metric.as_str() };
+            json!({"metric": identity(name, labels), "values": values})
         })
         .collect()
 }

@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod exposition;
+mod naming;
 pub mod scrape;
 
 use std::net::SocketAddr;
