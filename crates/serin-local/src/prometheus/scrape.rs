@@ -1,6 +1,6 @@
 //! Scraping: one loop for all targets, with staleness markers for what has gone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +29,16 @@ pub struct Target {
 
 type Identity = (String, Vec<(String, String)>);
 
+/// Series of a target as of its last scrape, with the time that it gave them itself, if it did.
+type Alive = BTreeMap<Identity, Option<i64>>;
+
+/// Marks series as ended. Those that bring their own times end by themselves, as in Prometheus.
+fn end(series: Alive, at: i64, rows: &mut Vec<Row>) {
+    for (identity, _) in series.iter().filter(|(_, own_time)| own_time.is_none()) {
+        rows.push(row(identity, at, f64::from_bits(STALE_BITS)));
+    }
+}
+
 pub(crate) async fn run(
     series: Series,
     mut targets: watch::Receiver<Vec<Target>>,
@@ -36,7 +46,7 @@ pub(crate) async fn run(
 ) {
     let client: Client<HttpConnector, Empty<Bytes>> =
         Client::builder(TokioExecutor::new()).build_http();
-    let mut alive: BTreeMap<Target, BTreeSet<Identity>> = BTreeMap::new();
+    let mut alive: BTreeMap<Target, Alive> = BTreeMap::new();
     let mut clock = tokio::time::interval(interval);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -46,20 +56,17 @@ pub(crate) async fn run(
             alive.keys().filter(|target| !wanted.contains(target)).cloned().collect();
         let mut rows = Vec::new();
         for target in gone {
-            for identity in alive.remove(&target).unwrap_or_default() {
-                rows.push(row(&identity, now_ms(), f64::from_bits(STALE_BITS)));
-            }
+            end(alive.remove(&target).unwrap_or_default(), now_ms(), &mut rows);
         }
         let scrapes = futures::future::join_all(
             wanted.iter().map(|target| scrape(&client, target, interval)),
         )
         .await;
         for (target, (at, result)) in wanted.into_iter().zip(scrapes) {
-            let before = alive.remove(&target).unwrap_or_default();
-            let (fresh, up) = ingest(&target, at, result, &mut rows);
-            for identity in before.difference(&fresh) {
-                rows.push(row(identity, at, f64::from_bits(STALE_BITS)));
-            }
+            let mut before = alive.remove(&target).unwrap_or_default();
+            let (fresh, up) = ingest(&target, at, result, &before, &mut rows);
+            before.retain(|identity, _| !fresh.contains_key(identity));
+            end(before, at, &mut rows);
             rows.push(row(&identity("up", &[], &target), at, f64::from(u8::from(up))));
             alive.insert(target, fresh);
         }
@@ -95,24 +102,30 @@ fn ingest(
     target: &Target,
     at: i64,
     result: Result<String, String>,
+    before: &Alive,
     rows: &mut Vec<Row>,
-) -> (BTreeSet<Identity>, bool) {
+) -> (Alive, bool) {
     let text = match result {
         Ok(text) => text,
         Err(why) => {
             tracing::debug!(url = %target.url, %why, "scrape failed");
-            return (BTreeSet::new(), false);
+            return (Alive::new(), false);
         }
     };
     let (samples, bad) = exposition::parse(&text);
     if bad > 0 {
         tracing::debug!(url = %target.url, bad, "lines that make no sense");
     }
-    let mut fresh = BTreeSet::new();
+    let mut fresh = Alive::new();
     for Sample { name, labels, value, timestamp_ms } in samples {
         let identity = identity(&name, &labels, target);
-        rows.push(row(&identity, timestamp_ms.unwrap_or(at), value));
-        fresh.insert(identity);
+        // A target that repeats a sample has nothing new to say.
+        let known =
+            timestamp_ms.is_some() && before.get(&identity).copied().flatten() >= timestamp_ms;
+        if !known {
+            rows.push(row(&identity, timestamp_ms.unwrap_or(at), value));
+        }
+        fresh.insert(identity, timestamp_ms);
     }
     (fresh, true)
 }
