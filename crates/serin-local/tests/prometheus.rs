@@ -1,6 +1,7 @@
 //! Holds the embedded query API against the real Prometheus (`SERIN_PROMETHEUS`) over the same scraped series.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
+#![expect(clippy::print_stderr, reason = "a test that skips says so")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
