@@ -13,7 +13,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use serin_core::model::{Canary, Key};
 use serin_providers::change::CANARY;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
@@ -53,6 +53,8 @@ pub struct Context {
     pub index: Index,
     /// Opinions of the guard.
     pub guards: crate::guard::Guards,
+    /// Ticks at once; what the guard wants off the road does not wait for one.
+    slots: Semaphore,
     /// Consecutive errors by canary, for the back-off.
     errors: Mutex<BTreeMap<Key, u32>>,
     /// Canaries as our own writes left them, for ticks that are faster than the watch.
@@ -128,6 +130,7 @@ impl Context {
         metrics: Arc<Metrics>,
         settings: Settings,
     ) -> Self {
+        let slots = Semaphore::new(usize::from(settings.concurrency.max(1)));
         let guards = crate::guard::Guards::new(!settings.gateways.is_empty());
         let world = World::new(client.clone(), settings.namespace.clone(), wake.clone());
         let teller = crate::tell::Teller::start(
@@ -147,6 +150,7 @@ impl Context {
             teller,
             index: Index::default(),
             guards,
+            slots,
             errors: Mutex::default(),
             written: Mutex::default(),
             valid: Mutex::default(),
@@ -334,7 +338,8 @@ pub async fn lead(context: Arc<Context>, canaries: &Canaries) {
             Some((Ok::<_, std::convert::Infallible>(object), wake))
         }
     });
-    let config = ApplierConfig::default().concurrency(context.settings.concurrency);
+    // Unbounded here, because the bound has an exception: see `reconcile`.
+    let config = ApplierConfig::default().concurrency(0);
     let results = applier(
         |object, context: Arc<Context>| reconcile(object, context).boxed(),
         |object, error, context: Arc<Context>| retry(&object, error, &context),
@@ -352,6 +357,11 @@ pub async fn lead(context: Arc<Context>, canaries: &Canaries) {
 
 async fn reconcile(object: Arc<DynamicObject>, context: Arc<Context>) -> Result<Action, TickError> {
     let Some(key) = key_of(&object) else { return Ok(Action::await_change()) };
+    // Law 1: slow hooks of others may hold every slot, and still a rollback goes ahead.
+    let _slot = tokio::select! {
+        slot = context.slots.acquire() => slot.ok(),
+        () = context.guards.condemned(&key) => None,
+    };
     let started = tokio::time::Instant::now();
     // A panic in one canary's tick is that canary's error and nobody else's.
     let result = AssertUnwindSafe(tick::tick(&context, &object)).catch_unwind().await;

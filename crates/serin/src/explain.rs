@@ -269,6 +269,9 @@ impl fmt::Display for Report {
             writeln!(f, "\nconditions")?;
         }
         for Condition { kind, status, reason, message, .. } in &self.conditions {
+            // What was said above is not said again for each of them.
+            let known = self.reason.as_ref().is_some_and(|said| said.message == *message);
+            let message = if known { "as above" } else { message };
             writeln!(f, "  {kind} {status} ({reason}): {message}")?;
         }
         if !self.checks.is_empty() {

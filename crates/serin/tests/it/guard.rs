@@ -133,6 +133,8 @@ impl Bed {
         let mut options = Options::local("http://metrics".to_owned(), 1).unwrap();
         options.clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         options.outside = Arc::new(World { traffic: Arc::clone(&self.traffic) });
+        // The fewest, so that whoever holds the only slot is in everybody's way.
+        options.settings.concurrency = 1;
         options.settings.gateways = vec!["http://gateway/metrics".to_owned()];
         self.operator = Some(Operator::start(client, options));
     }
@@ -142,9 +144,13 @@ impl Bed {
     }
 
     fn release(&self, image: &str) {
+        self.release_of("backend", image);
+    }
+
+    fn release_of(&self, name: &str, image: &str) {
         let options = WriteOptions::by("user");
         self.store
-            .modify(&id("apps", "deployments"), "develop", "backend", Sub::Main, &options, |o| {
+            .modify(&id("apps", "deployments"), "develop", name, Sub::Main, &options, |o| {
                 o["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
             })
             .unwrap();
@@ -156,7 +162,11 @@ impl Bed {
     }
 
     fn status(&self) -> Value {
-        let canary = self.store.get(&id("flagger.app", "canaries"), "develop", "backend").unwrap();
+        self.status_of("backend")
+    }
+
+    fn status_of(&self, name: &str) -> Value {
+        let canary = self.store.get(&id("flagger.app", "canaries"), "develop", name).unwrap();
         canary["status"].clone()
     }
 
@@ -225,7 +235,14 @@ async fn serve(store: Store, traffic: Arc<Mutex<Traffic>>) {
 }
 
 fn objects(analysis: &Value) -> Vec<Value> {
-    let labels = json!({"app": "backend"});
+    let namespace =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "develop"}});
+    [vec![namespace], application("backend", analysis)].concat()
+}
+
+/// A Deployment and its Canary.
+fn application(name: &str, analysis: &Value) -> Vec<Value> {
+    let labels = json!({"app": name});
     let container =
         json!({"name": "app", "image": "local/app:v1", "ports": [{"containerPort": 8080}]});
     let mut all = json!({"threshold": 5, "metrics": [
@@ -235,10 +252,9 @@ fn objects(analysis: &Value) -> Vec<Value> {
         all[field] = value.clone();
     }
     vec![
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "develop"}}),
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": "backend", "namespace": "develop"},
+            "metadata": {"name": name, "namespace": "develop"},
             "spec": {
                 "replicas": 1,
                 "selector": {"matchLabels": labels},
@@ -247,10 +263,10 @@ fn objects(analysis: &Value) -> Vec<Value> {
         }),
         json!({
             "apiVersion": "flagger.app/v1beta1", "kind": "Canary",
-            "metadata": {"name": "backend", "namespace": "develop"},
+            "metadata": {"name": name, "namespace": "develop"},
             "spec": {
                 "provider": "traefik",
-                "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "backend"},
+                "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
                 "service": {"port": 80, "targetPort": 8080},
                 "analysis": all,
             },
@@ -321,6 +337,27 @@ async fn a_hook_that_never_answers_delays_no_rollback() {
     let took = bed.until_routed(|share| share == 0.0).await;
     assert!(took <= Duration::from_secs(4), "{took:?}");
     bed.until(|status| status["phase"] == "Failed").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_hooks_of_others_delay_no_rollback() {
+    let bed = Bed::new(json!({"interval": "60s", "stepWeights": [5, 50]})).await;
+    let hook = json!([{"name": "gate", "type": "confirm-rollout", "url": "http://hangs/", "timeout": "10m"}]);
+    let slow = json!({"interval": "60s", "stepWeights": [5, 50], "webhooks": hook});
+    for object in application("slow", &slow) {
+        manifest::apply(&bed.store, &object).unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(bed.status_of("slow")["phase"], "Initialized");
+    bed.release("local/app:v2");
+    bed.until_routed(|share| share > 0.0).await;
+    bed.release_of("slow", "local/app:v2");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    bed.fail(1.0, 0.0);
+    let took = bed.until_routed(|share| share == 0.0).await;
+    assert!(took <= Duration::from_secs(4), "{took:?}");
+    bed.until(|status| status["phase"] == "Failed").await;
+    assert_eq!(bed.status_of("slow")["phase"], "Initialized", "the gate still hangs");
 }
 
 /// Canary requests that the kept evidence stands on.
