@@ -4,6 +4,8 @@
 //! those whose opinion has changed. It decides nothing: `step` does, and the status keeps what must outlive this process.
 
 mod scrape;
+#[cfg(test)]
+mod tests;
 mod ward;
 
 use std::collections::BTreeMap;

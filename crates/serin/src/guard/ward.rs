@@ -58,9 +58,11 @@ pub(super) struct Ward {
     state: State,
     /// There is no gateway to ask.
     blind: bool,
-    /// When the last look succeeded or, before any did, when the first was tried; and why the later ones failed.
+    /// When a look last succeeded, and since when and why the later ones fail.
     seen: Option<Timestamp>,
     failure: Option<(Timestamp, String)>,
+    /// They have failed for too long.
+    sightless: bool,
     /// The first look.
     since: Option<Timestamp>,
     decided: Option<String>,
@@ -80,6 +82,7 @@ impl Ward {
             blind,
             seen: None,
             failure: None,
+            sightless: false,
             since: None,
             decided: None,
             fitness: blind.then(|| Fitness::Unfit {
@@ -189,6 +192,11 @@ impl Ward {
             Some(_) | None => self.failure = None,
         }
         let verdict = if pages.is_empty() { None } else { self.take(pages, now) };
+        if !pages.is_empty() {
+            self.seen = Some(now);
+        }
+        self.sightless =
+            self.failure.as_ref().is_some_and(|(since, _)| now.duration_since(*since) >= BLIND);
         self.fitness = self.judge_sources(pages, now).or(self.fitness.take());
         if let State::Watching { watch, .. } = &self.state
             && self.decided.is_none()
@@ -222,7 +230,6 @@ impl Ward {
             .filter(|(_, page)| bounds.iter().all(|bound| page.has_bound(*bound)))
             .map(|(process, page)| (process.as_str(), page.sides(&self.pair, bounds, began)))
             .collect();
-        self.seen = Some(now);
         watch.observe(at_millis, readings(&sides))
     }
 
@@ -280,8 +287,11 @@ impl Ward {
     fn judge_sources(&self, pages: &[Scraped], now: Timestamp) -> Option<Fitness> {
         let unfit = |reason, message: String| Some(Fitness::Unfit { reason, message });
         if let Some((since, why)) = &self.failure {
-            let long = now.duration_since(*since) >= BLIND;
-            return if long { unfit("GatewayUnreachable", sightless(why)) } else { None };
+            return if now.duration_since(*since) >= BLIND {
+                unfit("GatewayUnreachable", sightless(why))
+            } else {
+                None
+            };
         }
         let coarse = pages.iter().find_map(|(process, page)| {
             let missing =
@@ -340,8 +350,12 @@ impl Ward {
         if let State::Lost(why) = &self.state {
             return Guard::Hold(why.clone());
         }
+        // Law 2: after a restart nothing rises before somebody has looked.
+        if self.seen.is_none() && self.failure.is_none() {
+            return Guard::Hold("the guard has not looked yet".to_owned());
+        }
         if let Some((_, why)) = &self.failure
-            && matches!(self.fitness, Some(Fitness::Unfit { reason: "GatewayUnreachable", .. }))
+            && (self.seen.is_none() || self.sightless)
         {
             return Guard::Hold(sightless(why));
         }

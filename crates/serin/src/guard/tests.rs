@@ -1,0 +1,195 @@
+//! What a ward makes of pages: bounds that do not exist, gateways that do not answer, processes that start over.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use serin_core::judge::design::Memory;
+use serin_core::model::Canary;
+use serin_core::observed::{Fitness, Guard};
+use serin_core::parse::{self, Limits};
+use serin_providers::gateway::{Scrape, Wanted};
+
+use super::ward::{Scraped, Ward};
+
+fn canary(analysis: &Value, status: &Value) -> Canary {
+    let mut all = json!({"interval": "10s", "stepWeights": [5, 10]});
+    for (field, value) in analysis.as_object().unwrap() {
+        all[field] = value.clone();
+    }
+    let object = json!({
+        "apiVersion": "flagger.app/v1beta1", "kind": "Canary",
+        "metadata": {"name": "backend", "namespace": "develop"},
+        "spec": {
+            "provider": "traefik",
+            "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "backend"},
+            "service": {"port": 80},
+            "analysis": all,
+        },
+        "status": status,
+    });
+    parse::canary(&object, &Limits::default()).unwrap()
+}
+
+fn derived_spec() -> Value {
+    json!({"metrics": [
+        {"name": "request-success-rate", "thresholdRange": {"min": 99}},
+        {"name": "request-duration", "thresholdRange": {"max": 500}},
+    ]})
+}
+
+fn asked_spec() -> Value {
+    json!({"guard": {"errorRate": {"slo": 1}, "latency": [{"threshold": 500, "slo": 1}]}})
+}
+
+fn ward(analysis: &Value) -> Ward {
+    let canary = canary(analysis, &json!({"phase": "Progressing", "canaryWeight": 5}));
+    Ward::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), false)
+}
+
+fn now(secs: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::from_secs(secs)
+}
+
+/// A page with requests, failures among them and slow ones, by side; the histogram ends at `bound` seconds.
+fn page(ward: &Ward, process: &str, bound: &str, sides: &[(&str, u64, u64, u64)]) -> Scraped {
+    let mut wanted = Wanted::default();
+    ward.want(&mut wanted);
+    let mut scrape = Scrape::new(&wanted);
+    for (side, requests, failed, slow) in sides {
+        let service = format!("service=\"develop-backend-{side}-80@kubernetescrd\"");
+        let name = "traefik_service_request";
+        let text = format!(
+            "{name}s_total{{code=\"200\",{service}}} {}\n{name}s_total{{code=\"500\",{service}}} {failed}\n\
+             {name}_duration_seconds_bucket{{code=\"200\",{service},le=\"{bound}\"}} {}\n\
+             {name}_duration_seconds_count{{code=\"200\",{service}}} {requests}\n",
+            requests - failed,
+            requests - slow,
+        );
+        scrape.push(text.as_bytes());
+    }
+    (process.to_owned(), scrape.finish())
+}
+
+fn reason(ward: &Ward) -> String {
+    match ward.watched().metrics {
+        Some(Fitness::Unfit { reason, message }) => format!("{reason}: {message}"),
+        Some(Fitness::Fit) => "fit".to_owned(),
+        None => "nothing".to_owned(),
+    }
+}
+
+/// Good pages for a while, then `bad` of ten requests bad in each second.
+fn run(ward: &mut Ward, bound: &str, failed: u64, slow: u64) {
+    for k in 0..30u64 {
+        let bad = k.saturating_sub(15);
+        let sides = [("canary", 10 * k, failed * bad, slow * bad), ("primary", 190 * k, 0, 0)];
+        let page = page(ward, "g#1", bound, &sides);
+        ward.look(&[page], None, now(k as i64));
+    }
+}
+
+#[test]
+fn slow_canaries_are_found_where_the_bound_exists() {
+    let mut ward = ward(&asked_spec());
+    run(&mut ward, "0.5", 0, 8);
+    let Guard::RollBack(why) = ward.opinion() else { panic!("{:?}", ward.opinion()) };
+    assert!(why.contains("slower than 500 ms"), "{why}");
+    assert_eq!(reason(&ward), "fit");
+}
+
+#[test]
+fn a_bound_that_does_not_exist_is_named_and_never_taken_for_slowness() {
+    let mut derived = ward(&derived_spec());
+    run(&mut derived, "0.3", 0, 8);
+    assert_eq!(derived.opinion(), Guard::Quiet, "nobody asked for it by name");
+    let said = reason(&derived);
+    assert!(said.starts_with("NoSuchBucket") && said.contains("bounds 300 ms"), "{said}");
+    let mut asked = ward(&asked_spec());
+    run(&mut asked, "0.3", 0, 8);
+    assert!(matches!(asked.opinion(), Guard::Hold(_)), "{:?}", asked.opinion());
+    let mut failing = ward(&derived_spec());
+    run(&mut failing, "0.3", 8, 0);
+    assert!(matches!(failing.opinion(), Guard::RollBack(_)), "errors are still counted");
+}
+
+fn asked_errors() -> Value {
+    json!({"guard": {"errorRate": {"slo": 1}}})
+}
+
+#[test]
+fn a_gateway_that_appears_later_without_the_bound_is_left_out() {
+    let mut ward = ward(&asked_spec());
+    for k in 0..20u64 {
+        let sides = [("canary", 10 * k, 0, 0), ("primary", 190 * k, 0, 0)];
+        let fine = page(&ward, "g#1", "0.5", &sides);
+        let coarse = page(&ward, "h#1", "0.3", &sides);
+        let pages = if k < 5 { vec![fine] } else { vec![fine, coarse] };
+        ward.look(&pages, None, now(k as i64));
+    }
+    assert!(!matches!(ward.opinion(), Guard::RollBack(_)), "{:?}", ward.opinion());
+    assert!(reason(&ward).starts_with("NoSuchBucket"), "{}", reason(&ward));
+}
+
+#[test]
+fn blindness_holds_after_a_while_and_ends_with_the_next_look() {
+    let mut ward = ward(&asked_errors());
+    assert!(matches!(ward.opinion(), Guard::Hold(_)), "nobody has looked");
+    let sides = [("canary", 10, 0, 0), ("primary", 190, 0, 0)];
+    let fine = page(&ward, "g#1", "0.5", &sides);
+    ward.look(&[fine], None, now(0));
+    for k in 1..5 {
+        let news = ward.look(&[], Some("refused"), now(k));
+        assert!(!news.turned && ward.opinion() == Guard::Quiet, "second {k}");
+    }
+    ward.look(&[], Some("refused"), now(6));
+    let Guard::Hold(why) = ward.opinion() else { panic!("{:?}", ward.opinion()) };
+    assert!(why.contains("cannot see") && why.contains("refused"), "{why}");
+    let sides = [("canary", 10, 0, 0), ("primary", 190, 0, 0)];
+    let page = page(&ward, "g#1", "0.5", &sides);
+    assert!(ward.look(&[page], None, now(7)).turned);
+    assert_eq!(ward.opinion(), Guard::Quiet);
+}
+
+#[test]
+fn requests_before_the_first_histogram_are_not_lost() {
+    let mut ward = ward(&asked_spec());
+    let empty = page(&ward, "g#1", "0.5", &[]);
+    ward.look(&[empty], None, now(0));
+    assert_eq!(ward.log_evidence(), None);
+    let sides = [("canary", 10, 8, 0), ("primary", 190, 0, 0)];
+    let first = page(&ward, "g#1", "0.5", &sides);
+    ward.look(&[first], None, now(1));
+    assert!(ward.log_evidence().unwrap() > 0.0, "ten requests, eight of them bad");
+}
+
+#[test]
+fn memory_is_small_and_a_changed_objective_is_not_continued() {
+    let mut ward = ward(&asked_spec());
+    run(&mut ward, "0.5", 0, 0);
+    let kept = ward.watched().memory.unwrap();
+    assert!(kept.to_string().len() < 2300, "{}", kept.to_string().len());
+    let memory = Memory::read(&kept).unwrap();
+    assert_eq!((memory.weight, memory.objectives), (5, vec![0, 1]));
+    let status = json!({"phase": "Progressing", "canaryWeight": 5, "guard": kept});
+    let same = canary(&asked_spec(), &status);
+    let same = Ward::begin(&same, same.spec.analysis.guard.as_ref().unwrap(), false);
+    assert_eq!(
+        (same.opinion(), same.log_evidence().is_some()),
+        (Guard::Hold("the guard has not looked yet".into()), true)
+    );
+    let other = canary(
+        &json!({"guard": {"errorRate": {"slo": 2}, "latency": [{"threshold": 500, "slo": 1}]}}),
+        &status,
+    );
+    let other = Ward::begin(&other, other.spec.analysis.guard.as_ref().unwrap(), false);
+    assert!(matches!(other.opinion(), Guard::Hold(_)), "{:?}", other.opinion());
+}
+
+#[test]
+fn without_a_gateway_only_guards_that_were_asked_for_hold() {
+    for (analysis, holds) in [(asked_spec(), true), (derived_spec(), false)] {
+        let canary = canary(&analysis, &json!({"phase": "Progressing", "canaryWeight": 5}));
+        let ward = Ward::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), true);
+        assert_eq!(matches!(ward.opinion(), Guard::Hold(_)), holds);
+        assert!(reason(&ward).starts_with("NoGateway"), "{}", reason(&ward));
+    }
+}
