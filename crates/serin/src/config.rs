@@ -18,7 +18,8 @@ pub struct ControllerArgs {
     /// Prometheus for builtin and inline queries.
     #[arg(long, env = "SERIN_METRICS_SERVER", default_value = "http://prometheus:9090")]
     pub metrics_server: String,
-    /// Metrics of the gateway, for the guard: the URL of /metrics of every replica, such as http://10.0.0.7:9100/metrics.
+    /// Metrics of the gateway, for the guard, such as http://traefik-metrics:9100/metrics. A name stands for all its
+    /// addresses: name a headless Service, so that every replica is read.
     #[arg(long, env = "SERIN_GATEWAY_METRICS", value_delimiter = ',')]
     pub gateway_metrics: Vec<String>,
     /// Router of canaries that name none.

@@ -1,5 +1,6 @@
 //! The world outside the cluster: metric servers, webhooks and chats, over one bounded HTTP client.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,6 +12,9 @@ pub const BODY_MAX: usize = 1 << 20;
 
 /// Pages that are read piece by piece and not kept may be this long.
 pub const PAGE_MAX: usize = 64 << 20;
+
+/// A name that takes longer is not known now.
+const LOOKUP_MAX: Duration = Duration::from_secs(1);
 
 /// How one request is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +53,16 @@ pub trait Outside: Send + Sync {
         request: Request<Bytes>,
         manner: Manner,
     ) -> BoxFuture<'_, Result<Response<Bytes>, OutsideError>>;
+
+    /// The addresses behind a name, one for each replica; none where names are not looked up here.
+    fn resolve<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Option<Vec<SocketAddr>>, OutsideError>> {
+        let _ = (host, port);
+        Box::pin(async { Ok(None) })
+    }
 
     /// Sends a request and hands the answer over in pieces, for pages too long to be kept.
     fn read<'a>(
@@ -117,6 +131,22 @@ impl Outside for HttpOutside {
                 Ok(result) => result,
                 Err(_) => Err(OutsideError::Timeout(manner.timeout)),
             }
+        })
+    }
+
+    fn resolve<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Option<Vec<SocketAddr>>, OutsideError>> {
+        Box::pin(async move {
+            let failed = |why: String| OutsideError::Connect { host: host.to_owned(), why };
+            let found = tokio::time::timeout(LOOKUP_MAX, tokio::net::lookup_host((host, port)));
+            let found = found.await.map_err(|_| OutsideError::Timeout(LOOKUP_MAX))?;
+            let all: Vec<SocketAddr> = found.map_err(|error| failed(error.to_string()))?.collect();
+            // A replica with an address of each family is still one.
+            let four = all.iter().any(SocketAddr::is_ipv4);
+            Ok(Some(all.into_iter().filter(|address| address.is_ipv4() == four).collect()))
         })
     }
 

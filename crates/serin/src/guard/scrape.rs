@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use http::Request;
+use http::{Request, Uri};
 use serin_providers::gateway::{Scrape, Wanted};
 use tokio::time::Instant;
 
@@ -18,12 +18,17 @@ use crate::outside::Manner;
 const AGAIN: Duration = Duration::from_millis(250);
 /// Whoever comes, the gateways are not asked more often.
 const GAP: Duration = Duration::from_millis(100);
+/// Replicas that come and go are noticed after this long.
+const KNOWN: Duration = Duration::from_secs(10);
+/// More replicas of a gateway than anyone runs.
+const REPLICAS_MAX: usize = 256;
 /// A gateway that needs longer has missed this look; the next one makes up for it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Looks until dropped.
 pub async fn run(context: Arc<Context>) {
     let guards = &context.guards;
+    let mut targets = Targets::default();
     let mut last: Option<Instant> = None;
     let mut again = false;
     loop {
@@ -43,23 +48,24 @@ pub async fn run(context: Arc<Context>) {
             tokio::time::sleep_until(last + GAP).await;
         }
         last = Some(Instant::now());
-        again = look(&context).await;
+        again = look(&context, &mut targets).await;
     }
 }
 
 /// One look at everything. Says whether something is worth another one soon.
-async fn look(context: &Context) -> bool {
-    let wards = context.guards.all();
-    let gateways = &context.settings.gateways;
-    if wards.is_empty() || gateways.is_empty() {
+async fn look(context: &Context, targets: &mut Targets) -> bool {
+    if context.guards.all().is_empty() || context.settings.gateways.is_empty() {
         return false;
     }
+    let mut failure = targets.refresh(context).await;
+    let gateways = &targets.known;
+    let wards = context.guards.all();
     let mut wanted = Wanted::default();
     for (_, ward) in &wards {
         lock(ward).want(&mut wanted);
     }
     let answers = join_all(gateways.iter().map(|gateway| scrape(context, gateway, &wanted))).await;
-    let (mut pages, mut failure) = (Vec::new(), None);
+    let mut pages = Vec::new();
     for (gateway, answer) in gateways.iter().zip(answers) {
         match answer {
             Ok(scraped) => pages.push(scraped),
@@ -69,6 +75,9 @@ async fn look(context: &Context) -> bool {
                 failure = Some(format!("{gateway}: {why}"));
             }
         }
+    }
+    if pages.is_empty() {
+        failure.get_or_insert_with(|| "no replica of the gateway is known".to_owned());
     }
     let now = context.clock.now();
     let (mut again, mut turned) = (false, false);
@@ -89,6 +98,59 @@ async fn look(context: &Context) -> bool {
         context.guards.turned.notify_waiters();
     }
     again
+}
+
+/// Where the replicas of the gateways are: a name stands for all of its addresses.
+#[derive(Default)]
+struct Targets {
+    known: Vec<String>,
+    since: Option<Instant>,
+}
+
+impl Targets {
+    /// Looks the names up again when it is time to. Returns what went wrong with one of them.
+    async fn refresh(&mut self, context: &Context) -> Option<String> {
+        if self.since.is_some_and(|since| since.elapsed() < KNOWN) {
+            return None;
+        }
+        let mut failure = None;
+        let mut known = Vec::new();
+        for gateway in &context.settings.gateways {
+            match replicas(context, gateway).await {
+                Ok(replicas) => known.extend(replicas),
+                Err(why) => {
+                    context.metrics.count_scrape_failure(gateway);
+                    failure = Some(format!("{gateway}: {why}"));
+                }
+            }
+        }
+        known.truncate(REPLICAS_MAX);
+        known.sort();
+        // The same replica twice would count every request twice.
+        known.dedup();
+        self.since = failure.is_none().then(Instant::now);
+        if failure.is_none() || self.known.is_empty() {
+            self.known = known;
+        }
+        failure
+    }
+}
+
+/// The URLs of the replicas behind a URL.
+async fn replicas(context: &Context, gateway: &str) -> Result<Vec<String>, String> {
+    let uri: Uri = gateway.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
+    let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
+        // Certificates speak of names.
+        return Ok(vec![gateway.to_owned()]);
+    };
+    if host.parse::<std::net::Ipv4Addr>().is_ok() || host.starts_with('[') {
+        return Ok(vec![gateway.to_owned()]);
+    }
+    let port = uri.port_u16().unwrap_or(80);
+    let found = context.outside.resolve(host, port).await.map_err(|error| error.to_string())?;
+    let Some(found) = found else { return Ok(vec![gateway.to_owned()]) };
+    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    Ok(found.iter().map(|address| format!("http://{address}{path}")).collect())
 }
 
 /// One gateway's page, under a name that changes when the process behind the address does.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ struct Bed {
     operator: Option<Operator>,
 }
 
-/// The world outside: the gateway's page, a metric server to which all is fine, and a hook that never answers.
+/// The world outside: the gateway's replicas, a metric server to which all is fine, and a hook that never answers.
 struct World {
     traffic: Arc<Mutex<Traffic>>,
 }
@@ -68,7 +69,9 @@ impl Outside for World {
     ) -> BoxFuture<'_, Result<Response<Bytes>, OutsideError>> {
         Box::pin(async move {
             let body = match request.uri().host() {
-                Some("gateway") => page(&self.traffic.lock().unwrap()),
+                Some("10.9.0.1") => page(&self.traffic.lock().unwrap()),
+                // Nobody comes in here.
+                Some("10.9.0.2") => "process_start_time_seconds 1.6e+09\n".to_owned(),
                 Some("metrics") => {
                     let result = json!([{"metric": {}, "value": [0, "99.9"]}]);
                     json!({"status": "success", "data": {"resultType": "vector", "result": result}})
@@ -81,6 +84,16 @@ impl Outside for World {
             };
             Ok(Response::new(body.into()))
         })
+    }
+
+    fn resolve<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Option<Vec<SocketAddr>>, OutsideError>> {
+        assert_eq!((host, port), ("gateway", 9100));
+        let replicas = [[10, 9, 0, 1], [10, 9, 0, 2]].map(|ip| SocketAddr::from((ip, port)));
+        Box::pin(async move { Ok(Some(replicas.to_vec())) })
     }
 }
 
@@ -135,7 +148,7 @@ impl Bed {
         options.outside = Arc::new(World { traffic: Arc::clone(&self.traffic) });
         // The fewest, so that whoever holds the only slot is in everybody's way.
         options.settings.concurrency = 1;
-        options.settings.gateways = vec!["http://gateway/metrics".to_owned()];
+        options.settings.gateways = vec!["http://gateway:9100/metrics".to_owned()];
         self.operator = Some(Operator::start(client, options));
     }
 
