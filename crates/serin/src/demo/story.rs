@@ -31,8 +31,8 @@ const MANIFESTS: [&str; 5] = [
     include_str!("../../../../examples/sre/40-canary.yaml"),
 ];
 
-/// The policy of the example, but three seconds a step instead of ten: nobody watches for two minutes.
-const INTERVAL: &str = "3s";
+/// The policy of the example, but six seconds a step instead of ten: nobody watches for two minutes.
+const INTERVAL: &str = "6s";
 /// Long enough for some scrapes, which are a second apart.
 const WINDOW: &str = "5s";
 
@@ -234,7 +234,7 @@ mod tests {
         hasten(&mut canary);
         let analysis = &canary["spec"]["analysis"];
         assert_eq!(analysis["stepWeights"], json!([5, 10, 20, 30, 40, 50]));
-        assert_eq!(analysis["interval"], "3s");
+        assert_eq!(analysis["interval"], "6s");
         assert_eq!(analysis["metrics"][1]["interval"], "5s");
         assert_eq!(analysis["metrics"][1]["thresholdRange"]["max"], 500);
     }
