@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make demo` shows the story, `make test` proves it.
 CARGO ?= cargo
 
-.PHONY: demo test check unit docs bench bench-guard soak parts clean
+.PHONY: demo test check unit docs bench bench-guard parts
 
 demo: ## The whole story on this machine: promotion of v2, rollback of v3. KEEP=1 leaves it running.
 	$(CARGO) build --locked -p serin
@@ -17,7 +17,7 @@ check:
 export PROPTEST_RNG_SEED ?= 20260714
 
 unit:
-	set -e; eval "$$(scripts/parts.sh)"; $(CARGO) test --workspace --locked
+	parts=$$(scripts/parts.sh) && eval "$$parts" && $(CARGO) test --workspace --locked
 
 docs: ## Write the generated pages and install manifests anew; a test checks that they are fresh.
 	$(CARGO) run -q --locked -p serin -- docs
