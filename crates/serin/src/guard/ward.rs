@@ -132,7 +132,6 @@ impl Ward {
         {
             watch.weight_changed();
         }
-        let memory = self.memory().or_else(|| canary.status.guard.clone());
         if let Some((time, _)) = canary.status.guard.as_ref().map(Memory::glance) {
             self.saved = self.saved.max(time);
         }
@@ -142,7 +141,8 @@ impl Ward {
         if changed {
             self.spec = spec.clone();
             let saved = self.saved;
-            if let Some(memory) = memory {
+            // Alpha and the clock may change; other questions are refused.
+            if let Some(memory) = self.memory().or_else(|| canary.status.guard.clone()) {
                 self.restore(&memory);
             }
             self.saved = saved;
@@ -310,6 +310,10 @@ impl Ward {
                     bounds.join(", ")
                 ),
             );
+        }
+        let Pair { canary, primary } = &self.pair;
+        if pages.iter().any(|(_, page)| page.knows(canary) && page.knows(primary)) {
+            return Some(Fitness::Fit);
         }
         if now.duration_since(self.since.unwrap_or(now)) < GRACE {
             return None;
