@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 
 mod bed;
+mod docs;
 mod guard;
+mod lab;
 mod local;
 mod pages;
 mod stories;

@@ -1,0 +1,127 @@
+//! What the hand-written pages say is still so: links lead somewhere, reasons exist, help texts are what is printed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Every Markdown page for readers.
+fn pages() -> Vec<PathBuf> {
+    let root = root();
+    let mut found: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|page| root.join(page)).into();
+    let mut dirs = vec![root.join("docs")];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The lines outside of fenced code.
+fn prose(text: &str) -> Vec<&str> {
+    let mut code = false;
+    text.lines()
+        .filter(|line| {
+            let fence = line.trim_start().starts_with("```");
+            code ^= fence;
+            !code && !fence
+        })
+        .collect()
+}
+
+/// The targets of `[words](target)`.
+fn links(line: &str) -> Vec<&str> {
+    line.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link).collect()
+}
+
+/// The anchor that GitHub gives a heading.
+fn anchor(heading: &str) -> String {
+    heading
+        .trim_start_matches('#')
+        .trim()
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+fn anchors(page: &Path) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(page).unwrap();
+    prose(&text).into_iter().filter(|line| line.starts_with('#')).map(anchor).collect()
+}
+
+fn dead(page: &Path, link: &str) -> bool {
+    if link.contains("://") || link.starts_with("mailto:") {
+        return false;
+    }
+    let (file, anchor) = link.split_once('#').map_or((link, None), |(f, a)| (f, Some(a)));
+    let target = match file {
+        "" => page.to_owned(),
+        file => page.parent().unwrap().join(file),
+    };
+    !target.exists() || anchor.is_some_and(|anchor| !anchors(&target).contains(anchor))
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut broken = Vec::new();
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in prose(&text).into_iter().flat_map(links) {
+            if dead(&page, link) {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn troubleshooting_knows_the_reasons() {
+    let text = std::fs::read_to_string(root().join("docs/guides/troubleshooting.md")).unwrap();
+    let known: BTreeSet<&str> = serin_core::reason::ALL.iter().map(|(code, _)| *code).collect();
+    let told: BTreeSet<&str> = prose(&text)
+        .into_iter()
+        .filter_map(|line| line.strip_prefix("### "))
+        .flat_map(|heading| heading.split('`').skip(1).step_by(2))
+        .collect();
+    let unknown: Vec<_> = told.difference(&known).collect();
+    assert!(unknown.is_empty(), "no such reasons: {unknown:?}");
+    assert!(told.len() >= 20, "only {told:?}");
+}
+
+#[test]
+fn help_texts_are_fresh() {
+    let text = std::fs::read_to_string(root().join("docs/reference/cli.md")).unwrap();
+    let mut seen = 0;
+    for part in text.split("\n## ").skip(1) {
+        let command = part.lines().next().unwrap().trim_matches('`');
+        let shown = part.split("```text\n").nth(1).unwrap().split("\n```").next().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_serin"))
+            .args(command.split_whitespace().skip(1))
+            .arg("--help")
+            .env_clear()
+            .output()
+            .unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(trimmed(&printed), trimmed(shown), "paste what `{command} --help` prints");
+        seen += 1;
+    }
+    assert!(seen >= 6, "{seen} commands");
+}
+
+fn trimmed(text: &str) -> String {
+    text.trim().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
