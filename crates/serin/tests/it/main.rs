@@ -8,5 +8,6 @@ mod guard;
 mod lab;
 mod local;
 mod pages;
+mod simulation;
 mod stories;
 mod tidy;
