@@ -233,6 +233,23 @@ impl Watcher {
     }
 }
 
+impl Watcher {
+    /// What must be so once the faults are over and time has passed.
+    fn end(&mut self, bed: &Bed, bad: bool) {
+        let (phase, primary, share) = (bed.phase(), bed.primary_image(), bed.canary_share());
+        if !matches!(phase.as_str(), "Succeeded" | "Failed") || share > 0 {
+            self.broken.push(format!("law 9: it ends as {phase} with {share} % at the canary"));
+        }
+        let right = match phase.as_str() {
+            "Succeeded" => primary == "app:v2",
+            _ => primary == "app:v1",
+        };
+        if !right || (bad && phase == "Succeeded") {
+            self.broken.push(format!("it ended as {phase}, and the primary runs {primary}"));
+        }
+    }
+}
+
 fn image(target: &Value) -> &str {
     target["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap()
 }
@@ -297,29 +314,17 @@ async fn life(seed: u64) -> u64 {
     let version = bed.store.version();
     watch(&bed, &mut watcher, Duration::from_secs(3600)).await;
 
-    let (phase, primary, share) = (bed.phase(), bed.primary_image(), bed.canary_share());
-    let at_rest = matches!(phase.as_str(), "Succeeded" | "Failed") && share == 0;
-    if !at_rest {
-        watcher.broken.push(format!("law 9: it ends as {phase} with {share} % at the canary"));
-    }
     if bed.store.version() != version {
         watcher.broken.push("it does not come to rest".to_owned());
     }
-    let right = match phase.as_str() {
-        "Succeeded" => primary == "app:v2",
-        _ => primary == "app:v1",
-    };
-    if !right || (bad && phase == "Succeeded") {
-        watcher.broken.push(format!("{new} ended as {phase}, and the primary runs {primary}"));
-    }
+    watcher.end(&bed, bad);
     assert!(
         watcher.broken.is_empty(),
         "seed {seed} (SERIN_SEED={seed} runs it alone)\n{}\n\n{}",
         watcher.broken.join("\n"),
         watcher.timeline
     );
-    let met = *faults.lock().unwrap();
-    met
+    *faults.lock().unwrap()
 }
 
 #[test]
