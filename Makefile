@@ -28,7 +28,8 @@ bench-guard: ## The guard against Flagger's rule, and how far both are from the 
 parts:
 	@scripts/parts.sh
 
-bench: ## Figures: requests and queries while idle and per step, memory with 1 and 1,000 canaries, size of the binary.
-	$(CARGO) build --release --locked -p serin --bin serin --example bench
+bench: ## Figures: requests lost, requests and queries while idle and per step, memory with 1 and 1,000 canaries, size of the binary.
+	$(CARGO) build --release --locked -p serin --bin serin --example bench --example loss
+	./target/release/examples/loss ./target/release/serin
 	./target/release/examples/bench ./target/release/serin
 	@ls -l target/release/serin | awk '{printf "size of the binary: %.1f MiB\n", $$5/1048576}'
