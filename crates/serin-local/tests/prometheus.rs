@@ -55,6 +55,16 @@ const QUERIES: &[&str] = &[
     "1000 * histogram_quantile(0.99, sum by (le) (rate(took_seconds_bucket{service=~\"develop-web-[0-9a-zA-Z-]+@kubernetescrd\"}[8s])))",
     "histogram_quantile(0.99, sum(rate(took_seconds_bucket{service=\"none\"}[8s])) by (le))",
     "100 * (sum(rate(hits_total{service=~\"develop-web-[0-9a-zA-Z-]+@kubernetescrd\",code=~\"5..\"}[8s])) or vector(0)) / sum(rate(hits_total{service=~\"develop-web-[0-9a-zA-Z-]+@kubernetescrd\"}[8s]))",
+    // Word for word what we and Flagger ask of Traefik, for backend in develop, with a window of eight seconds.
+    "(sum(rate(traefik_service_request_duration_seconds_bucket{service=~\"develop-backend-canary-(80|http)@kubernetescrd\",le=\"+Inf\",code!~\"5..\"}[8s])) or vector(0)) / sum(rate(traefik_service_request_duration_seconds_bucket{service=~\"develop-backend-canary-(80|http)@kubernetescrd\",le=\"+Inf\"}[8s])) * 100",
+    "sum(rate(traefik_service_request_duration_seconds_bucket{service=~\"develop-backend-canary-[0-9a-zA-Z-]+@kubernetescrd\",le=\"+Inf\",code!~\"5..\"}[8s])) / sum(rate(traefik_service_request_duration_seconds_bucket{service=~\"develop-backend-canary-[0-9a-zA-Z-]+@kubernetescrd\",le=\"+Inf\"}[8s])) * 100",
+    "histogram_quantile(0.99, sum(rate(traefik_service_request_duration_seconds_bucket{service=~\"develop-backend-canary-[0-9a-zA-Z-]+@kubernetescrd\"}[8s])) by (le)) * 1000",
+    // The templates of examples/sre.
+    "100 * (\n  sum(rate(traefik_service_requests_total{service=~\"develop-backend-canary-[0-9a-zA-Z-]+@kubernetescrd\",code=~\"5..\"}[8s]))\n  or vector(0)\n) / sum(rate(traefik_service_requests_total{service=~\"develop-backend-canary-[0-9a-zA-Z-]+@kubernetescrd\"}[8s]))",
+    "1000 * histogram_quantile(0.99,\n  sum by (le) (rate(traefik_service_request_duration_seconds_bucket{service=~\"develop-backend-canary-[0-9a-zA-Z-]+@kubernetescrd\"}[8s]))\n)",
+    // The application's own metrics: provider kubernetes and Gateway API.
+    "sum(rate(http_request_duration_seconds_count{kubernetes_namespace=\"develop\",kubernetes_pod_name=~\"backend-[0-9a-zA-Z]+(-[0-9a-zA-Z]+)\",status!~\"5.*\"}[8s])) / sum(rate(http_request_duration_seconds_count{kubernetes_namespace=\"develop\",kubernetes_pod_name=~\"backend-[0-9a-zA-Z]+(-[0-9a-zA-Z]+)\"}[8s])) * 100",
+    "histogram_quantile(0.99, sum(rate(http_request_duration_seconds_bucket{kubernetes_namespace=\"develop\",kubernetes_pod_name=~\"backend-[0-9a-zA-Z]+(-[0-9a-zA-Z]+)\"}[8s])) by (le))",
 ];
 
 /// What the target shows at a step, every sample with its time.
@@ -79,6 +89,30 @@ fn exposition(base: i64, step: i64) -> String {
             text,
             "took_seconds_bucket{{service=\"develop-web-80@kubernetescrd\",le=\"{le}\"}} {} {at}",
             share * step
+        );
+        for (code, count) in [("200", 9), ("500", 1)] {
+            let _ = writeln!(
+                text,
+                "traefik_service_request_duration_seconds_bucket{{code=\"{code}\",method=\"GET\",protocol=\"http\",service=\"develop-backend-canary-80@kubernetescrd\",le=\"{le}\"}} {} {at}",
+                share * count * step
+            );
+        }
+        let _ = writeln!(
+            text,
+            "http_request_duration_seconds_bucket{{kubernetes_namespace=\"develop\",kubernetes_pod_name=\"backend-5c9f-x1\",status=\"200\",le=\"{le}\"}} {} {at}",
+            share * step
+        );
+    }
+    for (code, count) in [("200", 90), ("500", 10)] {
+        let _ = writeln!(
+            text,
+            "traefik_service_requests_total{{code=\"{code}\",method=\"GET\",protocol=\"http\",service=\"develop-backend-canary-80@kubernetescrd\"}} {} {at}",
+            count * step
+        );
+        let _ = writeln!(
+            text,
+            "http_request_duration_seconds_count{{kubernetes_namespace=\"develop\",kubernetes_pod_name=\"backend-5c9f-x1\",status=\"{code}\"}} {} {at}",
+            count * step
         );
     }
     text

@@ -30,17 +30,17 @@ type Counts = Arc<Mutex<BTreeMap<String, u64>>>;
 
 /// Quiet minutes that are watched.
 const QUIET: Duration = Duration::from_secs(60);
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(1200);
 
 fn main() -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
-        let serin = std::env::args().nth(1).context("usage: bench PATH_OF_SERIN")?;
-        let quick = std::env::args().any(|arg| arg == "--quick");
+        let serin = std::env::args().nth(1).context("usage: bench PATH_OF_SERIN [CANARIES]")?;
+        let most = std::env::args().nth(2).map_or(Ok(1000), |text| text.parse()).context("the number of canaries")?;
         println(format_args!("| canaries | seconds to initialise all | API requests per idle canary and minute | metric queries | resident memory |"));
         println(format_args!("|---:|---:|---:|---:|---:|"));
-        for count in if quick { vec![1, 50] } else { vec![1, 1000] } {
+        for count in [1, most] {
             idle(&serin, count).await?;
         }
         release(&serin).await
