@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make demo` shows the story, `make test` proves it.
 CARGO ?= cargo
 
-.PHONY: demo test check unit docs bench bench-guard parts
+.PHONY: demo test check unit docs bench bench-guard soak parts
 
 demo: ## The whole story on this machine: promotion of v2, rollback of v3. KEEP=1 leaves it running.
 	$(CARGO) build --locked -p serin
@@ -33,3 +33,6 @@ bench: ## Figures: requests lost, requests and queries while idle and per step, 
 	./target/release/examples/loss ./target/release/serin
 	./target/release/examples/bench ./target/release/serin
 	@ls -l target/release/serin | awk '{printf "size of the binary: %.1f MiB\n", $$5/1048576}'
+
+soak: ## More simulated lives: make soak SERIN_SEEDS=1000
+	SERIN_SEEDS=$(or $(SERIN_SEEDS),500) $(CARGO) test --locked -p serin --test it simulation

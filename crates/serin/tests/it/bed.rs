@@ -188,6 +188,10 @@ impl Bed {
         put(&self.store, CANARIES, "develop", canary);
     }
 
+    pub(crate) fn create(&self, id: (&str, &str), object: Value) {
+        put(&self.store, id, "develop", object);
+    }
+
     pub(crate) fn set_image(&self, image: &str) {
         self.modify(DEPLOYMENTS, "backend", |object| {
             object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);

@@ -248,3 +248,78 @@ async fn what_flagger_left_is_adopted_without_a_release() {
         bed.events()
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_an_analysis_it_is_promoted_at_once_and_nothing_is_asked() {
+    let bed = at_rest(json!({"skipAnalysis": true})).await;
+    let asked = bed.script.asked.lock().unwrap().len();
+    bed.set_image("app:v2");
+    bed.until("promoted", |bed| bed.phase() == "Succeeded" && bed.primary_image() == "app:v2")
+        .await;
+    bed.pass(60).await;
+    assert_eq!(bed.script.asked.lock().unwrap().len(), asked);
+    assert!(
+        !bed.events().iter().any(|event| event.contains("canary weight")),
+        "{:#?}",
+        bed.events()
+    );
+    assert_eq!(bed.get(DEPLOYMENTS, "backend").unwrap()["spec"]["replicas"], 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_canary_is_left_alone() {
+    let bed = at_rest(json!({})).await;
+    bed.modify(CANARIES, "backend", |canary| canary["spec"]["suspend"] = json!(true));
+    bed.pass(5).await;
+    bed.set_image("app:v2");
+    bed.pass(3600).await;
+    assert_eq!(bed.canary_share(), 0);
+    bed.modify(CANARIES, "backend", |canary| canary["spec"]["suspend"] = json!(false));
+    bed.until_phase("Succeeded").await;
+    assert_eq!(bed.primary_image(), "app:v2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_older_of_two_canaries_has_the_target() {
+    let bed = at_rest(json!({})).await;
+    bed.pass(5).await;
+    let mut second = (*bed.get(CANARIES, "backend").unwrap()).clone();
+    second["metadata"] = json!({"name": "intruder", "namespace": "develop"});
+    second.as_object_mut().unwrap().remove("status");
+    bed.create(CANARIES, second);
+    bed.until("the second is told", |bed| {
+        let intruder = bed.get(CANARIES, "intruder").unwrap();
+        intruder["status"]["lastReason"]["code"] == "DuplicateTarget"
+    })
+    .await;
+    bed.set_image("app:v2");
+    bed.until_phase("Succeeded").await;
+    assert_eq!(bed.primary_image(), "app:v2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_config_is_a_release_and_a_copy_is_the_primarys() {
+    let bed = Bed::start();
+    let config = |level: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "develop"},
+            "data": {"level": level},
+        })
+    };
+    bed.create(("", "configmaps"), config("one"));
+    bed.apply("app:v1", json!({}));
+    bed.modify(DEPLOYMENTS, "backend", |target| {
+        target["spec"]["template"]["spec"]["containers"][0]["envFrom"] =
+            json!([{"configMapRef": {"name": "settings"}}]);
+    });
+    bed.until_phase("Initialized").await;
+    let level = |bed: &Bed| {
+        bed.get(("", "configmaps"), "settings-primary").map(|copy| copy["data"]["level"].clone())
+    };
+    assert_eq!(level(&bed), Some(json!("one")));
+    bed.modify(("", "configmaps"), "settings", |object| object["data"]["level"] = json!("two"));
+    bed.until("5 %", |bed| bed.canary_share() == 5).await;
+    assert_eq!(level(&bed), Some(json!("one")), "the primary keeps what it was analysed with");
+    bed.until_phase("Succeeded").await;
+    assert_eq!(level(&bed), Some(json!("two")));
+}
