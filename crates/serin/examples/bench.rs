@@ -18,9 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use serin_apiserver::actors::Actors;
 use serin_apiserver::http::Api;
-use serin_apiserver::kubelet::{Behaviour, VirtualRuntime};
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::{Store, Sub, WriteOptions};
 use tokio::net::TcpListener;
@@ -68,7 +66,7 @@ impl Drop for Bed {
 
 async fn bed(serin: &str, canaries: usize) -> anyhow::Result<Bed> {
     let clock: serin_apiserver::store::Clock = Arc::new(jiff::Timestamp::now);
-    let store = Store::new(Arc::clone(&clock), 1);
+    let store = Store::new(clock, 1);
     for crd in serin_core::crd::crds().into_iter().chain([traefik_service_crd()]) {
         create(
             &store,
@@ -83,9 +81,7 @@ async fn bed(serin: &str, canaries: usize) -> anyhow::Result<Bed> {
         "",
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bench"}}),
     )?;
-    let runtime = VirtualRuntime::new(|_, _| Behaviour::default());
-    let actors = Actors::new(Arc::new(store.clone()), Arc::new(runtime), clock);
-    tokio::spawn(actors.run(std::future::pending()));
+    tokio::spawn(instant_cluster(store.clone()));
     let (requests, queries) = (Counts::default(), Counts::default());
     let api = serve(Api::new(store.clone()), Arc::clone(&requests)).await?;
     let prometheus = metrics(Arc::clone(&queries)).await?;
@@ -179,6 +175,92 @@ async fn release(serin: &str) -> anyhow::Result<()> {
         println(format_args!("  {count:4} {what}"));
     }
     Ok(())
+}
+
+/// Workloads that are ready the moment they are asked for, and their endpoints: all that the operator looks at, for any
+/// number of them.
+async fn instant_cluster(store: Store) {
+    let deployments = ResourceId::new("apps", "deployments");
+    let services = ResourceId::core("services");
+    let mut changed = store.changed();
+    let (mut seen, mut ready) = (store.version(), BTreeMap::<String, i64>::new());
+    let mut followers = BTreeMap::<String, Vec<String>>::new();
+    loop {
+        let mut news = Vec::new();
+        for id in [&deployments, &services] {
+            let Ok((changes, version)) = store.changes_since(id, seen) else { return };
+            news.extend(changes.into_iter().map(|change| (change.version.min(version), change)));
+        }
+        news.sort_by_key(|(version, _)| *version);
+        for (version, change) in news {
+            seen = seen.max(version);
+            let object = &change.new;
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            if object["kind"] == "Deployment" {
+                let replicas = object["spec"]["replicas"].as_i64().unwrap_or(0);
+                let label =
+                    object["spec"]["selector"]["matchLabels"]["app"].as_str().unwrap_or_default();
+                if object["status"]["observedGeneration"] != object["metadata"]["generation"] {
+                    get_ready(
+                        &store,
+                        &deployments,
+                        name,
+                        replicas,
+                        &object["metadata"]["generation"],
+                    );
+                }
+                ready.insert(label.to_owned(), replicas);
+                for service in followers.get(label).cloned().unwrap_or_default() {
+                    slice(&store, &service, replicas);
+                }
+            } else {
+                let label =
+                    object["spec"]["selector"]["app"].as_str().unwrap_or_default().to_owned();
+                for services in followers.values_mut() {
+                    services.retain(|service| service != name);
+                }
+                slice(&store, name, ready.get(&label).copied().unwrap_or(0));
+                followers.entry(label).or_default().push(name.to_owned());
+            }
+        }
+        if changed.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn get_ready(store: &Store, id: &ResourceId, name: &str, replicas: i64, generation: &Value) {
+    let status = json!({
+        "observedGeneration": generation, "replicas": replicas, "updatedReplicas": replicas,
+        "readyReplicas": replicas, "availableReplicas": replicas,
+        "conditions": [
+            {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable"},
+            {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"},
+        ],
+    });
+    // A Deployment that is gone by now needs no status.
+    drop(store.modify(id, "bench", name, Sub::Status, &WriteOptions::by("cluster"), |object| {
+        object["status"] = status
+    }));
+}
+
+fn slice(store: &Store, service: &str, replicas: i64) {
+    let id = ResourceId::new("discovery.k8s.io", "endpointslices");
+    let endpoints: Vec<Value> = (0..replicas)
+        .map(|index| json!({"addresses": [format!("127.1.0.{}", index + 1)], "conditions": {"ready": true, "serving": true}}))
+        .collect();
+    let options = WriteOptions::by("cluster");
+    let written = store.modify(&id, "bench", service, Sub::Main, &options, |object| {
+        object["endpoints"] = json!(endpoints)
+    });
+    if written.is_err() {
+        let object = json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": service, "labels": {"kubernetes.io/service-name": service}},
+            "ports": [{"name": "http", "port": 8080}], "endpoints": endpoints,
+        });
+        drop(store.create(&id, "bench", object, &options));
+    }
 }
 
 fn clear(bed: &Bed) {
