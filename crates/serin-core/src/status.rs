@@ -50,6 +50,22 @@ impl Phase {
         Phase::Terminated,
     ];
 
+    /// Whether a release is under way that a rollback can take off the road.
+    pub fn is_releasing(self) -> bool {
+        match self {
+            Phase::Progressing | Phase::WaitingPromotion | Phase::Promoting | Phase::Finalising => {
+                true
+            }
+            Phase::Initializing
+            | Phase::Initialized
+            | Phase::Waiting
+            | Phase::Succeeded
+            | Phase::Failed
+            | Phase::Terminating
+            | Phase::Terminated => false,
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Phase::Initializing => "Initializing",

@@ -100,21 +100,7 @@ fn table(draft: Draft<'_>) -> Step {
 
 /// Whether the canary has or may have traffic that a rollback takes away.
 fn exposed(draft: &Draft<'_>) -> bool {
-    let running = match draft.status.phase {
-        Some(
-            Phase::Progressing | Phase::WaitingPromotion | Phase::Promoting | Phase::Finalising,
-        ) => true,
-        None
-        | Some(
-            Phase::Initializing
-            | Phase::Initialized
-            | Phase::Waiting
-            | Phase::Succeeded
-            | Phase::Failed
-            | Phase::Terminating
-            | Phase::Terminated,
-        ) => false,
-    };
+    let running = draft.status.phase.is_some_and(Phase::is_releasing);
     let routed = match draft.route() {
         Seen::Present(split) => split.canary.percent() > 0 || split.mirrored,
         Seen::Absent => false,

@@ -57,7 +57,7 @@ impl Guards {
 
     /// The canary as a tick has it. `routed` is whether the route gives it traffic; none when that is not known (yet).
     pub fn follow(&self, canary: &Canary, routed: Option<bool>) {
-        let exposed = running(canary.status.phase)
+        let exposed = canary.status.phase.is_some_and(Phase::is_releasing)
             && (canary.status.canary_weight > 0 || routed == Some(true));
         let Some(spec) = canary.spec.analysis.guard.as_ref().filter(|_| exposed) else {
             if routed.is_some() || canary.spec.analysis.guard.is_none() {
@@ -122,24 +122,5 @@ impl Guards {
     /// The shortest time between two looks that any canary asks for; none without canaries.
     fn interval(&self) -> Option<Duration> {
         self.all().iter().map(|(_, ward)| lock(ward).interval()).min()
-    }
-}
-
-/// Whether a rollback takes anything away in this phase.
-fn running(phase: Option<Phase>) -> bool {
-    match phase {
-        Some(
-            Phase::Progressing | Phase::WaitingPromotion | Phase::Promoting | Phase::Finalising,
-        ) => true,
-        None
-        | Some(
-            Phase::Initializing
-            | Phase::Initialized
-            | Phase::Waiting
-            | Phase::Succeeded
-            | Phase::Failed
-            | Phase::Terminating
-            | Phase::Terminated,
-        ) => false,
     }
 }
