@@ -1,15 +1,21 @@
-//! A gateway's own counters: Traefik's text exposition, read line by line, down to the few series that a guard asks for.
+//! A gateway's own counters: a text exposition, read line by line, down to the few series that a guard asks for.
 //!
 //! Nothing is kept of the rest of the page, which on a large gateway is megabytes. What a process does not show it has not
-//! counted: an absent series is zeros, not a gap.
+//! counted: an absent series is zeros, not a gap. Which gateway it is, its names tell.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serin_core::judge::evidence::{Born, Reading, Side};
 use serin_core::model::Canary;
 
+use self::line::{Sample, Series};
+
+mod envoy;
+mod line;
+mod nginx;
 #[cfg(test)]
 mod tests;
+mod traefik;
 
 /// Longer lines than this are skipped: no series of a service is half as long.
 const LINE_MAX: usize = 8192;
@@ -18,14 +24,11 @@ const BOUNDS_MAX: usize = 64;
 /// Counters above this are no counters.
 const COUNT_MAX: f64 = 9_007_199_254_740_992.0;
 
-const REQUESTS: &str = "traefik_service_requests_total";
-const BUCKET: &str = "traefik_service_request_duration_seconds_bucket";
-const COUNT: &str = "traefik_service_request_duration_seconds_count";
 const STARTED: &str = "process_start_time_seconds";
-/// Services of other providers have other names.
-const PROVIDER: &str = "@kubernetescrd";
+/// Envoy tells how long it runs instead of since when.
+const UPTIME: &str = "envoy_server_uptime";
 
-/// A Service as Traefik counts it: namespace, name, and the port as the route writes it.
+/// A Service as gateways count it, whatever its port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Counted {
     namespace: String,
@@ -52,8 +55,10 @@ impl Pair {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
     services: BTreeSet<Counted>,
-    /// Names that older Traefiks give to the same services, and newer ones without `safeNaming`.
+    /// The same services as `namespace-service-port`.
     joined: BTreeMap<String, Counted>,
+    /// The primary behind an apex, `namespace-service`.
+    apexes: BTreeMap<String, Counted>,
     /// Bucket bounds in milliseconds.
     bounds: Vec<f64>,
 }
@@ -63,6 +68,7 @@ impl Wanted {
     pub fn add(&mut self, canary: &Canary, bounds: &[f64]) {
         let service = &canary.spec.service;
         let Pair { canary: of_canary, primary } = Pair::of(canary);
+        self.apexes.insert(format!("{}-{}", primary.namespace, service.name), primary.clone());
         for counted in [of_canary, primary] {
             for port in [service.port.to_string(), service.port_name.clone()] {
                 let name = format!("{}-{}-{port}", counted.namespace, counted.service);
@@ -77,19 +83,7 @@ impl Wanted {
         }
     }
 
-    /// The service behind a label: `namespace-service-port`, or `namespace_apex_wrr_0_namespace_service_port`.
-    fn service(&self, label: &str) -> Option<&Counted> {
-        let name = label.strip_suffix(PROVIDER)?;
-        if let Some(counted) = self.joined.get(name) {
-            return Some(counted);
-        }
-        // Names of Kubernetes have no underscores.
-        let mut parts = name.rsplitn(4, '_');
-        let (_port, service, namespace) = (parts.next()?, parts.next()?, parts.next()?);
-        let (_, number) = parts.next()?.rsplit_once("_wrr_")?;
-        if !number.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
-        }
+    fn service(&self, namespace: &str, service: &str) -> Option<&Counted> {
         let counted = Counted { namespace: namespace.to_owned(), service: service.to_owned() };
         self.services.get(&counted)
     }
@@ -116,10 +110,16 @@ pub struct Page {
     counters: BTreeMap<Counted, Counters>,
     /// Bounds of the histogram in milliseconds, rising.
     pub bounds: Vec<f64>,
-    /// Seconds since 1970.
+    /// When the process started, in seconds since 1970.
     pub started: Option<f64>,
+    /// For how many seconds it has run, from a process that does not say since when.
+    pub uptime: Option<f64>,
     /// Services are counted at all, whichever.
     pub services: bool,
+    /// Routers are counted, whichever.
+    pub routers: bool,
+    /// Requests that routers sent to an apex, by the primary behind it.
+    routed: BTreeMap<Counted, u64>,
     wanted: Vec<f64>,
     zeros: Counters,
 }
@@ -128,6 +128,16 @@ impl Page {
     /// Whether this process has counted a request of the service.
     pub fn knows(&self, counted: &Counted) -> bool {
         self.counters.contains_key(counted)
+    }
+
+    /// Requests that routers sent to the apex of this primary; none where routers are not counted.
+    pub fn routed(&self, primary: &Counted) -> Option<u64> {
+        self.routers.then(|| self.routed.get(primary).copied().unwrap_or(0))
+    }
+
+    /// Requests of the service, as far as they are counted.
+    pub fn requests(&self, counted: &Counted) -> u64 {
+        self.counters.get(counted).map_or(0, |counters| counters.requests)
     }
 
     /// Whether the histogram has this bound; true as long as there is no histogram to tell.
@@ -152,6 +162,89 @@ impl Page {
         };
         Sides { canary: counters(&pair.canary), primary: counters(&pair.primary), born }
     }
+}
+
+impl Page {
+    fn empty(wanted: &Wanted) -> Self {
+        let zeros = Counters { within: vec![0; wanted.bounds.len()], ..Counters::default() };
+        Self { zeros, wanted: wanted.bounds.clone(), ..Self::default() }
+    }
+
+    fn take(&mut self, wanted: &Wanted, series: &Series<'_>, value: f64) {
+        let said = traefik::read(wanted, series)
+            .or_else(|| envoy::read(wanted, series))
+            .or_else(|| nginx::read(wanted, series));
+        let Some(Said { counted, count }) = said else { return };
+        let value = whole(value);
+        match count {
+            Count::Routed => {
+                self.routers = true;
+                if let Some(primary) = counted {
+                    let routed = self.routed.entry(primary.clone()).or_default();
+                    *routed = routed.saturating_add(value);
+                }
+                return;
+            }
+            Count::Within(Some(bound)) => self.note(bound),
+            Count::Within(None) | Count::Requests(_) | Count::Timed => {}
+        }
+        self.services = true;
+        let Some(counted) = counted else { return };
+        let zeros = &self.zeros;
+        let counters = self.counters.entry(counted.clone()).or_insert_with(|| zeros.clone());
+        match count {
+            Count::Requests(failed) => {
+                counters.requests = counters.requests.saturating_add(value);
+                if failed {
+                    counters.errors = counters.errors.saturating_add(value);
+                }
+            }
+            Count::Timed => counters.timed = counters.timed.saturating_add(value),
+            Count::Within(bound) => {
+                let place =
+                    bound.and_then(|bound| wanted.bounds.iter().position(|b| same(*b, bound)));
+                if let Some(within) = place.and_then(|place| counters.within.get_mut(place)) {
+                    *within = within.saturating_add(value);
+                }
+            }
+            Count::Routed => {}
+        }
+    }
+
+    fn note(&mut self, bound: f64) {
+        if self.bounds.len() < BOUNDS_MAX && !self.bounds.iter().any(|known| same(*known, bound)) {
+            self.bounds.push(bound);
+        }
+    }
+}
+
+/// What a series says of a service; none is one that nobody asked for.
+struct Said<'w> {
+    counted: Option<&'w Counted>,
+    count: Count,
+}
+
+#[derive(Clone, Copy)]
+enum Count {
+    /// Requests with one outcome; whether that is a failure.
+    Requests(bool),
+    /// Requests with a measured duration.
+    Timed,
+    /// Those of them at or below a bound in milliseconds; none is `+Inf`, the count once more.
+    Within(Option<f64>),
+    /// Requests that a router sent to an apex.
+    Routed,
+}
+
+/// Whether a status or a class of them (`503`, `5xx`, `5`) is a failure. As in the builtin success rate: whose fault a 4xx is
+/// nobody knows.
+fn class(code: &str) -> bool {
+    code.starts_with('5') && matches!(code.len(), 1 | 3)
+}
+
+/// A bound in seconds as milliseconds, unless it is `+Inf`.
+fn seconds(le: &str) -> Option<f64> {
+    le.parse::<f64>().ok().map(|secs| secs * 1000.0).filter(|bound| bound.is_finite())
 }
 
 /// What one process has counted of one canary.
@@ -194,8 +287,7 @@ pub struct Scrape<'w> {
 
 impl<'w> Scrape<'w> {
     pub fn new(wanted: &'w Wanted) -> Self {
-        let zeros = Counters { within: vec![0; wanted.bounds.len()], ..Counters::default() };
-        let page = Page { zeros, wanted: wanted.bounds.clone(), ..Page::default() };
+        let page = Page::empty(wanted);
         Self { wanted, page, rest: Vec::new(), skipping: false }
     }
 
@@ -242,126 +334,22 @@ impl<'w> Scrape<'w> {
 
     fn line(&mut self, line: &[u8]) {
         // Nearly every line of a page is none of ours: decided on its first bytes.
-        let ours = line.starts_with(b"traefik_service_") || line.starts_with(STARTED.as_bytes());
-        if !ours || line.len() > LINE_MAX {
+        let (traefik, envoy, nginx) =
+            (traefik::is_ours(line), envoy::is_ours(line), nginx::is_ours(line));
+        let process = line.starts_with(STARTED.as_bytes()) || line.starts_with(UPTIME.as_bytes());
+        if !(traefik || envoy || nginx || process) || line.len() > LINE_MAX {
             return;
         }
         let Ok(line) = std::str::from_utf8(line) else { return };
         let Some(sample) = Sample::read(line) else { return };
         match sample.name {
             STARTED => self.page.started = Some(sample.value),
-            REQUESTS | BUCKET | COUNT => self.count(&sample),
-            _ => {}
-        }
-    }
-
-    fn count(&mut self, sample: &Sample<'_>) {
-        self.page.services = true;
-        let value = whole(sample.value);
-        let (mut service, mut code, mut le) = (None, "", None);
-        for (name, value) in Labels(sample.labels) {
-            match name {
-                "service" => service = Some(value),
-                "code" => code = value,
-                "le" => le = Some(value),
-                _ => {}
-            }
-        }
-        let bound = le.and_then(|le| le.parse::<f64>().ok()).map(|secs| secs * 1000.0);
-        // `+Inf` is the count once more.
-        let bound = bound.filter(|bound| bound.is_finite());
-        if let Some(bound) = bound {
-            self.note(bound);
-        }
-        let Some(counted) = service.and_then(|label| self.wanted.service(label)) else { return };
-        let zeros = &self.page.zeros;
-        let counters = self.page.counters.entry(counted.clone()).or_insert_with(|| zeros.clone());
-        match sample.name {
-            REQUESTS => {
-                counters.requests = counters.requests.saturating_add(value);
-                // As in the builtin success rate: whose fault a 4xx is nobody knows.
-                if code.len() == 3 && code.starts_with('5') {
-                    counters.errors = counters.errors.saturating_add(value);
-                }
-            }
-            COUNT => counters.timed = counters.timed.saturating_add(value),
-            _ => {
-                let place =
-                    bound.and_then(|bound| self.wanted.bounds.iter().position(|b| same(*b, bound)));
-                if let Some(within) = place.and_then(|place| counters.within.get_mut(place)) {
-                    *within = within.saturating_add(value);
-                }
-            }
-        }
-    }
-
-    fn note(&mut self, bound: f64) {
-        let bounds = &mut self.page.bounds;
-        if bounds.len() < BOUNDS_MAX && !bounds.iter().any(|known| same(*known, bound)) {
-            bounds.push(bound);
+            UPTIME => self.page.uptime = Some(sample.value),
+            _ => self.page.take(self.wanted, &sample.series(), sample.value),
         }
     }
 }
 
 fn whole(value: f64) -> u64 {
     if (0.0..=COUNT_MAX).contains(&value) { value as u64 } else { 0 }
-}
-
-/// `name{labels} value [time]`.
-struct Sample<'a> {
-    name: &'a str,
-    labels: &'a str,
-    value: f64,
-}
-
-impl<'a> Sample<'a> {
-    fn read(line: &'a str) -> Option<Self> {
-        let (name, labels, rest) = match line.split_once('{') {
-            Some((name, rest)) => {
-                let end = closing(rest)?;
-                (name, &rest[..end], &rest[end + 1..])
-            }
-            None => {
-                let (name, rest) = line.split_once(' ')?;
-                (name, "", rest)
-            }
-        };
-        let value = rest.split_ascii_whitespace().next()?.parse().ok()?;
-        Some(Self { name: name.trim(), labels, value })
-    }
-}
-
-/// Where the labels end: at the first brace outside quotes.
-fn closing(text: &str) -> Option<usize> {
-    let (mut quoted, mut escaped) = (false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'}' if !quoted => return Some(at),
-            _ => {}
-        }
-    }
-    None
-}
-
-/// Names and values; values that need unescaping are none of ours and come as they are.
-struct Labels<'a>(&'a str);
-
-impl<'a> Iterator for Labels<'a> {
-    type Item = (&'a str, &'a str);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let text = self.0.trim_start_matches([',', ' ']);
-        let (name, rest) = text.split_once("=\"")?;
-        let mut escaped = false;
-        let end = rest.bytes().position(|byte| {
-            let ends = byte == b'"' && !escaped;
-            escaped = byte == b'\\' && !escaped;
-            ends
-        })?;
-        self.0 = &rest[end + 1..];
-        Some((name.trim(), &rest[..end]))
-    }
 }

@@ -103,3 +103,89 @@ proptest! {
         scrape(&wanted, &[&page, b"\n", text.as_bytes()]);
     }
 }
+
+/// As Envoy 1.40 wrote it, less most of its buckets.
+const ENVOY: &str = include_str!("tests/envoy.txt");
+const NGINX: &str = include_str!("tests/nginx.txt");
+
+#[test]
+fn clusters_of_envoy_are_services_and_its_bounds_milliseconds() {
+    let (mut wanted, pair) = wanted(&[500.0, 1000.0]);
+    let page = scrape(&wanted, &[ENVOY.as_bytes()]);
+    let sides = page.sides(&pair, &[500.0], 0.0);
+    // Two of the nine came in over Istio's name for the same Service.
+    let of_canary = Counters { requests: 9, errors: 0, timed: 9, within: vec![8] };
+    let primary = Counters { requests: 43, errors: 3, timed: 43, within: vec![38] };
+    assert_eq!((sides.canary, sides.primary), (of_canary, primary));
+    assert_eq!(page.bounds, [0.5, 5.0, 10.0, 100.0, 500.0, 1000.0, 10_000.0]);
+    assert_eq!((page.uptime, page.started), (Some(15.0), None));
+    // Nobody answered behind this one: Envoy did, and counts it.
+    let dead = canary("service: {name: dead}");
+    wanted.add(&dead, &[]);
+    let page = scrape(&wanted, &[ENVOY.as_bytes()]);
+    let sides = page.sides(&Pair::of(&dead), &[], 0.0);
+    assert_eq!((sides.canary.requests, sides.canary.errors, sides.canary.timed), (1, 1, 0));
+}
+
+#[test]
+fn control_planes_of_envoy_name_clusters_in_their_own_ways() {
+    let (wanted, pair) = wanted(&[]);
+    let ours = [
+        "develop_backend-canary_80",
+        "develop/backend-canary/80/da39a3ee5e",
+        "develop-backend-canary-80_develop",
+        "kube-svc:develop-backend-canary-80_gloo-system",
+        "kube_develop_backend-canary_80",
+        "develop/cilium-gateway-web/develop:backend-canary:80",
+        "outbound|80||backend-canary.develop.svc.cluster.local",
+        "outbound|80|v2|backend-canary.develop.svc.cluster.local",
+    ];
+    let others = [
+        "develop_backend_80",
+        "other_backend-canary_80",
+        "httproute/develop/backend/rule/0",
+        "inbound|80||backend-canary.develop.svc.cluster.local",
+        "backend-canary",
+        "",
+        "///",
+        "_",
+        "outbound|",
+    ];
+    for (cluster, expected) in ours.map(|c| (c, 7)).into_iter().chain(others.map(|c| (c, 0))) {
+        for (name, class) in [
+            ("envoy_cluster_name", "envoy_response_code_class"),
+            ("cluster_name", "response_code_class"),
+        ] {
+            let metric = "envoy_cluster_upstream_rq_xx";
+            let page = format!("{metric}{{{class}=\"5\",{name}=\"{cluster}\"}} 7\n");
+            let sides = scrape(&wanted, &[page.as_bytes()]).sides(&pair, &[], 0.0);
+            assert_eq!(
+                (sides.canary.requests, sides.canary.errors),
+                (expected, expected),
+                "{cluster}"
+            );
+        }
+    }
+}
+
+#[test]
+fn nginx_tells_the_canary_by_the_upstream_it_took_instead() {
+    let (wanted, pair) = wanted(&[500.0]);
+    let page = scrape(&wanted, &[NGINX.as_bytes()]);
+    let sides = page.sides(&pair, &[500.0], 0.0);
+    let of_canary = Counters { requests: 9, errors: 2, timed: 7, within: vec![6] };
+    let primary = Counters { requests: 193, errors: 0, timed: 190, within: vec![189] };
+    assert_eq!(sides, Sides { canary: of_canary, primary, born: Born::After });
+    assert!(page.services && !page.routers && page.bounds == [250.0, 500.0]);
+}
+
+#[test]
+fn routers_tell_of_requests_that_should_have_been_counted() {
+    let (wanted, pair) = wanted(&[]);
+    let routers = "traefik_router_requests_total{code=\"503\",router=\"develop-web-1@kubernetescrd\",service=\"develop-backend@kubernetescrd\"} 5\n\
+        traefik_router_requests_total{code=\"200\",router=\"develop-web-2@kubernetescrd\",service=\"develop-backend@kubernetescrd\"} 2\n\
+        traefik_router_requests_total{code=\"200\",router=\"develop-web-3@kubernetescrd\",service=\"develop-other@kubernetescrd\"} 9\n";
+    let page = scrape(&wanted, &[routers.as_bytes()]);
+    assert_eq!((page.routed(&pair.primary), page.services), (Some(7), false));
+    assert_eq!(scrape(&wanted, &[PAGE.as_bytes()]).routed(&pair.primary), None);
+}

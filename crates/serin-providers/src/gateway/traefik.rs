@@ -1,0 +1,46 @@
+//! Traefik's names: leaf services under `safeNaming` and without, routers, entry points.
+
+use super::line::Series;
+use super::{Count, Counted, Said, Wanted, class, seconds};
+
+pub(super) const REQUESTS: &str = "traefik_service_requests_total";
+pub(super) const BUCKET: &str = "traefik_service_request_duration_seconds_bucket";
+pub(super) const TIMED: &str = "traefik_service_request_duration_seconds_count";
+pub(super) const ROUTED: &str = "traefik_router_requests_total";
+/// Services of other providers have other names.
+pub(super) const PROVIDER: &str = "@kubernetescrd";
+
+pub(super) fn is_ours(line: &[u8]) -> bool {
+    line.starts_with(b"traefik_service_request") || line.starts_with(b"traefik_router_requests_")
+}
+
+pub(super) fn read<'w>(wanted: &'w Wanted, series: &Series<'_>) -> Option<Said<'w>> {
+    let count = match series.name {
+        REQUESTS | ROUTED => Count::Requests(class(series.label("code"))),
+        TIMED => Count::Timed,
+        BUCKET => Count::Within(seconds(series.label("le"))),
+        _ => return None,
+    };
+    let label = series.label("service");
+    if series.name == ROUTED {
+        let name = label.strip_suffix(PROVIDER)?;
+        return Some(Said { counted: wanted.apexes.get(name), count: Count::Routed });
+    }
+    Some(Said { counted: service(wanted, label), count })
+}
+
+/// The service behind a label: `namespace-service-port`, or `namespace_apex_wrr_0_namespace_service_port`.
+fn service<'w>(wanted: &'w Wanted, label: &str) -> Option<&'w Counted> {
+    let name = label.strip_suffix(PROVIDER)?;
+    if let Some(counted) = wanted.joined.get(name) {
+        return Some(counted);
+    }
+    // Names of Kubernetes have no underscores.
+    let mut parts = name.rsplitn(4, '_');
+    let (_port, service, namespace) = (parts.next()?, parts.next()?, parts.next()?);
+    let (_, number) = parts.next()?.rsplit_once("_wrr_")?;
+    if !number.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    wanted.service(namespace, service)
+}
