@@ -26,8 +26,9 @@ use crate::operator::{Operator, Options as OperatorOptions};
 
 /// How often the gateway and annotated pods are scraped. Checks that are seconds apart need samples as close.
 pub const SCRAPE_EVERY: Duration = Duration::from_secs(1);
-/// How long a pod that is to end still serves: the gateways learn of it within 200 ms, twice that on a busy machine.
-const DRAIN: Duration = Duration::from_millis(1000);
+/// How long a pod that is to end still serves, as a `preStop` of five seconds would make it: the gateways learn of it
+/// within 200 ms, but a machine whose cores are all taken needs seconds.
+const DRAIN: Duration = Duration::from_secs(5);
 /// Blocks of addresses that pods may have; one cluster takes one.
 const BLOCKS: u8 = 120;
 /// Nobody else's, as far as we know; on an address that no pod gets.

@@ -1,12 +1,10 @@
-//! The integration tests, in one binary: every further one would link the world again.
+//! The integration tests that need no clock but their own, in one binary: every further one would link the world again.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 
 mod bed;
 mod docs;
 mod guard;
-mod lab;
-mod local;
 mod pages;
 mod simulation;
 mod stories;

@@ -12,6 +12,8 @@ use serin::local::{Cluster, Options, Part, manifest};
 use serin_apiserver::registry::ResourceId;
 use serin_local::load::{self, Snapshot};
 
+use crate::alone;
+
 /// Far more than any wait needs; a test that comes here has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
 const STEPS: [u8; 6] = [5, 10, 20, 30, 40, 50];
@@ -64,11 +66,14 @@ impl Kubectl {
         command
     }
 
+    async fn output(&self, args: &[&str]) -> Output {
+        let mut command = self.command(args);
+        tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
+    }
+
     /// Runs it to its end and gives what it printed.
     async fn run(&self, args: &[&str]) -> String {
-        let mut command = self.command(args);
-        let output: Output =
-            tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let output = self.output(args).await;
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "kubectl {args:?}: {errors}");
         String::from_utf8(output.stdout).unwrap()
@@ -76,7 +81,12 @@ impl Kubectl {
 
     async fn wait_for_phase(&self, phase: &str) {
         let wanted = format!("--for=jsonpath={{.status.phase}}={phase}");
-        self.run(&["wait", &wanted, "canary/backend", "-n", "develop", "--timeout=120s"]).await;
+        let wait = ["wait", &wanted, "canary/backend", "-n", "develop", "--timeout=300s"];
+        let waited = self.output(&wait).await;
+        if !waited.status.success() {
+            let told = self.output(&["describe", "canary/backend", "-n", "develop"]).await;
+            panic!("never {phase}:\n{}", String::from_utf8_lossy(&told.stdout));
+        }
     }
 }
 
@@ -123,8 +133,10 @@ async fn serves(cluster: &Cluster) {
     .await;
 }
 
-/// The example's policy, but three seconds a step.
+/// The example's policy, but three seconds a step. With so short a window on a busy machine, a check that finds no
+/// request or one slow one is to be expected: the good release may have some, and the bad one is the guard's.
 const HASTE: &str = r#"[
+    {"op": "replace", "path": "/spec/analysis/threshold", "value": 10},
     {"op": "replace", "path": "/spec/analysis/interval", "value": "3s"},
     {"op": "replace", "path": "/spec/analysis/metrics/0/interval", "value": "5s"},
     {"op": "replace", "path": "/spec/analysis/metrics/1/interval", "value": "5s"}
@@ -148,13 +160,14 @@ async fn story(options: Options, kubectl: PathBuf) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    let before = bad_gateway(&cluster).await;
     let traffic =
         load::run(load::Options::new(cluster.gateway_url().parse().unwrap(), 100.0)).unwrap();
 
     set_image(&kubectl, "v2").await;
     kubectl.wait_for_phase("Progressing").await;
     kubectl.wait_for_phase("Succeeded").await;
-    healthy_release_hurt_nobody(&cluster, &traffic.snapshot()).await;
+    healthy_release_hurt_nobody(&cluster, &traffic, before).await;
     assert_eq!(versions(&cluster, 100).await, ["v2"]);
 
     set_image(&kubectl, "v3-bad").await;
@@ -184,16 +197,23 @@ async fn set_image(kubectl: &Kubectl, version: &str) {
     kubectl.run(&["set", "image", "-n", "develop", "deployment/backend", &image]).await;
 }
 
-async fn healthy_release_hurt_nobody(cluster: &Cluster, figures: &Snapshot) {
-    assert_eq!((figures.total.bad, figures.failed, figures.skipped), (0, 0, 0), "{figures:?}");
-    let served = async |code: &str| {
-        let labels = ["entrypoint=\"web\"", code];
-        counter(cluster, "traefik_entrypoint_requests_total", &labels).await
-    };
+/// Answers with a code that says that the gateway or the application failed, as the gateway counted them.
+async fn bad_gateway(cluster: &Cluster) -> f64 {
+    let mut sum = 0.0;
     for code in ["code=\"500\"", "code=\"502\"", "code=\"503\"", "code=\"504\""] {
-        assert_eq!(served(code).await, 0.0, "{code}");
+        let labels = ["entrypoint=\"web\"", code];
+        sum += counter(cluster, "traefik_entrypoint_requests_total", &labels).await;
     }
-    assert!(served("code=\"200\"").await >= figures.completed() as f64);
+    sum
+}
+
+async fn healthy_release_hurt_nobody(cluster: &Cluster, traffic: &load::Load, before: f64) {
+    let good = traffic.snapshot().completed() as f64;
+    let labels = ["entrypoint=\"web\"", "code=\"200\""];
+    assert!(counter(cluster, "traefik_entrypoint_requests_total", &labels).await >= good);
+    assert_eq!(bad_gateway(cluster).await, before);
+    let figures = traffic.snapshot();
+    assert_eq!((figures.total.bad, figures.failed), (0, 0), "{figures:?}");
     let canary = query(cluster, r#"sum(max_over_time(traefik_service_requests_total{service=~"develop-backend-canary-.*",code="200"}[5m]))"#).await;
     assert!(canary.unwrap_or(0.0) > 100.0, "the canary served {canary:?}");
     let primary = counter(
@@ -255,12 +275,14 @@ async fn ends(cluster: Cluster) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_story_by_kubectl() {
+    let _alone = alone().await;
     let Some(kubectl) = part("SERIN_KUBECTL") else { return };
     story(options(), kubectl).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_story_with_the_real_traefik_and_prometheus() {
+    let _alone = alone().await;
     let (Some(kubectl), Some(traefik), Some(prometheus)) =
         (part("SERIN_KUBECTL"), part("SERIN_TRAEFIK"), part("SERIN_PROMETHEUS"))
     else {
@@ -288,6 +310,7 @@ fn canary(cluster: &Cluster) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_serves_without_any_other_program() {
+    let _alone = alone().await;
     let cluster = Cluster::start(options()).await.unwrap();
     apply(&cluster);
     serves(&cluster).await;
@@ -297,6 +320,7 @@ async fn a_cluster_serves_without_any_other_program() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_loses_nothing_and_starts_no_release() {
+    let _alone = alone().await;
     let data = std::env::temp_dir().join(format!("serin-data-{}.json", std::process::id()));
     let start = || Cluster::start(Options { data: Some(data.clone()), ..options() });
     let cluster = start().await.unwrap();
@@ -331,6 +355,7 @@ async fn an_api_for_everyone_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_keeps_its_promise() {
+    let _alone = alone().await;
     let demo = tokio::task::spawn_blocking(|| {
         Command::new(env!("CARGO_BIN_EXE_serin")).arg("demo").output()
     });

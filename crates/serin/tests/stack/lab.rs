@@ -7,6 +7,8 @@ use std::process::Command;
 
 use serin::local::{Cluster, Options};
 
+use crate::alone;
+
 /// Begins what a block prints; nothing else prints it.
 const MARK: char = '\u{1e}';
 /// Stands for anything in a line, and alone in a line for any lines.
@@ -103,6 +105,7 @@ fn run(cluster: &Cluster, kubectl: &Path, script: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lab_prints_what_it_says() {
+    let _alone = alone().await;
     let Some(kubectl) =
         std::env::var_os("SERIN_KUBECTL").filter(|path| !path.is_empty()).map(PathBuf::from)
     else {

@@ -1,0 +1,16 @@
+//! The tests that live in real time, with real processes: a binary of their own, so that nothing that fills the cores
+//! runs beside them, and one cluster at a time.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
+
+mod lab;
+mod local;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Held for as long as a cluster lives: what is measured in seconds is not to be shared.
+static MACHINE: Mutex<()> = Mutex::const_new(());
+
+async fn alone() -> MutexGuard<'static, ()> {
+    MACHINE.lock().await
+}
