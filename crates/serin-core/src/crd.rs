@@ -86,6 +86,7 @@ const CANARY_REQUIRED: &[(&str, &[&str])] = &[
     ("spec.analysis.alerts.[]", &["name", "providerRef"]),
     ("spec.analysis.alerts.[].providerRef", &["name"]),
     ("spec.analysis.webhooks.[]", &["name", "url"]),
+    ("spec.analysis.guard.soak", &["duration"]),
     ("spec.analysis.sessionAffinity", &["cookieName"]),
     ("status.conditions.[]", &["reason", "status", "type"]),
 ];
@@ -122,6 +123,26 @@ const CANARY_RULES: &[Rule] = &[
         path: "spec",
         rule: "!has(self.provider) || self.provider == 'kubernetes' || (has(self.skipAnalysis) && self.skipAnalysis) || !has(self.analysis.stepWeights) || (self.analysis.stepWeights.isSorted() && self.analysis.stepWeights.all(w, self.analysis.stepWeights.exists_one(v, v == w)))",
         message: "analysis.stepWeights must rise",
+    },
+    Rule {
+        path: "spec.analysis",
+        rule: "!has(self.guard) || !has(self.guard.pace) || self.guard.pace != 'evidence' || !has(self.iterations)",
+        message: "guard.pace evidence raises weights: it needs stepWeight or stepWeights",
+    },
+    Rule {
+        path: "spec.analysis.guard",
+        rule: "!has(self.pace) || self.pace != 'evidence' || !has(self.mode) || self.mode == 'enforce'",
+        message: "pace evidence lets the guard decide: it needs mode enforce",
+    },
+    Rule {
+        path: "spec.analysis.guard",
+        rule: "(has(self.pace) && self.pace == 'evidence') || !(has(self.blastRadius) || has(self.minDwell) || has(self.maxDuration))",
+        message: "blastRadius, minDwell and maxDuration belong to pace evidence",
+    },
+    Rule {
+        path: "spec.analysis.guard",
+        rule: "!has(self.mode) || self.mode != 'off' || !(has(self.minBake) || has(self.soak))",
+        message: "minBake and soak have no effect with mode off",
     },
     Rule {
         path: "spec.analysis.sessionAffinity",

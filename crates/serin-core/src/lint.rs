@@ -8,6 +8,9 @@ use crate::plan::{Action, Plan};
 use crate::reason;
 use crate::status::LEDGER_MAX;
 
+/// More is never given to a canary of which nothing is known.
+const FIRST_SHARE_MAX: Weight = Weight::TENTH;
+
 /// A law that a plan would break. Such a plan is not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Breach {
@@ -178,7 +181,15 @@ impl Lint<'_> {
         self.forbid(2, !progressing, "the canary rises outside an analysis");
         if decided {
             let allowed = match &self.canary.spec.analysis.strategy {
-                Strategy::Weighted(ladder) => ladder.rungs.iter().copied().find(|rung| *rung > old),
+                Strategy::Weighted(ladder) => {
+                    let mut above = ladder.rungs.iter().copied().filter(|rung| *rung > old);
+                    let next = above.next();
+                    // The first share follows the traffic, up to a tenth of it.
+                    let evidence = self.canary.spec.analysis.evidence_pace().is_some();
+                    let jumps = above
+                        .filter(|rung| evidence && old == Weight::ZERO && *rung <= FIRST_SHARE_MAX);
+                    jumps.last().or(next)
+                }
                 Strategy::BlueGreen { .. } => Some(Weight::FULL),
             };
             let beyond = allowed.is_none_or(|allowed| new > allowed);

@@ -34,6 +34,7 @@ pub struct Weight(u8);
 
 impl Weight {
     pub const ZERO: Weight = Weight(0);
+    pub const TENTH: Weight = Weight(10);
     pub const FULL: Weight = Weight(100);
 
     /// More than 100 becomes 100.
@@ -246,6 +247,16 @@ pub struct Analysis {
     pub guard: Option<GuardSpec>,
 }
 
+impl Analysis {
+    /// The bounds of a release whose share follows the evidence.
+    pub fn evidence_pace(&self) -> Option<&EvidencePace> {
+        match &self.guard.as_ref()?.pace {
+            Pace::Fixed => None,
+            Pace::Evidence(pace) => Some(pace),
+        }
+    }
+}
+
 /// What the guard watches, and what it does about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GuardSpec {
@@ -261,6 +272,35 @@ pub struct GuardSpec {
     pub attributed: bool,
     /// Never empty.
     pub objectives: Vec<Objective>,
+    pub pace: Pace,
+    /// Time with traffic before the promotion, at least.
+    pub min_bake_secs: i64,
+    /// How long the primary is watched after a promotion; none does not.
+    pub soak_secs: Option<i64>,
+}
+
+impl GuardSpec {
+    /// The same objectives for a primary that nobody runs beside: there is nothing to blame or to compare with.
+    pub fn of_soak(&self) -> Self {
+        Self { attributed: false, ..self.clone() }
+    }
+}
+
+/// What lets the canary's share rise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// The step clock; the guard only brakes.
+    Fixed,
+    Evidence(EvidencePace),
+}
+
+/// Bounds of a pace that follows the evidence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EvidencePace {
+    /// Requests beyond an objective that may be hurt in one reaction time.
+    pub blast_radius: f64,
+    pub min_dwell_secs: i64,
+    pub max_duration_secs: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -139,9 +139,24 @@ pub enum Guard {
     RollBack(String),
 }
 
-/// What the guard wants the status to say; it decides nothing.
+/// What the guard knows of the traffic, for a pace that follows the evidence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Known {
+    /// Requests per second of both versions together.
+    pub rate: f64,
+    /// The highest rate of bad requests above an objective that cannot be excluded; 1 before the first request.
+    pub excess: f64,
+    /// Canary requests at this weight.
+    pub step_requests: u64,
+    /// Good requests still needed at this weight to call every rate tolerable.
+    pub requests_to_go: u64,
+}
+
+/// What the guard tells besides its opinion: what it wants the status to say, and what the pace may go by.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Watched {
+    /// None before it has seen enough of the traffic.
+    pub known: Option<Known>,
     /// To be kept in `status.guard`, see [`crate::judge::design::Memory`].
     pub memory: Option<serde_json::Value>,
     /// Whether it can measure; none when it has not looked.

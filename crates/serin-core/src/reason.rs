@@ -36,6 +36,9 @@ catalogue! {
     NO_DATA = "NoData": "A metric has nothing to judge; counted as a failed check, as Flagger does.";
     CANNOT_MEASURE = "CannotMeasure": "A metric or hook could not be asked; counted as a failed check, as Flagger does.";
     GUARD_HOLDS = "GuardHolds": "The guard has not seen enough to let the canary advance.";
+    GATHERING_EVIDENCE = "GatheringEvidence": "With pace evidence: the evidence at this share does not allow the next one yet.";
+    EVIDENCE_MISSING = "EvidenceMissing": "With pace evidence: maxDuration is over and the evidence does not suffice; the release keeps its share until it does.";
+    BAKING = "Baking": "All steps were passed before minBake is over; the canary keeps its share.";
     WAITING_FOR_TRAFFIC_APPROVAL = "WaitingForTrafficApproval": "A confirm-traffic-increase hook has not approved the next share.";
     WAITING_FOR_PROMOTION_APPROVAL = "WaitingForPromotionApproval": "A confirm-promotion hook has not approved the promotion; the analysis goes on.";
     PROMOTING = "Promoting": "The analysed revision is being copied to the primary.";

@@ -153,6 +153,24 @@ pub struct CheckRecord {
     pub time: Option<Timestamp>,
 }
 
+/// A promoted primary that is being watched, or taken back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Soak {
+    /// When the watch began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Timestamp>,
+    /// Revision that the primary ran before, and is taken back to; empty when it is not kept.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub previous: String,
+    /// Config checksums of that revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_configs: Option<BTreeMap<String, String>>,
+    /// Why the primary is being taken back; empty while it is watched.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub undo: String,
+}
+
 /// How many check records the status keeps; enough for the last few ticks, small enough for etcd.
 pub const LEDGER_MAX: usize = 16;
 
@@ -216,6 +234,15 @@ pub struct Status {
     /// When this analysis began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub analysis_start_time: Option<Timestamp>,
+    /// When the canary got its first share of the traffic; none while it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic_start_time: Option<Timestamp>,
+    /// When the canary's share was last changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_time: Option<Timestamp>,
+    /// The watch over the primary after its promotion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soak: Option<Soak>,
     /// Flagger made this release's predecessor: its canary has never been judged by the guard, which only observes until
     /// the spec says otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -27,20 +27,28 @@ document! {
         /// Default `primary`.
         #[schemars(extend("enum" = ["primary", "none"]))]
         attribution: String,
-        /// Requests beyond the limit that may be hurt before a rollback takes effect; bounds the canary's share. Not available yet.
-        blast_radius: i32,
-        /// `fixed` takes the steps of the analysis; `evidence` raises the traffic as fast as the evidence allows (not
-        /// available yet). Default `fixed`.
+        /// `fixed` takes the steps of the analysis on its interval, and the guard only brakes; `evidence` raises the
+        /// traffic as soon as the evidence allows, between `minDwell` and `maxDuration`: it begins with as little as
+        /// `blastRadius` asks for and visits 1, 2, 5, 10, 20, 30 and 40 % below the first weight of the analysis. Default
+        /// `fixed`.
         #[schemars(extend("enum" = ["fixed", "evidence"]))]
         pace: String,
-        /// Shortest time at one weight, with pace `evidence`. Not available yet.
+        /// Requests beyond the objective that may be hurt in the time that a rollback takes, on average, at each weight
+        /// change; with pace `evidence`. Default 25.
+        #[schemars(range(min = 1))]
+        blast_radius: i32,
+        /// Shortest time at one weight, with pace `evidence`; raise it where faults appear late. Default `10s`.
+        #[schemars(regex(pattern = "^([0-9]+(ms|s|m|h))+$"))]
         min_dwell: String,
-        /// Longest time that a release may take, with pace `evidence`; then it holds and says what is known. Not
-        /// available yet.
+        /// Time with traffic after which a release with pace `evidence` calls for help: it keeps its weight, says what is
+        /// known and what is missing, and goes on only when that is there. Default `30m`.
+        #[schemars(regex(pattern = "^([0-9]+(ms|s|m|h))+$"))]
         max_duration: String,
-        /// Shortest time before the promotion. Not available yet.
+        /// Shortest time with traffic before the promotion. Default `0s`.
+        #[schemars(regex(pattern = "^([0-9]+(ms|s|m|h))+$"))]
         min_bake: String,
-        /// Watch the primary after the promotion and undo it by itself. Not available yet.
+        /// Watch the primary after the promotion, and take it back to the revision before when it breaks an objective.
+        /// Off by default.
         soak: Soak,
     }
 
@@ -72,7 +80,8 @@ document! {
 
     /// Watching the primary after the promotion.
     pub struct Soak {
-        /// How long, such as `10m`.
+        /// How long, such as `10m`; `10s` to `24h`.
+        #[schemars(regex(pattern = "^([0-9]+(ms|s|m|h))+$"))]
         duration: String,
     }
 }

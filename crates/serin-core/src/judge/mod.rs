@@ -3,4 +3,5 @@
 pub mod design;
 pub mod evidence;
 pub mod sequential;
+pub mod traffic;
 pub mod watch;

@@ -3,8 +3,8 @@
 use super::doc::Doc;
 use super::{Limits, duration, is_http, saturating_u32};
 use crate::model::{
-    AlertRef, Analysis, Builtin, HookKind, Ladder, Limit, Metric, MetricSource, Provider, Severity,
-    Strategy, Webhook, Weight,
+    AlertRef, Analysis, Builtin, HookKind, Ladder, Limit, Metric, MetricSource, Pace, Provider,
+    Severity, Strategy, Webhook, Weight,
 };
 
 /// Flagger's step clock when the object has none that it can read, in seconds.
@@ -61,12 +61,17 @@ pub(super) fn read(spec: &Doc<'_>, scope: &Scope<'_>) -> Analysis {
     };
     let metrics: Vec<Metric> =
         bounded(&doc, "metrics").iter().map(|doc| metric(doc, scope)).collect();
+    let guard = super::guard::read(&doc, scope.provider, &metrics, scope.adopted);
+    let mut way = if missing { at_once() } else { strategy(&doc, scope) };
+    if guard.as_ref().is_some_and(|guard| guard.pace != Pace::Fixed) {
+        way = super::pace::climb(&doc, way);
+    }
     Analysis {
-        guard: super::guard::read(&doc, scope.provider, &metrics, scope.adopted),
+        guard,
         interval_secs: interval(&doc, scope.limits),
         // Flagger takes anything below 1 for 1.
         threshold: saturating_u32(threshold).max(1),
-        strategy: if missing { at_once() } else { strategy(&doc, scope) },
+        strategy: way,
         primary_ready_threshold: ready("primaryReadyThreshold"),
         canary_ready_threshold: ready("canaryReadyThreshold"),
         metrics,

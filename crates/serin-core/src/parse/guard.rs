@@ -1,7 +1,7 @@
 //! `spec.analysis.guard`: what the fast clock watches, asked for by name or derived from the builtin checks.
 
 use super::doc::Doc;
-use super::duration;
+use super::{duration, pace};
 use crate::model::{
     Bad, Builtin, GuardMode, GuardSpec, Limit, Margin, Metric, MetricSource, Objective, Provider,
 };
@@ -38,6 +38,8 @@ pub(super) fn read(
     let alpha = alpha(&doc);
     let mut objectives = objectives(&doc);
     derive(&mut objectives, metrics);
+    let pace = pace::read(&doc, mode);
+    let (min_bake_secs, soak_secs) = pace::around(&doc, mode);
     let mode = mode?;
     if provider == Some(Provider::Kubernetes) {
         if asked {
@@ -53,7 +55,17 @@ pub(super) fn read(
         }
         return None;
     }
-    Some(GuardSpec { mode, asked, interval_millis, alpha, attributed, objectives })
+    Some(GuardSpec {
+        mode,
+        asked,
+        interval_millis,
+        alpha,
+        attributed,
+        objectives,
+        pace,
+        min_bake_secs,
+        soak_secs,
+    })
 }
 
 /// None is off. What came from Flagger has never been judged this way: it is only watched until someone says `enforce`.

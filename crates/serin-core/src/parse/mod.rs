@@ -4,6 +4,7 @@ mod analysis;
 mod doc;
 mod duration;
 mod guard;
+mod pace;
 mod refused;
 mod service;
 mod status;

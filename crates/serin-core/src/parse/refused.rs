@@ -51,10 +51,6 @@ fn says_something(value: &Value) -> bool {
     }
 }
 
-fn other_than_fixed(value: &Value) -> bool {
-    !value.is_null() && value != "fixed" && value != ""
-}
-
 fn other_than_v2(value: &Value) -> bool {
     let other = |version: &str| version != "autoscaling/v2" && !version.starts_with("keda.sh/");
     value.as_str().is_some_and(other)
@@ -124,35 +120,6 @@ pub const REFUSED: &[Refused] = &[
         "is for KEDA ScaledObjects and has no effect on a HorizontalPodAutoscaler",
     ),
     warn("spec.upstreamRef", ALL, "is for Gloo and has no effect here"),
-    only(
-        refuse(
-            "spec.analysis.guard.pace",
-            ALL,
-            "only the steps of the analysis set the pace so far",
-        ),
-        "other than `fixed`",
-        other_than_fixed,
-    ),
-    refuse(
-        "spec.analysis.guard.blastRadius",
-        ALL,
-        "bounds the pace `evidence`, which is not supported yet",
-    ),
-    refuse(
-        "spec.analysis.guard.minDwell",
-        ALL,
-        "belongs to the pace `evidence`, which is not supported yet",
-    ),
-    refuse(
-        "spec.analysis.guard.maxDuration",
-        ALL,
-        "belongs to the pace `evidence`, which is not supported yet",
-    ),
-    refuse(
-        "spec.analysis.guard.minBake",
-        ALL,
-        "waiting before the promotion is not supported yet; use more steps",
-    ),
     refuse("spec.analysis.guard.soak", ALL, "watching after the promotion is not supported yet"),
     refuse(
         "spec.analysis.match",

@@ -168,6 +168,9 @@ fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     if !draft.is_due() {
         return not_due(draft);
     }
+    if let Some((code, message)) = super::pace::blind(&draft) {
+        return draft.hold(code, message);
+    }
     let rollback: Vec<_> = draft.hooks(HookKind::Rollback).collect();
     let pre: Vec<_> = draft.hooks(HookKind::PreRollout).collect();
     let unanswered = draft.unanswered(&[pre.clone(), rollback.clone()].concat());
@@ -227,7 +230,10 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     }
     if let Guard::Hold(why) | Guard::RollBack(why) = &draft.seen.guard {
         let why = why.clone();
-        return passed_but_held(draft, reason::GUARD_HOLDS, why);
+        return match draft.spec.analysis.evidence_pace() {
+            Some(pace) => super::pace::wait(draft, pace, reason::GUARD_HOLDS, why),
+            None => passed_but_held(draft, reason::GUARD_HOLDS, why),
+        };
     }
     if let Some((code, message)) = held {
         return passed_but_held(draft, code, message);
@@ -249,9 +255,14 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     strategy::advance(draft)
 }
 
-fn not_due(draft: Draft<'_>) -> Step {
+fn not_due(mut draft: Draft<'_>) -> Step {
     let secs = draft.due().duration_since(draft.now).as_secs().max(1);
     let message = format!("The next step is due at {}.", draft.due());
+    if !draft.is_news(reason::EVIDENCE_MISSING) {
+        // A person is still missed.
+        draft.stalled = true;
+        return draft.quiet(reason::EVIDENCE_MISSING, message, secs);
+    }
     draft.quiet(reason::NOT_DUE, message, secs)
 }
 

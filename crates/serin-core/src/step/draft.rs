@@ -163,7 +163,10 @@ impl<'a> Draft<'a> {
     /// The step clock: one interval after the last step, at once when there was none.
     pub(super) fn due(&self) -> Timestamp {
         let interval = self.spec.analysis.interval_secs;
-        self.status.last_step_time.map_or(self.now, |last| later(last, interval))
+        self.status.last_step_time.map_or(self.now, |last| {
+            let regular = later(last, interval);
+            super::pace::due(self, last).map_or(regular, |early| early.min(regular))
+        })
     }
 
     pub(super) fn is_due(&self) -> bool {
@@ -371,6 +374,7 @@ impl<'a> Draft<'a> {
         };
         conditions::write(&mut self.status, &stance, self.now);
         super::guard::keep(&mut self);
+        timed(&self.canary.status, &mut self.status, self.now);
         let (old, new) = (&self.canary.status, &self.status);
         if (old.phase, old.canary_weight, old.iterations, old.failed_checks)
             != (new.phase, new.canary_weight, new.iterations, new.failed_checks)
@@ -407,6 +411,20 @@ fn is_route(action: &Action) -> bool {
     matches!(action, Action::Route(_) | Action::EnsureRoute(_) | Action::RestoreRoute)
 }
 
-fn later(time: Timestamp, secs: i64) -> Timestamp {
+/// When the canary got the share that it has, and when it got its first.
+fn timed(old: &Status, new: &mut Status, now: Timestamp) {
+    if new.canary_weight == 0 {
+        new.weight_time = None;
+        new.traffic_start_time = None;
+        return;
+    }
+    if old.canary_weight != new.canary_weight {
+        new.weight_time = Some(now);
+    }
+    new.weight_time.get_or_insert(now);
+    new.traffic_start_time.get_or_insert(now);
+}
+
+pub(super) fn later(time: Timestamp, secs: i64) -> Timestamp {
     time.checked_add(SignedDuration::from_secs(secs)).unwrap_or(Timestamp::MAX)
 }

@@ -17,7 +17,7 @@ const NAME: &str = "guard";
 
 /// The last thing that happens to a status before it is handed over.
 pub(super) fn keep(draft: &mut Draft<'_>) {
-    let Watched { memory, metrics, would } = &draft.seen.watched;
+    let Watched { known: _, memory, metrics, would } = &draft.seen.watched;
     if let Some(fitness) = metrics {
         conditions::metrics(&mut draft.status, fitness, draft.canary.generation, draft.now);
     }

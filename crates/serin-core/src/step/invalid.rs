@@ -37,6 +37,8 @@ pub fn invalid(
         next.iterations = 0;
         next.drain_time = Some(now);
         next.last_step_time = None;
+        next.weight_time = None;
+        next.traffic_start_time = None;
         next.analysis_start_time = Some(now);
         next.phase = Some(Phase::Progressing);
     }

@@ -7,10 +7,14 @@ use crate::plan::Action;
 use crate::reason;
 
 pub(super) fn advance(draft: Draft<'_>) -> Step {
-    match &draft.spec.analysis.strategy {
-        Strategy::Weighted(ladder) => match ladder.next(draft.weight()) {
-            Some(rung) => raise(draft, rung),
-            None => promotion_gate(draft),
+    let spec = draft.spec;
+    match &spec.analysis.strategy {
+        Strategy::Weighted(ladder) => match spec.analysis.evidence_pace() {
+            Some(pace) => super::pace::advance(draft, ladder, pace),
+            None => match ladder.next(draft.weight()) {
+                Some(rung) => raise(draft, rung),
+                None => promotion_gate(draft),
+            },
         },
         Strategy::BlueGreen { iterations } => {
             let total = i32::try_from(*iterations).unwrap_or(i32::MAX);
@@ -20,7 +24,7 @@ pub(super) fn advance(draft: Draft<'_>) -> Step {
 }
 
 /// One rung up. The status says so first, the route follows.
-fn raise(mut draft: Draft<'_>, rung: Weight) -> Step {
+pub(super) fn raise(mut draft: Draft<'_>, rung: Weight) -> Step {
     let checks: Vec<_> = draft.hooks(HookKind::ConfirmTrafficIncrease).collect();
     let unanswered = draft.unanswered(&checks);
     if !unanswered.is_empty() {
@@ -69,7 +73,10 @@ fn iterate(mut draft: Draft<'_>, total: i32) -> Step {
 }
 
 /// Everything was passed; whoever must approve the promotion is asked once per interval while the checks go on.
-fn promotion_gate(mut draft: Draft<'_>) -> Step {
+pub(super) fn promotion_gate(mut draft: Draft<'_>) -> Step {
+    if let Some(left) = super::pace::bake_left(&draft) {
+        return super::pace::bake(draft, left);
+    }
     let checks: Vec<_> = draft.hooks(HookKind::ConfirmPromotion).collect();
     let unanswered = draft.unanswered(&checks);
     if !unanswered.is_empty() {

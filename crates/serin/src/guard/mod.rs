@@ -57,8 +57,11 @@ impl Guards {
 
     /// The canary as a tick has it. `routed` is whether the route gives it traffic; none when that is not known (yet).
     pub fn follow(&self, canary: &Canary, routed: Option<bool>) {
+        // A pace that follows the evidence asks how much traffic there is before it gives any away.
+        let opening = canary.status.phase == Some(Phase::Progressing)
+            && canary.spec.analysis.evidence_pace().is_some();
         let exposed = canary.status.phase.is_some_and(Phase::is_releasing)
-            && (canary.status.canary_weight > 0 || routed == Some(true));
+            && (canary.status.canary_weight > 0 || routed == Some(true) || opening);
         let Some(spec) = canary.spec.analysis.guard.as_ref().filter(|_| exposed) else {
             if routed.is_some() || canary.spec.analysis.guard.is_none() {
                 self.forget(&canary.key);

@@ -8,10 +8,11 @@ use serde_json::Value;
 use serin_core::judge::design::{Design, Memory, weight_steps};
 use serin_core::judge::evidence::{Born, Reading};
 use serin_core::judge::sequential::{Decision, Verdict};
+use serin_core::judge::traffic::Traffic;
 use serin_core::judge::watch::Watch;
 use serin_core::model::{Bad, Canary, GuardMode, GuardSpec, Objective};
-use serin_core::observed::{Fitness, Guard, Watched};
-use serin_core::step::KEEP_EVERY_SECS;
+use serin_core::observed::{Fitness, Guard, Known, Watched};
+use serin_core::step::{KEEP_EVERY_SECS, allows_more};
 use serin_providers::gateway::{Counters, Page, Pair, Sides, Wanted};
 
 /// Not seeing anything for this long is a reason not to go on.
@@ -66,6 +67,9 @@ pub(super) struct Ward {
     /// The first look.
     since: Option<Timestamp>,
     decided: Option<String>,
+    traffic: Traffic,
+    /// The last look found that the evidence allows more.
+    ready: bool,
     fitness: Option<Fitness>,
     /// When the status last got our memory, as far as is known, or was last asked to.
     saved: Option<Timestamp>,
@@ -85,6 +89,8 @@ impl Ward {
             sightless: false,
             since: None,
             decided: None,
+            traffic: Traffic::default(),
+            ready: false,
             fitness: blind.then(|| Fitness::Unfit {
                 reason: "NoGateway",
                 message: "There is no gateway to ask: name its metrics with --gateway-metrics."
@@ -213,7 +219,14 @@ impl Ward {
             self.saved = Some(now);
         }
         let other = before.1 != self.fitness || before.2 != self.decided.is_some();
-        News { wake: turned || other || save, turned, again: verdict.is_some_and(|v| v.look_again) }
+        let ready = self.allows_more(now);
+        let risen = ready && !self.ready;
+        self.ready = ready;
+        News {
+            wake: turned || other || save || risen,
+            turned,
+            again: verdict.is_some_and(|v| v.look_again),
+        }
     }
 
     fn take(&mut self, pages: &[Scraped], now: Timestamp) -> Option<Verdict> {
@@ -230,7 +243,13 @@ impl Ward {
             .filter(|(_, page)| bounds.iter().all(|bound| page.has_bound(*bound)))
             .map(|(process, page)| (process.as_str(), page.sides(&self.pair, bounds, began)))
             .collect();
-        watch.observe(at_millis, readings(&sides))
+        let verdict = watch.observe(at_millis, readings(&sides));
+        let increase = watch.evidence().increase();
+        if verdict.is_some() {
+            let requests = increase.canary.requests.saturating_add(increase.primary.requests);
+            self.traffic.observe(increase.secs, requests);
+        }
+        verdict
     }
 
     /// Which objectives can be measured, as soon as a histogram tells.
@@ -380,7 +399,28 @@ impl Ward {
             GuardMode::Enforce => None,
             GuardMode::Observe => self.decided.clone(),
         };
-        Watched { memory: self.memory(), metrics: self.fitness.clone(), would }
+        Watched { known: self.known(), memory: self.memory(), metrics: self.fitness.clone(), would }
+    }
+
+    /// What a pace may go by; nothing of counters that are not what they should be.
+    fn known(&self) -> Option<Known> {
+        self.canary.spec.analysis.evidence_pace()?;
+        let State::Watching { watch, .. } = &self.state else { return None };
+        if self.sightless || matches!(self.fitness, Some(Fitness::Unfit { .. })) {
+            return None;
+        }
+        let guard = watch.guard();
+        Some(Known {
+            rate: self.traffic.rate()?,
+            excess: guard.excess(),
+            step_requests: guard.step_requests(),
+            requests_to_go: guard.requests_to_go(),
+        })
+    }
+
+    /// Whether the evidence allows the canary more than it has.
+    fn allows_more(&self, now: Timestamp) -> bool {
+        self.known().is_some_and(|known| allows_more(&self.canary, &known, now))
     }
 
     fn memory(&self) -> Option<Value> {

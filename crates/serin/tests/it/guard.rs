@@ -23,7 +23,7 @@ use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::{Store, Sub, WriteOptions};
 use tokio::time::Instant;
 
-/// Requests per second at the gateway.
+/// Requests per second at the gateway, unless a story says otherwise.
 const RATE: f64 = 200.0;
 const BEAT: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -41,18 +41,19 @@ impl Clock for Virtual {
 }
 
 /// Requests so far, and how many of the next ones fail.
-#[derive(Default)]
-struct Traffic {
+pub(crate) struct Traffic {
+    pub(crate) rate: f64,
     /// Requests and failures by service.
-    counts: BTreeMap<&'static str, (f64, f64)>,
+    pub(crate) counts: BTreeMap<&'static str, (f64, f64)>,
     canary_fails: f64,
     primary_fails: f64,
 }
 
-struct Bed {
-    store: Store,
+/// A cluster, its users and the operator.
+pub(crate) struct Bed {
+    pub(crate) store: Store,
     clock: Arc<Virtual>,
-    traffic: Arc<Mutex<Traffic>>,
+    pub(crate) traffic: Arc<Mutex<Traffic>>,
     operator: Option<Operator>,
 }
 
@@ -113,12 +114,12 @@ fn page(traffic: &Traffic) -> String {
     page
 }
 
-fn id(group: &str, plural: &str) -> ResourceId {
+pub(crate) fn id(group: &str, plural: &str) -> ResourceId {
     ResourceId::new(group, plural)
 }
 
 impl Bed {
-    async fn new(analysis: Value) -> Self {
+    pub(crate) async fn new(analysis: Value) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let clock = Arc::new(Virtual { began: Instant::now() });
         let now = Arc::clone(&clock);
@@ -133,7 +134,12 @@ impl Bed {
         for object in objects(&analysis) {
             manifest::apply(&store, &object).unwrap();
         }
-        let traffic = Arc::new(Mutex::new(Traffic::default()));
+        let traffic = Arc::new(Mutex::new(Traffic {
+            rate: RATE,
+            counts: BTreeMap::new(),
+            canary_fails: 0.0,
+            primary_fails: 0.0,
+        }));
         tokio::spawn(serve(store.clone(), Arc::clone(&traffic)));
         let mut bed = Self { store, clock, traffic, operator: None };
         bed.start();
@@ -141,7 +147,7 @@ impl Bed {
         bed
     }
 
-    fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let client = kube::Client::new(Api::new(self.store.clone()), "default");
         let mut options = Options::local("http://metrics".to_owned(), 1).unwrap();
         options.clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
@@ -152,11 +158,11 @@ impl Bed {
         self.operator = Some(Operator::start(client, options));
     }
 
-    async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         self.operator.take().unwrap().stop().await;
     }
 
-    fn release(&self, image: &str) {
+    pub(crate) fn release(&self, image: &str) {
         self.release_of("backend", image);
     }
 
@@ -169,12 +175,12 @@ impl Bed {
             .unwrap();
     }
 
-    fn fail(&self, canary: f64, primary: f64) {
+    pub(crate) fn fail(&self, canary: f64, primary: f64) {
         let mut traffic = self.traffic.lock().unwrap();
         (traffic.canary_fails, traffic.primary_fails) = (canary, primary);
     }
 
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         self.status_of("backend")
     }
 
@@ -183,17 +189,17 @@ impl Bed {
         canary["status"].clone()
     }
 
-    fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         self.status()["lastReason"]["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    fn events(&self, reason: &str) -> usize {
+    pub(crate) fn events(&self, reason: &str) -> usize {
         let events = self.store.list(&ResourceId::core("events"), Some("develop"));
         events.iter().filter(|event| event["reason"] == reason).count()
     }
 
     /// Waits for a status, and says how long that took.
-    async fn until(&self, done: impl Fn(&Value) -> bool) -> Duration {
+    pub(crate) async fn until(&self, done: impl Fn(&Value) -> bool) -> Duration {
         let began = Instant::now();
         let mut changed = self.store.changed();
         while !done(&self.status()) {
@@ -204,7 +210,7 @@ impl Bed {
     }
 
     /// Waits for the canary's share at the router.
-    async fn until_routed(&self, done: impl Fn(f64) -> bool) -> Duration {
+    pub(crate) async fn until_routed(&self, done: impl Fn(f64) -> bool) -> Duration {
         let began = Instant::now();
         let mut changed = self.store.changed();
         while !done(share(&self.store)) {
@@ -216,7 +222,7 @@ impl Bed {
 }
 
 /// The part of the traffic that the router gives to the canary.
-fn share(store: &Store) -> f64 {
+pub(crate) fn share(store: &Store) -> f64 {
     let route = store.get(&id("traefik.io", "traefikservices"), "develop", "backend");
     let services = route.as_ref().and_then(|r| r.pointer("/spec/weighted/services")?.as_array());
     let weight = |name: &str| -> f64 {
@@ -234,7 +240,7 @@ async fn serve(store: Store, traffic: Arc<Mutex<Traffic>>) {
         tokio::time::sleep(BEAT).await;
         let canary = share(&store);
         let mut traffic = traffic.lock().unwrap();
-        let all = RATE * BEAT.as_secs_f64();
+        let all = traffic.rate * BEAT.as_secs_f64();
         let (canary_fails, primary_fails) = (traffic.canary_fails, traffic.primary_fails);
         let sides = [("canary", canary, canary_fails), ("primary", 1.0 - canary, primary_fails)];
         for (side, share, fails) in sides {

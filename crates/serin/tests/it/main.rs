@@ -5,6 +5,7 @@
 mod bed;
 mod docs;
 mod guard;
+mod pace;
 mod pages;
 mod simulation;
 mod stories;

@@ -124,6 +124,11 @@ impl Evidence {
         Self { bounds, at_millis: None, series: BTreeMap::new(), increase }
     }
 
+    /// What the last scrape brought.
+    pub fn increase(&self) -> &Increase {
+        &self.increase
+    }
+
     /// When the counters were read last.
     pub fn at_millis(&self) -> Option<u64> {
         self.at_millis

@@ -1,0 +1,150 @@
+//! The pace of a release in the whole operator: shares that follow the evidence, shortest and longest times, restarts.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::guard::{Bed, share};
+
+fn analysis(guard: Value) -> Value {
+    json!({"interval": "60s", "stepWeights": [5, 10, 20, 30, 40, 50], "guard": guard})
+}
+
+fn paced() -> Value {
+    analysis(json!({"pace": "evidence"}))
+}
+
+/// The analysis is over, one way or the other.
+fn is_through(status: &Value) -> bool {
+    let over = ["Promoting", "Finalising", "Succeeded", "Failed"];
+    over.contains(&status["phase"].as_str().unwrap_or_default()) && status["lastReason"].is_object()
+}
+
+/// The shares that the canary got, in percent, and the seconds from the first to the promotion.
+async fn shares(bed: &Bed) -> (Vec<i64>, f64) {
+    bed.until_routed(|share| share > 0.0).await;
+    let mut seen = Vec::new();
+    let mut first = None;
+    let mut changed = bed.store.changed();
+    loop {
+        let percent = (share(&bed.store) * 100.0).round() as i64;
+        if percent > 0 && seen.last() != Some(&percent) {
+            first.get_or_insert_with(Instant::now);
+            seen.push(percent);
+        }
+        if is_through(&bed.status()) {
+            return (seen, first.map_or(0.0, |first| first.elapsed().as_secs_f64()));
+        }
+        drop(tokio::time::timeout(Duration::from_secs(600), changed.changed()).await.unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn evidence_climbs_in_a_tenth_of_the_steps_time() {
+    let bed = Bed::new(paced()).await;
+    bed.fail(0.001, 0.001);
+    bed.release("local/app:v2");
+    let (seen, secs) = shares(&bed).await;
+    // 25 requests in three seconds at 200 per second: 4 % at most.
+    assert_eq!(seen, [2, 5, 10, 20, 30, 40, 50]);
+    assert!((70.0..100.0).contains(&secs), "{secs}");
+    bed.until(|status| status["phase"] == "Succeeded").await;
+    assert_eq!(bed.events("GuardRolledBack"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_service_begins_with_less_and_a_quiet_one_with_more() {
+    for (rate, first) in [(2000.0, 1), (20.0, 10)] {
+        let bed = Bed::new(paced()).await;
+        bed.traffic.lock().unwrap().rate = rate;
+        bed.release("local/app:v2");
+        bed.until_routed(|share| share > 0.0).await;
+        assert_eq!((share(&bed.store) * 100.0).round() as i64, first, "{rate}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_release_hurts_no_more_than_the_blast_radius() {
+    let guard = json!({"pace": "evidence", "blastRadius": 25});
+    let bed = Bed::new(analysis(guard)).await;
+    bed.traffic.lock().unwrap().rate = 1000.0;
+    bed.fail(1.0, 0.0);
+    bed.release("local/app:v2");
+    bed.until(|status| status["phase"] == "Failed").await;
+    let hurt = bed.traffic.lock().unwrap().counts["canary"].1;
+    assert!(hurt <= 40.0, "{hurt} requests were hurt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_little_traffic_waits_and_says_for_what_until_somebody_is_called() {
+    let guard = json!({"pace": "evidence", "minDwell": "10s", "maxDuration": "10m"});
+    let bed = Bed::new(analysis(guard)).await;
+    bed.traffic.lock().unwrap().rate = 0.2;
+    bed.release("local/app:v2");
+    bed.until(|status| status["lastReason"]["code"] == "GatheringEvidence").await;
+    bed.until_routed(|share| share > 0.0).await;
+    bed.until(|status| status["lastReason"]["message"].as_str().unwrap().contains("more")).await;
+    let message = bed.status()["lastReason"]["message"].clone();
+    let message = message.as_str().unwrap();
+    assert!(message.contains("more canary requests are needed at this weight"), "{message}");
+    bed.until(|status| status["lastReason"]["code"] == "EvidenceMissing").await;
+    let status = bed.status();
+    assert_eq!((&status["phase"], &status["canaryWeight"]), (&json!("Progressing"), &json!(10)));
+    let stalled = status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Stalled");
+    assert_eq!(stalled.unwrap()["status"], "True");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!((bed.events("EvidenceMissing"), share(&bed.store)), (1, 0.1), "{}", bed.reason());
+    // The morning comes.
+    bed.traffic.lock().unwrap().rate = 100.0;
+    bed.until(|status| status["phase"] == "Succeeded").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_keeps_the_dwell_and_what_was_seen_in_it() {
+    let guard = json!({"pace": "evidence", "minDwell": "60s"});
+    let mut bed = Bed::new(analysis(guard)).await;
+    bed.release("local/app:v2");
+    bed.until_routed(|share| share > 0.0).await;
+    let began = Instant::now();
+    let weight = bed.status()["canaryWeight"].clone();
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    bed.stop().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(bed.status()["canaryWeight"], weight);
+    bed.start();
+    bed.until(|status| status["canaryWeight"] != weight).await;
+    let took = began.elapsed().as_secs();
+    assert!((60..=65).contains(&took), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_promotion_before_the_shortest_time() {
+    let analysis = json!({"interval": "10s", "stepWeights": [50], "guard": {"minBake": "95s"}});
+    let mut bed = Bed::new(analysis).await;
+    bed.release("local/app:v2");
+    bed.until_routed(|share| share > 0.0).await;
+    let began = Instant::now();
+    bed.until(|status| status["lastReason"]["code"] == "Baking").await;
+    bed.stop().await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    bed.start();
+    bed.until(is_through).await;
+    let took = began.elapsed().as_secs();
+    assert!((95..=110).contains(&took), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failing_checks_roll_back_at_any_pace() {
+    let mut analysis = paced();
+    analysis["threshold"] = json!(2);
+    analysis["interval"] = json!("10s");
+    analysis["metrics"] = json!([
+        {"name": "request-success-rate", "thresholdRange": {"min": 99}},
+        {"name": "mine", "query": "mine", "thresholdRange": {"max": 5}},
+    ]);
+    let bed = Bed::new(analysis).await;
+    bed.release("local/app:v2");
+    bed.until(|status| status["phase"] == "Failed").await;
+    assert_eq!(bed.status()["lastReason"]["code"], "ThresholdReached");
+}
