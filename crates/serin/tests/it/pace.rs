@@ -80,7 +80,7 @@ async fn a_broken_release_hurts_no_more_than_the_blast_radius() {
 async fn too_little_traffic_waits_and_says_for_what_until_somebody_is_called() {
     let guard = json!({"pace": "evidence", "minDwell": "10s", "maxDuration": "10m"});
     let bed = Bed::new(analysis(guard)).await;
-    bed.traffic.lock().unwrap().rate = 0.2;
+    bed.traffic.lock().unwrap().rate = 0.05;
     bed.release("local/app:v2");
     bed.until(|status| status["lastReason"]["code"] == "GatheringEvidence").await;
     bed.until_routed(|share| share > 0.0).await;
