@@ -1,6 +1,6 @@
 //! The query API of Prometheus, as far as operators and dashboards ask it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tsink::promql::{PromqlValue, Sample, Series as RangeSeries};
-use tsink::{Label, SeriesSelection};
 
-use super::{Series, Target, naming, now_ms};
+use super::promql::{self, Error, Expr, Range, Sample, Value as Found, decimal};
+use super::store::Labels;
+use super::{Shared, Target, now_ms};
 
 const CONNECTIONS_MAX: usize = 128;
 const BODY_MAX: usize = 1 << 20;
@@ -25,7 +25,7 @@ const BODY_MAX: usize = 1 << 20;
 const POINTS_MAX: i64 = 11_000;
 
 pub(crate) struct State {
-    pub(crate) series: Series,
+    pub(crate) store: Shared,
     pub(crate) targets: watch::Receiver<Vec<Target>>,
 }
 
@@ -60,6 +60,17 @@ struct Failure {
 
 fn bad(message: impl Into<String>) -> Failure {
     Failure { status: StatusCode::BAD_REQUEST, kind: "bad_data", message: message.into() }
+}
+
+fn refused(error: &Error) -> Failure {
+    match error {
+        Error::Parse { .. } => bad(format!("invalid parameter \"query\": {error}")),
+        Error::Execution(why) => Failure {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            kind: "execution",
+            message: why.clone(),
+        },
+    }
 }
 
 type Params = BTreeMap<String, Vec<String>>;
@@ -104,14 +115,14 @@ fn route(path: &str, params: &Params, state: &State) -> Result<Value, Failure> {
         "/api/v1/query" => instant(params, state),
         "/api/v1/query_range" => range(params, state),
         "/api/v1/series" => series(params, state),
-        "/api/v1/labels" => names(state),
+        "/api/v1/labels" => names(params, state),
         "/api/v1/targets" => Ok(targets(state)),
         "/api/v1/status/buildinfo" => Ok(json!({"version": "2.42.0", "revision": "embedded"})),
         "/api/v1/metadata" => Ok(json!({})),
         other => {
             match other.strip_prefix("/api/v1/label/").and_then(|rest| rest.strip_suffix("/values"))
             {
-                Some(label) => values(label, state),
+                Some(label) => values(label, params, state),
                 None => Err(Failure {
                     status: StatusCode::NOT_FOUND,
                     kind: "not_found",
@@ -125,120 +136,104 @@ fn route(path: &str, params: &Params, state: &State) -> Result<Value, Failure> {
 }
 
 fn instant(params: &Params, state: &State) -> Result<Value, Failure> {
-    let query = required(params, "query")?;
     let at = optional_time(params, "time")?.unwrap_or_else(now_ms);
-    let value =
-        state.series.engine.instant_query(query, at).map_err(|error| bad(error.to_string()))?;
-    let nameless = naming::nameless(query);
+    let query = first(params, "query");
+    let value = promql::instant(&state.store.read(), query, at).map_err(|e| refused(&e))?;
     Ok(match value {
-        PromqlValue::Scalar(value, time) => {
-            json!({"resultType": "scalar", "result": point(time, value)})
-        }
-        PromqlValue::String(text, time) => {
-            json!({"resultType": "string", "result": [seconds(time), text]})
-        }
-        PromqlValue::InstantVector(samples) => {
-            let result: Vec<Value> = samples
-                .iter()
-                .map(|Sample { metric, labels, value, .. }| {
-                    let name = if nameless { "" } else { metric.as_str() };
-                    json!({"metric": identity(name, labels), "value": point(at, *value)})
-                })
-                .collect();
+        Found::Scalar(value) => json!({"resultType": "scalar", "result": point(at, value)}),
+        Found::Text(text) => json!({"resultType": "string", "result": [seconds(at), text]}),
+        Found::Vector(samples) => {
+            let one = |Sample { labels, value }: &Sample| json!({"metric": labels, "value": point(at, *value)});
+            let result: Vec<Value> = samples.iter().map(one).collect();
             json!({"resultType": "vector", "result": result})
         }
-        PromqlValue::RangeVector(series) => {
-            json!({"resultType": "matrix", "result": matrix(&series, naming::nameless(query))})
-        }
+        Found::Matrix(series) => json!({"resultType": "matrix", "result": matrix(&series)}),
     })
 }
 
 fn range(params: &Params, state: &State) -> Result<Value, Failure> {
-    let query = required(params, "query")?;
     let time = |name| {
-        optional_time(params, name)?.ok_or_else(|| bad(format!("missing parameter {name:?}")))
+        let missing =
+            || bad(format!("invalid parameter {name:?}: cannot parse \"\" to a valid timestamp"));
+        optional_time(params, name)?.ok_or_else(missing)
     };
     let (start, end) = (time("start")?, time("end")?);
-    let step = duration_ms(required(params, "step")?)
-        .ok_or_else(|| bad("cannot parse parameter \"step\""))?;
-    if step <= 0 || end < start {
-        return Err(bad("step must be positive and end must not be before start"));
+    if end < start {
+        return Err(bad("invalid parameter \"end\": end timestamp must not be before start time"));
+    }
+    let step = first(params, "step");
+    let step = duration_ms(step).ok_or_else(|| {
+        bad(format!("invalid parameter \"step\": cannot parse {step:?} to a valid duration"))
+    })?;
+    if step <= 0 {
+        return Err(bad(
+            "invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ));
     }
     if (end - start) / step > POINTS_MAX {
-        return Err(bad("exceeded maximum resolution of 11,000 points per timeseries"));
+        return Err(bad(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ));
     }
-    match state
-        .series
-        .engine
-        .range_query(query, start, end, step)
-        .map_err(|error| bad(error.to_string()))?
-    {
-        PromqlValue::RangeVector(series) => {
-            Ok(json!({"resultType": "matrix", "result": matrix(&series, naming::nameless(query))}))
-        }
-        PromqlValue::Scalar(..) | PromqlValue::InstantVector(_) | PromqlValue::String(..) => {
-            Err(bad("the query does not give a range"))
-        }
-    }
+    let query = first(params, "query");
+    let found = promql::range(&state.store.read(), query, start, end, step);
+    Ok(json!({"resultType": "matrix", "result": matrix(&found.map_err(|e| refused(&e))?)}))
 }
 
-fn matrix(series: &[RangeSeries], nameless: bool) -> Vec<Value> {
-    series
-        .iter()
-        .map(|RangeSeries { metric, labels, samples, .. }| {
-            let values: Vec<Value> =
-                samples.iter().map(|(time, value)| point(*time, *value)).collect();
-            let name = if nameless { "" } else { metric.as_str() };
-            json!({"metric": identity(name, labels), "values": values})
-        })
-        .collect()
+fn matrix(series: &[Range]) -> Vec<Value> {
+    let one = |Range { labels, points }: &Range| {
+        let values: Vec<Value> = points.iter().map(|(time, value)| point(*time, *value)).collect();
+        json!({"metric": labels, "values": values})
+    };
+    series.iter().map(one).collect()
 }
 
-/// Plain `name` and `name{label="value"}` selectors, which is what dashboards ask for.
+/// Labels of the series that `match[]` selects (all, if there is none) and that have a sample between `start` and `end`.
+fn selected(params: &Params, state: &State) -> Result<BTreeSet<Labels>, Failure> {
+    let from = optional_time(params, "start")?.unwrap_or(i64::MIN);
+    let to = optional_time(params, "end")?.unwrap_or(i64::MAX);
+    let mut selectors = Vec::new();
+    for text in params.get("match[]").map(Vec::as_slice).unwrap_or_default() {
+        match promql::parse(text) {
+            Ok(Expr::Vector(selector)) => selectors.push(selector),
+            Ok(_) => {
+                return Err(bad(format!("invalid parameter \"match[]\": {text:?} is no selector")));
+            }
+            Err(error) => return Err(bad(format!("invalid parameter \"match[]\": {error}"))),
+        }
+    }
+    let store = state.store.read();
+    let wanted =
+        |labels: &Labels| selectors.is_empty() || selectors.iter().any(|s| s.matches(labels));
+    Ok(store
+        .series()
+        .filter(|series| wanted(&series.labels) && series.latest(from, to).is_some())
+        .map(|series| (*series.labels).clone())
+        .collect())
+}
+
 fn series(params: &Params, state: &State) -> Result<Value, Failure> {
-    let mut found = Vec::new();
-    for selector in params.get("match[]").map(Vec::as_slice).unwrap_or_default() {
-        // An instant query at now applies every kind of matcher and the usual look-back.
-        let at = optional_time(params, "end")?.unwrap_or_else(now_ms);
-        let value = state
-            .series
-            .engine
-            .instant_query(selector, at)
-            .map_err(|error| bad(error.to_string()))?;
-        if let PromqlValue::InstantVector(samples) = value {
-            found.extend(samples.iter().map(|sample| identity(&sample.metric, &sample.labels)));
-        }
+    if params.get("match[]").is_none_or(Vec::is_empty) {
+        return Err(bad("no match[] parameter provided"));
     }
-    Ok(Value::Array(found))
+    Ok(json!(selected(params, state)?))
 }
 
-fn names(state: &State) -> Result<Value, Failure> {
-    let mut names = std::collections::BTreeSet::from(["__name__".to_owned()]);
-    for series in all(state)? {
-        names.extend(series.1.into_iter().map(|label| label.name));
-    }
+fn names(params: &Params, state: &State) -> Result<Value, Failure> {
+    let names: BTreeSet<String> =
+        selected(params, state)?.into_iter().flat_map(BTreeMap::into_keys).collect();
     Ok(json!(names))
 }
 
-fn values(label: &str, state: &State) -> Result<Value, Failure> {
-    let mut values = std::collections::BTreeSet::new();
-    for (name, labels) in all(state)? {
-        if label == "__name__" {
-            values.insert(name);
-        } else {
-            values.extend(labels.into_iter().filter(|l| l.name == label).map(|l| l.value));
-        }
+fn values(label: &str, params: &Params, state: &State) -> Result<Value, Failure> {
+    if !promql::valid_label(label) {
+        return Err(bad(format!("invalid label name: {label:?}")));
     }
+    let values: BTreeSet<String> = selected(params, state)?
+        .into_iter()
+        .filter_map(|mut labels| labels.remove(label))
+        .collect();
     Ok(json!(values))
-}
-
-fn all(state: &State) -> Result<Vec<(String, Vec<Label>)>, Failure> {
-    let found = state
-        .series
-        .storage
-        .select_series(&SeriesSelection::new())
-        .map_err(|error| bad(error.to_string()))?;
-    Ok(found.into_iter().map(|series| (series.name, series.labels)).collect())
 }
 
 fn targets(state: &State) -> Value {
@@ -251,60 +246,51 @@ fn targets(state: &State) -> Value {
     json!({"activeTargets": active, "droppedTargets": []})
 }
 
-fn identity(name: &str, labels: &[Label]) -> Value {
-    let mut all: BTreeMap<&str, &str> =
-        labels.iter().map(|l| (l.name.as_str(), l.value.as_str())).collect();
-    if !name.is_empty() {
-        all.insert("__name__", name);
-    }
-    json!(all)
-}
-
 fn point(time: i64, value: f64) -> Value {
     json!([seconds(time), number(value)])
 }
 
+/// Whole seconds are written without a point.
 #[expect(
     clippy::cast_precision_loss,
     reason = "milliseconds since 1970 fit 53 bits for 285,000 years"
 )]
-fn seconds(time: i64) -> f64 {
-    time as f64 / 1000.0
+fn seconds(time: i64) -> Value {
+    if time % 1000 == 0 { json!(time / 1000) } else { json!(time as f64 / 1000.0) }
 }
 
-/// As Prometheus writes floats in JSON.
-fn number(value: f64) -> String {
-    if value.is_nan() {
-        "NaN".to_owned()
-    } else if value == f64::INFINITY {
-        "+Inf".to_owned()
-    } else if value == f64::NEG_INFINITY {
-        "-Inf".to_owned()
-    } else {
-        value.to_string()
+/// As Prometheus writes floats in JSON: with an exponent only where the number would be long.
+pub fn number(value: f64) -> String {
+    let long = value != 0.0 && value.is_finite() && !(1e-6..1e21).contains(&value.abs());
+    if !long {
+        return decimal(value);
+    }
+    let text = format!("{value:e}");
+    match text.split_once("e-") {
+        Some((digits, exponent)) => format!("{digits}e-{exponent:0>2}"),
+        None => text.replacen('e', "e+", 1),
     }
 }
 
-fn required<'a>(params: &'a Params, name: &str) -> Result<&'a str, Failure> {
-    params
-        .get(name)
-        .and_then(|values| values.first())
-        .map(String::as_str)
-        .ok_or_else(|| bad(format!("missing parameter {name:?}")))
+fn first<'a>(params: &'a Params, name: &str) -> &'a str {
+    params.get(name).and_then(|values| values.first()).map_or("", String::as_str)
 }
 
 /// Seconds since 1970 (with fraction), or RFC 3339.
 fn optional_time(params: &Params, name: &str) -> Result<Option<i64>, Failure> {
-    let Some(text) = params.get(name).and_then(|values| values.first()) else { return Ok(None) };
+    let text = first(params, name);
+    if text.is_empty() {
+        return Ok(None);
+    }
     if let Ok(secs) = text.parse::<f64>()
         && secs.is_finite()
         && secs.abs() < 1e11
     {
         return Ok(Some(millis(secs)));
     }
-    text.parse::<jiff::Timestamp>()
-        .map(|time| Some(time.as_millisecond()))
-        .map_err(|_| bad(format!("cannot parse parameter {name:?}: {text:?} is no time")))
+    text.parse::<jiff::Timestamp>().map(|time| Some(time.as_millisecond())).map_err(|_| {
+        bad(format!("invalid parameter {name:?}: cannot parse {text:?} to a valid timestamp"))
+    })
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "callers bound the seconds")]
@@ -312,22 +298,12 @@ fn millis(secs: f64) -> i64 {
     (secs * 1000.0).round() as i64
 }
 
-/// `15`, `15.5`, `15s`, `1m`, `2h`.
+/// `15`, `15.5`, `15s`, `1m30s`.
 fn duration_ms(text: &str) -> Option<i64> {
-    let (number, unit) = match text.find(|c: char| c.is_ascii_alphabetic()) {
-        Some(at) => text.split_at(at),
-        None => (text, "s"),
-    };
-    let scale = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        _ => return None,
-    };
-    let secs = number.parse::<f64>().ok()? * scale;
-    (secs.is_finite() && secs.abs() < 1e10).then(|| millis(secs))
+    match text.parse::<f64>() {
+        Ok(secs) => (secs.is_finite() && secs.abs() < 1e10).then(|| millis(secs)),
+        Err(_) => promql::duration(text),
+    }
 }
 
 async fn params(request: Request<Incoming>) -> Result<Params, Failure> {

@@ -1,27 +1,23 @@
 //! A Prometheus in miniature: scrapes targets on loopback, keeps a few hours in memory, answers the query API.
 //!
-//! Storage and PromQL are the `tsink` crate's. A difference test holds its answers against the real Prometheus.
+//! A difference test holds its answers against the real Prometheus.
 
 pub mod api;
 pub mod exposition;
-mod naming;
+pub mod promql;
 pub mod scrape;
+pub mod store;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tsink::promql::Engine;
-use tsink::{Storage, StorageBuilder, TimestampPrecision};
 
 pub use scrape::Target;
-
-/// Series in memory; more than this are refused by the storage, and the scrape says so.
-const SERIES_MAX: usize = 100_000;
-const MEMORY_MAX: usize = 256 << 20;
+use store::Store;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -39,29 +35,25 @@ pub enum PrometheusError {
         #[source]
         source: std::io::Error,
     },
-    #[error("cannot open the metrics storage")]
-    Storage(#[source] tsink::TsinkError),
 }
 
-/// Samples and the engine that answers for them.
+/// The samples, shared between the scraper and the queries.
 #[derive(Clone)]
-pub(crate) struct Series {
-    pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) engine: Arc<Engine>,
-}
+pub(crate) struct Shared(Arc<RwLock<Store>>);
 
-impl Series {
-    pub(crate) fn open(retention: Duration) -> Result<Self, PrometheusError> {
-        let storage = StorageBuilder::new()
-            .with_timestamp_precision(TimestampPrecision::Milliseconds)
-            .with_retention(retention)
-            .with_cardinality_limit(SERIES_MAX)
-            .with_memory_limit(MEMORY_MAX)
-            .with_wal_enabled(false)
-            .build()
-            .map_err(PrometheusError::Storage)?;
-        let engine = Engine::with_precision(Arc::clone(&storage), TimestampPrecision::Milliseconds);
-        Ok(Self { storage, engine: Arc::new(engine) })
+impl Shared {
+    fn new(retention: Duration) -> Self {
+        let millis = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        Self(Arc::new(RwLock::new(Store::new(millis))))
+    }
+
+    // A store whose writer panicked has whole samples or none; what is there can be read.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Store> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Store> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -80,10 +72,10 @@ impl Prometheus {
         let listen = |source| PrometheusError::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let series = Series::open(options.retention)?;
-        let state = Arc::new(api::State { series: series.clone(), targets: targets.clone() });
+        let store = Shared::new(options.retention);
+        let state = Arc::new(api::State { store: store.clone(), targets: targets.clone() });
         let tasks = vec![
-            tokio::spawn(scrape::run(series, targets, options.scrape_interval)),
+            tokio::spawn(scrape::run(store, targets, options.scrape_interval)),
             tokio::spawn(api::serve(listener, state)),
         ];
         Ok(Self { address, tasks })

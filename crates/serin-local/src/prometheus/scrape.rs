@@ -10,14 +10,12 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
-use tsink::{DataPoint, Label, Row};
 
 use super::exposition::{self, Sample};
-use super::{Series, now_ms};
+use super::store::{Labels, NAME, stale};
+use super::{Shared, now_ms};
 
 const BODY_MAX: usize = 16 << 20;
-/// The value that says "this series has ended" (Prometheus, `value.StaleNaN`).
-const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
 
 /// What to scrape, and the labels its series get.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,20 +25,20 @@ pub struct Target {
     pub labels: BTreeMap<String, String>,
 }
 
-type Identity = (String, Vec<(String, String)>);
+/// Series of a target as of its last scrape, and whether the target gave them a time itself.
+type Alive = BTreeMap<Labels, bool>;
 
-/// Series of a target as of its last scrape, with the time that it gave them itself, if it did.
-type Alive = BTreeMap<Identity, Option<i64>>;
+type Row = (Labels, i64, f64);
 
 /// Marks series as ended. Those that bring their own times end by themselves, as in Prometheus.
 fn end(series: Alive, at: i64, rows: &mut Vec<Row>) {
-    for (identity, _) in series.iter().filter(|(_, own_time)| own_time.is_none()) {
-        rows.push(row(identity, at, f64::from_bits(STALE_BITS)));
-    }
+    rows.extend(
+        series.into_iter().filter(|(_, own)| !own).map(|(labels, _)| (labels, at, stale())),
+    );
 }
 
 pub(crate) async fn run(
-    series: Series,
+    store: Shared,
     mut targets: watch::Receiver<Vec<Target>>,
     interval: Duration,
 ) {
@@ -64,14 +62,16 @@ pub(crate) async fn run(
         .await;
         for (target, (at, result)) in wanted.into_iter().zip(scrapes) {
             let mut before = alive.remove(&target).unwrap_or_default();
-            let (fresh, up) = ingest(&target, at, result, &before, &mut rows);
+            let (fresh, up) = ingest(&target, at, result, &mut rows);
             before.retain(|identity, _| !fresh.contains_key(identity));
             end(before, at, &mut rows);
-            rows.push(row(&identity("up", &[], &target), at, f64::from(u8::from(up))));
+            rows.push((identity("up", &[], &target), at, f64::from(u8::from(up))));
             alive.insert(target, fresh);
         }
-        if let Err(error) = series.storage.insert_rows(&rows) {
-            tracing::warn!(%error, "samples were not kept");
+        let samples = rows.iter().map(|(labels, at, value)| (labels, *at, *value));
+        let written = store.write().write(samples, now_ms());
+        if written.too_many > 0 {
+            tracing::warn!(dropped = written.too_many, "too many series: samples were not kept");
         }
     }
 }
@@ -102,7 +102,6 @@ fn ingest(
     target: &Target,
     at: i64,
     result: Result<String, String>,
-    before: &Alive,
     rows: &mut Vec<Row>,
 ) -> (Alive, bool) {
     let text = match result {
@@ -118,36 +117,22 @@ fn ingest(
     }
     let mut fresh = Alive::new();
     for Sample { name, labels, value, timestamp_ms } in samples {
-        let identity = identity(&name, &labels, target);
-        // A target that repeats a sample has nothing new to say.
-        let known =
-            timestamp_ms.is_some() && before.get(&identity).copied().flatten() >= timestamp_ms;
-        if !known {
-            rows.push(row(&identity, timestamp_ms.unwrap_or(at), value));
-        }
-        fresh.insert(identity, timestamp_ms);
+        let labels = identity(&name, &labels, target);
+        // A target that repeats a sample has nothing new to say; the store drops it.
+        rows.push((labels.clone(), timestamp_ms.unwrap_or(at), value));
+        fresh.insert(labels, timestamp_ms.is_some());
     }
     (fresh, true)
 }
 
 /// The target's labels win; a sample's label of the same name becomes `exported_<name>`, as in Prometheus.
-fn identity(name: &str, labels: &[(String, String)], target: &Target) -> Identity {
-    let mut all: Vec<(String, String)> = target.labels.clone().into_iter().collect();
-    for (label, value) in labels {
-        let label = if target.labels.contains_key(label) {
-            format!("exported_{label}")
-        } else {
-            label.clone()
-        };
-        if !value.is_empty() {
-            all.push((label, value.clone()));
-        }
+fn identity(name: &str, labels: &[(String, String)], target: &Target) -> Labels {
+    let mut all = target.labels.clone();
+    for (label, value) in labels.iter().filter(|(_, value)| !value.is_empty()) {
+        let exported = target.labels.contains_key(label);
+        let label = if exported { format!("exported_{label}") } else { label.clone() };
+        all.insert(label, value.clone());
     }
-    all.sort();
-    (name.to_owned(), all)
-}
-
-fn row((name, labels): &Identity, at: i64, value: f64) -> Row {
-    let labels = labels.iter().map(|(name, value)| Label::new(name, value)).collect();
-    Row::with_labels(name, labels, DataPoint::new(at, value))
+    all.insert(NAME.to_owned(), name.to_owned());
+    all
 }
