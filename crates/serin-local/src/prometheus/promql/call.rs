@@ -284,12 +284,19 @@ fn elementwise(name: &str, vector: Vec<Sample>, params: &[f64]) -> Vec<Sample> {
     vector.into_iter().map(one).collect()
 }
 
+// An infinity decides even against what is no number, as in Go.
 fn at_least(bound: f64, value: f64) -> f64 {
-    if bound.is_nan() || value.is_nan() { f64::NAN } else { value.max(bound) }
+    if bound == f64::INFINITY || value == f64::INFINITY {
+        f64::INFINITY
+    } else if bound.is_nan() || value.is_nan() {
+        f64::NAN
+    } else {
+        value.max(bound)
+    }
 }
 
 fn at_most(bound: f64, value: f64) -> f64 {
-    if bound.is_nan() || value.is_nan() { f64::NAN } else { value.min(bound) }
+    -at_least(-bound, -value)
 }
 
 fn plain(name: &str, value: f64) -> f64 {
