@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use kube::Client;
 use kube::api::{Api, DynamicObject};
 use kube::runtime::controller::{Action, Config as ApplierConfig, applier};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, Resource};
 use serin_core::model::{Canary, Key};
 use serin_providers::change::CANARY;
 use tokio::sync::{Semaphore, watch};
@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::outside::Outside;
+use crate::packed::Packed;
 use crate::tick::{self, TickError};
 use crate::wake::Wake;
 use crate::world::{self, World};
@@ -58,7 +59,7 @@ pub struct Context {
     /// Consecutive errors by canary, for the back-off.
     errors: Mutex<BTreeMap<Key, u32>>,
     /// Canaries as our own writes left them, for ticks that are faster than the watch.
-    written: Mutex<BTreeMap<Key, Arc<DynamicObject>>>,
+    written: Mutex<BTreeMap<Key, Packed>>,
     /// The last spec of each canary that made sense: what to take off the road when an edit makes none.
     valid: Mutex<BTreeMap<Key, Canary>>,
 }
@@ -117,8 +118,8 @@ impl Index {
     }
 }
 
-pub fn key_of(object: &DynamicObject) -> Option<Key> {
-    Some(Key::new(object.metadata.namespace.clone()?, object.metadata.name.clone()?))
+pub fn key_of(object: &impl Resource) -> Option<Key> {
+    Some(Key::new(object.meta().namespace.clone()?, object.meta().name.clone()?))
 }
 
 impl Context {
@@ -159,30 +160,34 @@ impl Context {
 
     /// The newer of what the watch has brought and what our own last write returned.
     pub fn freshest(&self, object: &Arc<DynamicObject>) -> Arc<DynamicObject> {
-        let Some(key) = key_of(object) else { return Arc::clone(object) };
+        let Some(key) = key_of(&**object) else { return Arc::clone(object) };
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        match written.get(&key) {
-            Some(ours)
-                if world::newer(
-                    ours.metadata.resource_version.as_deref(),
-                    object.metadata.resource_version.as_deref(),
-                ) =>
-            {
-                Arc::clone(ours)
-            }
-            Some(_) => {
+        let watched = object.metadata.resource_version.as_deref();
+        match written.get(&key).filter(|ours| world::newer(ours.version(), watched)) {
+            // What we packed ourselves can be read; if not, the watch's is right but late.
+            Some(ours) => ours.object().map_or_else(|_| Arc::clone(object), Arc::new),
+            None => {
                 written.remove(&key);
                 Arc::clone(object)
             }
-            None => Arc::clone(object),
         }
     }
 
-    pub fn remember(&self, key: &Key, written: &Arc<DynamicObject>) {
-        self.written
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.clone(), Arc::clone(written));
+    pub fn remember(&self, key: &Key, written: &DynamicObject) {
+        let packed = Packed::new(written);
+        let mut known = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        match packed {
+            Ok(packed) => known.insert(key.clone(), packed),
+            Err(_) => known.remove(key),
+        };
+    }
+
+    /// The watch has brought it: our own copy is of no more use, unless it is newer still.
+    fn caught_up(&self, key: &Key, watched: Option<&str>) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.get(key).is_some_and(|ours| !world::newer(ours.version(), watched)) {
+            written.remove(key);
+        }
     }
 
     /// A conflict: somebody else has written, and what we wrote before is of no use.
@@ -204,7 +209,7 @@ impl Context {
 
 /// The canaries as the API has them, kept by a watch on every replica, leading or not.
 pub struct Canaries {
-    pub store: Store<DynamicObject>,
+    pub store: Store<Packed>,
     ready: watch::Receiver<bool>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -219,20 +224,17 @@ impl Canaries {
     /// Starts the watch. Each change wakes its canary; one that is gone is forgotten everywhere.
     pub fn watch(context: &Arc<Context>) -> Self {
         let resource = world::resource(&CANARY);
-        let api: Api<DynamicObject> = match &context.settings.namespace {
+        let api: Api<Packed> = match &context.settings.namespace {
             Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &resource),
             None => Api::all_with(context.client.clone(), &resource),
         };
-        let writer = reflector::store::Writer::<DynamicObject>::new(resource.clone());
+        let writer = reflector::store::Writer::<Packed>::new(resource.clone());
         let store = writer.as_reader();
         let (tell, ready) = watch::channel(false);
         let context = Arc::clone(context);
         let read = store.clone();
         let task = tokio::spawn(async move {
-            let events = watcher(api, watcher::Config::default())
-                .modify(|object| object.metadata.managed_fields = None)
-                .default_backoff()
-                .reflect(writer);
+            let events = watcher(api, watcher::Config::default()).default_backoff().reflect(writer);
             futures::pin_mut!(events);
             while let Some(event) = events.next().await {
                 hear(&context, &read, event);
@@ -251,14 +253,11 @@ impl Canaries {
     }
 }
 
-fn hear(
-    context: &Context,
-    store: &Store<DynamicObject>,
-    event: watcher::Result<watcher::Event<DynamicObject>>,
-) {
+fn hear(context: &Context, store: &Store<Packed>, event: watcher::Result<watcher::Event<Packed>>) {
     match event {
         Ok(watcher::Event::Apply(object)) => {
             if let Some(key) = key_of(&object) {
+                context.caught_up(&key, object.version());
                 context.wake.wake(&key);
             }
         }
@@ -269,7 +268,7 @@ fn hear(
         }
         Ok(watcher::Event::InitDone) => {
             let keys: BTreeSet<Key> =
-                store.state().iter().filter_map(|object| key_of(object)).collect();
+                store.state().iter().filter_map(|object| key_of(&**object)).collect();
             let known: Vec<Key> = context
                 .index
                 .claims
@@ -291,7 +290,7 @@ fn hear(
             return;
         }
     }
-    let keys = store.state().iter().filter_map(|object| key_of(object)).collect();
+    let keys = store.state().iter().filter_map(|object| key_of(&**object)).collect();
     context.metrics.show_totals(&keys);
 }
 
@@ -320,7 +319,8 @@ pub async fn lead(context: Arc<Context>, canaries: &Canaries) {
     guard.spawn(crate::guard::run(Arc::clone(&context)));
     // Everything is due once: what happened while nobody led is found now. Wishes come first, so that one list per
     // kind fills the cache.
-    for object in canaries.store.state() {
+    for packed in canaries.store.state() {
+        let Ok(object) = packed.object() else { continue };
         context.index.claim(&object);
         tick::announce(&context, &object);
         if let Some(key) = key_of(&object) {
@@ -333,8 +333,7 @@ pub async fn lead(context: Arc<Context>, canaries: &Canaries) {
         let resource = resource.clone();
         async move {
             let key = wake.next().await;
-            let object =
-                ObjectRef::<DynamicObject>::new_with(&key.name, resource).within(&key.namespace);
+            let object = ObjectRef::<Packed>::new_with(&key.name, resource).within(&key.namespace);
             Some((Ok::<_, std::convert::Infallible>(object), wake))
         }
     });
@@ -355,14 +354,15 @@ pub async fn lead(context: Arc<Context>, canaries: &Canaries) {
     }
 }
 
-async fn reconcile(object: Arc<DynamicObject>, context: Arc<Context>) -> Result<Action, TickError> {
-    let Some(key) = key_of(&object) else { return Ok(Action::await_change()) };
+async fn reconcile(packed: Arc<Packed>, context: Arc<Context>) -> Result<Action, TickError> {
+    let Some(key) = key_of(&*packed) else { return Ok(Action::await_change()) };
     // Law 1: slow hooks of others may hold every slot, and still a rollback goes ahead.
     let _slot = tokio::select! {
         slot = context.slots.acquire() => slot.ok(),
         () = context.guards.condemned(&key) => None,
     };
     let started = tokio::time::Instant::now();
+    let object = Arc::new(packed.object().map_err(|_| TickError::Encode)?);
     // A panic in one canary's tick is that canary's error and nobody else's.
     let result = AssertUnwindSafe(tick::tick(&context, &object)).catch_unwind().await;
     context.metrics.observe_tick(started.elapsed().as_secs_f64());
@@ -376,7 +376,7 @@ async fn reconcile(object: Arc<DynamicObject>, context: Arc<Context>) -> Result<
     Ok(Action::requeue(Duration::from_millis(millis.max(1))))
 }
 
-fn retry(object: &DynamicObject, error: &TickError, context: &Context) -> Action {
+fn retry(object: &Packed, error: &TickError, context: &Context) -> Action {
     let Some(key) = key_of(object) else { return Action::await_change() };
     if let TickError::Conflict = error {
         // The world moved on; the watch brings the newer object, and the tick is decided anew.

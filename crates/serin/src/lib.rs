@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod observe;
 pub mod operator;
 pub mod outside;
+mod packed;
 pub mod pages;
 pub mod record;
 pub mod telemetry;

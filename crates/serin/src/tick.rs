@@ -229,7 +229,7 @@ async fn tick_invalid(
     failure: &parse::ParseFailure,
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
-    let Some(key) = key_of(object) else { return Err(TickError::Encode) };
+    let Some(key) = key_of(&**object) else { return Err(TickError::Encode) };
     let errors: Vec<String> = failure.errors.iter().map(ToString::to_string).collect();
     // The last spec that made sense knows the route; after a restart, what is left of this one does.
     let known = context.last_valid(&key).or_else(|| salvage(context, value));

@@ -3,12 +3,13 @@
 //! A kind is watched from the first canary on that needs it. An object is kept only while a canary wants it, so memory
 //! grows with the canaries and not with the cluster. An idle tick reads nothing from the API.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, TypeMeta};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -18,6 +19,7 @@ use serin_providers::change::{ENDPOINT_SLICE, Kind, ObjectRef};
 use tokio::sync::Notify;
 
 use crate::outside::chain;
+use crate::packed::Packed;
 use crate::wake::Wake;
 
 /// How long a tick waits for a cache to fill before it takes the object for unreadable.
@@ -56,7 +58,7 @@ pub fn resource(kind: &Kind) -> ApiResource {
 }
 
 /// The objects of a slot by name: one, or the slices of a Service.
-type Objects = BTreeMap<String, Arc<Value>>;
+type Objects = BTreeMap<String, Packed>;
 
 #[derive(Default)]
 struct SlotState {
@@ -218,15 +220,20 @@ impl World {
     /// All objects of a slot: the slices of a Service.
     pub fn objects(&self, slot: &Slot) -> Seen<BTreeMap<String, Arc<Value>>> {
         let state = self.state();
-        match state.slots.get(slot).and_then(|entry| entry.objects.as_ref()) {
-            Some(objects) if objects.is_empty() => Seen::Absent,
-            Some(objects) => Seen::Present(objects.clone()),
-            None => {
-                let error = state.kinds.get(&slot.kind).and_then(|kind| kind.error.clone());
-                Seen::Unreadable(
-                    error.unwrap_or_else(|| format!("{} not listed yet", slot.kind.plural)),
-                )
-            }
+        let Some(objects) = state.slots.get(slot).and_then(|entry| entry.objects.as_ref()) else {
+            let error = state.kinds.get(&slot.kind).and_then(|kind| kind.error.clone());
+            return Seen::Unreadable(
+                error.unwrap_or_else(|| format!("{} not listed yet", slot.kind.plural)),
+            );
+        };
+        if objects.is_empty() {
+            return Seen::Absent;
+        }
+        let open =
+            |(name, packed): (&String, &Packed)| Ok((name.clone(), Arc::new(packed.value()?)));
+        match objects.iter().map(open).collect::<serde_json::Result<_>>() {
+            Ok(objects) => Seen::Present(objects),
+            Err(error) => Seen::Unreadable(format!("{} cannot be read: {error}", slot.kind.plural)),
         }
     }
 
@@ -252,10 +259,13 @@ impl World {
     pub fn learn_replicas(&self, slot: &Slot, replicas: u32) {
         let mut state = self.state();
         let objects = state.slots.get_mut(slot).and_then(|entry| entry.objects.as_mut());
-        if let Some(known) = objects.and_then(|objects| objects.get_mut(&slot.name)) {
-            let mut scaled = (**known).clone();
-            scaled["spec"]["replicas"] = json!(replicas);
-            *known = Arc::new(scaled);
+        if let Some(known) = objects.and_then(|objects| objects.get_mut(&slot.name))
+            && let Ok(mut scaled) = known.object()
+        {
+            scaled.data["spec"]["replicas"] = json!(replicas);
+            if let Ok(scaled) = Packed::new(&scaled) {
+                *known = scaled;
+            }
         }
     }
 
@@ -431,25 +441,24 @@ impl SlotState {
         let objects = self.objects.get_or_insert_default();
         let name = object.name_any();
         if let Some(known) = objects.get(&name)
-            && !newer(object.resource_version().as_deref(), version_of(known))
+            && !newer(object.resource_version().as_deref(), known.version())
         {
             return false;
         }
-        match to_value(object) {
-            Some(mut value) => {
-                // Items of a list come without them.
-                value["apiVersion"] = json!(kind.api_version());
-                value["kind"] = json!(kind.kind);
-                objects.insert(name, Arc::new(value));
+        let mut object = Cow::Borrowed(object);
+        if object.types.is_none() {
+            // Items of a list come without them.
+            let types = TypeMeta { api_version: kind.api_version(), kind: kind.kind.to_owned() };
+            object.to_mut().types = Some(types);
+        }
+        match Packed::new(&object) {
+            Ok(packed) => {
+                objects.insert(name, packed);
                 true
             }
-            None => false,
+            Err(_) => false,
         }
     }
-}
-
-fn version_of(object: &Value) -> Option<&str> {
-    object.pointer("/metadata/resourceVersion").and_then(Value::as_str)
 }
 
 /// Whether version `new` comes after `old`. Versions of one kind are ordered numbers; where they are not, the later
