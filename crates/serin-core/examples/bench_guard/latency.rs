@@ -76,7 +76,7 @@ impl Canary {
 }
 
 fn guard(question: Question) -> Guard {
-    let metrics = vec![Metric { name: "latency".into(), question, weight: 0.5 }];
+    let metrics = vec![Metric { name: "latency".into(), question, weight: 0.5, dispersion: 1.0 }];
     Guard::new(GuardConfig { metrics, ..GuardConfig::new(vec![], 6) })
         .expect("a plain setting is valid")
 }

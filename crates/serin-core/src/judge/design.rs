@@ -52,6 +52,9 @@ pub fn weight_steps(analysis: &Analysis) -> u32 {
     }
 }
 
+/// What is kept in `status.guard` is not longer than this.
+pub const MEMORY_BYTES_MAX: usize = 2000;
+
 /// What is kept in `status.guard`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -68,7 +71,7 @@ pub struct Memory {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<String>,
     /// See [`super::watch::Watch::kept`].
-    pub watch: Value,
+    pub watch: String,
 }
 
 impl Memory {
@@ -76,13 +79,115 @@ impl Memory {
         Self::deserialize(kept).map_err(|error| error.to_string())
     }
 
+    /// At most [`MEMORY_BYTES_MAX`]: a verdict that is too long is cut, as the ledger has it whole.
     pub fn to_value(&self) -> Value {
-        serde_json::to_value(self).expect("a memory is plain data")
+        let mut memory = self.clone();
+        // Fractions of a millisecond are of no use to anybody.
+        memory.time = Timestamp::from_millisecond(self.time.as_millisecond()).unwrap_or(self.time);
+        loop {
+            let value = serde_json::to_value(&memory).expect("a memory is plain data");
+            match memory.decided.take_if(|_| value.to_string().len() > MEMORY_BYTES_MAX) {
+                Some(decided) if !decided.is_empty() => {
+                    let keep = decided.chars().count() / 2;
+                    memory.decided = Some(decided.chars().take(keep).collect());
+                }
+                Some(_) | None => return value,
+            }
+        }
     }
 
     /// When a kept memory was taken, and whether it had decided.
     pub fn glance(kept: &Value) -> (Option<Timestamp>, bool) {
         let time = kept.get("time").and_then(Value::as_str).and_then(|time| time.parse().ok());
         (time, kept.get("decided").is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::strategy::Strategy;
+    use serde_json::json;
+
+    use super::{Design, MEMORY_BYTES_MAX, Memory};
+    use crate::judge::evidence::{Born, Reading, Side};
+    use crate::judge::watch::Watch;
+    use crate::model::GuardSpec;
+    use jiff::Timestamp;
+    use serde_json::Value;
+
+    /// As many objectives as a spec may have.
+    fn spec() -> GuardSpec {
+        let latency: Vec<Value> =
+            (1..9).map(|s| json!({"threshold": 1000 * s, "slo": 1})).collect();
+        let object = json!({
+            "apiVersion": "flagger.app/v1beta1", "kind": "Canary",
+            "metadata": {"name": "backend", "namespace": "develop"},
+            "spec": {
+                "provider": "traefik",
+                "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "backend"},
+                "service": {"port": 80},
+                "analysis": {
+                    "interval": "10s", "stepWeights": [5, 10],
+                    "guard": {"errorRate": {"slo": 1}, "latency": latency},
+                },
+            },
+        });
+        let canary = crate::parse::canary(&object, &crate::parse::Limits::default()).unwrap();
+        canary.spec.analysis.guard.unwrap()
+    }
+
+    fn count() -> impl Strategy<Value = u64> {
+        prop_oneof![0..50_u64, 0..1_000_000_u64, any::<u64>()]
+    }
+
+    fn page() -> impl Strategy<Value = (u64, u64, u64, u64, [u64; 8])> {
+        (any::<u64>(), count(), count(), count(), prop::array::uniform8(count()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        /// Law: whatever was counted, by however many replicas, the status keeps it in less than 2 kB.
+        #[test]
+        fn memory_stays_below_two_kilobytes(
+            pages in prop::collection::vec(prop::collection::vec(page(), 0..40), 1..30),
+            gap in prop_oneof![Just(1000_u64), 1..100_000_u64, Just(u64::from(u32::MAX))],
+            dispersion in prop_oneof![Just(1.0), Just(7.77), Just(1000.0)],
+            decided in prop::option::of(".{0,600}"),
+            weight: u8,
+            steps in 1..10_000_u32,
+        ) {
+            let all: Vec<usize> = (0..9).collect();
+            let Design { mut config, sources, bounds } = Design::new(&spec(), &all, steps);
+            config.metrics.iter_mut().for_each(|metric| metric.dispersion = dispersion);
+            let mut watch = Watch::new(config.clone(), bounds.len(), sources.clone()).unwrap();
+            let mut at = 1_800_000_000_000;
+            for page in &pages {
+                let names: Vec<String> = page.iter().map(|(name, ..)| name.to_string()).collect();
+                let readings = page.iter().zip(&names).map(|((seed, requests, errors, timed, within), name)| Reading {
+                    side: if seed % 2 == 0 { Side::Canary } else { Side::Primary },
+                    series: name.as_str(),
+                    born: if seed % 3 == 0 { Born::Before } else { Born::After },
+                    warm: seed % 7 != 0,
+                    requests: *requests,
+                    errors: *errors,
+                    timed: *timed,
+                    within,
+                });
+                watch.observe(at, readings);
+                at += gap;
+                if at % 3 == 0 {
+                    watch.weight_changed();
+                }
+            }
+            let time = Timestamp::from_nanosecond(1_800_000_000_123_456_789).unwrap();
+            let memory = Memory { time, weight, steps, objectives: all, decided, watch: watch.kept() };
+            let value = memory.to_value();
+            prop_assert!(value.to_string().len() <= MEMORY_BYTES_MAX, "{} bytes", value.to_string().len());
+            let back = Memory::read(&value).unwrap();
+            let back = Watch::restore(config, bounds.len(), sources, &back.watch).unwrap();
+            let (was, is) = (watch.guard().log_evidence(), back.guard().log_evidence());
+            prop_assert!(is <= was + 1e-6 && is >= was - 0.05, "{} became {}", was, is);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod design;
 pub mod evidence;
+pub mod paper;
 pub mod sequential;
 pub mod traffic;
 pub mod watch;

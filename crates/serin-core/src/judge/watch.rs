@@ -1,17 +1,20 @@
 //! One canary under guard: raw readings in, a verdict out, and a memory that fits a status.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::evidence::{Evidence, EvidenceState, Reading};
+use super::evidence::{Evidence, Reading};
+use super::paper::{Damaged, Paper, Pen};
 use super::sequential::{
-    Decision, Explanation, Guard, GuardConfig, GuardError, GuardState, RestoreError, Sample,
-    Verdict,
+    Decision, Explanation, Guard, GuardConfig, GuardError, RestoreError, Sample, Verdict,
 };
 use crate::observed;
 
 /// What is kept in a status stays below this; raw counters that do not fit are left out.
-pub const KEPT_BYTES_MAX: usize = 2000;
+pub const KEPT_BYTES_MAX: usize = 1400;
+
+/// The first byte of what is kept: whether the raw counters follow. Another way to write it takes other numbers.
+const WITH_COUNTERS: u8 = 1;
+const WITHOUT_COUNTERS: u8 = 2;
 
 /// Where a sample of the guard comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +33,8 @@ pub enum WatchError {
     Config(#[from] GuardError),
     #[error("{sources} sources are named for {samples} samples")]
     Sources { sources: usize, samples: usize },
-    #[error("what was kept cannot be read: {0}")]
-    Unreadable(String),
+    #[error("what was kept cannot be read, {0}")]
+    Unreadable(#[from] Damaged),
     #[error("what was kept cannot be continued: {0}")]
     Restore(#[from] RestoreError),
 }
@@ -44,15 +47,6 @@ pub struct Watch {
     sources: Vec<Source>,
     /// The samples of a scrape, kept so that a scrape allocates nothing.
     samples: Vec<Sample>,
-}
-
-/// Both memories; the counters may be missing.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    #[serde(rename = "g")]
-    guard: GuardState,
-    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
-    evidence: Option<EvidenceState>,
 }
 
 impl Watch {
@@ -73,12 +67,20 @@ impl Watch {
         config: GuardConfig,
         bounds: usize,
         sources: Vec<Source>,
-        kept: &Value,
+        kept: &str,
     ) -> Result<Self, WatchError> {
-        let kept = Kept::deserialize(kept).map_err(|e| WatchError::Unreadable(e.to_string()))?;
-        let evidence = kept.evidence.map(|state| Evidence::restore(bounds, &state));
-        let guard = Guard::restore(config, &kept.guard)?;
-        Self::with(guard, evidence.unwrap_or_else(|| Evidence::new(bounds)), sources)
+        let mut paper = Paper::of(kept)?;
+        let counters = match paper.byte()? {
+            WITH_COUNTERS => true,
+            WITHOUT_COUNTERS => false,
+            _ => return Err(Damaged("it was written by another release").into()),
+        };
+        let guard = Guard::read(config, &mut paper)?;
+        let evidence = match counters {
+            true => Evidence::read(bounds, &mut paper)?,
+            false => Evidence::new(bounds),
+        };
+        Self::with(guard, evidence, sources)
     }
 
     fn with(guard: Guard, evidence: Evidence, sources: Vec<Source>) -> Result<Self, WatchError> {
@@ -136,14 +138,21 @@ impl Watch {
     }
 
     /// What to keep in the status: the guard's memory, and the raw counters of the same scrape if they fit.
-    pub fn kept(&self) -> Value {
-        let whole = Kept { guard: self.guard.state(), evidence: self.evidence.state(64) };
-        let value = serde_json::to_value(&whole).expect("a memory is plain data");
-        if value.to_string().len() <= KEPT_BYTES_MAX {
-            return value;
-        }
-        let guard = Kept { evidence: None, ..whole };
-        serde_json::to_value(&guard).expect("a memory is plain data")
+    pub fn kept(&self) -> String {
+        let mut counters = Pen::default();
+        self.evidence.write(&mut counters);
+        let paper = |fine: bool, counted: bool| {
+            let mut pen = Pen::default();
+            pen.byte(if counted { WITH_COUNTERS } else { WITHOUT_COUNTERS });
+            self.guard.write(fine, &mut pen);
+            if counted {
+                pen.append(&counters);
+            }
+            pen.text()
+        };
+        let kinds = [(true, true), (false, true), (true, false)];
+        let mut papers = kinds.iter().map(|(fine, counted)| paper(*fine, *counted));
+        papers.find(|text| text.len() <= KEPT_BYTES_MAX).unwrap_or_else(|| paper(false, false))
     }
 }
 
@@ -194,7 +203,7 @@ mod tests {
         }
         assert_eq!(watch.opinion(), observed::Guard::Quiet);
         let kept = watch.kept();
-        assert!(kept.to_string().len() <= KEPT_BYTES_MAX);
+        assert!(kept.len() < 400, "{}", kept.len());
         let mut watch = Watch::restore(config(), 1, sources(), &kept).unwrap();
         // The gap of five scrapes is one block, with the errors in it.
         let gap = scrape(&mut watch, 65, 10);
@@ -219,15 +228,17 @@ mod tests {
             names.iter().map(|name| reading(Side::Canary, name, 1 << 41, 1 << 30, &fast));
         watch.observe(1, readings).unwrap();
         let kept = watch.kept();
-        assert!(kept.to_string().len() <= KEPT_BYTES_MAX && kept.get("e").is_none());
+        assert!(kept.len() <= KEPT_BYTES_MAX, "{}", kept.len());
         assert_eq!(Watch::restore(config(), 1, sources(), &kept).unwrap().evidence().series(), 0);
     }
 
     #[test]
     fn what_cannot_be_continued_is_an_error() {
         let watch = Watch::new(config(), 1, sources()).unwrap();
-        let unreadable = Watch::restore(config(), 1, sources(), &Value::Null).unwrap_err();
-        assert!(unreadable.to_string().starts_with("what was kept cannot be read"), "{unreadable}");
+        for broken in ["", "7", "AAAA", "no base64", &watch.kept()[..20]] {
+            let unreadable = Watch::restore(config(), 1, sources(), broken).unwrap_err();
+            assert!(unreadable.to_string().starts_with("what was kept cannot be"), "{unreadable}");
+        }
         let other = GuardConfig { weight_steps: 3, ..config() };
         let refused = Watch::restore(other, 1, sources(), &watch.kept()).unwrap_err();
         assert_eq!(refused, WatchError::Restore(RestoreError::OtherQuestions));

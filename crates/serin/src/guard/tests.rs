@@ -166,7 +166,7 @@ fn memory_is_small_and_a_changed_objective_is_not_continued() {
     let mut ward = ward(&asked_spec());
     run(&mut ward, "0.5", 0, 0);
     let kept = ward.watched().memory.unwrap();
-    assert!(kept.to_string().len() < 2300, "{}", kept.to_string().len());
+    assert!(kept.to_string().len() < 1000, "{}", kept.to_string().len());
     let memory = Memory::read(&kept).unwrap();
     assert_eq!((memory.weight, memory.objectives), (5, vec![0, 1]));
     let status = json!({"phase": "Progressing", "canaryWeight": 5, "guard": kept});

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::paper::{Damaged, Paper, Pen};
 use super::sequential::Sample;
 
 #[cfg(test)]
@@ -276,81 +277,80 @@ impl Last {
     }
 }
 
-/// FNV-1a, cut to what every JSON reader keeps: names are long and only have to be told apart.
+/// FNV-1a, cut to five bytes: names are long and only have to be told apart.
 fn name_hash(name: &str) -> u64 {
     let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, fold) >> 11
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, fold) >> (64 - 8 * NAME_BYTES)
 }
 
-/// The raw counters on paper, to be kept together with the guard's state of the same scrape.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EvidenceState {
-    #[serde(rename = "b")]
-    bounds: usize,
-    #[serde(rename = "t")]
-    at_millis: u64,
-    #[serde(rename = "s")]
-    series: Vec<SeriesState>,
-}
+const NAME_BYTES: usize = 5;
 
-/// Side (0 is the canary), hashed name, milliseconds not seen, requests, errors, timed, buckets, errors and slow requests owed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct SeriesState(u8, u64, u64, u64, u64, u64, Vec<u64>, u64, Vec<i64>);
+/// Bits of a kept series' first byte.
+const PRIMARY: u8 = 1;
+const OWES: u8 = 2;
 
 impl Evidence {
-    /// What to keep, if there is something and it has at most `series_max` series.
+    /// Writes down the raw counters, to be kept with the guard's state of the same scrape.
     ///
-    /// Without it a restored rollout takes new bases: the gap is not judged, and no evidence is counted twice.
-    pub fn state(&self, series_max: usize) -> Option<EvidenceState> {
-        let at_millis = self.at_millis?;
-        if self.series.len() > series_max {
-            return None;
+    /// Without them a restored rollout takes new bases: the gap is not judged, and no evidence is counted twice.
+    pub(super) fn write(&self, pen: &mut Pen) {
+        pen.uint(self.bounds as u64);
+        pen.uint(self.at_millis.unwrap_or(0));
+        pen.uint(self.series.len() as u64);
+        for (&(side, name), last) in &self.series {
+            let owes = last.slower_owed.iter().any(|owed| *owed != 0) || last.errors_owed != 0;
+            let side = match side {
+                Side::Canary => 0,
+                Side::Primary => PRIMARY,
+            };
+            pen.byte(side | if owes { OWES } else { 0 });
+            pen.fixed(name, NAME_BYTES);
+            pen.uint(self.at_millis.unwrap_or(0).saturating_sub(last.seen_millis));
+            pen.uint(last.requests);
+            pen.uint(last.errors);
+            // Usually the same as the requests, and most of them fast.
+            pen.int(last.timed.wrapping_sub(last.requests).cast_signed());
+            for within in &last.within {
+                pen.int(last.timed.wrapping_sub(*within).cast_signed());
+            }
+            if owes {
+                pen.uint(last.errors_owed);
+                last.slower_owed.iter().for_each(|owed| pen.int(*owed));
+            }
         }
-        let keep = |(&(side, name), last): (&(Side, u64), &Last)| {
-            let owed = last.slower_owed.iter().any(|v| *v != 0);
-            SeriesState(
-                match side {
-                    Side::Canary => 0,
-                    Side::Primary => 1,
-                },
-                name,
-                at_millis.saturating_sub(last.seen_millis),
-                last.requests,
-                last.errors,
-                last.timed,
-                last.within.clone(),
-                last.errors_owed,
-                if owed { last.slower_owed.clone() } else { Vec::new() },
-            )
-        };
-        Some(EvidenceState {
-            bounds: self.bounds,
-            at_millis,
-            series: self.series.iter().map(keep).collect(),
-        })
     }
 
-    /// Continues from `state`; with other bounds it starts anew, as its buckets cannot be compared.
-    pub fn restore(bounds: usize, state: &EvidenceState) -> Self {
+    /// Continues from what [`Evidence::write`] wrote; with other bounds it starts anew, as its buckets cannot be compared.
+    pub(super) fn read(bounds: usize, paper: &mut Paper) -> Result<Self, Damaged> {
         let mut evidence = Self::new(bounds);
-        if state.bounds != bounds {
-            return evidence;
+        if paper.uint()? != bounds as u64 {
+            return Ok(evidence);
         }
-        evidence.at_millis = Some(state.at_millis);
-        for kept in state.series.iter().take(SERIES_MAX) {
-            let SeriesState(side, name, unseen, requests, errors, timed, within, owed, slower) =
-                kept;
-            let side = if *side == 0 { Side::Canary } else { Side::Primary };
+        let at = paper.uint()?;
+        let series = paper.uint()?;
+        if series > SERIES_MAX as u64 {
+            return Err(Damaged("too many series"));
+        }
+        evidence.at_millis = Some(at);
+        for _ in 0..series {
+            let bits = paper.byte()?;
+            let side = if bits & PRIMARY == 0 { Side::Canary } else { Side::Primary };
+            let name = paper.fixed(NAME_BYTES)?;
             let mut last = Last::zero(bounds);
-            last.seen_millis = state.at_millis.saturating_sub(*unseen);
-            (last.requests, last.errors, last.timed) = (*requests, *errors, *timed);
-            last.errors_owed = *owed;
-            for bound in 0..bounds {
-                last.within[bound] = within.get(bound).copied().unwrap_or(*timed);
-                last.slower_owed[bound] = slower.get(bound).copied().unwrap_or(0);
+            last.seen_millis = at.saturating_sub(paper.uint()?);
+            (last.requests, last.errors) = (paper.uint()?, paper.uint()?);
+            last.timed = last.requests.wrapping_add(paper.int()?.cast_unsigned());
+            for within in &mut last.within {
+                *within = last.timed.wrapping_sub(paper.int()?.cast_unsigned());
             }
-            evidence.series.insert((side, *name), last);
+            if bits & OWES != 0 {
+                last.errors_owed = paper.uint()?;
+                for owed in &mut last.slower_owed {
+                    *owed = paper.int()?;
+                }
+            }
+            evidence.series.insert((side, name), last);
         }
-        evidence
+        Ok(evidence)
     }
 }

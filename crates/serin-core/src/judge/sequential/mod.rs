@@ -28,7 +28,7 @@ pub use block::Tolerance;
 pub use bound::Interval;
 pub use dispersion::DispersionMeter;
 pub use soak::Soak;
-pub use state::{GuardState, RestoreError};
+pub use state::RestoreError;
 pub use stream::Sample;
 pub use verdict::{
     CheckKind, CheckReason, Decision, Explanation, Hold, Odds, Percent, Rate, Verdict,
@@ -77,6 +77,8 @@ pub struct Metric {
     pub question: Question,
     /// The weight `v` of the metric's checks together; all metrics' weights sum to at most one.
     pub weight: f64,
+    /// The dispersion `D` of this metric's bad requests, measured on healthy pods; up to 1.2 counts as 1.
+    pub dispersion: f64,
 }
 
 /// What a guard is asked to guarantee, and about what.
@@ -86,7 +88,7 @@ pub struct GuardConfig {
     pub alpha: f64,
     /// The chance that a bound or the evidence for going on is ever wrong.
     pub beta: f64,
-    /// The dispersion `D` measured on healthy pods; up to 1.2 counts as 1.
+    /// The least dispersion `D` of every metric.
     pub dispersion: f64,
     /// Weight changes that are expected, the start included.
     pub weight_steps: u32,
@@ -100,7 +102,7 @@ impl GuardConfig {
         let weight = 1.0 / questions.len().max(1) as f64;
         let metrics = questions
             .into_iter()
-            .map(|(name, question)| Metric { name, question, weight })
+            .map(|(name, question)| Metric { name, question, weight, dispersion: 1.0 })
             .collect();
         Self { alpha: 0.01, beta: 0.05, dispersion: 1.0, weight_steps, bets: Bets::Auto, metrics }
     }
@@ -293,7 +295,8 @@ fn check(config: &GuardConfig) -> Result<(), GuardError> {
     least(|| "the dispersion".into(), config.dispersion, 1.0)?;
     count(|| "the weight steps".into(), config.weight_steps as usize, 10_000)?;
     count(|| "the metrics".into(), config.metrics.len(), METRICS_MAX)?;
-    for Metric { name, question, weight } in &config.metrics {
+    for Metric { name, question, weight, dispersion } in &config.metrics {
+        least(|| format!("the dispersion of {name}"), *dispersion, 1.0)?;
         least(|| format!("the weight of {name}"), *weight, f64::MIN_POSITIVE)?;
         let tolerance = match question {
             Question::Share { slo, tolerance, attribution: _ } => {
@@ -319,17 +322,19 @@ fn check(config: &GuardConfig) -> Result<(), GuardError> {
 }
 
 fn seats(config: &GuardConfig) -> Vec<Seat> {
-    let dispersion =
-        if config.dispersion <= dispersion::DISPERSION_IGNORED { 1.0 } else { config.dispersion };
-    let shares = match config.bets {
-        Bets::Auto if dispersion > 1.0 => (0.5, 0.5),
-        Bets::Auto | Bets::Ratios => (1.0, 0.0),
-        Bets::Live => (0.0, 1.0),
-    };
-    let noise = (dispersion, config.alpha);
     let steps = config.weight_steps;
     let mut seats = Vec::new();
-    for (metric, Metric { name: _, question, weight }) in config.metrics.iter().enumerate() {
+    for (metric, asked) in config.metrics.iter().enumerate() {
+        let Metric { name: _, question, weight, dispersion } = asked;
+        let dispersion = dispersion.max(config.dispersion);
+        let dispersion =
+            if dispersion <= dispersion::DISPERSION_IGNORED { 1.0 } else { dispersion };
+        let shares = match config.bets {
+            Bets::Auto if dispersion > 1.0 => (0.5, 0.5),
+            Bets::Auto | Bets::Ratios => (1.0, 0.0),
+            Bets::Live => (0.0, 1.0),
+        };
+        let noise = (dispersion, config.alpha);
         match question {
             Question::Share { slo, attribution, tolerance } => {
                 let attributed = *attribution == Attribution::Primary;

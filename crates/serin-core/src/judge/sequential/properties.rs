@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::block::{self, Block, Ceiling, SHIFTS, STAKES, Tolerance};
 use super::math::{expit, ln_gamma, logit};
-use super::tests::{errors, reference};
+use super::tests::{errors, read, reference};
 use super::*;
 
 /// What summing a few thousand terms may lose.
@@ -273,8 +273,7 @@ proptest! {
         let excess = guard.excess();
         prop_assert!((-1.0..=1.0).contains(&excess), "{excess}");
         prop_assert!(!guard.explain().to_string().contains("NaN"));
-        let json = serde_json::to_string(&guard.state()).unwrap();
-        let back = Guard::restore(config, &serde_json::from_str(&json).unwrap()).unwrap();
+        let back = read(config, &guard).unwrap();
         prop_assert_eq!(back.decision() == Decision::RollBack, rolled_back);
         prop_assert!(back.log_evidence() <= guard.log_evidence() + 1e-9);
     }

@@ -105,7 +105,7 @@ impl Wealth {
 }
 
 /// Requests of the primary, faded with time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Faded {
     pub(super) requests: f64,
     pub(super) bad: f64,
@@ -131,7 +131,7 @@ impl Faded {
 }
 
 /// Counts that wait for a block to close, and for how long they have.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Waiting {
     pub(super) n: f64,
     pub(super) x: f64,

@@ -1,6 +1,7 @@
 //! The guard against the reference's numbers, and its memory.
 
 use super::*;
+use crate::judge::paper::{Damaged, Paper, Pen};
 
 const NAME: &str = "error-rate";
 
@@ -10,12 +11,22 @@ fn share(slo: f64, attribution: Attribution, rho: f64, delta: f64) -> Question {
 
 /// The reference's setting: errors hold half of the mass, the other half belongs to nobody.
 pub(super) fn reference(question: Question) -> GuardConfig {
-    let metrics = vec![Metric { name: NAME.into(), question, weight: 0.5 }];
+    let metrics = vec![Metric { name: NAME.into(), question, weight: 0.5, dispersion: 1.0 }];
     GuardConfig { metrics, ..GuardConfig::new(vec![], 6) }
 }
 
 pub(super) fn errors() -> Question {
     share(0.01, Attribution::Primary, 1.0, 0.005)
+}
+
+pub(super) fn kept(guard: &Guard) -> String {
+    let mut pen = Pen::default();
+    guard.write(true, &mut pen);
+    pen.text()
+}
+
+pub(super) fn read(config: GuardConfig, guard: &Guard) -> Result<Guard, RestoreError> {
+    Guard::read(config, &mut Paper::of(&kept(guard)).unwrap())
 }
 
 fn sample(n: u64, x: u64, m: u64, y: u64) -> Sample {
@@ -173,17 +184,23 @@ fn memory_is_small_and_spends_nothing_twice() {
                 guard.weight_changed();
             }
         }
-        let json = serde_json::to_string(&guard.state()).unwrap();
-        assert!(json.len() < 1500, "{} bytes: {json}", json.len());
-        let state: GuardState = serde_json::from_str(&json).unwrap();
-        let back = Guard::restore(config, &state).unwrap();
+        let text = kept(&guard);
+        assert!(text.len() < 400, "{} bytes: {text}", text.len());
+        let back = Guard::read(config, &mut Paper::of(&text).unwrap()).unwrap();
         let (was, is) = (guard.log_evidence(), back.log_evidence());
         assert!(is <= was + 1e-12 && is > was - 0.002, "{was} became {is}");
         assert_eq!(back.decision(), guard.decision());
         let more = back.streams[0].spent - guard.streams[0].spent;
         assert!((-1e-15..1.1e-12).contains(&more), "{more}");
-        assert_eq!(back.state().streams_len(), 2);
-        assert_eq!(serde_json::to_string(&back.state()).unwrap(), json, "keeping is idempotent");
+        assert_eq!(back.streams.len(), 2);
+        assert_eq!(kept(&back), text, "keeping is idempotent");
+        let mut pen = Pen::default();
+        guard.write(false, &mut pen);
+        assert!(pen.text().len() < 250, "{} bytes", pen.text().len());
+        let coarse =
+            Guard::read(guard.config.clone(), &mut Paper::of(&pen.text()).unwrap()).unwrap();
+        let (was, is) = (guard.log_evidence(), coarse.log_evidence());
+        assert!(is <= was + 1e-12 && is > was - 0.1, "{was} became {is}");
     }
 }
 
@@ -193,26 +210,26 @@ fn a_restored_guard_goes_on_like_the_old_one() {
     for _ in 0..50 {
         guard.observe(1.0, &[sample(5, 0, 95, 0)]);
     }
-    let mut back = Guard::restore(reference(errors()), &guard.state()).unwrap();
+    let mut back = read(reference(errors()), &guard).unwrap();
     for _ in 0..20 {
         let a = guard.observe(1.0, &[sample(5, 1, 95, 0)]);
         let b = back.observe(1.0, &[sample(5, 1, 95, 0)]);
         assert!((a.log_e - b.log_e).abs() < 0.01 && a.decision == b.decision);
     }
     assert_eq!(back.decision(), Decision::RollBack);
-    let again = Guard::restore(reference(errors()), &back.state()).unwrap();
+    let again = read(reference(errors()), &back).unwrap();
     assert_eq!(again.decision(), Decision::RollBack);
 }
 
 #[test]
 fn other_questions_are_refused() {
-    let state = Guard::new(reference(errors())).unwrap().state();
+    let guard = Guard::new(reference(errors())).unwrap();
     let other = reference(share(0.02, Attribution::Primary, 1.0, 0.005));
-    assert_eq!(Guard::restore(other, &state), Err(RestoreError::OtherQuestions));
-    let text = serde_json::to_string(&state).unwrap().replace("\"g\":0", "\"g\":2000000000000");
-    let broken: GuardState = serde_json::from_str(&text).unwrap();
-    let damaged = Err(RestoreError::Damaged { what: "prior mass outside 0 to 1" });
-    assert_eq!(Guard::restore(reference(errors()), &broken), damaged);
+    assert_eq!(read(other, &guard), Err(RestoreError::OtherQuestions));
+    let mut text = kept(&guard);
+    text.truncate(text.len() - 4);
+    let damaged = Guard::read(reference(errors()), &mut Paper::of(&text).unwrap());
+    assert_eq!(damaged, Err(RestoreError::Damaged(Damaged("too short"))));
 }
 
 #[test]
@@ -262,7 +279,7 @@ fn dominance_names_the_bound() {
     assert!(why.checks[0].share > 0.9);
     let total: f64 = why.checks.iter().map(|check| check.share).sum();
     assert!((total - 1.0).abs() < 1e-9, "{total}");
-    assert!(guard.state().streams_len() == 5);
+    assert_eq!(guard.streams.len(), 5);
 }
 
 #[test]
