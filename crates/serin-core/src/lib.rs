@@ -12,3 +12,4 @@ pub mod plan;
 pub mod reason;
 pub mod status;
 pub mod step;
+pub mod words;

@@ -376,6 +376,35 @@ pub struct Metric {
     pub interval: String,
     pub sources: Vec<MetricSource>,
     pub limit: Limit,
+    /// What follows when the query works and finds nothing.
+    pub no_data: Policy,
+    /// What follows when nobody knows, because it could not be asked.
+    pub cannot_measure: Policy,
+}
+
+/// What follows from not knowing. Flagger knows only the last one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Policy {
+    /// Nothing advances and nothing is counted.
+    Hold,
+    /// As if the check had passed.
+    Pass,
+    /// A failed check.
+    #[default]
+    Fail,
+}
+
+impl Policy {
+    pub const ALL: [Policy; 3] = [Policy::Hold, Policy::Pass, Policy::Fail];
+
+    /// As the spec says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Policy::Hold => "hold",
+            Policy::Pass => "pass",
+            Policy::Fail => "fail",
+        }
+    }
 }
 
 /// Where a metric's value comes from. Flagger asks a metric that has both a builtin name and a template twice.

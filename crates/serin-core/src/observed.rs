@@ -163,6 +163,8 @@ pub struct Watched {
     pub metrics: Option<Fitness>,
     /// It only observes and would have rolled back, and why.
     pub would: Option<String>,
+    /// What it has counted and concluded, for the ledger.
+    pub checks: Vec<crate::status::CheckRecord>,
 }
 
 /// Whether the guard can measure what it is asked to.

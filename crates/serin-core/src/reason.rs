@@ -33,8 +33,8 @@ catalogue! {
     ROUTE_REPAIRED = "RouteRepaired": "The canary had less traffic than the status says; the checks passed and it has it again.";
     ROUTE_LOWERED = "RouteLowered": "The canary had more traffic than the status says; it was lowered at once.";
     CHECK_FAILED = "CheckFailed": "A check failed and was counted.";
-    NO_DATA = "NoData": "A metric has nothing to judge; counted as a failed check, as Flagger does.";
-    CANNOT_MEASURE = "CannotMeasure": "A metric or hook could not be asked; counted as a failed check, as Flagger does.";
+    NO_DATA = "NoData": "A metric has nothing to judge; counted as a failed check, as Flagger does, or waited for, as its noData asks.";
+    CANNOT_MEASURE = "CannotMeasure": "A metric or hook could not be asked; counted as a failed check, as Flagger does, or waited for, as its cannotMeasure asks.";
     GUARD_HOLDS = "GuardHolds": "The guard has not seen enough to let the canary advance.";
     GATHERING_EVIDENCE = "GatheringEvidence": "With pace evidence: the evidence at this share does not allow the next one yet.";
     EVIDENCE_MISSING = "EvidenceMissing": "With pace evidence: maxDuration is over and the evidence does not suffice; the release keeps its share until it does.";

@@ -1,10 +1,13 @@
 //! The status document of a Canary: the truth about weight and progress, as Kubernetes stores it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::words::Percent;
 
 /// Where a release stands. The names are Flagger's; every consumer of its objects knows them.
 #[derive(
@@ -129,20 +132,38 @@ pub struct ReasonRecord {
     pub time: Option<Timestamp>,
 }
 
-/// One check of the analysis: what was asked, what came back, what it was held against.
+/// One check, of the analysis or of the guard: what was asked, what came back, what it was held against, what follows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CheckRecord {
-    /// Name of the metric or webhook.
+    /// Name of the metric or webhook, or of the guard's objective.
     pub name: String,
-    /// `pass`, `fail`, `noData` or `cannotMeasure`.
+    /// `pass`, `fail`, `hold`, `noData` or `cannotMeasure`.
     pub verdict: String,
+    /// Where the value came from.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub source: String,
+    /// The time that the value stands for, up to when it was asked.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub window: String,
     /// What came back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
     /// What the value was held against.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub limit: String,
+    /// The canary's requests that the guard has counted in this release, where it counts what the check asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Counts>,
+    /// The primary's requests in the same time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub primary: Option<Counts>,
+    /// What these counts say against the canary: how rare they are if it is healthy.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub odds: String,
+    /// What is missing to call the rate tolerable.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub missing: String,
     /// What there is to say beyond the numbers.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -171,7 +192,74 @@ pub struct Soak {
     pub undo: String,
 }
 
-/// How many check records the status keeps; enough for the last few ticks, small enough for etcd.
+/// One side's requests, and the shares of bad ones that they allow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Counts {
+    /// Requests.
+    pub requests: u64,
+    /// Bad ones among them.
+    pub bad: u64,
+    /// Least share of bad requests that these counts allow, at all times at once.
+    pub low: f64,
+    /// Greatest share of bad requests that these counts allow, at all times at once.
+    pub high: f64,
+}
+
+impl fmt::Display for CheckRecord {
+    /// One line, and one more with the counts where the sentence does not have them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verdict, self.name)?;
+        if let Some(value) = self.value {
+            write!(f, " {value:.3}")?;
+        }
+        if !self.limit.is_empty() {
+            write!(f, " (limit {})", self.limit)?;
+        }
+        write!(f, " at {} %", self.weight)?;
+        if !self.window.is_empty() {
+            write!(f, ", last {}", self.window)?;
+        }
+        if !self.source.is_empty() {
+            write!(f, ", {}", self.source)?;
+        }
+        if let Some(time) = self.time {
+            write!(f, " ({time:.0})")?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        match self.evidence() {
+            Some(evidence) if !self.message.contains("canary ") => write!(f, "\n    {evidence}"),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl CheckRecord {
+    /// The counts and what they say, in one line; none when nobody counted.
+    pub fn evidence(&self) -> Option<String> {
+        let (canary, primary) = (self.canary?, self.primary?);
+        let mut text = format!("canary {canary}, primary {primary}");
+        for more in [&self.odds, &self.missing].into_iter().filter(|more| !more.is_empty()) {
+            text = format!("{text}; {more}");
+        }
+        Some(text)
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { requests, bad, low, high } = *self;
+        if requests == 0 {
+            return write!(f, "no requests");
+        }
+        let rate = Percent(bad as f64 / requests as f64);
+        write!(f, "{bad} of {requests} ({rate}, between {} and {})", Percent(low), Percent(high))
+    }
+}
+
+/// How many check records the status keeps; enough for the last few ticks, at most some ten kilobytes.
 pub const LEDGER_MAX: usize = 16;
 
 /// `Canary.status`. The first block is Flagger's, field for field; the second is ours.

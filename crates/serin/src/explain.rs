@@ -9,11 +9,11 @@ use kube::api::{Api, DynamicObject};
 use serde::Serialize;
 use serde_json::Value;
 use serin_core::judge::design::{Design, Memory};
-use serin_core::judge::sequential::{CheckKind, CheckReason, Decision, Explanation, Rate};
+use serin_core::judge::sequential::{CheckReason, Decision, Explanation, Odds};
 use serin_core::judge::watch::Watch;
 use serin_core::model::{Condition, GuardSpec, Phase, Status};
 use serin_core::parse::{self, Limits};
-use serin_core::status::{CheckRecord, ReasonRecord};
+use serin_core::status::{CheckRecord, Counts, ReasonRecord};
 use serin_providers::change::CANARY;
 
 use crate::world;
@@ -103,51 +103,33 @@ struct Check {
     metric: String,
     against: String,
     limit: f64,
-    canary: Counted,
-    primary: Counted,
+    canary: Counts,
+    primary: Counts,
     odds: String,
     log_evidence: f64,
     /// Part of all evidence.
     share: f64,
+    /// Good requests that are missing to call the rate tolerable, and in how many seconds they come.
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<u64>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Counted {
-    requests: u64,
-    bad: u64,
-    /// The rates that these counts allow, at all times at once.
-    low: f64,
-    high: f64,
-}
-
-impl From<Rate> for Counted {
-    fn from(rate: Rate) -> Self {
-        let Rate { bad, requests, interval } = rate;
-        Self { requests, bad, low: interval.low, high: interval.high }
-    }
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing_secs: Option<f64>,
 }
 
 impl From<&CheckReason> for Check {
     fn from(reason: &CheckReason) -> Self {
         let CheckReason { metric, kind, share, log_e, canary, primary, limit, missing } = reason;
-        let against = match kind {
-            CheckKind::Objective => "objective".to_owned(),
-            CheckKind::Primary => "primary".to_owned(),
-            CheckKind::Bound(bound) => format!("primary at {bound}"),
-        };
         Self {
             metric: metric.clone(),
-            against,
+            against: kind.to_string(),
             limit: *limit,
             canary: (*canary).into(),
             primary: (*primary).into(),
-            odds: serin_core::judge::sequential::Odds(*log_e).to_string(),
+            odds: Odds(*log_e).to_string(),
             log_evidence: *log_e,
             share: *share,
-            missing: *missing,
+            missing: missing.map(|missing| missing.requests),
+            missing_secs: missing.and_then(|missing| missing.secs),
         }
     }
 }
@@ -277,17 +259,8 @@ impl fmt::Display for Report {
         if !self.checks.is_empty() {
             writeln!(f, "\nlast checks (failed so far: {})", self.failed_checks)?;
         }
-        for CheckRecord { name, verdict, value, limit, message, weight, time } in &self.checks {
-            write!(f, "  {verdict} {name}")?;
-            if let Some(value) = value {
-                write!(f, " {value:.3}")?;
-            }
-            if !limit.is_empty() {
-                write!(f, " (limit {limit})")?;
-            }
-            write!(f, " at {weight} %{}", at(time.as_ref()))?;
-            let separator = if message.is_empty() { "" } else { ": " };
-            writeln!(f, "{separator}{message}")?;
+        for check in &self.checks {
+            writeln!(f, "  {check}")?;
         }
         match &self.guard {
             None => writeln!(

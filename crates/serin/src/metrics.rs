@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use serin_core::model::{Canary, Key, Phase, Strategy};
+use serin_core::status::{CheckRecord, Counts};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
 struct InfoLabels {
@@ -44,6 +45,22 @@ struct AnalysisLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct VerdictLabels {
+    name: String,
+    namespace: String,
+    check: String,
+    verdict: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct SideLabels {
+    name: String,
+    namespace: String,
+    check: String,
+    side: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
 struct OutcomeLabels {
     name: String,
     namespace: String,
@@ -70,6 +87,7 @@ pub struct Metrics {
     rollout: Family<CanaryLabels, Histogram>,
     decisions: Family<ReasonLabels, Counter>,
     guard: GuardMetrics,
+    ledger: LedgerMetrics,
     ticks: Histogram,
     leader: Gauge,
     owned: Mutex<BTreeMap<Key, Owned>>,
@@ -98,8 +116,54 @@ impl GuardMetrics {
     }
 }
 
+/// The records of the ledger: verdicts counted, and the last counts on both sides.
+#[derive(Default)]
+struct LedgerMetrics {
+    verdicts: Family<VerdictLabels, Counter>,
+    requests: Family<SideLabels, Gauge>,
+    bad: Family<SideLabels, Gauge>,
+    low: Family<SideLabels, Floats>,
+    high: Family<SideLabels, Floats>,
+}
+
+impl LedgerMetrics {
+    fn new(r: &mut Registry) -> Self {
+        let this = Self::default();
+        let Self { verdicts, requests, bad, low, high } = &this;
+        let help = "Verdicts of checks and of the guard, as in status.checks";
+        r.register("serin_check_verdicts", help, verdicts.clone());
+        let help = "Requests of this release that the guard has counted for a check";
+        r.register("serin_check_requests", help, requests.clone());
+        let help = "Bad requests among serin_check_requests";
+        r.register("serin_check_bad_requests", help, bad.clone());
+        let help = "Least share of bad requests that the counts allow, at all times at once";
+        r.register("serin_check_bad_share_low", help, low.clone());
+        let help = "Greatest share of bad requests that the counts allow, at all times at once";
+        r.register("serin_check_bad_share_high", help, high.clone());
+        this
+    }
+
+    fn show(&self, labels: &SideLabels, counts: Counts) {
+        let Counts { requests, bad, low, high } = counts;
+        let gauge = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.requests.get_or_create(labels).set(gauge(requests));
+        self.bad.get_or_create(labels).set(gauge(bad));
+        self.low.get_or_create(labels).set(low);
+        self.high.get_or_create(labels).set(high);
+    }
+
+    fn forget(&self, labels: &SideLabels) {
+        self.requests.remove(labels);
+        self.bad.remove(labels);
+        self.low.remove(labels);
+        self.high.remove(labels);
+    }
+}
+
 #[derive(Default)]
 struct Owned {
+    verdicts: BTreeSet<VerdictLabels>,
+    sides: BTreeSet<SideLabels>,
     names: BTreeSet<String>,
     workloads: BTreeSet<String>,
     analyses: BTreeSet<AnalysisLabels>,
@@ -172,6 +236,7 @@ impl Metrics {
         let r = &mut registry;
         let flagger = FlaggerMetrics::new(r, mesh_provider);
         let guard = GuardMetrics::new(r);
+        let ledger = LedgerMetrics::new(r);
         let rollouts = rollout_histogram as fn() -> Histogram;
         let rollout = Family::<CanaryLabels, Histogram>::new_with_constructor(rollouts);
         let decisions = Family::default();
@@ -188,6 +253,7 @@ impl Metrics {
             rollout,
             decisions,
             guard,
+            ledger,
             ticks,
             leader,
             owned: Mutex::default(),
@@ -288,6 +354,29 @@ impl Metrics {
         });
     }
 
+    /// A new record of the ledger.
+    pub fn show_check(&self, canary: &Canary, record: &CheckRecord) {
+        let CanaryLabels { name, namespace } = self.named(canary);
+        let check = record.name.clone();
+        let sides =
+            [("canary", record.canary), ("primary", record.primary)].map(|(side, counts)| {
+                let (name, namespace, check) = (name.clone(), namespace.clone(), check.clone());
+                (SideLabels { name, namespace, check, side: side.to_owned() }, counts)
+            });
+        let verdict = VerdictLabels { name, namespace, check, verdict: record.verdict.clone() };
+        self.ledger.verdicts.get_or_create(&verdict).inc();
+        self.own(&canary.key, |owned| {
+            owned.verdicts.insert(verdict);
+        });
+        for (labels, counts) in sides {
+            let Some(counts) = counts else { continue };
+            self.ledger.show(&labels, counts);
+            self.own(&canary.key, |owned| {
+                owned.sides.insert(labels);
+            });
+        }
+    }
+
     pub fn count_outcome(&self, canary: &Canary, promoted: bool, skipped: bool) {
         let CanaryLabels { name, namespace } = self.named(canary);
         let strategy = match canary.spec.analysis.strategy {
@@ -326,7 +415,14 @@ impl Metrics {
     /// The series of a canary that is gone go with it.
     pub fn forget(&self, key: &Key) {
         let Ok(mut all) = self.owned.lock() else { return };
-        let Some(Owned { names, workloads, analyses, outcomes }) = all.remove(key) else { return };
+        let Some(owned) = all.remove(key) else { return };
+        let Owned { verdicts, sides, names, workloads, analyses, outcomes } = owned;
+        for labels in verdicts {
+            self.ledger.verdicts.remove(&labels);
+        }
+        for labels in sides {
+            self.ledger.forget(&labels);
+        }
         for name in names {
             let labels = CanaryLabels { name, namespace: key.namespace.clone() };
             self.flagger.status.remove(&labels);

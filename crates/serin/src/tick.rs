@@ -198,6 +198,9 @@ fn show(
         return;
     }
     metrics.count_decision(reason.code);
+    for record in after.status.checks.iter().filter(|record| record.time == Some(now)) {
+        metrics.show_check(after, record);
+    }
     let entered = |phase| before.status.phase != Some(phase) && after.status.phase == Some(phase);
     let promoted = entered(Phase::Succeeded)
         && before.status.last_promoted_spec != after.status.last_promoted_spec;

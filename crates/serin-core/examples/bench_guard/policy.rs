@@ -141,7 +141,12 @@ fn guard(dispersion: f64, steps: usize, bets: Bets, mass: f64) -> Guard {
         weight_steps: u32::try_from(steps).unwrap_or(u32::MAX),
         bets,
         // The other part of the mass belongs to a healthy latency metric, and is counted as zero.
-        metrics: vec![Metric { name: "error-rate".into(), question, weight: mass, dispersion: 1.0 }],
+        metrics: vec![Metric {
+            name: "error-rate".into(),
+            question,
+            weight: mass,
+            dispersion: 1.0,
+        }],
     };
     Guard::new(config).expect("the reference's setting is valid")
 }

@@ -98,6 +98,14 @@ document! {
         threshold: Number,
         /// The values that pass.
         threshold_range: ThresholdRange,
+        /// What follows when the query works and finds nothing, as without traffic: `hold` advances nothing and counts
+        /// nothing, `pass` goes on, `fail` counts a failed check. Default `fail`, as in Flagger.
+        #[schemars(extend("enum" = ["hold", "pass", "fail"]))]
+        no_data: String,
+        /// What follows when the provider does not answer, or with an error: `hold`, `pass` or `fail`. Default `fail`, as
+        /// in Flagger.
+        #[schemars(extend("enum" = ["hold", "pass", "fail"]))]
+        cannot_measure: String,
         /// PromQL to ask the canary's Prometheus server. Prefer `templateRef`.
         query: String,
         /// The MetricTemplate that has the query.

@@ -86,6 +86,10 @@ fn whole_numbers_are_integers() {
         "spec.analysis.metrics.[].threshold",
         "spec.analysis.metrics.[].thresholdRange.max",
         "spec.analysis.metrics.[].thresholdRange.min",
+        "status.checks.[].canary.high",
+        "status.checks.[].canary.low",
+        "status.checks.[].primary.high",
+        "status.checks.[].primary.low",
         "status.checks.[].value",
     ];
     assert_eq!(numbers, expected);

@@ -2,6 +2,7 @@
 
 pub mod design;
 pub mod evidence;
+pub mod ledger;
 pub mod paper;
 pub mod sequential;
 pub mod traffic;

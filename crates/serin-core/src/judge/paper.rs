@@ -106,7 +106,8 @@ impl Paper {
         if value < EXACT_BELOW {
             return Ok(value);
         }
-        let float = f32::from_bits(value.to_le_bytes()[..4].try_into().map_or(0, u32::from_le_bytes));
+        let float =
+            f32::from_bits(value.to_le_bytes()[..4].try_into().map_or(0, u32::from_le_bytes));
         if value >> 33 != 0 || value & FLOAT == 0 || !float.is_finite() || float < 0.0 {
             return Err(Damaged("a count out of range"));
         }

@@ -3,11 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::evidence::{Evidence, Reading};
+use super::ledger;
 use super::paper::{Damaged, Paper, Pen};
 use super::sequential::{
     Decision, Explanation, Guard, GuardConfig, GuardError, RestoreError, Sample, Verdict,
 };
 use crate::observed;
+use crate::status::CheckRecord;
 
 /// What is kept in a status stays below this; raw counters that do not fit are left out.
 pub const KEPT_BYTES_MAX: usize = 1400;
@@ -121,6 +123,14 @@ impl Watch {
 
     pub fn explain(&self) -> Explanation {
         self.guard.explain()
+    }
+
+    /// What the ledger is told.
+    pub fn records(&self, source: &str) -> Vec<CheckRecord> {
+        if self.guard.is_silent() {
+            return Vec::new();
+        }
+        ledger::records(&self.guard.explain(), source)
     }
 
     /// What the next step is told.

@@ -3,8 +3,8 @@
 use super::doc::Doc;
 use super::{Limits, duration, is_http, saturating_u32};
 use crate::model::{
-    AlertRef, Analysis, Builtin, HookKind, Ladder, Limit, Metric, MetricSource, Pace, Provider,
-    Severity, Strategy, Webhook, Weight,
+    AlertRef, Analysis, Builtin, HookKind, Ladder, Limit, Metric, MetricSource, Pace, Policy,
+    Provider, Severity, Strategy, Webhook, Weight,
 };
 
 /// Flagger's step clock when the object has none that it can read, in seconds.
@@ -283,7 +283,23 @@ fn metric(doc: &Doc<'_>, scope: &Scope<'_>) -> Metric {
     };
     let sources = sources(doc, builtin, scope);
     let limit = limit(doc, builtin, &sources);
-    Metric { name: name.to_owned(), interval: interval.to_owned(), sources, limit }
+    Metric {
+        name: name.to_owned(),
+        interval: interval.to_owned(),
+        sources,
+        limit,
+        no_data: policy(doc, "noData"),
+        cannot_measure: policy(doc, "cannotMeasure"),
+    }
+}
+
+fn policy(doc: &Doc<'_>, field: &str) -> Policy {
+    let Some(text) = doc.text(field) else { return Policy::default() };
+    let known = Policy::ALL.into_iter().find(|policy| policy.name() == text);
+    known.unwrap_or_else(|| {
+        doc.error(field, format!("{text:?} is none of hold, pass, fail"));
+        Policy::default()
+    })
 }
 
 fn sources(doc: &Doc<'_>, builtin: Option<Builtin>, scope: &Scope<'_>) -> Vec<MetricSource> {

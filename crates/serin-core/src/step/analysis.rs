@@ -1,6 +1,7 @@
 //! A revision under analysis: what is asked when, and what each answer leads to.
 
-use super::check::{self, Finding, Subject, Verdict};
+use super::check::{self, Effect, Finding, Subject, Verdict};
+use super::guard;
 use super::revision::{Change, change};
 use super::strategy;
 use super::{Cause, Draft, Step, roll_back};
@@ -8,7 +9,7 @@ use crate::model::{HookKind, Phase, Split, Strategy, Weight};
 use crate::observed::{Answer, Check, Guard, Readiness, Seen};
 use crate::plan::Action;
 use crate::reason;
-use crate::status::{CheckRecord, LEDGER_MAX};
+use crate::status::CheckRecord;
 
 /// Progressing and WaitingPromotion.
 pub(super) fn step(mut draft: Draft<'_>) -> Step {
@@ -186,7 +187,7 @@ fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     }
     let findings = judge(&draft, &pre);
     record(&mut draft, &findings);
-    if findings.iter().any(|finding| finding.verdict != Verdict::Pass) {
+    if counts(&findings) {
         return failed(draft, &findings);
     }
     for check in pre {
@@ -225,8 +226,12 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
         findings.retain(|finding| finding.verdict != Verdict::NoData);
     }
     record(&mut draft, &findings);
-    if findings.iter().any(|finding| finding.verdict != Verdict::Pass) {
+    if counts(&findings) {
         return failed(draft, &findings);
+    }
+    if let Some(finding) = findings.iter().find(|finding| finding.effect == Effect::Waits) {
+        let (code, message) = (unknown(finding.verdict), finding.message.clone());
+        return passed_but_held(draft, code, message);
     }
     if let Guard::Hold(why) | Guard::RollBack(why) = &draft.seen.guard {
         let why = why.clone();
@@ -253,6 +258,18 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
         return draft.act(reason::ROUTE_REPAIRED, message, secs);
     }
     strategy::advance(draft)
+}
+
+fn counts(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.effect == Effect::Counts)
+}
+
+/// The reason for waiting for a check that says nothing.
+fn unknown(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::NoData => reason::NO_DATA,
+        Verdict::Pass | Verdict::Fail | Verdict::CannotMeasure => reason::CANNOT_MEASURE,
+    }
 }
 
 fn not_due(mut draft: Draft<'_>) -> Step {
@@ -293,7 +310,10 @@ fn passed_but_held(mut draft: Draft<'_>, code: &'static str, message: String) ->
     draft.status.last_step_time = Some(draft.now);
     let secs = draft.spec.analysis.interval_secs;
     if draft.is_news(code) {
-        let event = format!("Halt {} advancement {message}", draft.name());
+        let event = match message.starts_with("Halt ") {
+            true => message.clone(),
+            false => format!("Halt {} advancement {message}", draft.name()),
+        };
         draft.warn(code, event);
     }
     draft.act(code, message, secs)
@@ -336,29 +356,38 @@ fn judge(draft: &Draft<'_>, checks: &[Check]) -> Vec<Finding> {
     checks.iter().filter_map(one).collect()
 }
 
-/// Into the ledger, the oldest falling out.
+/// Into the ledger, with what the guard has counted of the same requests.
 fn record(draft: &mut Draft<'_>, findings: &[Finding]) {
-    let weight = draft.status.canary_weight;
-    let now = draft.now;
-    draft.status.checks.extend(findings.iter().map(|finding| CheckRecord {
-        name: finding.name.clone(),
-        verdict: finding.verdict.name().to_owned(),
-        // The document is JSON, which has no infinity.
-        value: finding.value.filter(|value| value.is_finite()),
-        limit: finding.limit.clone(),
-        message: finding.message.clone(),
-        weight,
-        time: Some(now),
-    }));
-    let excess = draft.status.checks.len().saturating_sub(LEDGER_MAX);
-    draft.status.checks.drain(..excess);
+    let records = findings.iter().map(|finding| {
+        let seen = guard::counted(draft, finding);
+        CheckRecord {
+            name: finding.name.clone(),
+            verdict: finding.verdict.name().to_owned(),
+            source: finding.source.clone(),
+            window: finding.window.clone(),
+            // The document is JSON, which has no infinity.
+            value: finding.value.filter(|value| value.is_finite()),
+            limit: finding.limit.clone(),
+            message: finding.message.clone(),
+            weight: draft.status.canary_weight,
+            time: Some(draft.now),
+            ..seen
+        }
+    });
+    let records = records.collect();
+    guard::note(draft, records);
+    guard::record_all(draft);
 }
 
 /// One failed check however many of the round failed, acted on now.
 fn failed(mut draft: Draft<'_>, findings: &[Finding]) -> Step {
     draft.status.failed_checks += 1;
     draft.status.last_step_time = Some(draft.now);
-    let worst = |verdict| findings.iter().any(|finding| finding.verdict == verdict);
+    let worst = |verdict| {
+        findings
+            .iter()
+            .any(|finding| finding.verdict == verdict && finding.effect == Effect::Counts)
+    };
     let pre_rollout = draft.status.canary_weight == 0 && draft.status.iterations <= 0;
     let code = if pre_rollout {
         reason::PRE_ROLLOUT_FAILED
@@ -370,7 +399,7 @@ fn failed(mut draft: Draft<'_>, findings: &[Finding]) -> Step {
         reason::CANNOT_MEASURE
     };
     let failing: Vec<_> =
-        findings.iter().filter(|finding| finding.verdict != Verdict::Pass).collect();
+        findings.iter().filter(|finding| finding.effect == Effect::Counts).collect();
     for finding in &failing {
         draft.warn(code, finding.message.clone());
     }

@@ -1,6 +1,6 @@
 //! From an answer to a verdict: a number against its limit, a hook's yes or no, and what could not be known.
 
-use crate::model::{Builtin, Limit, Metric, MetricSource, Webhook};
+use crate::model::{Builtin, Limit, Metric, MetricSource, Policy, Webhook};
 use crate::observed::Answer;
 
 /// What one check said.
@@ -8,11 +8,36 @@ use crate::observed::Answer;
 pub struct Finding {
     pub name: String,
     pub verdict: Verdict,
+    /// What follows from the verdict.
+    pub effect: Effect,
+    /// Where the value came from, and what time it stands for.
+    pub source: String,
+    pub window: String,
     pub value: Option<f64>,
     /// What the value was held against: `<= 500`, empty for hooks.
     pub limit: String,
     /// Why it is not a pass, in the words of Flagger's events; empty for a pass.
     pub message: String,
+}
+
+/// What a finding does to the analysis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    GoesOn,
+    /// No advance, and nothing is counted.
+    Waits,
+    /// A failed check.
+    Counts,
+}
+
+impl From<Policy> for Effect {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Hold => Effect::Waits,
+            Policy::Pass => Effect::GoesOn,
+            Policy::Fail => Effect::Counts,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +106,14 @@ pub fn metric(
     let finding = |verdict, value, message| Finding {
         name: metric.name.clone(),
         verdict,
+        effect: match verdict {
+            Verdict::Pass => Effect::GoesOn,
+            Verdict::Fail => Effect::Counts,
+            Verdict::NoData => metric.no_data.into(),
+            Verdict::CannotMeasure => metric.cannot_measure.into(),
+        },
+        source: source_text(source, subject),
+        window: metric.interval.clone(),
         value,
         limit: limit_text(metric.limit),
         message,
@@ -131,7 +164,20 @@ pub fn hook(hook: &Webhook, kind: &str, answer: &Answer, subject: Subject<'_>) -
             (Verdict::CannotMeasure, halt(&format!("the answer is a number ({value})")))
         }
     };
-    Finding { name: hook.name.clone(), verdict, value: None, limit: String::new(), message }
+    let effect = if verdict == Verdict::Pass { Effect::GoesOn } else { Effect::Counts };
+    let (name, source) = (hook.name.clone(), format!("{kind} webhook"));
+    let (window, limit) = (String::new(), String::new());
+    Finding { name, verdict, effect, source, window, value: None, limit, message }
+}
+
+fn source_text(source: &MetricSource, subject: Subject<'_>) -> String {
+    match source {
+        MetricSource::Builtin(_) => format!("builtin query for {}", subject.provider),
+        MetricSource::Query(_) => "query of the canary".to_owned(),
+        MetricSource::Template { namespace, name, variables: _ } => {
+            format!("MetricTemplate {namespace}/{name}")
+        }
+    }
 }
 
 fn breach(metric: &Metric, source: &MetricSource, value: f64, sign: char, bound: f64) -> String {
@@ -211,6 +257,8 @@ mod tests {
             interval: "1m".into(),
             sources: vec![source.clone()],
             limit,
+            no_data: Policy::Fail,
+            cannot_measure: Policy::Fail,
         };
         let finding = metric(&of, &source, &answer, SUBJECT);
         format!("{} [{}] {}", finding.verdict.name(), finding.limit, finding.message)

@@ -3,21 +3,25 @@
 use jiff::SignedDuration;
 
 use super::Draft;
+use super::check::Finding;
 use super::conditions;
 use crate::judge::design::Memory;
-use crate::observed::Watched;
+use crate::judge::ledger;
+use crate::observed::{Guard, Watched};
 use crate::reason;
 use crate::status::{CheckRecord, LEDGER_MAX};
 
 /// A memory is written along with any other change, and by itself at most this often: a gap is one longer block.
 pub const KEEP_EVERY_SECS: i64 = 15;
 
-/// Name of the guard's records in the ledger.
+/// Name of the guard's records that are about none of its objectives.
 const NAME: &str = "guard";
+/// Their verdict while it lets nothing advance.
+const HOLD: &str = "hold";
 
 /// The last thing that happens to a status before it is handed over.
 pub(super) fn keep(draft: &mut Draft<'_>) {
-    let Watched { known: _, memory, metrics, would } = &draft.seen.watched;
+    let Watched { known: _, memory, metrics, would, checks: _ } = &draft.seen.watched;
     if let Some(fitness) = metrics {
         conditions::metrics(&mut draft.status, fitness, draft.canary.generation, draft.now);
     }
@@ -41,17 +45,64 @@ pub(super) fn keep(draft: &mut Draft<'_>) {
     }
 }
 
-/// A line for the ledger.
+/// What the guard rolled back for, or would have: the sentence that everybody is told, with its numbers.
 pub(super) fn record(draft: &mut Draft<'_>, message: &str) {
-    draft.status.checks.push(CheckRecord {
-        name: NAME.to_owned(),
+    let first = draft.seen.watched.checks.first().cloned().unwrap_or_default();
+    let record = CheckRecord {
+        name: if first.name.is_empty() { NAME.to_owned() } else { first.name.clone() },
         verdict: "fail".to_owned(),
-        value: None,
-        limit: String::new(),
         message: message.to_owned(),
+        ..dated(draft, first)
+    };
+    note(draft, vec![record]);
+}
+
+/// What the guard thinks of each of its objectives, and why it holds where that is for another reason.
+pub(super) fn record_all(draft: &mut Draft<'_>) {
+    let checks = draft.seen.watched.checks.iter().cloned();
+    let mut records: Vec<CheckRecord> = checks.map(|check| dated(draft, check)).collect();
+    if let Guard::Hold(why) = &draft.seen.guard {
+        match records.iter_mut().find(|record| record.verdict == HOLD) {
+            Some(record) => record.message.clone_from(why),
+            None => {
+                let (name, verdict) = (NAME.to_owned(), HOLD.to_owned());
+                let hold =
+                    CheckRecord { name, verdict, message: why.clone(), ..CheckRecord::default() };
+                records.push(dated(draft, hold));
+            }
+        }
+    }
+    note(draft, records);
+}
+
+fn dated(draft: &Draft<'_>, record: CheckRecord) -> CheckRecord {
+    let began = draft.canary.status.analysis_start_time.unwrap_or(draft.now);
+    let secs = draft.now.duration_since(began).as_secs().max(0);
+    CheckRecord {
+        window: if record.canary.is_some() { format!("{secs}s") } else { String::new() },
         weight: draft.canary.status.canary_weight,
         time: Some(draft.now),
+        ..record
+    }
+}
+
+/// The numbers of the guard's objective that a builtin check asks for as well; nothing for other checks.
+pub(super) fn counted(draft: &Draft<'_>, finding: &Finding) -> CheckRecord {
+    let analysis = &draft.spec.analysis;
+    let metric = analysis.metrics.iter().find(|metric| metric.name == finding.name);
+    let name = analysis.guard.as_ref().zip(metric).and_then(|(guard, metric)| {
+        metric.sources.iter().find_map(|source| ledger::counted(guard, source))
     });
+    let seen = draft.seen.watched.checks.iter().find(|check| Some(check.name.as_str()) == name);
+    let Some(seen) = seen else { return CheckRecord::default() };
+    let (canary, primary) = (seen.canary, seen.primary);
+    let (odds, missing) = (seen.odds.clone(), seen.missing.clone());
+    CheckRecord { canary, primary, odds, missing, ..CheckRecord::default() }
+}
+
+/// Into the ledger, the oldest falling out.
+pub(super) fn note(draft: &mut Draft<'_>, records: Vec<CheckRecord>) {
+    draft.status.checks.extend(records);
     let surplus = draft.status.checks.len().saturating_sub(LEDGER_MAX);
     draft.status.checks.drain(..surplus);
 }

@@ -1,17 +1,20 @@
 //! The story itself: the application and its policy, traffic, a release that is good and one that is not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::Store;
+use serin_core::model::Key;
 use serin_core::status::{Phase, ReasonRecord, Status};
 use serin_local::load::{self, Load};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::summary::{Release, Summary};
 use super::view::{Frame, View};
+use crate::controller::Context;
 use crate::local::get::get;
 use crate::local::{Cluster, manifest};
 
@@ -48,6 +51,7 @@ const REDRAW: Duration = Duration::from_millis(150);
 
 pub(super) struct Story {
     store: Store,
+    operator: Option<Arc<Context>>,
     url: String,
     rate: u32,
     begun: Instant,
@@ -56,7 +60,8 @@ pub(super) struct Story {
 impl Story {
     pub(super) fn new(cluster: &Cluster, rate: u32) -> anyhow::Result<Self> {
         let url = cluster.gateway_url();
-        Ok(Self { store: cluster.store().clone(), url, rate, begun: Instant::now() })
+        let (store, operator) = (cluster.store().clone(), cluster.operator());
+        Ok(Self { store, operator, url, rate, begun: Instant::now() })
     }
 
     /// Tells it from start to end. The traffic goes on, for whoever wants to keep the cluster.
@@ -195,7 +200,11 @@ impl Story {
             None => (None, ""),
         };
         let elapsed = self.begun.elapsed();
-        view.show(&Frame { elapsed, title, status, load: load.as_ref(), canary })?;
+        let evidence = self.operator.as_ref().and_then(|operator| {
+            operator.guards.line(&Key { namespace: NAMESPACE.to_owned(), name: NAME.to_owned() })
+        });
+        let (load, evidence) = (load.as_ref(), evidence.as_deref());
+        view.show(&Frame { elapsed, title, status, load, canary, evidence })?;
         Ok(())
     }
 

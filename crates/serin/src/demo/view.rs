@@ -11,6 +11,8 @@ use terminal_size::{Width, terminal_size};
 /// Of the bar that stands for the weight.
 const BAR: usize = 40;
 const WIDTH: usize = 80;
+/// Checks of one round that are shown.
+const CHECKS_MAX: usize = 5;
 /// Without a change, a pipe hears of us this often.
 const QUIET_MAX: Duration = Duration::from_secs(10);
 
@@ -27,6 +29,8 @@ pub(super) struct Frame<'a> {
     pub(super) load: Option<&'a Snapshot>,
     /// Version that is being released, if any.
     pub(super) canary: &'a str,
+    /// What the guard knows at this moment.
+    pub(super) evidence: Option<&'a str>,
 }
 
 pub(super) struct View {
@@ -86,7 +90,11 @@ impl View {
         for (version, tally) in versions(frame) {
             let _infallible = write!(line, "  {version} {} {}", rate(tally), p99(tally));
         }
-        format!("{line}  {}: {}\n", reason.code, reason.message)
+        line = format!("{line}  {}: {}\n", reason.code, reason.message);
+        if let Some(evidence) = frame.evidence.filter(|_| !self.terminal) {
+            let _infallible = writeln!(line, "{:>10}guard: {evidence}", "");
+        }
+        line
     }
 
     fn put(&mut self, news: &str, picture: &str) -> io::Result<()> {
@@ -122,7 +130,7 @@ fn picture(frame: &Frame<'_>, color: bool) -> String {
         false => text.to_owned(),
     };
     let width = terminal_size().map_or(WIDTH, |(Width(width), _)| usize::from(width)).max(40);
-    let Frame { elapsed, title, status, load: _, canary } = frame;
+    let Frame { elapsed, title, status, load: _, canary, evidence } = frame;
     let weight = usize::from(status.canary_weight.min(100));
     let full = weight * BAR / 100;
     let bar = format!("{}{}", "#".repeat(full), ".".repeat(BAR - full));
@@ -160,7 +168,13 @@ fn picture(frame: &Frame<'_>, color: bool) -> String {
         text += &if tally.bad > 0 { paint(RED, &row) } else { row };
         text.push('\n');
     }
-    for check in status.checks.iter().rev().take(2).rev() {
+    if let Some(evidence) = evidence {
+        text += &cut(&format!("  guard   {evidence}"), width);
+        text.push('\n');
+    }
+    // The last round.
+    let last = status.checks.last().and_then(|check| check.time);
+    for check in status.checks.iter().filter(|check| check.time == last).take(CHECKS_MAX) {
         let value = check.value.map_or("nothing".to_owned(), |value| format!("{value:.2}"));
         let row =
             format!("  check   {} = {value} ({}): {}", check.name, check.limit, check.verdict);
@@ -205,6 +219,7 @@ mod tests {
             status: &status,
             load: None,
             canary: "v2",
+            evidence: None,
         };
         let line = "   4.0 s  Progressing   30 %  Advanced: The canary gets 30 %.\n";
         assert_eq!(view.news(&frame(4)), line);
@@ -221,12 +236,14 @@ mod tests {
             status: &status,
             load: None,
             canary: "v2",
+            evidence: Some("1 in 12 if healthy; error-rate: canary 3 of 40"),
         };
         let picture = picture(&frame, false);
         assert!(
             picture.contains("  weight  [############............................] 30 %\n"),
             "{picture}"
         );
+        assert!(picture.contains("\n  guard   1 in 12 if healthy; error-rate"), "{picture}");
         assert!(picture.lines().all(|line| line.chars().count() < WIDTH), "{picture}");
     }
 }

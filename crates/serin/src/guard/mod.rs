@@ -95,6 +95,11 @@ impl Guards {
         (ward.opinion(), ward.watched())
     }
 
+    /// The evidence on a canary at this moment, in one line; none without a guard, or before its first request.
+    pub fn line(&self, key: &Key) -> Option<String> {
+        self.ward(key).and_then(|ward| lock(&ward).line())
+    }
+
     pub fn is_condemned(&self, key: &Key) -> bool {
         matches!(self.opinion(key), Guard::RollBack(_))
     }

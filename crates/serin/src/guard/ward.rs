@@ -22,6 +22,9 @@ const GRACE: SignedDuration = SignedDuration::from_secs(10);
 /// Keeps the memory small whatever objectives are called.
 const SENTENCE_MAX: usize = 400;
 
+/// Where the counts come from, as the ledger says it.
+const SOURCE: &str = "guard, from the gateway's counters";
+
 /// A process that was scraped, by a name that changes when it restarts.
 pub(super) type Scraped = (String, Page);
 
@@ -399,7 +402,12 @@ impl Ward {
             GuardMode::Enforce => None,
             GuardMode::Observe => self.decided.clone(),
         };
-        Watched { known: self.known(), memory: self.memory(), metrics: self.fitness.clone(), would }
+        let checks = match &self.state {
+            State::Watching { watch, .. } => watch.records(SOURCE),
+            State::New { .. } | State::Lost(_) => Vec::new(),
+        };
+        let (known, memory, metrics) = (self.known(), self.memory(), self.fitness.clone());
+        Watched { known, memory, metrics, would, checks }
     }
 
     /// What a pace may go by; nothing of counters that are not what they should be.
@@ -421,6 +429,15 @@ impl Ward {
     /// Whether the evidence allows the canary more than it has.
     fn allows_more(&self, now: Timestamp) -> bool {
         self.known().is_some_and(|known| allows_more(&self.canary, &known, now))
+    }
+
+    /// The evidence as it is now, in one line; none before the first request.
+    pub(super) fn line(&self) -> Option<String> {
+        let State::Watching { watch, .. } = &self.state else { return None };
+        let checks = watch.records(SOURCE);
+        let first = checks.first()?;
+        let odds = watch.explain().odds;
+        Some(format!("{odds}; {}: {}", first.name, first.evidence()?))
     }
 
     fn memory(&self) -> Option<Value> {

@@ -22,6 +22,7 @@ use super::gateway::{Gateway, GatewayError};
 use super::manifest::{self, ManifestError};
 use super::metrics::{Metrics, MetricsError};
 use super::{images, targets};
+use crate::controller::Context;
 use crate::operator::{Operator, Options as OperatorOptions};
 
 /// How often the gateway and annotated pods are scraped. Checks that are seconds apart need samples as close.
@@ -191,6 +192,11 @@ impl Cluster {
             dir,
             _claim: claim,
         })
+    }
+
+    /// The operator in it, if it has one.
+    pub fn operator(&self) -> Option<Arc<Context>> {
+        self.operator.as_ref().map(|operator| Arc::clone(operator.context()))
     }
 
     /// The cluster's objects, without the way through HTTP.

@@ -308,7 +308,7 @@ async fn a_bad_release_is_off_the_road_within_seconds() {
     bed.until(|status| status["phase"] == "Failed").await;
     let status = bed.status();
     let checks = status["checks"].as_array().unwrap();
-    let record = checks.iter().find(|check| check["name"] == "guard").unwrap();
+    let record = checks.iter().rfind(|check| check["name"] == "error-rate").unwrap();
     let why = record["message"].as_str().unwrap();
     assert!(why.contains("limit 1 in 100") && why.contains("canary"), "{why}");
     assert!(status["guard"].to_string().len() < 2000, "{}", status["guard"]);
@@ -428,4 +428,65 @@ async fn an_observer_says_what_it_would_have_done_and_does_nothing() {
     bed.release("local/app:v2");
     bed.until(|status| status["phase"] == "Succeeded").await;
     assert_eq!((bed.events("GuardWouldRollBack"), bed.events("GuardRolledBack")), (1, 0));
+}
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn everybody_is_told_the_same_sentence() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    let _logs = tracing::subscriber::set_default(subscriber);
+    let bed = Bed::new(json!({"interval": "10s", "stepWeights": [5, 50]})).await;
+    bed.release("local/app:v2");
+    bed.until(|status| status["canaryWeight"] == 50).await;
+    let ledger = bed.status()["checks"].clone();
+    let passed = |name: &str| {
+        let checks = ledger.as_array().unwrap().iter();
+        checks.clone().rfind(|check| check["name"] == name).unwrap().clone()
+    };
+    let (counted, asked) = (passed("error-rate"), passed("request-success-rate"));
+    assert_eq!((&counted["verdict"], &asked["verdict"]), (&json!("pass"), &json!("pass")));
+    assert_eq!((&counted["canary"], &counted["odds"]), (&asked["canary"], &asked["odds"]));
+    assert!(counted["canary"]["requests"].as_u64().unwrap() > 50, "{counted}");
+    assert!(counted["missing"].as_str().unwrap().contains("at this rate"), "{counted}");
+    assert_eq!(asked["window"], "1m");
+    bed.fail(1.0, 0.0);
+    bed.until(|status| status["phase"] == "Failed").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let status = bed.status();
+    let record = status["checks"].as_array().unwrap().last().unwrap().clone();
+    let why = record["message"].as_str().unwrap().to_owned();
+    assert_eq!((&record["verdict"], &record["name"]), (&json!("fail"), &json!("error-rate")));
+    let said = status["lastReason"]["message"].as_str().unwrap().to_owned();
+    assert!(said.contains(&why), "{said}");
+    let canary = bed.store.get(&id("flagger.app", "canaries"), "develop", "backend").unwrap();
+    let text = serin::explain::report(&canary).to_string();
+    assert!(text.contains(&why) && text.contains(&said), "{text}");
+    let json = serde_json::to_value(serin::explain::report(&canary)).unwrap();
+    assert_eq!(json["checks"].as_array().unwrap().last(), Some(&record));
+    let events = bed.store.list(&ResourceId::core("events"), Some("develop"));
+    let told = events.iter().any(|event| event["message"].as_str().unwrap().contains(&why));
+    assert!(told, "no Event has: {why}");
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains(&said), "{log}");
+    let metrics = bed.operator.as_ref().unwrap().context().metrics.render();
+    for series in ["serin_check_verdicts_total{", "serin_check_bad_share_high{"] {
+        let mut lines = metrics.lines().filter(|line| line.starts_with(series));
+        assert!(lines.any(|line| line.contains("check=\"error-rate\"")), "{metrics}");
+    }
 }

@@ -323,3 +323,32 @@ async fn a_changed_config_is_a_release_and_a_copy_is_the_primarys() {
     bed.until_phase("Succeeded").await;
     assert_eq!(level(&bed), Some(json!("two")));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_metric_may_wait_for_its_server_instead_of_failing_without_it() {
+    let metric = |policy: &str| {
+        let range = json!({"max": 1});
+        json!([{"name": "errors", "query": "up", "thresholdRange": range, "cannotMeasure": policy, "noData": policy}])
+    };
+    for policy in ["hold", "pass", "fail"] {
+        let bed = at_rest(json!({"analysis": {"metrics": metric(policy)}})).await;
+        bed.answer(|_, _| Err(OutsideError::Timeout(std::time::Duration::from_secs(1))));
+        bed.set_image("app:v2");
+        match policy {
+            "hold" => {
+                let held = |bed: &Bed| bed.status()["lastReason"]["code"] == "CannotMeasure";
+                bed.until("the hold", held).await;
+                bed.pass(300).await;
+                let status = bed.status();
+                assert_eq!(
+                    (&status["canaryWeight"], &status["failedChecks"]),
+                    (&json!(5), &json!(0))
+                );
+                bed.answer(|_, _| value(0.0));
+                bed.until_phase("Succeeded").await;
+            }
+            "pass" => bed.until_phase("Succeeded").await,
+            _ => bed.until_phase("Failed").await,
+        }
+    }
+}

@@ -24,6 +24,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
+pub use crate::words::Percent;
 pub use block::Tolerance;
 pub use bound::Interval;
 pub use dispersion::DispersionMeter;
@@ -31,7 +32,7 @@ pub use soak::Soak;
 pub use state::RestoreError;
 pub use stream::Sample;
 pub use verdict::{
-    CheckKind, CheckReason, Decision, Explanation, Hold, Odds, Percent, Rate, Verdict,
+    CheckKind, CheckReason, Decision, Explanation, Hold, Missing, Odds, Rate, Verdict,
 };
 
 use stream::{Rules, Stream};
@@ -137,7 +138,12 @@ pub struct Guard {
     streams: Vec<Stream>,
     /// The highest log evidence ever: a rollback is not taken back.
     peak: f64,
+    /// Seconds and canary requests of late, to say how long something takes; not kept.
+    late: (f64, f64),
 }
+
+/// The past counts for half after this long where rates are told to people.
+const LATE_SECS: f64 = 15.0;
 
 impl Guard {
     /// A guard before its first request.
@@ -145,7 +151,7 @@ impl Guard {
         check(&config)?;
         let seats = seats(&config);
         let streams = seats.iter().map(|_| Stream::new()).collect();
-        Ok(Self { config, seats, streams, peak: f64::NEG_INFINITY })
+        Ok(Self { config, seats, streams, peak: f64::NEG_INFINITY, late: (0.0, 0.0) })
     }
 
     pub fn config(&self) -> &GuardConfig {
@@ -175,6 +181,8 @@ impl Guard {
             requests = requests.max(sample.n);
             news |= stream.observe(&seat.rules, sample, secs);
         }
+        let keep = (-secs / LATE_SECS).exp2();
+        self.late = (keep * self.late.0 + secs, keep * self.late.1 + requests as f64);
         let before = self.peak;
         let log_e = self.log_evidence();
         if news {
@@ -246,6 +254,17 @@ impl Guard {
     /// Canary requests since the last weight change, of the metric that saw most.
     pub fn step_requests(&self) -> u64 {
         self.streams.iter().map(|stream| stream.step.0).max().unwrap_or(0)
+    }
+
+    /// Whether no canary request was ever seen.
+    pub fn is_silent(&self) -> bool {
+        self.streams.iter().all(|stream| stream.total.n == 0)
+    }
+
+    /// Canary requests per second of late; none when there are none.
+    pub fn rate(&self) -> Option<f64> {
+        let (secs, requests) = self.late;
+        (secs > 0.0 && requests / secs > 1e-3).then(|| requests / secs)
     }
 
     fn objectives(&self) -> impl Iterator<Item = (&Seat, &Stream)> {

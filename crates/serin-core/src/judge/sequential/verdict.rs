@@ -5,6 +5,8 @@ use std::fmt;
 
 use super::bound::{self, Interval};
 use super::{Guard, Question, Seat, Stream};
+use crate::status::Counts;
+use crate::words::{About, Percent};
 
 /// Why the guard does not let a rollout advance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,10 +30,6 @@ pub enum Decision {
 /// Evidence as odds: at least this rare in a healthy canary.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Odds(pub f64);
-
-/// A share, shown in percent.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Percent(pub f64);
 
 /// The answer to one scrape.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,8 +76,16 @@ pub struct CheckReason {
     pub primary: Rate,
     /// The rate the canary is held to: the objective, or the tolerance at the primary's rate.
     pub limit: f64,
-    /// Clean requests still needed to call the rate tolerable; only objectives ask for it.
-    pub missing: Option<u64>,
+    /// What is still needed to call the rate tolerable; only objectives ask for it.
+    pub missing: Option<Missing>,
+}
+
+/// Clean requests that are still needed, and how long they take to come at the rate of late.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Missing {
+    pub requests: u64,
+    /// None when none come.
+    pub secs: Option<f64>,
 }
 
 /// A verdict with all its reasons, largest part first.
@@ -177,7 +183,10 @@ impl Guard {
             canary,
             primary,
             limit: seat.rules.p0,
-            missing: Some(self.missing(seat, stream)),
+            missing: Some(self.missing(seat, stream)).filter(|m| *m > 0).map(|requests| Missing {
+                requests,
+                secs: self.rate().map(|rate| requests as f64 / rate),
+            }),
         })
     }
 
@@ -205,24 +214,6 @@ impl Guard {
     }
 }
 
-impl fmt::Display for Percent {
-    /// Three significant digits at most, never a bare exponent: `0.05 %`, `1.2 %`, `100 %`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = self.0 * 100.0;
-        let digits = match percent.abs() {
-            0.0 => 0,
-            p if p >= 9.995 => 1,
-            p if p >= 0.0995 => 2,
-            p if p >= 0.000_995 => 3,
-            _ => 5,
-        };
-        let text = format!("{percent:.digits$}");
-        let text =
-            if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-        write!(f, "{text} %")
-    }
-}
-
 impl fmt::Display for Odds {
     /// `1 in 340 if healthy`, or that nothing speaks against the canary.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -239,14 +230,39 @@ impl fmt::Display for Odds {
     }
 }
 
+impl From<Rate> for Counts {
+    fn from(rate: Rate) -> Self {
+        let Rate { bad, requests, interval: Interval { low, high } } = rate;
+        // Seven digits are more than the counts know.
+        let short = |share: f64| (share * 1e7).round() / 1e7;
+        Self { requests, bad, low: short(low), high: short(high) }
+    }
+}
+
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { bad, requests, interval: Interval { low, high } } = *self;
-        if requests == 0 {
-            return write!(f, "no requests");
+        Counts::from(*self).fmt(f)
+    }
+}
+
+impl fmt::Display for Missing {
+    /// `about 400 more good requests to go on, 3 min at this rate`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "about {} more good requests to go on", self.requests)?;
+        match self.secs {
+            Some(secs) => write!(f, ", {} at this rate", About(secs)),
+            None => write!(f, ", and none come"),
         }
-        let rate = Percent(bad as f64 / requests as f64);
-        write!(f, "{bad} of {requests} ({rate}, between {} and {})", Percent(low), Percent(high))
+    }
+}
+
+impl fmt::Display for CheckKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Objective => f.write_str("objective"),
+            Self::Primary => f.write_str("primary"),
+            Self::Bound(bound) => write!(f, "primary at {bound}"),
+        }
     }
 }
 
@@ -283,8 +299,8 @@ impl fmt::Display for CheckReason {
         write!(f, ": canary {canary}, primary {primary}; {}", Odds(*log_e))?;
         write!(f, ", {:.0} % of all evidence", share * 100.0)?;
         match missing {
-            Some(more) if *more > 0 => write!(f, "; about {more} more good requests to go on"),
-            Some(_) | None => Ok(()),
+            Some(missing) => write!(f, "; {missing}"),
+            None => Ok(()),
         }
     }
 }

@@ -508,6 +508,48 @@ fn no_data_and_unreachable_count_but_have_their_own_reasons() {
 }
 
 #[test]
+fn what_is_not_known_is_waited_for_or_passed_where_a_metric_asks_for_it() {
+    let unknown = [
+        (Answer::NoData("empty".into()), "NoData", "noData"),
+        (Answer::Unreachable("refused".into()), "CannotMeasure", "cannotMeasure"),
+    ];
+    for (answer, code, verdict) in unknown {
+        for policy in [Policy::Hold, Policy::Pass] {
+            let mut world = canary().at(10);
+            let metric = &mut world.canary.spec.analysis.metrics[0];
+            (metric.no_data, metric.cannot_measure) = (policy, policy);
+            world.metric = Some(answer.clone());
+            world.run(30);
+            let status = &world.canary.status;
+            assert_eq!(status.failed_checks, 0, "{verdict} {}", policy.name());
+            let holds = policy == Policy::Hold;
+            assert_eq!(status.phase == Some(Phase::Progressing), holds, "{:?}", status.phase);
+            if holds {
+                assert_eq!(
+                    (status.last_reason.as_ref().unwrap().code.as_str(), status.canary_weight),
+                    (code, 10)
+                );
+                assert_eq!(status.checks.last().unwrap().verdict, verdict);
+                let halts = world.take_log().lines().filter(|line| line.contains("! ")).count();
+                assert_eq!(halts, 1, "people are told once");
+                // It goes on as soon as something is known.
+                world.metric = None;
+                world.until(Phase::Succeeded);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_policy_for_what_is_not_known_never_excuses_what_is() {
+    let mut world = canary().at(10);
+    let metric = &mut world.canary.spec.analysis.metrics[0];
+    (metric.no_data, metric.cannot_measure) = (Policy::Pass, Policy::Hold);
+    world.metric = Some(Answer::Value(7.0));
+    world.until(Phase::Failed);
+}
+
+#[test]
 fn a_canary_without_endpoints_loses_its_share_at_once() {
     let mut world = canary().at(10);
     let now = world.now;
