@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make demo` shows the story, `make test` proves it.
 CARGO ?= cargo
 
-.PHONY: demo test check unit docs bench bench-guard soak parts
+.PHONY: demo test check unit docs bench bench-guard bench-rollback soak parts
 
 demo: ## The whole story on this machine: promotion of v2, rollback of v3. KEEP=1 leaves it running.
 	$(CARGO) build --locked -p serin
@@ -24,6 +24,10 @@ docs: ## Write the generated pages and install manifests anew; a test checks tha
 
 bench-guard: ## The guard against Flagger's rule, and how far both are from the bound; minutes on two cores.
 	$(CARGO) run --locked --release -p serin-core --example bench_guard
+
+bench-rollback: ## A dead, a healthy and an unlucky release on the real Traefik, Prometheus and kubectl; a quarter of an hour.
+	$(CARGO) build --release --locked -p serin --bin serin --example rollback
+	parts=$$(scripts/parts.sh) && eval "$$parts" && ./target/release/examples/rollback --serin ./target/release/serin $(ARGS)
 
 parts:
 	@scripts/parts.sh

@@ -65,7 +65,7 @@ impl App {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let shared = Arc::new(Shared {
             begun: Instant::now(),
-            injector: Mutex::new(Injector::new(options.faults)),
+            injector: Mutex::new(Injector::new(options.faults, faults::seed(&options.pod))),
             metrics: Mutex::new(Metrics::new(&options)),
             stopping: AtomicBool::new(false),
             stop: Notify::new(),

@@ -61,7 +61,8 @@ pub struct PartArgs {
     prometheus: Option<PathBuf>,
     /// A YAML list of `image` (a pattern with *) and `command` (with {image}, {name} and {tag}): what runs for an image.
     ///
-    /// Images under local/ are the built-in sample application; a tag that ends in -bad makes it fail and slow down.
+    /// Images under local/ are the built-in sample application; a tag that ends in -bad makes it fail and slow down,
+    /// one that ends in -dead fail always, and one that ends in -base08 fail 0.8 % of its requests, at random.
     #[arg(long, value_name = "FILE")]
     images: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! Faults for a share of the requests, spread evenly so that a share is exact and not a matter of luck.
+//! Faults for a share of the requests: spread evenly, so that a share is exact and not a matter of luck, or at random, as in life.
 
 use std::time::Duration;
 
@@ -21,11 +21,19 @@ pub struct Faults {
     /// The share of requests that are slow, 0 to 1.
     pub latency_rate: f64,
     pub latency_ms: u64,
+    /// Each request has its own luck, instead of the shares being spread evenly.
+    pub at_random: bool,
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { error_rate: 0.0, error_status: 500, latency_rate: 0.0, latency_ms: 0 }
+        Self {
+            error_rate: 0.0,
+            error_status: 500,
+            latency_rate: 0.0,
+            latency_ms: 0,
+            at_random: false,
+        }
     }
 }
 
@@ -63,11 +71,13 @@ pub(super) struct Fault {
 pub(super) struct Injector {
     faults: Faults,
     requests: u64,
+    /// The same luck for the same seed; its own for every pod.
+    seed: u64,
 }
 
 impl Injector {
-    pub(super) fn new(faults: Faults) -> Self {
-        Self { faults, requests: 0 }
+    pub(super) fn new(faults: Faults, seed: u64) -> Self {
+        Self { faults, requests: 0, seed }
     }
 
     pub(super) fn faults(&self) -> Faults {
@@ -75,7 +85,8 @@ impl Injector {
     }
 
     pub(super) fn set(&mut self, faults: Faults) {
-        *self = Self::new(faults);
+        // Not the same luck once more.
+        *self = Self::new(faults, hash(self.seed ^ self.requests));
     }
 
     /// Requests since the faults were last set.
@@ -87,12 +98,56 @@ impl Injector {
     pub(super) fn next(&mut self) -> Fault {
         let at = self.requests;
         self.requests += 1;
-        let Faults { error_rate, error_status, latency_rate, latency_ms } = self.faults;
-        // Whether the running total passes a whole number with this request.
-        let chosen = |rate: f64| (at as f64 * rate).ceil() < ((at + 1) as f64 * rate).ceil();
+        let Faults { error_rate, error_status, latency_rate, latency_ms, at_random } = self.faults;
+        let seed = self.seed;
+        let chosen = |rate: f64, what: u64| match at_random {
+            true => share(hash(seed ^ hash(2 * at + what))) < rate,
+            // Whether the running total passes a whole number with this request.
+            false => (at as f64 * rate).ceil() < ((at + 1) as f64 * rate).ceil(),
+        };
         Fault {
-            status: chosen(error_rate).then(|| StatusCode::from_u16(error_status).ok()).flatten(),
-            latency: chosen(latency_rate).then(|| Duration::from_millis(latency_ms)),
+            status: chosen(error_rate, 0)
+                .then(|| StatusCode::from_u16(error_status).ok())
+                .flatten(),
+            latency: chosen(latency_rate, 1).then(|| Duration::from_millis(latency_ms)),
         }
+    }
+}
+
+/// SplitMix64: every bit of the result depends on every bit of the number.
+fn hash(number: u64) -> u64 {
+    let z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A number as a share of all numbers, from 0 up to but not including 1.
+fn share(number: u64) -> f64 {
+    (number >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// A seed from a name.
+pub(super) fn seed(name: &str) -> u64 {
+    name.bytes().fold(0, |seed, byte| hash(seed ^ u64::from(byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn luck_has_the_right_share_and_is_the_same_again() {
+        let faults = Faults { error_rate: 0.008, at_random: true, ..Faults::default() };
+        let deal = |name: &str| -> Vec<u64> {
+            let mut injector = Injector::new(faults, seed(name));
+            (0..100_000).filter(|_| injector.next().status.is_some()).collect()
+        };
+        let one = deal("backend-1");
+        // Three standard deviations are 85.
+        assert!((700..900).contains(&one.len()), "{}", one.len());
+        assert!(one == deal("backend-1") && one != deal("backend-2"));
+        let gaps: Vec<u64> = one.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.iter().min() < gaps.iter().max(), "not spread evenly");
     }
 }

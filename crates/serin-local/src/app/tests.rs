@@ -144,7 +144,7 @@ fn settings_come_from_variables() {
     assert_eq!(options.listen.to_string(), "127.1.0.5:9898");
     assert_eq!((options.version.as_str(), options.pod.as_str()), ("v3", "backend-x"));
     let expected =
-        Faults { error_rate: 0.07, error_status: 500, latency_rate: 1.0, latency_ms: 700 };
+        Faults { error_rate: 0.07, latency_rate: 1.0, latency_ms: 700, ..Faults::default() };
     assert_eq!(options.faults, expected);
     assert_eq!((options.ready_after, options.exit_after), (Duration::from_millis(1500), None));
     for (pairs, message) in [

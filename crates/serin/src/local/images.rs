@@ -6,12 +6,14 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use serin_local::app;
 
-/// A tag that ends in this is a release with faults.
-const BAD: &str = "-bad";
-/// Faults of such a release, unless the pod's own environment says otherwise: three of ten requests fail and three of
-/// ten are slower than the half second that the example's policy allows.
-const FAULTS: [(&str, &str); 3] =
-    [("ERROR_RATE", "0.3"), ("LATENCY_RATE", "0.3"), ("LATENCY_MS", "700")];
+/// What the end of a tag makes of the sample application, unless the pod's own environment says otherwise.
+const FAULTS: [(&str, &[(&str, &str)]); 3] = [
+    // Three of ten requests fail, and three of ten are slower than the half second that the example's policy allows.
+    ("-bad", &[("ERROR_RATE", "0.3"), ("LATENCY_RATE", "0.3"), ("LATENCY_MS", "700")]),
+    ("-dead", &[("ERROR_RATE", "1")]),
+    // Healthy by an objective of one percent, though not by much; and by luck, as requests fail in life.
+    ("-base08", &[("ERROR_RATE", "0.008"), ("FAULTS_AT_RANDOM", "true")]),
+];
 
 /// A line of the file that `--images` names.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -56,8 +58,9 @@ fn variable(name: &str, args: &AppArgs, own: impl Fn(&str) -> Option<String>) ->
         if name == "APP" {
             return Some(args.name.clone());
         }
-        own("IMAGE_TAG").filter(|tag| tag.ends_with(BAD))?;
-        FAULTS.iter().find(|(fault, _)| *fault == name).map(|(_, value)| (*value).to_owned())
+        let tag = own("IMAGE_TAG")?;
+        let (_, faults) = FAULTS.iter().find(|(end, _)| tag.ends_with(end))?;
+        faults.iter().find(|(fault, _)| *fault == name).map(|(_, value)| (*value).to_owned())
     })
 }
 
@@ -87,6 +90,9 @@ mod tests {
         assert_eq!((good.version.as_str(), good.faults), ("v2", app::Faults::default()));
         let bad = options(&[("IMAGE_TAG", "v3-bad")]).faults;
         assert_eq!((bad.error_rate, bad.latency_rate, bad.latency_ms), (0.3, 0.3, 700));
+        assert_eq!(options(&[("IMAGE_TAG", "v4-dead")]).faults.error_rate, 1.0);
+        let base = options(&[("IMAGE_TAG", "v5-base08")]).faults;
+        assert_eq!((base.error_rate, base.at_random), (0.008, true));
     }
 
     #[test]
