@@ -42,7 +42,7 @@ pub(crate) fn uri(url: &str) -> Result<Uri, String> {
 }
 
 /// For a value in a query string.
-pub(crate) fn percent_encoded(text: &str) -> String {
+pub fn percent_encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);
     for byte in text.bytes() {
         match byte {

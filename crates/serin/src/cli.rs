@@ -33,6 +33,8 @@ enum Command {
     Demo(Box<crate::demo::DemoArgs>),
     /// Say where a release stands and why: the last decision, its checks, and the guard's evidence.
     Explain(crate::explain::ExplainArgs),
+    /// Try a policy on recorded history: what its checks and its guard would have stopped, and what not.
+    Backtest(Box<crate::backtest::BacktestArgs>),
     /// Print the CustomResourceDefinitions.
     Crds,
     /// Write the generated pages and manifests, or check that they are fresh.
@@ -77,6 +79,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let client = Client::try_from(kubeconfig(args.kubeconfig()).await?)
                 .context("cannot set up the client")?;
             say(&crate::explain::run(&client, &args).await?)?;
+            Ok(ExitCode::SUCCESS)
+        }),
+        Command::Backtest(args) => block_on(async {
+            say(&crate::backtest::run(&args).await?)?;
             Ok(ExitCode::SUCCESS)
         }),
         Command::Crds => {

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod ask;
+pub mod backtest;
 pub mod cli;
 pub mod clock;
 pub mod config;

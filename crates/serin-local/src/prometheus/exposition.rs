@@ -31,6 +31,19 @@ pub fn parse(text: &str) -> (Vec<Sample>, usize) {
 }
 
 fn sample(line: &str) -> Option<Sample> {
+    let (sample, time) = words(line)?;
+    let timestamp_ms = time.and_then(|word| word.parse().ok());
+    Some(Sample { timestamp_ms, ..sample })
+}
+
+/// A line of a recording, and its time as it is written.
+pub(super) fn timed(line: &str) -> Option<(Sample, Option<f64>)> {
+    let (sample, time) = words(line)?;
+    Some((sample, time.and_then(|word| word.parse().ok())))
+}
+
+/// A sample line without its time, and the word that is the time.
+fn words(line: &str) -> Option<(Sample, Option<&str>)> {
     if line.len() > LINE_MAX {
         return None;
     }
@@ -47,8 +60,8 @@ fn sample(line: &str) -> Option<Sample> {
     // An exemplar follows a `#` in OpenMetrics.
     let mut words = rest.split('#').next()?.split_whitespace();
     let value = number(words.next()?)?;
-    let timestamp_ms = words.next().and_then(|word| word.parse().ok());
-    Some(Sample { name: name.to_owned(), labels, value, timestamp_ms })
+    let sample = Sample { name: name.to_owned(), labels, value, timestamp_ms: None };
+    Some((sample, words.next()))
 }
 
 /// Labels up to the closing brace, and what follows it.

@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod exposition;
+pub mod history;
 pub mod promql;
 pub mod scrape;
 pub mod store;

@@ -8,6 +8,7 @@ mod lex;
 mod over_time;
 mod parse;
 mod quantile;
+mod selectors;
 
 use std::fmt;
 
@@ -17,6 +18,7 @@ use super::store::{Labels, NAME, Store};
 pub use aggregate::valid_label;
 pub(super) use lex::duration;
 pub use parse::parse;
+pub use selectors::selectors;
 
 /// What a query was refused for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

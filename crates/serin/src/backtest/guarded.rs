@@ -1,0 +1,99 @@
+//! The guard over history: the operator's own evidence and judge, fed with what the gateway had counted.
+
+use jiff::Timestamp;
+use serin_core::judge::design::{Design, weight_steps};
+use serin_core::judge::sequential::{Decision, Odds};
+use serin_core::judge::watch::Watch;
+use serin_core::model::{Bad, Canary};
+
+use super::Outcome;
+use super::counters::{Looks, watched};
+
+/// How the guard saw a release.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Course {
+    pub(super) outcome: Outcome,
+    pub(super) at: Timestamp,
+    pub(super) why: String,
+    /// `ln E` at its highest.
+    pub(super) peak: f64,
+    /// Looks at which it would not have let the release go on.
+    pub(super) held: u32,
+    pub(super) looks: u32,
+}
+
+/// Objectives that the history can tell of, by their places, and the names of the others.
+pub(super) fn measurable(canary: &Canary, looks: &Looks) -> (Vec<usize>, Vec<String>) {
+    let (mut places, mut others) = (Vec::new(), Vec::new());
+    let Some(spec) = &canary.spec.analysis.guard else { return (places, others) };
+    for (place, objective) in spec.objectives.iter().enumerate() {
+        let counted = match objective.bad {
+            Bad::Failed => true,
+            Bad::SlowerThan(millis) => looks.bounds.contains(&millis),
+        };
+        if counted { places.push(place) } else { others.push(objective.name.clone()) }
+    }
+    (places, others)
+}
+
+/// Watches from the first look to `end`; the weight changes at `steps`, in milliseconds.
+pub(super) fn watch(
+    canary: &Canary,
+    looks: &Looks,
+    steps: &[i64],
+    end: Timestamp,
+) -> Result<Option<Course>, String> {
+    let Some(spec) = &canary.spec.analysis.guard else { return Ok(None) };
+    let interval = canary.spec.analysis.interval_secs * 1000;
+    let over = steps.last().map_or(i64::MAX, |last| last.saturating_add(interval));
+    let over = Timestamp::from_millisecond(over).unwrap_or(Timestamp::MAX);
+    let (places, _) = measurable(canary, looks);
+    let design = Design::new(spec, &places, weight_steps(&canary.spec.analysis));
+    let Design { config, sources, bounds } = design;
+    if places.is_empty() {
+        let bounds: Vec<String> = watched(canary).iter().map(f64::to_string).collect();
+        return Err(format!(
+            "the guard's objectives cannot be measured: the recorded histogram has none of the bounds {} ms",
+            bounds.join(", ")
+        ));
+    }
+    let mut watch = Watch::new(config, bounds.len(), sources).map_err(|error| error.to_string())?;
+    let mut course = Course {
+        outcome: if over <= end { Outcome::Passed } else { Outcome::Undecided },
+        at: end,
+        why: String::new(),
+        peak: f64::NEG_INFINITY,
+        held: 0,
+        looks: 0,
+    };
+    // The first share is where the evidence begins.
+    let mut steps = steps.iter().copied().skip(1).peekable();
+    for look in looks.looks.iter().take_while(|look| look.at <= end.as_millisecond()) {
+        while steps.next_if(|step| *step < look.at).is_some() {
+            watch.weight_changed();
+        }
+        let at = u64::try_from(look.at).unwrap_or(0);
+        let readings = look.pages.iter().flat_map(|(process, sides)| sides.readings(process));
+        let Some(verdict) = watch.observe(at, readings) else { continue };
+        course.looks += 1;
+        course.peak = course.peak.max(verdict.log_e);
+        match verdict.decision {
+            Decision::Continue => {}
+            Decision::Hold(_) => course.held += 1,
+            Decision::RollBack => {
+                course.outcome = Outcome::RolledBack;
+                course.at = Timestamp::from_millisecond(look.at).unwrap_or(end);
+                break;
+            }
+        }
+    }
+    let explanation = watch.explain();
+    let main = explanation.checks.first().map(ToString::to_string).unwrap_or_default();
+    course.why = match course.outcome {
+        Outcome::RolledBack => main,
+        Outcome::Passed | Outcome::Undecided => {
+            format!("at most {}", Odds(course.peak))
+        }
+    };
+    Ok(Some(course))
+}

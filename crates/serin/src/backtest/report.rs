@@ -1,0 +1,343 @@
+//! What a backtest found, for people and for machines.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::quiet::{Alarms, Quiet};
+use super::{Outcome, Policy, chance};
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Report {
+    canary: String,
+    history: String,
+    /// The policy's step clock.
+    interval_secs: i64,
+    threshold: u32,
+    metrics: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alpha: Option<f64>,
+    releases: Vec<Release>,
+    /// Releases in which no incident was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped: Option<Stopped>,
+    incidents: Vec<IncidentReport>,
+    quiet: Vec<Quiet>,
+    notes: Vec<String>,
+}
+
+/// One rule in one release.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Rule {
+    pub(super) outcome: Outcome,
+    pub(super) time: Timestamp,
+    /// After the first share.
+    pub(super) seconds: f64,
+    /// What the canary had answered until then, and how much of that was a failure.
+    pub(super) requests: u64,
+    pub(super) failed: u64,
+    pub(super) why: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Release {
+    /// As it was named.
+    pub(super) release: Timestamp,
+    /// When the canary's requests began; none if there were none.
+    pub(super) started: Option<Timestamp>,
+    pub(super) scraped_every_secs: Option<f64>,
+    pub(super) checks: Option<Rule>,
+    pub(super) guard: Option<Rule>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Release {
+    pub(super) fn silent(release: Timestamp) -> Self {
+        let note = "the gateway counted no request of the canary in the ten minutes after it";
+        Self {
+            release,
+            started: None,
+            scraped_every_secs: None,
+            checks: None,
+            guard: None,
+            notes: vec![note.to_owned()],
+        }
+    }
+}
+
+/// Whether a rule would have caught an incident.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Caught {
+    pub(super) caught: bool,
+    /// From the incident to the rollback; below zero if the release was off the road before.
+    pub(super) seconds: Option<f64>,
+    pub(super) requests: u64,
+    pub(super) failed: u64,
+    pub(super) why: String,
+}
+
+impl Caught {
+    pub(super) fn of(rule: &Rule, incident: Timestamp) -> Self {
+        let Rule { outcome, time, seconds: _, requests, failed, why } = rule;
+        let caught = *outcome == Outcome::RolledBack;
+        Self {
+            caught,
+            seconds: caught.then(|| time.duration_since(incident).as_secs_f64()),
+            requests: *requests,
+            failed: *failed,
+            why: why.clone(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct IncidentReport {
+    pub(super) name: String,
+    pub(super) time: Timestamp,
+    pub(super) release_started: Option<Timestamp>,
+    pub(super) checks: Option<Caught>,
+    pub(super) guard: Option<Caught>,
+    pub(super) notes: Vec<String>,
+}
+
+/// How many releases each rule stopped, with the 95 % interval of the share.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Stopped {
+    checks: Share,
+    guard: Share,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Share {
+    releases: u64,
+    stopped: u64,
+    low: f64,
+    high: f64,
+}
+
+impl Share {
+    fn of<'a>(rules: impl Iterator<Item = &'a Rule>) -> Self {
+        let (mut releases, mut stopped) = (0, 0);
+        for rule in rules {
+            releases += 1;
+            stopped += u64::from(rule.outcome == Outcome::RolledBack);
+        }
+        let (low, high) = chance::interval(stopped, releases);
+        Self { releases, stopped, low, high }
+    }
+}
+
+impl Report {
+    pub(super) fn new(
+        policy: &Policy,
+        history: String,
+        releases: Vec<Release>,
+        incidents: Vec<IncidentReport>,
+        quiet: Vec<Quiet>,
+    ) -> Self {
+        let analysis = &policy.canary.spec.analysis;
+        let mut notes = Vec::new();
+        if !analysis.webhooks.is_empty() {
+            notes.push("Webhooks are not recorded: all of them are taken to approve.".to_owned());
+        }
+        if analysis.guard.is_none() {
+            notes.push("This policy has no guard.".to_owned());
+        }
+        let hit = |release: &&Release| {
+            !incidents
+                .iter()
+                .any(|i| i.release_started.is_some() && i.release_started == release.started)
+        };
+        let calm: Vec<&Release> = releases.iter().filter(hit).collect();
+        let stopped = (!calm.is_empty()).then(|| Stopped {
+            checks: Share::of(calm.iter().filter_map(|release| release.checks.as_ref())),
+            guard: Share::of(calm.iter().filter_map(|release| release.guard.as_ref())),
+        });
+        Self {
+            canary: policy.canary.key.to_string(),
+            history,
+            interval_secs: analysis.interval_secs,
+            threshold: analysis.threshold,
+            metrics: analysis.metrics.len(),
+            alpha: analysis.guard.as_ref().map(|guard| guard.alpha),
+            releases,
+            stopped,
+            incidents,
+            quiet,
+            notes,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            canary,
+            history,
+            interval_secs,
+            threshold,
+            metrics,
+            alpha,
+            releases,
+            stopped,
+            incidents,
+            quiet,
+            notes,
+        } = self;
+        writeln!(f, "{canary} over {history}")?;
+        writeln!(
+            f,
+            "  checks  Flagger's rule: {metrics} metrics every {interval_secs} s, threshold {threshold}"
+        )?;
+        if let Some(alpha) = alpha {
+            let percent = alpha * 100.0;
+            writeln!(f, "  guard   at most {percent} % of healthy releases rolled back")?;
+        }
+        for release in releases {
+            write!(f, "\n{release}")?;
+        }
+        if let Some(Stopped { checks, guard }) = stopped {
+            writeln!(f, "\nReleases without a named incident that were rolled back:")?;
+            writeln!(f, "  checks  {checks}")?;
+            if guard.releases > 0 {
+                writeln!(f, "  guard   {guard}")?;
+            }
+        }
+        for incident in incidents {
+            write!(f, "\n{incident}")?;
+        }
+        for stretch in quiet {
+            write!(f, "\n{stretch}")?;
+        }
+        for note in notes {
+            writeln!(f, "\n{note}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { releases, stopped, low, high } = self;
+        share(f, *stopped, *releases, *low, *high)
+    }
+}
+
+fn share(f: &mut fmt::Formatter<'_>, k: u64, n: u64, low: f64, high: f64) -> fmt::Result {
+    let percent = |share: f64| format!("{:.2}", share * 100.0);
+    if n == 0 {
+        return write!(f, "none tried");
+    }
+    let of = percent(k as f64 / n as f64);
+    write!(f, "{k} of {n} ({of} %, between {} % and {} %)", percent(low), percent(high))
+}
+
+fn lines(f: &mut fmt::Formatter<'_>, notes: &[String]) -> fmt::Result {
+    notes.iter().try_for_each(|note| writeln!(f, "  note    {note}"))
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { outcome, time: _, seconds, requests, failed, why } = self;
+        let said = match outcome {
+            Outcome::RolledBack => "rolled back",
+            Outcome::Passed => "nothing against it",
+            Outcome::Undecided => "undecided",
+        };
+        write!(f, "{said} after {seconds:.0} s, {failed} of {requests} requests failed")?;
+        if *outcome != Outcome::Passed && !why.is_empty() {
+            write!(f, ": {why}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { release, started, scraped_every_secs, checks, guard, notes } = self;
+        write!(f, "Release {release}")?;
+        if let (Some(started), Some(secs)) = (started, scraped_every_secs) {
+            write!(f, ", first requests at {started}, counted every {secs} s")?;
+        }
+        writeln!(f)?;
+        if let Some(rule) = checks {
+            writeln!(f, "  checks  {rule}")?;
+        }
+        if let Some(rule) = guard {
+            writeln!(f, "  guard   {rule}")?;
+        }
+        lines(f, notes)
+    }
+}
+
+impl fmt::Display for Caught {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { caught: _, seconds, requests, failed, why } = self;
+        match seconds {
+            Some(before) if *before < 0.0 => {
+                write!(f, "off the road {:.0} s before it: {why}", -before)
+            }
+            Some(secs) => {
+                write!(f, "caught after {secs:.0} s, {failed} of {requests} requests failed: {why}")
+            }
+            None => write!(f, "not caught, {failed} of {requests} requests failed"),
+        }
+    }
+}
+
+impl fmt::Display for IncidentReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, time, release_started, checks, guard, notes } = self;
+        write!(f, "Incident {name} at {time}")?;
+        match release_started {
+            Some(started) => writeln!(f, ", in the release that began at {started}")?,
+            None => writeln!(f, ", in no release")?,
+        }
+        if let Some(rule) = checks {
+            writeln!(f, "  checks  {rule}")?;
+        }
+        if let Some(rule) = guard {
+            writeln!(f, "  guard   {rule}")?;
+        }
+        lines(f, notes)
+    }
+}
+
+impl fmt::Display for Alarms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { releases, false_alarms, share: _, low, high, example } = self;
+        share(f, *false_alarms, *releases, *low, *high)?;
+        match example {
+            Some(example) => write!(f, ", the first: {example}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Quiet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, to, release_secs, skipped, checks, guard, notes } = self;
+        writeln!(
+            f,
+            "Quiet from {from} to {to}: the running version against itself, {release_secs} s each; false alarms:"
+        )?;
+        if let Some(alarms) = checks {
+            writeln!(f, "  checks  {alarms}")?;
+        }
+        if let Some(alarms) = guard {
+            writeln!(f, "  guard   {alarms}")?;
+        }
+        if *skipped > 0 {
+            writeln!(f, "  note    {skipped} stretches had too little traffic and are left out")?;
+        }
+        lines(f, notes)
+    }
+}
