@@ -78,7 +78,8 @@ struct Inner {
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Mutex<Inner>>,
-    changed: Arc<watch::Sender<u64>>,
+    /// One channel for each that waits: they are woken in the order in which they came, the same in every run.
+    waiting: Arc<Mutex<Vec<watch::Sender<u64>>>>,
 }
 
 impl Store {
@@ -107,10 +108,7 @@ impl Store {
             sweeping: false,
             schema_version: version,
         };
-        let store = Self {
-            inner: Arc::new(Mutex::new(inner)),
-            changed: Arc::new(watch::channel(version).0),
-        };
+        let store = Self { inner: Arc::new(Mutex::new(inner)), waiting: Arc::default() };
         for name in ["default", "kube-system", "kube-public"] {
             let namespace =
                 json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
@@ -134,7 +132,14 @@ impl Store {
         let result = work(&mut inner);
         let version = inner.version;
         drop(inner);
-        self.changed.send_if_modified(|known| std::mem::replace(known, version) != version);
+        self.waiting().retain(|waiting| {
+            waiting.send_if_modified(|known| {
+                let newer = version > *known;
+                *known = version.max(*known);
+                newer
+            });
+            !waiting.is_closed()
+        });
         result
     }
 
@@ -143,9 +148,16 @@ impl Store {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn waiting(&self) -> MutexGuard<'_, Vec<watch::Sender<u64>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The version of the last change; wait on it to follow the store.
     pub fn changed(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+        let mut waiting = self.waiting();
+        let (tell, told) = watch::channel(self.version());
+        waiting.push(tell);
+        told
     }
 
     pub fn version(&self) -> u64 {

@@ -120,6 +120,7 @@ impl Watch {
             }
             let bookmark_at = if self.options.bookmarks { Some(self.bookmark_at) } else { None };
             tokio::select! {
+                biased;
                 changed = self.changed.changed() => if changed.is_err() { return None },
                 () = until(self.deadline) => return None,
                 () = until(bookmark_at) => {

@@ -173,6 +173,8 @@ pub enum TargetKind {
 }
 
 impl TargetKind {
+    pub const ALL: [TargetKind; 1] = [TargetKind::Deployment];
+
     pub fn name(self) -> &'static str {
         match self {
             TargetKind::Deployment => "Deployment",
@@ -462,6 +464,17 @@ pub enum HookKind {
 }
 
 impl HookKind {
+    pub const ALL: [HookKind; 8] = [
+        HookKind::ConfirmRollout,
+        HookKind::PreRollout,
+        HookKind::Rollout,
+        HookKind::ConfirmTrafficIncrease,
+        HookKind::ConfirmPromotion,
+        HookKind::PostRollout,
+        HookKind::Rollback,
+        HookKind::Event,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             HookKind::ConfirmRollout => "confirm-rollout",

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use kube::api::{Api, DynamicObject};
-use kube::runtime::controller::{Action, Config as ApplierConfig, applier};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
@@ -318,8 +317,10 @@ pub async fn lead(context: Arc<Context>, canaries: &Canaries) {
     let mut guard = tokio::task::JoinSet::new();
     guard.spawn(crate::guard::run(Arc::clone(&context)));
     // Everything is due once: what happened while nobody led is found now. Wishes come first, so that one list per
-    // kind fills the cache.
-    for packed in canaries.store.state() {
+    // kind fills the cache. In order, because what the store hands out has none.
+    let mut all = canaries.store.state();
+    all.sort_by_key(|packed| key_of(&**packed));
+    for packed in all {
         let Ok(object) = packed.object() else { continue };
         context.index.claim(&object);
         tick::announce(&context, &object);
@@ -327,44 +328,39 @@ pub async fn lead(context: Arc<Context>, canaries: &Canaries) {
             context.wake.wake(&key);
         }
     }
-    let resource = world::resource(&CANARY);
-    let wake = context.wake.clone();
-    let queue = futures::stream::unfold(wake, move |wake| {
-        let resource = resource.clone();
+    let look = |key: Key| {
+        let object = ObjectRef::<Packed>::new_with(&key.name, world::resource(&CANARY)).within(&key.namespace);
+        let (context, store) = (Arc::clone(&context), canaries.store.clone());
         async move {
-            let key = wake.next().await;
-            let object = ObjectRef::<Packed>::new_with(&key.name, resource).within(&key.namespace);
-            Some((Ok::<_, std::convert::Infallible>(object), wake))
+            // One that is gone is woken by its coming back.
+            let packed = store.get(&object)?;
+            Some(match reconcile(&packed, &context).await {
+                Ok(again) => again,
+                Err(error) => retry(&packed, &error, &context),
+            })
         }
-    });
-    // Unbounded here, because the bound has an exception: see `reconcile`.
-    let config = ApplierConfig::default().concurrency(0);
-    let results = applier(
-        |object, context: Arc<Context>| reconcile(object, context).boxed(),
-        |object, error, context: Arc<Context>| retry(&object, error, &context),
-        Arc::clone(&context),
-        canaries.store.clone(),
-        Box::pin(queue),
-        config,
-    );
+    };
     tokio::select! {
-        () = results.for_each(|_| std::future::ready(())) => {}
+        biased;
+        () = crate::queue::work(&context.wake, look) => {}
         // It never ends but by a panic; whoever waits for us then starts all of it again.
         _ = guard.join_next() => tracing::error!("the guard has stopped"),
     }
 }
 
-async fn reconcile(packed: Arc<Packed>, context: Arc<Context>) -> Result<Action, TickError> {
-    let Some(key) = key_of(&*packed) else { return Ok(Action::await_change()) };
+/// Returns after which time to look again.
+async fn reconcile(packed: &Packed, context: &Arc<Context>) -> Result<Duration, TickError> {
+    let Some(key) = key_of(packed) else { return Err(TickError::Encode) };
     // Law 1: slow hooks of others may hold every slot, and still a rollback goes ahead.
     let _slot = tokio::select! {
+        biased;
         slot = context.slots.acquire() => slot.ok(),
         () = context.guards.condemned(&key) => None,
     };
     let started = tokio::time::Instant::now();
     let object = Arc::new(packed.object().map_err(|_| TickError::Encode)?);
     // A panic in one canary's tick is that canary's error and nobody else's.
-    let result = AssertUnwindSafe(tick::tick(&context, &object)).catch_unwind().await;
+    let result = AssertUnwindSafe(tick::tick(context, &object)).catch_unwind().await;
     context.metrics.observe_tick(started.elapsed().as_secs_f64());
     let next = match result {
         Ok(next) => next?,
@@ -373,21 +369,21 @@ async fn reconcile(packed: Arc<Packed>, context: Arc<Context>) -> Result<Action,
     context.errors.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     let wait = next.duration_since(context.clock.now());
     let millis = u64::try_from(wait.as_millis()).unwrap_or(0);
-    Ok(Action::requeue(Duration::from_millis(millis.max(1))))
+    Ok(Duration::from_millis(millis.max(1)))
 }
 
-fn retry(object: &Packed, error: &TickError, context: &Context) -> Action {
-    let Some(key) = key_of(object) else { return Action::await_change() };
+fn retry(object: &Packed, error: &TickError, context: &Context) -> Duration {
+    let Some(key) = key_of(object) else { return Duration::from_secs(RETRY_MAX_SECS) };
     if let TickError::Conflict = error {
         // The world moved on; the watch brings the newer object, and the tick is decided anew.
         tracing::debug!(canary = %key, "status write conflicted, deciding again");
         context.mistrust(&key);
-        return Action::requeue(Duration::from_millis(100));
+        return Duration::from_millis(100);
     }
     let mut errors = context.errors.lock().unwrap_or_else(PoisonError::into_inner);
     let count = errors.entry(key.clone()).or_default();
     *count = count.saturating_add(1);
     let secs = (RETRY_MIN_SECS << (*count - 1).min(6)).min(RETRY_MAX_SECS);
     tracing::warn!(canary = %key, error = %crate::outside::chain(error), retry_secs = secs, "tick failed");
-    Action::requeue(Duration::from_secs(secs))
+    Duration::from_secs(secs)
 }

@@ -84,8 +84,9 @@ impl Election {
                     tell.send_if_modified(|leads| std::mem::replace(leads, false));
                 }
                 tokio::select! {
-                    () = tokio::time::sleep(RETRY) => {}
+                    biased;
                     _ = stop.wait_for(|stop| *stop) => break,
+                    () = tokio::time::sleep(RETRY) => {}
                 }
             }
             let led = *tell.borrow();

@@ -142,35 +142,40 @@ async fn run(
 ) {
     let canaries = Canaries::watch(context);
     tokio::select! {
-        () = canaries.wait_until_ready() => {}
+        biased;
         _ = stopped.wait_for(|stop| *stop) => return,
+        () = canaries.wait_until_ready() => {}
     }
     health.ready.store(true, Ordering::Relaxed);
     let Some(election) = election else {
         context.metrics.set_leader(true);
         tokio::select! {
-            () = lead(Arc::clone(context), &canaries) => health.broken.store(true, Ordering::Relaxed),
+            biased;
             _ = stopped.wait_for(|stop| *stop) => {}
+            () = lead(Arc::clone(context), &canaries) => health.broken.store(true, Ordering::Relaxed),
         }
         return;
     };
     tokio::select! {
-        () = wait_for_flagger(&client, context) => {}
+        biased;
         _ = stopped.wait_for(|stop| *stop) => return,
+        () = wait_for_flagger(&client, context) => {}
     }
     let (mut leads, campaign) = election.run(stopped.clone());
     loop {
         tokio::select! {
-            leading = leads.wait_for(|leads| *leads) => if leading.is_err() { break },
+            biased;
             _ = stopped.wait_for(|stop| *stop) => break,
+            leading = leads.wait_for(|leads| *leads) => if leading.is_err() { break },
         }
         tracing::info!("leading");
         context.metrics.set_leader(true);
         tokio::select! {
-            () = lead(Arc::clone(context), &canaries) => health.broken.store(true, Ordering::Relaxed),
+            biased;
+            _ = stopped.wait_for(|stop| *stop) => {}
             // What was under way is dropped: everything it may still write is fenced.
             _ = leads.wait_for(|leads| !*leads) => tracing::warn!("no longer leading"),
-            _ = stopped.wait_for(|stop| *stop) => {}
+            () = lead(Arc::clone(context), &canaries) => health.broken.store(true, Ordering::Relaxed),
         }
         context.metrics.set_leader(false);
         if *stopped.borrow() {

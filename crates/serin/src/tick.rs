@@ -104,15 +104,16 @@ async fn decide(
                 let started = tokio::time::Instant::now();
                 let condemned = matches!(sight.observed.guard, Guard::RollBack(_));
                 tokio::select! {
-                    answers = ask::ask(context, canary, &checks) => {
-                        let secs = started.elapsed().as_secs_f64();
-                        context.metrics.observe_analysis_tick(canary, secs);
-                        sight.observed.answers.extend(answers);
-                    }
+                    biased;
                     // Nobody's answer is worth waiting for any more.
                     () = context.guards.condemned(&canary.key), if !condemned => {
                         let (guard, watched) = context.guards.sight(&canary.key);
                         (sight.observed.guard, sight.observed.watched) = (guard, watched);
+                    }
+                    answers = ask::ask(context, canary, &checks) => {
+                        let secs = started.elapsed().as_secs_f64();
+                        context.metrics.observe_analysis_tick(canary, secs);
+                        sight.observed.answers.extend(answers);
                     }
                 }
             }

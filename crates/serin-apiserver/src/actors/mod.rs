@@ -94,6 +94,7 @@ impl Actors {
             seen = Some(version);
             let wait = self.until(wake);
             tokio::select! {
+                biased;
                 () = &mut stop => break,
                 alive = changes.changed() => if alive.is_err() { break },
                 _ = reports.changed() => reports.mark_changed(),

@@ -68,6 +68,7 @@ impl PodRuntime for VirtualRuntime {
             let stops_after = behaviour.stops_after;
             let mut stop = job.stop.clone();
             tokio::select! {
+                biased;
                 () = live(&job, &image, ip, &behaviour) => {}
                 stop = stopped(&mut stop) => {
                     tokio::time::sleep(stops_after.min(stop.grace)).await;

@@ -25,17 +25,6 @@ const KUBERNETES_ITERATIONS: u32 = 10;
 /// Far more than anyone can read; keeps one object from asking thousands of questions per tick.
 const LIST_MAX: usize = 100;
 
-const HOOK_KINDS: [HookKind; 8] = [
-    HookKind::ConfirmRollout,
-    HookKind::PreRollout,
-    HookKind::Rollout,
-    HookKind::ConfirmTrafficIncrease,
-    HookKind::ConfirmPromotion,
-    HookKind::PostRollout,
-    HookKind::Rollback,
-    HookKind::Event,
-];
-
 /// What an analysis must know of the rest of its object.
 pub(super) struct Scope<'a> {
     pub(super) namespace: &'a str,
@@ -364,9 +353,9 @@ fn other_namespace(doc: &Doc<'_>, scope: &Scope<'_>) -> String {
 
 fn webhook(doc: &Doc<'_>) -> Webhook {
     let name = doc.text("type").unwrap_or(HookKind::Rollout.name());
-    let kind = HOOK_KINDS.into_iter().find(|kind| kind.name() == name);
+    let kind = HookKind::ALL.into_iter().find(|kind| kind.name() == name);
     if kind.is_none() {
-        let known = HOOK_KINDS.map(HookKind::name).join(", ");
+        let known = HookKind::ALL.map(HookKind::name).join(", ");
         doc.error("type", format!("unknown type {name:?}; use {known}"));
     }
     let url = doc.required("url");

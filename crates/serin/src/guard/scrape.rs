@@ -42,6 +42,7 @@ pub async fn run(context: Arc<Context>) {
         };
         if let Some(last) = last {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(last + pause) => {}
                 () = guards.came.notified() => {}
             }

@@ -1,0 +1,585 @@
+//! What is known of one canary, and which laws its changes may break.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use serin_core::model::Provider;
+use tokio::time::Instant;
+
+use crate::city::{Asked, Question};
+use crate::dice;
+use crate::faults::By;
+use crate::invariants::{Broken, Moment};
+use crate::manifests;
+use crate::plan::{Quality, Shape};
+use crate::world::{AUTOSCALERS, image_of};
+
+type Ready = BTreeMap<String, (usize, Instant)>;
+type Judged = (Option<String>, Vec<Broken>);
+
+/// Others' interference is over after this long: the operator has had time to see it.
+const AFTERMATH: Duration = Duration::from_secs(120);
+/// What changed less than this ago need not be known.
+const NEWS: Duration = Duration::from_secs(5);
+
+/// What was taken up: an image, and the checksums of the configs with it.
+type Version = (String, String);
+
+/// One canary.
+pub(crate) struct Book {
+    pub(crate) name: String,
+    shape: Shape,
+    exists: bool,
+    suspended: bool,
+    valid: bool,
+    /// The analysis was or is skipped since the last rest.
+    skips: bool,
+    phase: String,
+    stated: i64,
+    stated_since: Instant,
+    iterations: i64,
+    routed: i64,
+    routed_since: Instant,
+    /// The target's image by its generation.
+    images: BTreeMap<i64, String>,
+    image: String,
+    image_since: Instant,
+    replicas: i64,
+    primary_image: String,
+    /// Selector of the apex.
+    apex: String,
+    applied: Option<Version>,
+    rested: Option<Version>,
+    rejected: BTreeSet<Version>,
+    /// Last answer of each query.
+    evidence: BTreeMap<String, (Instant, bool)>,
+    hooks: BTreeMap<String, Instant>,
+    post_rollouts: u64,
+    pub(crate) outcomes: u64,
+    pub(crate) releases: u64,
+    /// When somebody else last changed something of this canary.
+    meddled: Option<Instant>,
+    foe: Option<Instant>,
+    /// Somebody took from the primary what only a release gives back.
+    pub(crate) hurt: bool,
+}
+
+fn number(value: &Value, pointer: &str) -> i64 {
+    value.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn broken(law: &'static str, what: String) -> Broken {
+    Broken { law, what }
+}
+
+fn is_rest(phase: &str) -> bool {
+    matches!(phase, "Initialized" | "Succeeded" | "Failed")
+}
+
+impl Book {
+    pub(crate) fn new(number: usize, shape: &Shape) -> Self {
+        let now = Instant::now();
+        Self {
+            name: manifests::name(number),
+            shape: shape.clone(),
+            exists: false,
+            suspended: false,
+            valid: true,
+            skips: shape.skip_analysis,
+            phase: String::new(),
+            stated: 0,
+            stated_since: now,
+            iterations: 0,
+            routed: 0,
+            routed_since: now,
+            images: BTreeMap::new(),
+            image: String::new(),
+            image_since: now,
+            replicas: 0,
+            primary_image: String::new(),
+            apex: String::new(),
+            applied: None,
+            rested: None,
+            rejected: BTreeSet::new(),
+            evidence: BTreeMap::new(),
+            hooks: BTreeMap::new(),
+            post_rollouts: 0,
+            outcomes: 0,
+            releases: 0,
+            meddled: None,
+            foe: None,
+            hurt: false,
+        }
+    }
+
+    pub(crate) fn owns(&self, name: &str) -> bool {
+        name == self.name || name.strip_prefix(&self.name).is_some_and(|rest| rest.starts_with('-'))
+    }
+
+    /// What there is to tell one state of a canary from another.
+    pub(crate) fn state(&self) -> u64 {
+        let facts = format!(
+            "{:?}{}{}{}{}{}{}{}{}{}",
+            self.shape.provider,
+            self.shape.strategy,
+            self.phase,
+            self.stated,
+            self.iterations,
+            self.routed,
+            self.replicas,
+            self.apex,
+            self.image == self.primary_image,
+            self.exists,
+        );
+        dice::digest(0, facts.as_bytes())
+    }
+
+    fn touched(&mut self, moment: Moment) {
+        match moment.by {
+            By::Operator | By::Actors => {}
+            By::User => self.meddled = Some(moment.now),
+            By::Foe => (self.meddled, self.foe) = (Some(moment.now), Some(moment.now)),
+        }
+    }
+
+    fn lately(since: Option<Instant>, now: Instant, within: Duration) -> bool {
+        since.is_some_and(|time| now.duration_since(time) < within)
+    }
+
+    fn empty(&self, service: &str, ready: &Ready, moment: Moment) -> bool {
+        let name = format!("{}-{service}", self.name);
+        ready.get(&name).is_none_or(|(count, since)| {
+            *count == 0 && moment.clear && moment.now.duration_since(*since) > NEWS
+        })
+    }
+
+    pub(crate) fn asked(&mut self, asked: &Asked, clear: bool) -> Vec<Broken> {
+        let Question::Hook(kind, _) = &asked.what else {
+            if let Question::Metric(query) = &asked.what {
+                self.evidence.insert(query.clone(), (asked.time, asked.passed));
+            }
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        let before = self.hooks.insert(kind.clone(), asked.time);
+        let gap = Duration::from_secs(self.shape.interval_secs).mul_f64(0.4);
+        let again = before.is_some_and(|before| asked.time.duration_since(before) < gap);
+        let calm = clear && !Self::lately(self.meddled, asked.time, Duration::from_secs(30));
+        if kind == "post-rollout" {
+            self.post_rollouts += 1;
+            if self.post_rollouts > self.outcomes {
+                found.push(broken(
+                    "no hook is called twice for one decision",
+                    format!(
+                        "{} outcomes, {} calls of post-rollout",
+                        self.outcomes, self.post_rollouts
+                    ),
+                ));
+            }
+        } else if again && calm && kind != "event" {
+            found.push(broken(
+                "no hook is called twice for one decision",
+                format!("{kind} of {} was asked twice within {gap:?}", self.name),
+            ));
+        }
+        found
+    }
+
+    /// The Canary itself.
+    pub(crate) fn canary(
+        &mut self,
+        old: Option<&Arc<Value>>,
+        new: &Value,
+        deleted: bool,
+        moment: Moment,
+        ready: &Ready,
+    ) -> Judged {
+        self.touched(moment);
+        if deleted {
+            self.exists = false;
+            (self.phase, self.stated) = (String::new(), 0);
+            (self.applied, self.rested) = (None, None);
+            self.rejected.clear();
+            return (Some(format!("{} is gone", self.name)), Vec::new());
+        }
+        self.exists = true;
+        self.suspended = new.pointer("/spec/suspend") == Some(&json!(true));
+        let analysis = &new["spec"]["analysis"];
+        self.valid = !(analysis["iterations"].is_i64() && analysis["stepWeight"].is_i64());
+        self.skips |= new.pointer("/spec/skipAnalysis") == Some(&json!(true));
+        if old.is_some_and(|old| old.get("status") == new.get("status")) {
+            let what = if new.pointer("/metadata/deletionTimestamp").is_some() {
+                "leaves"
+            } else {
+                "spec"
+            };
+            return (Some(format!("{} {what}", self.name)), Vec::new());
+        }
+        let status = new.get("status").unwrap_or(&Value::Null);
+        let phase = text(status, "/phase").to_owned();
+        let stated = number(status, "/canaryWeight");
+        let line = format!(
+            "{} {phase} {stated} % it. {} failed {} ({}: {})",
+            self.name,
+            number(status, "/iterations"),
+            number(status, "/failedChecks"),
+            text(status, "/lastReason/code"),
+            text(status, "/lastReason/message"),
+        );
+        let found = self.status(status, &phase, stated, moment, ready);
+        (Some(line), found)
+    }
+
+    fn version(&self, status: &Value) -> Option<Version> {
+        let generation = status.get("targetGeneration")?.as_i64()?;
+        let configs = status.get("trackedConfigs").unwrap_or(&Value::Null).to_string();
+        Some((self.images.get(&generation)?.clone(), configs))
+    }
+
+    fn status(
+        &mut self,
+        status: &Value,
+        phase: &str,
+        stated: i64,
+        moment: Moment,
+        ready: &Ready,
+    ) -> Vec<Broken> {
+        let mut found = Vec::new();
+        let before = std::mem::replace(&mut self.phase, phase.to_owned());
+        let entered = before != phase;
+        let applied = self.version(status);
+        if entered && is_rest(&before) && phase == "Progressing" {
+            self.releases += 1;
+            if applied.is_some() && applied == self.rested {
+                found.push(broken(
+                    "law 3: no surprise release",
+                    format!("a release of what is at rest: {applied:?}"),
+                ));
+            }
+        }
+        if stated > self.stated {
+            found.extend(self.raised(stated, applied.as_ref(), moment));
+        }
+        let known = |pointer: &str| !text(status, pointer).is_empty();
+        if (entered || stated != self.stated)
+            && !(known("/lastReason/code") && known("/lastReason/message"))
+        {
+            found.push(broken(
+                "law 10: it says why",
+                format!("{before} to {phase} without a reason"),
+            ));
+        }
+        if status["checks"].as_array().is_some_and(|checks| checks.len() > 16) {
+            found.push(broken("the ledger is bounded", format!("{} checks", status["checks"])));
+        }
+        if entered && phase == "Failed" {
+            self.outcomes += 1;
+            if text(status, "/lastReason/code") != "TargetGone" {
+                self.rejected.extend(applied.clone());
+            }
+            let foe = Self::lately(self.foe, moment.now, AFTERMATH);
+            if stated == 0 && self.routed > 0 && moment.clear && !foe {
+                found.push(broken(
+                    "law 1: lowering never waits",
+                    format!("the status says Failed while {} % are routed", self.routed),
+                ));
+            }
+        }
+        if entered && phase == "Succeeded" {
+            self.outcomes += 1;
+        }
+        if entered && phase == "Finalising" && self.empty("primary", ready, moment) {
+            found.push(broken(
+                "law 5: no request lost",
+                "a primary without endpoints gets everything".to_owned(),
+            ));
+        }
+        if stated != self.stated {
+            (self.stated, self.stated_since) = (stated, moment.now);
+        }
+        self.iterations = number(status, "/iterations");
+        self.applied = applied;
+        if is_rest(phase) {
+            self.rested.clone_from(&self.applied);
+            if entered {
+                self.skips = self.shape.skip_analysis;
+            }
+        }
+        found
+    }
+
+    /// The status gives the canary more.
+    fn raised(&mut self, stated: i64, applied: Option<&Version>, moment: Moment) -> Vec<Broken> {
+        let mut found = Vec::new();
+        if let Some(version) = applied.filter(|version| self.rejected.contains(*version)) {
+            found.push(broken(
+                "a rejected version gets no traffic again",
+                format!("{version:?} gets {stated} %"),
+            ));
+        }
+        let other = applied.is_some_and(|(image, _)| *image != self.image);
+        if other && moment.clear && moment.now.duration_since(self.image_since) > NEWS {
+            found.push(broken(
+                "law 4: what is analysed is what is promoted",
+                format!("{applied:?} is raised while {} runs", self.image),
+            ));
+        }
+        if self.stated == 0 || self.skips || self.shape.provider == Provider::Kubernetes {
+            return found;
+        }
+        let since = self.routed_since;
+        let proof = |(time, passed): &(Instant, bool)| *passed && *time >= since;
+        if self.routed != self.stated || !self.evidence.values().all(proof) {
+            found.push(broken(
+                "law 2: raises stand on evidence at the current share",
+                format!(
+                    "{} % to {stated} % with {} % routed, evidence {:?}",
+                    self.stated, self.routed, self.evidence
+                ),
+            ));
+        }
+        found
+    }
+
+    pub(crate) fn route(
+        &mut self,
+        route: &Value,
+        deleted: bool,
+        moment: Moment,
+        ready: &Ready,
+    ) -> Judged {
+        self.touched(moment);
+        let services = route.pointer("/spec/weighted/services").and_then(Value::as_array);
+        let services = services.map_or(&[][..], Vec::as_slice);
+        let weight = |side: &str| {
+            let name = format!("{}-{side}", self.name);
+            let entry = services.iter().find(|service| text(service, "/name") == name);
+            entry.map_or(0, |service| service["weight"].as_i64().unwrap_or(1))
+        };
+        let share = if deleted { 0 } else { weight("canary") };
+        let mut found = Vec::new();
+        if share > self.routed && moment.by == By::Operator {
+            if share > self.stated {
+                found.push(broken(
+                    "law 2: raising exposure is fenced",
+                    format!("the route is raised to {share} while the status says {}", self.stated),
+                ));
+            }
+            if self.empty("canary", ready, moment) {
+                found.push(broken(
+                    "law 5: no request lost",
+                    format!("{share} % go to a canary without endpoints"),
+                ));
+            }
+        }
+        let line = format!("{} route: {share} % (status {})", self.name, self.stated);
+        let changed = share != self.routed;
+        if changed {
+            (self.routed, self.routed_since) = (share, moment.now);
+        }
+        (changed.then_some(line), found)
+    }
+
+    pub(crate) fn deployment(
+        &mut self,
+        name: &str,
+        old: Option<&Arc<Value>>,
+        new: &Value,
+        deleted: bool,
+        moment: Moment,
+    ) -> Judged {
+        self.touched(moment);
+        if name == self.name {
+            return self.target(old, new, deleted, moment);
+        }
+        if deleted {
+            self.hurt = true;
+            self.primary_image.clear();
+            return (Some(format!("{name} is gone")), Vec::new());
+        }
+        let image = image_of(new).to_owned();
+        let mut found = Vec::new();
+        if image == self.primary_image {
+            return (None, found);
+        }
+        if moment.by == By::Operator && !self.primary_image.is_empty() {
+            // Before it serves anything, the primary takes what the target has.
+            let serves = !matches!(self.phase.as_str(), "" | "Initializing");
+            if serves && Quality::of(&image).is_rotten() && !self.skips {
+                found.push(broken(
+                    "a bad version is not promoted",
+                    format!("{image} goes to the primary"),
+                ));
+            }
+            let analysed = self.applied.as_ref().is_none_or(|(applied, _)| *applied == image);
+            if !analysed {
+                found.push(broken(
+                    "law 4: what is analysed is what is promoted",
+                    format!("{image} goes to the primary, and {:?} was analysed", self.applied),
+                ));
+            }
+        }
+        self.primary_image.clone_from(&image);
+        (Some(format!("{name} runs {image}")), found)
+    }
+
+    fn target(
+        &mut self,
+        old: Option<&Arc<Value>>,
+        new: &Value,
+        deleted: bool,
+        moment: Moment,
+    ) -> Judged {
+        let mut found = Vec::new();
+        let image = image_of(new);
+        self.images.insert(number(new, "/metadata/generation"), image.to_owned());
+        let mut line = None;
+        if image != self.image || deleted {
+            image.clone_into(&mut self.image);
+            self.image_since = moment.now;
+            line = Some(format!("{} is to run {image}", self.name));
+        }
+        let replicas = number(new, "/spec/replicas");
+        if replicas != self.replicas {
+            line = Some(format!("{} is scaled to {replicas}", self.name));
+        }
+        if moment.by == By::Operator {
+            let foe = Self::lately(self.foe, moment.now, AFTERMATH);
+            if replicas == 0 && self.replicas > 0 && !foe {
+                let selected = self.apex == self.name;
+                if self.routed > 0 || self.stated > 0 || selected {
+                    found.push(broken(
+                        "law 5: no request lost",
+                        format!("the target is scaled away with {} % routed, {} % stated, selected: {selected}", self.routed, self.stated),
+                    ));
+                }
+            }
+            if let Some(old) = old
+                && without_ours(old) != without_ours(new)
+            {
+                found.push(broken(
+                    "law 6: only our fields",
+                    format!("{} was changed by the operator", self.name),
+                ));
+            }
+        }
+        self.replicas = replicas;
+        (line, found)
+    }
+
+    pub(crate) fn service(
+        &mut self,
+        name: &str,
+        new: &Value,
+        deleted: bool,
+        moment: Moment,
+        ready: &Ready,
+    ) -> Judged {
+        self.touched(moment);
+        if name != self.name {
+            return (deleted.then(|| format!("service {name} is gone")), Vec::new());
+        }
+        let apex = if deleted { "" } else { text(new, "/spec/selector/app") };
+        let mut found = Vec::new();
+        if apex == self.apex {
+            return (None, found);
+        }
+        let primary = format!("{}-primary", self.name);
+        if moment.by == By::Operator && apex == primary && self.empty("primary", ready, moment) {
+            found.push(broken(
+                "law 5: no request lost",
+                "the apex goes to a primary without endpoints".to_owned(),
+            ));
+        }
+        apex.clone_into(&mut self.apex);
+        (Some(format!("{name} selects {apex:?}")), found)
+    }
+
+    /// Autoscalers and configs: those of the user are the user's.
+    pub(crate) fn others(
+        &mut self,
+        id: (&str, &str),
+        name: &str,
+        old: Option<&Arc<Value>>,
+        new: &Value,
+        moment: Moment,
+    ) -> Judged {
+        self.touched(moment);
+        let own = name == self.name && moment.by == By::Operator && old.is_some();
+        let changed = old.is_none_or(|old| {
+            old.get("spec") != new.get("spec") || old.get("data") != new.get("data")
+        });
+        let scaler = id == AUTOSCALERS;
+        if own && changed {
+            let what = format!("{} {name} was changed by the operator", id.1);
+            return (None, vec![broken("law 6: only our fields", what)]);
+        }
+        let line = changed.then(|| format!("{} {name}", if scaler { "autoscaler" } else { id.1 }));
+        (line, Vec::new())
+    }
+
+    /// Route and status after everything had time to settle.
+    pub(crate) fn disagrees(&self) -> Option<Broken> {
+        let settled = |since: Instant| since.elapsed() > Duration::from_secs(30);
+        let watched = self.exists
+            && self.valid
+            && !self.suspended
+            && self.shape.provider != Provider::Kubernetes
+            && !matches!(self.phase.as_str(), "" | "Initializing" | "Terminating" | "Terminated")
+            && !self.meddled.is_some_and(|time| time.elapsed() < AFTERMATH);
+        let differs =
+            self.routed != self.stated && settled(self.routed_since) && settled(self.stated_since);
+        (watched && differs).then(|| {
+            broken(
+                "route and status agree",
+                format!("{}: {} % are routed, {} % stated", self.name, self.routed, self.stated),
+            )
+        })
+    }
+
+    /// Long after the last fault.
+    pub(crate) fn end(&self, target: Option<String>, primary: Option<String>) -> Vec<Broken> {
+        if !self.exists {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        let law = "law 9: everything ends";
+        if !is_rest(&self.phase) || self.stated > 0 || self.routed > 0 {
+            let (name, phase, stated, routed) = (&self.name, &self.phase, self.stated, self.routed);
+            found.push(broken(
+                law,
+                format!("{name} ends as {phase}, {stated} % stated, {routed} % routed"),
+            ));
+        }
+        let (target, primary) = (target.unwrap_or_default(), primary.unwrap_or_default());
+        if self.phase == "Succeeded" && target != primary {
+            found.push(broken(law, format!("{target} succeeded, and the primary runs {primary}")));
+        }
+        let twin = primary == target && !self.shape.configs;
+        if self.phase == "Failed" && twin && !self.skips && !self.hurt {
+            found.push(broken(law, format!("{target} failed, and the primary runs it")));
+        }
+        found
+    }
+}
+
+/// The object without what is ours to change and what the API server keeps.
+fn without_ours(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(spec) = object["spec"].as_object_mut() {
+        spec.remove("replicas");
+    }
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        for field in ["managedFields", "resourceVersion", "generation"] {
+            metadata.remove(field);
+        }
+    }
+    object.as_object_mut().map(|object| object.remove("status"));
+    object
+}

@@ -1,0 +1,153 @@
+//! From a seed to a plan. Whatever exists is taken from the operator's own catalogues.
+
+use std::time::Duration;
+
+use serin_core::model::{HookKind, Provider, TargetKind};
+use serin_providers::router::ROUTERS;
+
+use crate::dice::Dice;
+use crate::plan::{
+    Act, Call, Checks, Edit, Fault, Foe, Move, Outage, Plan, Quality, Shape, Trouble, What,
+};
+use crate::world::strategies;
+
+const OUTAGES: [Outage; 5] =
+    [Outage::Refuses, Outage::Hangs, Outage::Fails, Outage::Garbage, Outage::Slow];
+
+/// The life that this seed stands for.
+pub(crate) fn plan(seed: u64, length: u64) -> Plan {
+    let mut dice = Dice::new(seed);
+    let count = if dice.chance(25) { 2 } else { 1 };
+    let canaries: Vec<Shape> = (0..count).map(|_| shape(&mut dice)).collect();
+    let replicas = if dice.chance(40) { 2 } else { 1 };
+    let mut moves = vec![Move {
+        // Half of the lives begin with faults, the others let the canaries be made in peace.
+        after: Duration::from_secs(if dice.chance(50) { 30 } else { dice.roll(8) }),
+        what: What::User(0, Act::Release(*dice.pick(&Quality::ALL))),
+    }];
+    let wild = dice.roll(4);
+    for _ in 0..3 + dice.roll(length) {
+        let after = if dice.chance(30) { dice.roll(3_000) } else { dice.roll(45_000) };
+        let canary = dice.index(canaries.len());
+        let what = match dice.roll(10) {
+            0..=3 => What::User(canary, act(&mut dice)),
+            4 if wild == 0 => What::Foe(canary, foe(&mut dice)),
+            _ if wild == 1 => What::User(canary, act(&mut dice)),
+            _ => What::Trouble(trouble(&mut dice, replicas)),
+        };
+        moves.push(Move { after: Duration::from_millis(after), what });
+    }
+    Plan { seed, replicas, canaries, moves }
+}
+
+fn shape(dice: &mut Dice) -> Shape {
+    let routers: Vec<Provider> = ROUTERS.iter().map(|router| router.provider()).collect();
+    let provider = if dice.chance(75) { Provider::Traefik } else { *dice.pick(&routers) };
+    let hooks = HookKind::ALL.into_iter().filter(|_| dice.chance(20)).collect();
+    let checks = *dice.pick(&[Checks::Inline, Checks::Builtin, Checks::Template]);
+    Shape {
+        provider,
+        target: *dice.pick(&TargetKind::ALL),
+        strategy: dice.index(strategies().len()),
+        checks,
+        threshold: 1 + u32::try_from(dice.roll(3)).unwrap(),
+        interval_secs: *dice.pick(&[10, 10, 15, 30]),
+        hooks,
+        autoscaler: dice.chance(20),
+        configs: dice.chance(30),
+        skip_analysis: dice.chance(6),
+        revert_on_deletion: dice.chance(80),
+        guard: dice.chance(20) && provider != Provider::Kubernetes,
+    }
+}
+
+fn act(dice: &mut Dice) -> Act {
+    match dice.roll(20) {
+        0..=6 => Act::Release(*dice.pick(&Quality::ALL)),
+        7 => Act::Revert,
+        8 => Act::Edit(edit(dice)),
+        9 => Act::RotateConfig,
+        10 => Act::RotateSecret,
+        11 => Act::Suspend(dice.chance(60)),
+        12 => Act::Suspend(false),
+        13 => Act::Delete,
+        14 => Act::Recreate,
+        15 | 16 => Act::Gates(dice.chance(50)),
+        17 => Act::AskRollback(dice.chance(70)),
+        // Not to zero: a write that is under way cannot know of it. See docs/reliability.md.
+        18 => Act::Scale(1 + dice.roll(4)),
+        _ => Act::Autoscaler { min: 1 + dice.roll(3), max: 4 + dice.roll(3) },
+    }
+}
+
+fn edit(dice: &mut Dice) -> Edit {
+    match dice.roll(5) {
+        0 => Edit::Strategy(dice.index(strategies().len())),
+        1 => Edit::Threshold(1 + u32::try_from(dice.roll(4)).unwrap()),
+        2 => Edit::Interval(10 + dice.roll(20)),
+        3 => Edit::SkipAnalysis(dice.chance(50)),
+        _ => Edit::Nonsense,
+    }
+}
+
+fn foe(dice: &mut Dice) -> Foe {
+    match dice.roll(5) {
+        0 => Foe::DeletePrimary,
+        1 => Foe::DeleteServices,
+        2 => Foe::DeleteRoute,
+        3 => Foe::EditPrimary,
+        _ => Foe::Fight {
+            share: i64::try_from(dice.roll(101)).unwrap(),
+            times: 1 + u32::try_from(dice.roll(20)).unwrap(),
+            every: Duration::from_millis(200 + dice.roll(5_000)),
+        },
+    }
+}
+
+fn trouble(dice: &mut Dice, replicas: usize) -> Trouble {
+    let replica = dice.index(replicas);
+    let secs = 1 + dice.roll(60);
+    match dice.roll(16) {
+        0..=3 => Trouble::Storm { secs, percent: 5 + dice.roll(40) },
+        4 | 5 => Trouble::Next { call: Call::Write, skip: dice.roll(12), fault: on_write(dice) },
+        6 => Trouble::Next {
+            call: *dice.pick(&[Call::Get, Call::List, Call::Watch]),
+            skip: dice.roll(4),
+            fault: on_read(dice),
+        },
+        7 => Trouble::ApiRestart { secs: 1 + dice.roll(30) },
+        8 => Trouble::Tear,
+        9 => Trouble::Compact,
+        10 => Trouble::Lag { secs, millis: 500 + dice.roll(20_000) },
+        11 => Trouble::StaleLists { secs },
+        12 => Trouble::SecretsUnreadable { secs },
+        13 => Trouble::Metrics { secs, how: *dice.pick(&OUTAGES) },
+        14 => Trouble::Hooks { secs, how: *dice.pick(&OUTAGES) },
+        _ if dice.chance(30) => {
+            let secs = i64::try_from(dice.roll(180)).unwrap() - 90;
+            Trouble::ClockJump { replica, secs }
+        }
+        _ => Trouble::Crash { replica, down: dice.roll(60) },
+    }
+}
+
+fn on_write(dice: &mut Dice) -> Fault {
+    match dice.roll(7) {
+        0 => Fault::Refused(409),
+        1 => Fault::Refused(500),
+        2 => Fault::Torn { carried_out: dice.chance(70) },
+        3 => Fault::Late { secs: 1 + dice.roll(30) },
+        4 => Fault::Slow { millis: dice.roll(25_000) },
+        _ => Fault::Crash { carried_out: dice.chance(50), down: dice.roll(60) },
+    }
+}
+
+fn on_read(dice: &mut Dice) -> Fault {
+    match dice.roll(5) {
+        0 => Fault::Refused(429),
+        1 => Fault::Refused(403),
+        2 => Fault::Torn { carried_out: false },
+        3 => Fault::Slow { millis: dice.roll(25_000) },
+        _ => Fault::Hang,
+    }
+}

@@ -1,0 +1,368 @@
+//! The world outside the cluster: a Prometheus, webhooks, a chat and a gateway that counts. They answer by what the cluster
+//! runs, and fail when the plan says so.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use serde_json::{Value, json};
+use serin::outside::{Manner, Outside, OutsideError};
+use serin_apiserver::registry::ResourceId;
+use serin_apiserver::store::Store;
+use tokio::time::Instant;
+
+use crate::faults::Lifeline;
+use crate::manifests::{NAMESPACE, name};
+use crate::plan::{Outage, Quality};
+
+/// Requests per second to each canary's route.
+const RATE: f64 = 50.0;
+
+/// What a canary's users and receivers do.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Receiver {
+    pub(crate) gates_shut: bool,
+    pub(crate) asks_rollback: bool,
+    /// Both versions fail until then.
+    pub(crate) incident_until: Option<Instant>,
+}
+
+/// One question about a canary, as it was answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) time: Instant,
+    pub(crate) canary: usize,
+    pub(crate) what: Question,
+    pub(crate) passed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Question {
+    Metric(String),
+    /// Kind of the hook and the phase it was told.
+    Hook(String, String),
+}
+
+#[derive(Default)]
+struct State {
+    receivers: BTreeMap<usize, Receiver>,
+    metrics: Option<(Instant, Outage)>,
+    hooks: Option<(Instant, Outage)>,
+    /// Requests and failures of primary and canary.
+    counts: BTreeMap<usize, [(f64, f64); 2]>,
+    counted: Option<Instant>,
+    asked: Vec<Asked>,
+    chats: u64,
+    calm: bool,
+}
+
+/// Shared by all replicas of the operator.
+pub(crate) struct City {
+    store: Store,
+    canaries: usize,
+    state: Mutex<State>,
+}
+
+fn id(group: &str, plural: &str) -> ResourceId {
+    ResourceId::new(group, plural)
+}
+
+impl City {
+    pub(crate) fn new(store: Store, canaries: usize) -> Arc<Self> {
+        Arc::new(Self { store, canaries, state: Mutex::default() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub(crate) fn change(&self, canary: usize, change: impl FnOnce(&mut Receiver)) {
+        change(self.state().receivers.entry(canary).or_default());
+    }
+
+    pub(crate) fn metrics_fail(&self, until: Instant, how: Outage) {
+        self.state().metrics = Some((until, how));
+    }
+
+    pub(crate) fn hooks_fail(&self, until: Instant, how: Outage) {
+        self.state().hooks = Some((until, how));
+    }
+
+    /// From now on everybody answers, everybody approves, and somebody comes.
+    pub(crate) fn calm(&self) {
+        let mut state = self.state();
+        (state.metrics, state.hooks, state.calm) = (None, None, true);
+        for receiver in state.receivers.values_mut() {
+            *receiver = Receiver::default();
+        }
+    }
+
+    /// What was asked since the last time.
+    pub(crate) fn take_asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.state().asked)
+    }
+
+    fn quality(&self, canary: usize) -> (Quality, bool) {
+        let target = self.store.get(&id("apps", "deployments"), NAMESPACE, &name(canary));
+        let image = target
+            .as_deref()
+            .and_then(|target| target.pointer("/spec/template/spec/containers/0/image"))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        let object = self.store.get(&id("flagger.app", "canaries"), NAMESPACE, &name(canary));
+        let number = |field: &str| {
+            let value = object.as_deref().and_then(|object| object.pointer(field));
+            value.and_then(Value::as_i64).unwrap_or(0)
+        };
+        let late = number("/status/canaryWeight") >= 20 || number("/status/iterations") >= 2;
+        (Quality::of(&image), late)
+    }
+
+    /// Whether the new version fails, is slow, or shows nothing.
+    fn health(&self, canary: usize) -> Health {
+        let (quality, late) = self.quality(canary);
+        let state = self.state();
+        let incident = state
+            .receivers
+            .get(&canary)
+            .and_then(|receiver| receiver.incident_until)
+            .is_some_and(|until| Instant::now() < until);
+        match quality {
+            Quality::Bad => Health::Fails,
+            Quality::Late if late => Health::Fails,
+            Quality::Slow => Health::Slow,
+            Quality::Mute if !state.calm => Health::Nothing,
+            Quality::Shared if incident => Health::Fails,
+            Quality::Healthy
+            | Quality::Late
+            | Quality::Mute
+            | Quality::Shared
+            | Quality::Crash
+            | Quality::Never => Health::Well,
+        }
+    }
+
+    fn metric(&self, query: &str) -> (usize, Option<f64>, bool) {
+        let of = (0..self.canaries).find(|canary| query.contains(&name(*canary)));
+        let canary = of.unwrap_or_default();
+        let health = self.health(canary);
+        let slow = query.contains("histogram_quantile");
+        let rate = query.contains("code!~") || query.contains("status!~");
+        let (value, passed) = match health {
+            Health::Nothing => (None, false),
+            Health::Well if slow => (Some(20.0), true),
+            Health::Well if rate => (Some(100.0), true),
+            Health::Well => (Some(0.0), true),
+            Health::Slow if slow => (Some(3000.0), false),
+            Health::Slow | Health::Fails if rate => {
+                let fails = health == Health::Fails;
+                (Some(if fails { 50.0 } else { 100.0 }), !fails)
+            }
+            Health::Fails if slow => (Some(20.0), true),
+            Health::Slow | Health::Fails => (Some(7.0), false),
+        };
+        (canary, value, passed)
+    }
+
+    fn note(&self, canary: usize, what: Question, passed: bool) {
+        self.state().asked.push(Asked { time: Instant::now(), canary, what, passed });
+    }
+
+    async fn prometheus(&self, query: &str, manner: &Manner) -> Result<Answer, OutsideError> {
+        let outage = self.state().metrics.filter(|(until, _)| Instant::now() < *until);
+        if let Some((_, how)) = outage {
+            if let Some(answer) = fail(how, manner).await {
+                let (canary, ..) = self.metric(query);
+                self.note(canary, Question::Metric(query.to_owned()), false);
+                return answer;
+            }
+        }
+        let (canary, value, passed) = self.metric(query);
+        self.note(canary, Question::Metric(query.to_owned()), passed);
+        let result = match value {
+            Some(value) => json!([{"metric": {}, "value": [0, value.to_string()]}]),
+            None => json!([]),
+        };
+        let body = json!({"status": "success", "data": {"resultType": "vector", "result": result}});
+        Ok((200, body.to_string()))
+    }
+
+    async fn hook(&self, path: &str, body: &[u8], manner: &Manner) -> Result<Answer, OutsideError> {
+        let mut parts = path.trim_start_matches('/').split('/');
+        let (of, kind) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let canary = of.strip_prefix("app").and_then(|n| n.parse().ok()).unwrap_or_default();
+        let told: Value = serde_json::from_slice(body).unwrap_or_default();
+        let phase = told["phase"].as_str().unwrap_or_default().to_owned();
+        let question = Question::Hook(kind.to_owned(), phase);
+        let outage = self.state().hooks.filter(|(until, _)| Instant::now() < *until);
+        if let Some((_, how)) = outage {
+            if let Some(answer) = fail(how, manner).await {
+                self.note(canary, question, false);
+                return answer;
+            }
+        }
+        let receiver = self.state().receivers.get(&canary).cloned().unwrap_or_default();
+        let yes = match kind {
+            "rollback" => receiver.asks_rollback,
+            gate if gate.starts_with("confirm-") => !receiver.gates_shut,
+            _ => true,
+        };
+        self.note(canary, question, yes);
+        Ok((if yes { 200 } else { 403 }, String::new()))
+    }
+
+    /// The gateway's counters, brought up to now.
+    fn page(&self) -> String {
+        let now = Instant::now();
+        let gone = {
+            let mut state = self.state();
+            let gone = state.counted.map_or(0.0, |then| (now - then).as_secs_f64());
+            state.counted = Some(now);
+            gone
+        };
+        let mut page = "process_start_time_seconds 1.7e+09\n".to_owned();
+        for canary in 0..self.canaries {
+            let share = self.share(canary);
+            let fails = match self.health(canary) {
+                Health::Fails => 0.5,
+                Health::Well | Health::Slow | Health::Nothing => 0.0,
+            };
+            let mut state = self.state();
+            let counts = state.counts.entry(canary).or_default();
+            for (side, part) in [(0, 1.0 - share), (1, share)] {
+                let requests = RATE * gone * part;
+                counts[side].0 += requests;
+                counts[side].1 += if side == 1 { requests * fails } else { 0.0 };
+            }
+            for (side, (requests, failed)) in ["primary", "canary"].iter().zip(*counts) {
+                let service = format!("{NAMESPACE}-{}-{side}-80@kubernetescrd", name(canary));
+                let failed = failed.floor();
+                for (code, count) in [("200", requests.floor() - failed), ("500", failed)] {
+                    let labels = format!("code=\"{code}\",service=\"{service}\"");
+                    let _ = writeln!(page, "traefik_service_requests_total{{{labels}}} {count}");
+                }
+            }
+        }
+        page
+    }
+
+    fn share(&self, canary: usize) -> f64 {
+        let id = id("traefik.io", "traefikservices");
+        let Some(route) = self.store.get(&id, NAMESPACE, &name(canary)) else { return 0.0 };
+        let services = route["spec"]["weighted"]["services"].as_array().cloned();
+        let of_canary = |service: &&Value| {
+            service["name"].as_str().is_some_and(|name| name.ends_with("-canary"))
+        };
+        let services = services.unwrap_or_default();
+        let weight = services
+            .iter()
+            .find(of_canary)
+            .map_or(0.0, |service| service["weight"].as_f64().unwrap_or(1.0));
+        weight / 100.0
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Bytes>,
+        manner: &Manner,
+    ) -> Result<Answer, OutsideError> {
+        let uri = request.uri();
+        match uri.host().unwrap_or_default() {
+            "prometheus" => {
+                let query = decoded(uri.query().unwrap_or_default());
+                self.prometheus(&query, manner).await
+            }
+            "hooks" => self.hook(uri.path(), request.body(), manner).await,
+            "gateway" => {
+                let outage = self.state().metrics.filter(|(until, _)| Instant::now() < *until);
+                match outage {
+                    Some((_, how)) => match fail(how, manner).await {
+                        Some(answer) => answer,
+                        None => Ok((200, self.page())),
+                    },
+                    None => Ok((200, self.page())),
+                }
+            }
+            _ => {
+                self.state().chats += 1;
+                Ok((200, "ok".to_owned()))
+            }
+        }
+    }
+}
+
+type Answer = (u16, String);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Well,
+    Fails,
+    Slow,
+    Nothing,
+}
+
+/// None when the answer only comes late.
+async fn fail(how: Outage, manner: &Manner) -> Option<Result<Answer, OutsideError>> {
+    match how {
+        Outage::Refuses => {
+            Some(Err(OutsideError::Connect { host: "outside".into(), why: "refused".into() }))
+        }
+        Outage::Hangs => {
+            tokio::time::sleep(manner.timeout).await;
+            Some(Err(OutsideError::Timeout(manner.timeout)))
+        }
+        Outage::Fails => Some(Ok((503, "busy".to_owned()))),
+        Outage::Garbage => Some(Ok((200, "<html>\u{0}{\"status\":[]".to_owned()))),
+        Outage::Slow => {
+            tokio::time::sleep(manner.timeout.mul_f64(0.7).min(Duration::from_secs(20))).await;
+            None
+        }
+    }
+}
+
+fn decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::new();
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let hex = text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match (byte, hex) {
+            (b'%', Some(value)) => {
+                out.push(value);
+                at += 3;
+            }
+            _ => {
+                out.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The city as one replica of the operator sees it: a replica that is dead hears nothing any more.
+pub(crate) struct View {
+    pub(crate) city: Arc<City>,
+    pub(crate) life: Lifeline,
+}
+
+impl Outside for View {
+    fn send(
+        &self,
+        request: Request<Bytes>,
+        manner: Manner,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, OutsideError>> {
+        Box::pin(async move {
+            self.life.or_never().await;
+            let answer = self.city.answer(request, &manner).await;
+            self.life.or_never().await;
+            let (status, body) = answer?;
+            Ok(Response::builder().status(status).body(Bytes::from(body)).unwrap())
+        })
+    }
+}

@@ -1,0 +1,260 @@
+//! The laws, as somebody sees them who has nothing but the stream of changes and the questions that were asked. Shares no
+//! code with what it judges: it reads documents as `kubectl` would print them.
+//!
+//! Every change is judged by the state of its own moment, which is rebuilt from the changes themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::book::Book;
+use crate::city::{Asked, Question};
+use crate::dice;
+use crate::faults::By;
+use crate::manifests::NAMESPACE;
+use crate::world::{
+    AUTOSCALERS, CANARIES, DEPLOYMENTS, EVENTS, ROUTES, SERVICES, SLICES, World, image_of,
+};
+
+/// Kinds whose changes are judged.
+const WATCHED: [(&str, &str); 9] = [
+    ROUTES,
+    CANARIES,
+    SLICES,
+    DEPLOYMENTS,
+    SERVICES,
+    AUTOSCALERS,
+    EVENTS,
+    ("", "configmaps"),
+    ("", "secrets"),
+];
+/// Events that one canary may cause in ten minutes; the liveliest release has a few dozen.
+const EVENTS_MAX: usize = 150;
+const EVENTS_WITHIN: Duration = Duration::from_secs(600);
+/// Objects in the operator's cache that one canary accounts for.
+const HELD_MAX: usize = 40;
+
+/// A law that was broken, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    /// Short and without numbers: the same bug has the same law in every life.
+    pub(crate) law: &'static str,
+    pub(crate) what: String,
+}
+
+/// Follows a world.
+pub(crate) struct Watcher {
+    began: Instant,
+    seen: u64,
+    pub(crate) books: Vec<Book>,
+    pub(crate) broken: Option<Broken>,
+    pub(crate) history: Vec<String>,
+    pub(crate) digest: u64,
+    /// Ready endpoints and the Service they are of, by slice.
+    slices: BTreeMap<String, (String, usize)>,
+    /// Since when a Service has as many ready endpoints as now.
+    ready: BTreeMap<String, (usize, Instant)>,
+    events: BTreeMap<String, Vec<Instant>>,
+    states: BTreeSet<u64>,
+    last_change: Instant,
+}
+
+/// What a judge may know besides the documents.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) now: Instant,
+    pub(crate) by: By,
+    /// No fault lately: what was written is known.
+    pub(crate) clear: bool,
+}
+
+impl Watcher {
+    pub(crate) fn start(world: &World) -> Self {
+        let now = Instant::now();
+        Self {
+            began: now,
+            seen: 0,
+            books: world.shapes.iter().enumerate().map(|(n, shape)| Book::new(n, shape)).collect(),
+            broken: None,
+            history: Vec::new(),
+            digest: 0,
+            slices: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            events: BTreeMap::new(),
+            states: BTreeSet::new(),
+            last_change: now,
+        }
+    }
+
+    pub(crate) fn say(&mut self, text: &str) {
+        let millis = self.began.elapsed().as_millis();
+        self.history.push(format!("{:>9}.{:03}  {text}", millis / 1000, millis % 1000));
+        self.digest = dice::digest(self.digest, text.as_bytes());
+        self.digest = dice::digest(self.digest, &millis.to_le_bytes());
+    }
+
+    pub(crate) fn fail(&mut self, law: &'static str, what: String) {
+        self.say(&format!("BROKEN {law}: {what}"));
+        self.broken.get_or_insert(Broken { law, what });
+    }
+
+    pub(crate) fn states(&self) -> &BTreeSet<u64> {
+        &self.states
+    }
+
+    /// How long nothing has changed.
+    pub(crate) fn still(&self) -> Duration {
+        self.last_change.elapsed()
+    }
+
+    /// Everything that happened since the last look, in order.
+    pub(crate) fn look(&mut self, world: &World) {
+        let mut changes = Vec::new();
+        for id in WATCHED {
+            let resource = serin_apiserver::registry::ResourceId::new(id.0, id.1);
+            let since = self.seen.max(world.first);
+            let (new, _) = world.store.changes_since(&resource, since).unwrap();
+            changes.extend(new.into_iter().map(|change| (change.version, id, change)));
+        }
+        changes.sort_by_key(|(version, ..)| *version);
+        let clear = world.weather.since_fault().is_none_or(|since| since > Duration::from_secs(60));
+        for asked in world.city.take_asked() {
+            self.asked(&asked, clear);
+        }
+        for (version, id, change) in changes {
+            self.seen = version;
+            let by = world.weather.maker(version);
+            let moment = Moment { now: Instant::now(), by, clear };
+            self.change(id, change.old.as_ref(), &change.new, change.deleted, moment);
+        }
+        world.weather.settled(self.seen);
+        let held = world.held();
+        if held > HELD_MAX * self.books.len() + 10 {
+            self.fail("caches are bounded", format!("{held} objects are held"));
+        }
+    }
+
+    fn asked(&mut self, asked: &Asked, clear: bool) {
+        let Some(book) = self.books.get_mut(asked.canary) else { return };
+        let verdict = if asked.passed { "yes" } else { "no" };
+        let text = match &asked.what {
+            Question::Metric(_) => format!("{} metric: {verdict}", book.name),
+            Question::Hook(kind, phase) => {
+                format!("{} hook {kind} ({phase}): {verdict}", book.name)
+            }
+        };
+        let broken = book.asked(asked, clear);
+        self.say(&text);
+        self.note(broken);
+    }
+
+    fn note(&mut self, broken: Vec<Broken>) {
+        for Broken { law, what } in broken {
+            self.fail(law, what);
+        }
+    }
+
+    fn change(
+        &mut self,
+        id: (&str, &str),
+        old: Option<&Arc<Value>>,
+        new: &Arc<Value>,
+        deleted: bool,
+        moment: Moment,
+    ) {
+        let text = |pointer: &str| new.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        if text("/metadata/namespace") != NAMESPACE {
+            return;
+        }
+        let name = text("/metadata/name").to_owned();
+        self.last_change = moment.now;
+        if id == SLICES {
+            return self.slice(&name, new, deleted, moment.now);
+        }
+        if id == EVENTS {
+            return self.event(new, moment);
+        }
+        let of = self.books.iter().position(|book| book.owns(&name));
+        let Some(number) = of else { return };
+        let ready: BTreeMap<String, (usize, Instant)> = self.ready.clone();
+        let book = &mut self.books[number];
+        let (line, broken) = match id {
+            CANARIES => book.canary(old, new, deleted, moment, &ready),
+            ROUTES => book.route(new, deleted, moment, &ready),
+            DEPLOYMENTS => book.deployment(&name, old, new, deleted, moment),
+            SERVICES => book.service(&name, new, deleted, moment, &ready),
+            _ => book.others(id, &name, old, new, moment),
+        };
+        self.states.insert(book.state());
+        if let Some(line) = line {
+            let who = match moment.by {
+                By::Operator => "serin",
+                By::User => "user",
+                By::Foe => "foe",
+                By::Actors => "cluster",
+            };
+            self.say(&format!("{who:<7} {line}"));
+        }
+        self.note(broken);
+    }
+
+    fn slice(&mut self, name: &str, slice: &Value, deleted: bool, now: Instant) {
+        let of = slice["metadata"]["labels"]["kubernetes.io/service-name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let endpoints = slice["endpoints"].as_array().map_or(&[][..], Vec::as_slice);
+        let ready = endpoints.iter().filter(|one| one["conditions"]["ready"] == true).count();
+        self.slices.insert(name.to_owned(), (of.clone(), if deleted { 0 } else { ready }));
+        let total: usize =
+            self.slices.values().filter(|(service, _)| *service == of).map(|(_, n)| n).sum();
+        let known = self.ready.entry(of.clone()).or_insert((usize::MAX, now));
+        if known.0 != total {
+            *known = (total, now);
+            self.say(&format!("cluster endpoints of {of}: {total}"));
+        }
+    }
+
+    fn event(&mut self, event: &Value, moment: Moment) {
+        if moment.by != By::Operator {
+            return;
+        }
+        let of = event["involvedObject"]["name"].as_str().unwrap_or_default().to_owned();
+        let times = self.events.entry(of.clone()).or_default();
+        times.retain(|time| moment.now.duration_since(*time) < EVENTS_WITHIN);
+        times.push(moment.now);
+        if times.len() > EVENTS_MAX {
+            let count = times.len();
+            self.fail("no storm of Events", format!("{count} Events on {of} within ten minutes"));
+        }
+    }
+
+    /// After a while without faults, what is routed is what is stated.
+    pub(crate) fn agreed(&mut self, world: &World) {
+        let calm = world.weather.since_fault().is_none_or(|since| since > Duration::from_secs(150));
+        if !calm || !world.all_up() || self.still() < Duration::from_secs(5) {
+            return;
+        }
+        let broken: Vec<Broken> = self.books.iter().filter_map(Book::disagrees).collect();
+        self.note(broken);
+    }
+
+    /// What must be so when the faults are long over.
+    pub(crate) fn end(&mut self, world: &World) {
+        let broken: Vec<Broken> = self
+            .books
+            .iter()
+            .flat_map(|book| {
+                let name = book.name.clone();
+                let image = |name: &str| {
+                    world.get(DEPLOYMENTS, name).map(|object| image_of(&object).to_owned())
+                };
+                book.end(image(&name), image(&format!("{name}-primary")))
+            })
+            .collect();
+        self.note(broken);
+    }
+}

@@ -1,0 +1,205 @@
+//! What the users of a world have written.
+
+use serde_json::{Value, json};
+use serin_core::model::{HookKind, TargetKind};
+
+use crate::plan::{Checks, Edit, Shape};
+
+pub(crate) const NAMESPACE: &str = "develop";
+
+/// The ways to introduce a version; a test holds the list against the operator's own strategies.
+pub(crate) fn strategies() -> Vec<Value> {
+    vec![
+        json!({"stepWeights": [5, 20, 50]}),
+        json!({"stepWeight": 25, "maxWeight": 50}),
+        json!({"stepWeight": 20, "maxWeight": 60, "stepWeightPromotion": 30}),
+        json!({"iterations": 3}),
+    ]
+}
+
+pub(crate) fn name(canary: usize) -> String {
+    format!("app{canary}")
+}
+
+/// Everything of one canary, in the order in which it is applied.
+pub(crate) fn objects(canary: usize, shape: &Shape, image: &str) -> Vec<Value> {
+    let mut objects = vec![target(canary, shape, image)];
+    if shape.configs {
+        for kind in ["ConfigMap", "Secret"] {
+            objects.push(config(canary, kind, 0));
+        }
+    }
+    if shape.autoscaler {
+        objects.push(autoscaler(canary, 2, 4));
+    }
+    objects.push(self::canary(canary, shape));
+    objects
+}
+
+/// What all canaries share.
+pub(crate) fn shared() -> Vec<Value> {
+    vec![
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
+        json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "prometheus", "namespace": NAMESPACE},
+            "data": {"username": "dXNlcg==", "password": "cGFzcw=="},
+        }),
+        json!({
+            "apiVersion": "flagger.app/v1beta1", "kind": "MetricTemplate",
+            "metadata": {"name": "errors", "namespace": NAMESPACE},
+            "spec": {
+                "provider": {"type": "prometheus", "address": "http://prometheus:9090", "secretRef": {"name": "prometheus"}},
+                "query": "errors{app=\"{{ target }}\"}",
+            },
+        }),
+        json!({
+            "apiVersion": "flagger.app/v1beta1", "kind": "AlertProvider",
+            "metadata": {"name": "chat", "namespace": NAMESPACE},
+            "spec": {"type": "slack", "channel": "releases", "address": "http://chat/hook"},
+        }),
+    ]
+}
+
+fn target(canary: usize, shape: &Shape, image: &str) -> Value {
+    match shape.target {
+        TargetKind::Deployment => deployment(canary, shape, image),
+    }
+}
+
+fn deployment(canary: usize, shape: &Shape, image: &str) -> Value {
+    let name = name(canary);
+    let mut container = json!({
+        "name": "app", "image": image, "ports": [{"containerPort": 8080}],
+    });
+    if shape.configs {
+        container["envFrom"] = json!([
+            {"configMapRef": {"name": name}}, {"secretRef": {"name": name}},
+        ]);
+    }
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": name}},
+        "spec": {
+            "replicas": 2,
+            "progressDeadlineSeconds": 60,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [container]},
+            },
+        },
+    })
+}
+
+pub(crate) fn config(canary: usize, kind: &str, turn: u64) -> Value {
+    let mut object = json!({
+        "apiVersion": "v1", "kind": kind,
+        "metadata": {"name": name(canary), "namespace": NAMESPACE},
+    });
+    // Base64 that is a string as well.
+    object["data"] = json!({"turn": format!("turn{turn:04}")});
+    object
+}
+
+pub(crate) fn autoscaler(canary: usize, min: u64, max: u64) -> Value {
+    let name = name(canary);
+    json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+            "minReplicas": min, "maxReplicas": max,
+        },
+    })
+}
+
+fn metrics(canary: usize, shape: &Shape) -> Value {
+    let range = json!({"max": 1});
+    match shape.checks {
+        Checks::Inline => json!([
+            {"name": "errors", "query": format!("errors{{app=\"{}\"}}", name(canary)), "thresholdRange": range},
+        ]),
+        Checks::Builtin => json!([
+            {"name": "request-success-rate", "thresholdRange": {"min": 99}},
+            {"name": "request-duration", "thresholdRange": {"max": 500}},
+        ]),
+        Checks::Template => json!([
+            {"name": "errors", "templateRef": {"name": "errors"}, "thresholdRange": range},
+        ]),
+    }
+}
+
+/// The Canary as its shape has it.
+pub(crate) fn canary(canary: usize, shape: &Shape) -> Value {
+    let name = name(canary);
+    let webhooks: Vec<Value> = shape
+        .hooks
+        .iter()
+        .map(|kind: &HookKind| {
+            json!({
+                "name": kind.name(), "type": kind.name(), "timeout": "5s",
+                "url": format!("http://hooks/{name}/{}", kind.name()),
+            })
+        })
+        .collect();
+    let mut analysis = json!({
+        "interval": format!("{}s", shape.interval_secs),
+        "threshold": shape.threshold,
+        "metrics": metrics(canary, shape),
+        "webhooks": webhooks,
+        "alerts": [{"name": "chat", "severity": "info", "providerRef": {"name": "chat"}}],
+    });
+    if shape.guard {
+        analysis["guard"] = json!({"errorRate": {"slo": 0.01}});
+    } else {
+        analysis["guard"] = json!({"mode": "off"});
+    }
+    let mut object = json!({
+        "apiVersion": "flagger.app/v1beta1", "kind": "Canary",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "provider": shape.provider.name(),
+            "targetRef": {"apiVersion": "apps/v1", "kind": shape.target.name(), "name": name},
+            "service": {"port": 80, "targetPort": 8080},
+            "progressDeadlineSeconds": 60,
+            "skipAnalysis": shape.skip_analysis,
+            "revertOnDeletion": shape.revert_on_deletion,
+            "analysis": analysis,
+        },
+    });
+    if shape.autoscaler {
+        object["spec"]["autoscalerRef"] = json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "name": name,
+        });
+    }
+    set_strategy(&mut object, shape.strategy);
+    object
+}
+
+fn set_strategy(object: &mut Value, number: usize) {
+    let analysis = object["spec"]["analysis"].as_object_mut().unwrap();
+    for field in ["stepWeight", "stepWeights", "maxWeight", "stepWeightPromotion", "iterations"] {
+        analysis.remove(field);
+    }
+    let all = strategies();
+    for (field, value) in all[number % all.len()].as_object().unwrap() {
+        analysis.insert(field.clone(), value.clone());
+    }
+}
+
+/// What an edit makes of the object.
+pub(crate) fn edit(object: &mut Value, edit: Edit) {
+    match edit {
+        Edit::Strategy(number) => set_strategy(object, number),
+        Edit::Threshold(threshold) => object["spec"]["analysis"]["threshold"] = json!(threshold),
+        Edit::Interval(secs) => object["spec"]["analysis"]["interval"] = json!(format!("{secs}s")),
+        Edit::SkipAnalysis(skip) => object["spec"]["skipAnalysis"] = json!(skip),
+        Edit::Nonsense => {
+            let analysis = object["spec"]["analysis"].as_object_mut().unwrap();
+            analysis.remove("stepWeights");
+            analysis.insert("stepWeight".to_owned(), json!(10));
+            analysis.insert("iterations".to_owned(), json!(10));
+        }
+    }
+}
