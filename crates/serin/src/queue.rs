@@ -107,7 +107,7 @@ mod tests {
                 Some(Duration::from_secs(4))
             }
         };
-        drop(tokio::time::timeout(Duration::from_secs(9), work(&wake, look)).await);
+        drop(tokio::time::timeout(Duration::from_millis(8500), work(&wake, look)).await);
         let of = |name: &str| -> Vec<u64> {
             looked.borrow().iter().filter(|(of, _)| of == name).map(|(_, at)| *at).collect()
         };
