@@ -173,15 +173,6 @@ impl Book {
         let calm = clear && !Self::lately(self.meddled, asked.time, Duration::from_secs(30));
         if kind == "post-rollout" {
             self.post_rollouts += 1;
-            if self.post_rollouts > self.outcomes {
-                found.push(broken(
-                    "no hook is called twice for one decision",
-                    format!(
-                        "{} outcomes, {} calls of post-rollout",
-                        self.outcomes, self.post_rollouts
-                    ),
-                ));
-            }
         } else if again && calm && kind != "event" {
             found.push(broken(
                 "no hook is called twice for one decision",
@@ -189,6 +180,16 @@ impl Book {
             ));
         }
         found
+    }
+
+    /// Once everything of a moment is known.
+    pub(crate) fn told(&self) -> Option<Broken> {
+        (self.post_rollouts > self.outcomes).then(|| {
+            broken(
+                "no hook is called twice for one decision",
+                format!("{} outcomes, {} calls of post-rollout", self.outcomes, self.post_rollouts),
+            )
+        })
     }
 
     /// The Canary itself.

@@ -111,7 +111,7 @@ fn trouble(dice: &mut Dice, replicas: usize) -> Trouble {
         0..=3 => Trouble::Storm { secs, percent: 5 + dice.roll(40) },
         4 | 5 => Trouble::Next { call: Call::Write, skip: dice.roll(12), fault: on_write(dice) },
         6 => Trouble::Next {
-            call: *dice.pick(&[Call::Get, Call::List, Call::Watch]),
+            call: *dice.pick(&[Call::Get, Call::List, Call::Watch, Call::Lease]),
             skip: dice.roll(4),
             fault: on_read(dice),
         },

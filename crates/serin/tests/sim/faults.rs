@@ -223,7 +223,7 @@ impl Weather {
         if within(state.down_until) {
             return Fate::Meets(Fault::Torn { carried_out: false });
         }
-        if within(state.secrets_until) && path.contains("/secrets") && call != Call::Write {
+        if within(state.secrets_until) && path.contains("/secrets") && matches!(call, Call::Get | Call::List | Call::Watch) {
             return Self::meet(&mut state, Fault::Refused(403));
         }
         let mut hit = None;
@@ -312,7 +312,7 @@ impl Dice {
 
 /// A fault that fits the call.
 fn any(dice: &mut dice::Dice, call: Call) -> Fault {
-    let write = call == Call::Write;
+    let write = matches!(call, Call::Write | Call::Lease);
     match dice.roll(12) {
         0 => Fault::Refused(500),
         1 => Fault::Refused(503),
@@ -366,7 +366,8 @@ fn refusal(code: u16) -> Response<Body> {
 
 fn kind_of(request: &Request<kube::client::Body>) -> Call {
     if *request.method() != Method::GET {
-        return Call::Write;
+        let lease = request.uri().path().contains("/leases");
+        return if lease { Call::Lease } else { Call::Write };
     }
     let query = request.uri().query().unwrap_or_default();
     let path = request.uri().path().trim_start_matches('/');

@@ -130,6 +130,8 @@ impl Watcher {
             let moment = Moment { now: Instant::now(), by, clear };
             self.change(id, change.old.as_ref(), &change.new, change.deleted, moment);
         }
+        let told: Vec<Broken> = self.books.iter().filter_map(Book::told).collect();
+        self.note(told);
         world.weather.settled(self.seen);
         let held = world.held();
         if held > HELD_MAX * self.books.len() + 10 {

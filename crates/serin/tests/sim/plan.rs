@@ -249,6 +249,8 @@ pub(crate) enum Call {
     List,
     Watch,
     Write,
+    /// Writes of the Lease, which go on for ever.
+    Lease,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::shrink::shrink;
 use crate::{chance, plan};
 
 /// Lives in the gate when the code is not optimised; `make test` runs more in the profile for it.
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 6;
 /// Moves of a life beyond the first few.
 const LENGTH: u64 = 12;
 const THREADS: usize = 2;
@@ -123,7 +123,7 @@ fn no_life_breaks_a_law() {
 
 #[test]
 fn a_life_is_the_same_each_time() {
-    for seed in 0..number("SERIN_TWICE").unwrap_or(6) {
+    for seed in 0..number("SERIN_TWICE").unwrap_or(3) {
         let plan = chance::plan(seed, length());
         let (one, other) = (run(&plan, &Options::default()), run(&plan, &Options::default()));
         if let Some(at) =
