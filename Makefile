@@ -1,13 +1,13 @@
 # Two commands do all the set-up: `make demo` shows the story, `make test` proves it.
 CARGO ?= cargo
 
-.PHONY: demo test check unit docs bench bench-guard bench-rollback soak parts
+.PHONY: demo test check unit docs bench bench-guard bench-rollback simulation soak parts
 
 demo: ## The whole story on this machine: promotion of v2, rollback of v3. KEEP=1 leaves it running.
 	$(CARGO) build --locked -p serin
 	./target/debug/serin demo $(if $(KEEP),--keep)
 
-test: check unit ## Everything CI runs, with the real kubectl, Traefik and Prometheus.
+test: check unit simulation ## Everything CI runs, with the real kubectl, Traefik and Prometheus.
 
 check:
 	$(CARGO) fmt --all --check
@@ -18,6 +18,9 @@ export PROPTEST_RNG_SEED ?= 20260714
 
 unit:
 	parts=$$(scripts/parts.sh) && eval "$$parts" && $(CARGO) test --workspace --locked
+
+simulation: ## 2,000 simulated lives of the whole operator, two at a time.
+	SERIN_SEEDS=$(or $(SERIN_SEEDS),2000) SERIN_TWICE=20 $(CARGO) test --profile sim --locked -p serin --test sim
 
 docs: ## Write the generated pages and install manifests anew; a test checks that they are fresh.
 	$(CARGO) run -q --locked -p serin -- docs
@@ -38,5 +41,5 @@ bench: ## Figures: requests lost, requests and queries while idle and per step, 
 	./target/release/examples/bench ./target/release/serin
 	@ls -l target/release/serin | awk '{printf "size of the binary: %.1f MiB\n", $$5/1048576}'
 
-soak: ## More simulated lives: make soak SERIN_SEEDS=1000
-	SERIN_SEEDS=$(or $(SERIN_SEEDS),500) $(CARGO) test --locked -p serin --test it simulation
+soak: ## More simulated lives, and a table of what was simulated: make soak SERIN_SEEDS=100000 SERIN_FIRST=2000
+	SERIN_SEEDS=$(or $(SERIN_SEEDS),20000) $(CARGO) test --profile sim --locked -p serin --test sim no_life -- --nocapture

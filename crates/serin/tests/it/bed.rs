@@ -91,11 +91,6 @@ pub(crate) const ROUTES: (&str, &str) = ("traefik.io", "traefikservices");
 impl Bed {
     /// Images with `crash` never start, those with `never` never get ready.
     pub(crate) fn start() -> Self {
-        Self::start_with(|api| kube::Client::new(api, "default"))
-    }
-
-    /// The same, with something between the operator and the API.
-    pub(crate) fn start_with(client: impl FnOnce(Api) -> kube::Client) -> Self {
         let clock = VirtualClock::start();
         let ticking = Arc::clone(&clock);
         let now: serin_apiserver::store::Clock = Arc::new(move || ticking.now());
@@ -129,7 +124,7 @@ impl Bed {
             answers: Mutex::new(Arc::new(|_, _| value(0.0))),
             asked: Mutex::default(),
         });
-        let client = client(Api::new(store.clone()));
+        let client = kube::Client::new(Api::new(store.clone()), "default");
         let mut bed = Self { store, script, clock, client, operator: None };
         bed.start_operator();
         bed

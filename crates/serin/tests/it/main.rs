@@ -7,6 +7,5 @@ mod docs;
 mod guard;
 mod pace;
 mod pages;
-mod simulation;
 mod stories;
 mod tidy;

@@ -223,7 +223,10 @@ impl Weather {
         if within(state.down_until) {
             return Fate::Meets(Fault::Torn { carried_out: false });
         }
-        if within(state.secrets_until) && path.contains("/secrets") && matches!(call, Call::Get | Call::List | Call::Watch) {
+        if within(state.secrets_until)
+            && path.contains("/secrets")
+            && matches!(call, Call::Get | Call::List | Call::Watch)
+        {
             return Self::meet(&mut state, Fault::Refused(403));
         }
         let mut hit = None;
@@ -348,7 +351,7 @@ fn whole(code: u16, body: Bytes) -> Response<Body> {
     Response::builder().status(code).header("content-type", "application/json").body(body).unwrap()
 }
 
-fn refusal(code: u16) -> Response<Body> {
+fn status(code: u16) -> serde_json::Value {
     let reason = match code {
         403 => "Forbidden",
         409 => "Conflict",
@@ -357,11 +360,20 @@ fn refusal(code: u16) -> Response<Body> {
         503 => "ServiceUnavailable",
         _ => "InternalError",
     };
-    let status = json!({
+    json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
         "message": "a fault of the simulation", "metadata": {},
-    });
-    whole(code, status.to_string().into())
+    })
+}
+
+fn refusal(code: u16) -> Response<Body> {
+    whole(code, status(code).to_string().into())
+}
+
+/// The history that a watch asks for is gone: as the API server says it, which is not with a status line.
+fn gone() -> Response<Body> {
+    let event = json!({"type": "ERROR", "object": status(410)});
+    whole(200, format!("{event}\n").into())
 }
 
 fn kind_of(request: &Request<kube::client::Body>) -> Call {
@@ -469,6 +481,7 @@ impl Line {
         fault: Fault,
     ) -> Result<Response<Body>, io::Error> {
         match fault {
+            Fault::Refused(410) => Ok(gone()),
             Fault::Refused(code) => Ok(refusal(code)),
             Fault::Torn { carried_out } => {
                 if carried_out {
@@ -519,7 +532,7 @@ impl Service<Request<kube::client::Body>> for Line {
             line.life.or_never().await;
             let call = kind_of(&request);
             if call == Call::Watch && line.expired(&request) {
-                return Ok(refusal(410));
+                return Ok(gone());
             }
             let path = request.uri().path().to_owned();
             let answer = match line.weather.fate(call, &path) {

@@ -15,7 +15,7 @@ use crate::world::World;
 /// How long a world may take to come to rest once everything is well again.
 const SETTLE: Duration = Duration::from_secs(2400);
 /// For how long nothing may be written then.
-const REST: Duration = Duration::from_secs(1800);
+const REST: Duration = Duration::from_secs(700);
 
 /// How a plan is carried out.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,7 @@ use crate::shrink::shrink;
 use crate::{chance, plan};
 
 /// Lives in the gate when the code is not optimised; `make test` runs more in the profile for it.
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 5;
 /// Moves of a life beyond the first few.
 const LENGTH: u64 = 12;
 const THREADS: usize = 2;
