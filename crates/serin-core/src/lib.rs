@@ -1,11 +1,16 @@
 //! What Serin decides: canaries, strategies, verdicts and plans, as pure functions without I/O or a clock.
 
 pub mod api;
+pub mod course;
 pub mod crd;
 pub mod docs;
+#[cfg(test)]
+mod exhaustive;
+pub mod fence;
 pub mod judge;
 pub mod lint;
 pub mod model;
+pub mod mutant;
 pub mod observed;
 pub mod parse;
 pub mod plan;

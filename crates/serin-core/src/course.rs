@@ -1,0 +1,108 @@
+//! In which order a plan is carried out, and what a write that fails means for the rest: shared by the operator and by
+//! the search of the small world, so that what is searched is what runs.
+
+use crate::mutant;
+use crate::plan::{Action, Plan};
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Next {
+    /// The urgent action of this index: it only lowers, and waits for nothing.
+    Lower(usize),
+    /// The whole status, in one write with the version of the object that was decided about.
+    Record,
+    /// People hear of it: it is decided now, even where the rest takes another try.
+    Tell,
+    /// The action of this index.
+    Act(usize),
+    /// The plan is carried out.
+    Done,
+    /// The rest is left to the next tick.
+    GivenUp,
+}
+
+/// A plan on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Course {
+    urgent: usize,
+    actions: usize,
+    at: Next,
+    /// What was to be lowered was not; the status is still right, and the rest waits for the next tick.
+    lowered: bool,
+}
+
+impl Course {
+    pub fn of(plan: &Plan) -> Self {
+        let mut course = Self {
+            urgent: plan.urgent.len(),
+            actions: plan.actions.len(),
+            at: Next::Record,
+            lowered: true,
+        };
+        course.at = course.first();
+        course
+    }
+
+    fn first(&self) -> Next {
+        if mutant!(ActBeforeRecord) && self.actions > 0 {
+            return Next::Act(0);
+        }
+        match self.urgent {
+            0 => Next::Record,
+            _ if mutant!(LowerAfterRecord) => Next::Record,
+            _ => Next::Lower(0),
+        }
+    }
+
+    pub fn next(&self) -> Next {
+        self.at
+    }
+
+    /// It succeeded.
+    pub fn done(&mut self) {
+        self.at = match self.at {
+            Next::Lower(index) if index + 1 < self.urgent => Next::Lower(index + 1),
+            Next::Lower(_) if mutant!(LowerAfterRecord) => self.act(0),
+            Next::Lower(_) => Next::Record,
+            Next::Record => Next::Tell,
+            Next::Tell if mutant!(LowerAfterRecord) && self.urgent > 0 => Next::Lower(0),
+            Next::Tell if mutant!(ActBeforeRecord) => Next::Done,
+            Next::Tell if !self.lowered => Next::GivenUp,
+            Next::Tell => self.act(0),
+            Next::Act(index) if index + 1 >= self.actions && mutant!(ActBeforeRecord) => {
+                Next::Record
+            }
+            Next::Act(index) => self.act(index + 1),
+            ended @ (Next::Done | Next::GivenUp) => ended,
+        };
+    }
+
+    /// It failed, or nobody knows.
+    pub fn failed(&mut self) {
+        self.at = match self.at {
+            // What could not be lowered is no reason to keep silent about the decision.
+            Next::Lower(_) => {
+                self.lowered = false;
+                if mutant!(LowerAfterRecord) { Next::GivenUp } else { Next::Record }
+            }
+            Next::Record if mutant!(ActUnrecorded) => self.act(0),
+            Next::Record | Next::Act(_) => Next::GivenUp,
+            // Telling cannot fail.
+            Next::Tell => self.act(0),
+            ended @ (Next::Done | Next::GivenUp) => ended,
+        };
+    }
+
+    fn act(&self, index: usize) -> Next {
+        if index < self.actions { Next::Act(index) } else { Next::Done }
+    }
+}
+
+/// The action that a course has come to.
+pub fn action(plan: &Plan, next: Next) -> Option<&Action> {
+    match next {
+        Next::Lower(index) => plan.urgent.get(index),
+        Next::Act(index) => plan.actions.get(index),
+        Next::Record | Next::Tell | Next::Done | Next::GivenUp => None,
+    }
+}

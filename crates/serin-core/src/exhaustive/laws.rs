@@ -1,0 +1,284 @@
+//! What must hold in the small world, told by code that shares nothing with what decides.
+
+use std::collections::BTreeSet;
+
+use super::moves::apex_leads_to_target;
+use super::world::{BEAT, Flight, Objects, Revision, World};
+use crate::course::Next;
+use crate::model::Phase;
+use crate::observed::Guard;
+use crate::plan::Action;
+
+/// A broken law: its number and what happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Broken {
+    pub(super) law: u8,
+    pub(super) what: String,
+}
+
+pub(super) fn broken(law: u8, what: impl Into<String>) -> Result<(), Broken> {
+    Err(Broken { law, what: what.into() })
+}
+
+/// The steps of the only policy here.
+const RUNGS: [u8; 3] = [10, 30, 50];
+
+/// What the watcher remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ghost {
+    /// The user brought something.
+    pub(super) pushed: bool,
+    /// Revisions that were rolled back.
+    pub(super) rejected: BTreeSet<Revision>,
+    /// Rounds that a revision passed, by the share it had.
+    pub(super) passed: BTreeSet<(Revision, u8)>,
+    /// Since when nothing is routed to the target; none while something is.
+    pub(super) unrouted: Option<i64>,
+}
+
+impl Ghost {
+    pub(super) fn new(world: &World) -> Self {
+        let mut ghost = Self {
+            pushed: false,
+            rejected: BTreeSet::new(),
+            passed: BTreeSet::new(),
+            unrouted: Some(-1_000),
+        };
+        ghost.follow(world);
+        ghost
+    }
+
+    /// Keeps the time since when the target has nothing to do.
+    pub(super) fn follow(&mut self, world: &World) {
+        let routed = share(&world.truth) > 0 || apex_leads_to_target(world);
+        if routed {
+            self.unrouted = None;
+        } else if self.unrouted.is_none() {
+            self.unrouted = Some(world.now);
+        }
+    }
+}
+
+fn share(objects: &Objects) -> u8 {
+    objects.route.map_or(0, |(share, _)| share)
+}
+
+pub(super) fn known(revision: &str) -> Revision {
+    ["s1:v1", "s1:v2", "s1:v3"].into_iter().find(|known| *known == revision).unwrap_or("?")
+}
+
+/// A plan was made.
+pub(super) fn decided(
+    world: &World,
+    ghost: &mut Ghost,
+    flight: &Flight,
+    passes: bool,
+) -> Result<(), Broken> {
+    let view = world.view();
+    let before = &flight.before;
+    if world.asked && passes && share(&view) == before.canary_weight {
+        ghost.passed.insert((known(&before.last_applied_spec), before.canary_weight));
+    }
+    let condemned = matches!(world.observe(&view).guard, Guard::RollBack(_));
+    let releasing = before.phase.is_some_and(Phase::is_releasing);
+    if condemned && releasing && share(&view) > 0 {
+        let first = match flight.course.next() {
+            Next::Lower(index) => flight.plan.urgent.get(index),
+            Next::Record | Next::Tell | Next::Act(_) | Next::Done | Next::GivenUp => None,
+        };
+        let lowers = matches!(first, Some(Action::Route(split)) if split.canary.percent() == 0);
+        if !lowers {
+            return broken(1, "the guard condemns, and the first write is not the route");
+        }
+    }
+    Ok(())
+}
+
+/// People were told.
+pub(super) fn told(flight: &Flight) -> Result<(), Broken> {
+    if flight.told {
+        return broken(10, "people are told twice");
+    }
+    if !flight.plan.calls.is_empty() && flight.plan.status.phase == flight.before.phase {
+        return broken(9, "a post-rollout hook is called though nothing ended");
+    }
+    Ok(())
+}
+
+/// Something was written, or was not.
+pub(super) fn written(
+    world: &World,
+    ghost: &mut Ghost,
+    before: &Objects,
+    flight: &Flight,
+    zombie: bool,
+) -> Result<(), Broken> {
+    let looks = Look { world, before, flight, zombie };
+    looks.route(ghost)?;
+    looks.primary(ghost)?;
+    looks.target(ghost)?;
+    looks.status(ghost)?;
+    ghost.follow(world);
+    Ok(())
+}
+
+struct Look<'a> {
+    world: &'a World,
+    before: &'a Objects,
+    flight: &'a Flight,
+    zombie: bool,
+}
+
+impl Look<'_> {
+    /// Nobody interfered since the decision, and everything was known: nothing excuses what was done.
+    fn knowing(&self) -> bool {
+        !self.zombie && !self.flight.disturbed && self.world.silent.is_none()
+    }
+
+    fn route(&self, ghost: &Ghost) -> Result<(), Broken> {
+        let truth = &self.world.truth;
+        let (old, new) = (share(self.before), share(truth));
+        let status = &truth.status;
+        if new > old {
+            if new > status.canary_weight {
+                let says = status.canary_weight;
+                return broken(2, format!("the route rises from {old} to {new}, the status says {says}"));
+            }
+            if self.knowing() && !truth.target.serving {
+                return broken(5, format!("{new} % go to a canary without a ready pod"));
+            }
+            if self.knowing() && ghost.rejected.contains(truth.target.revision) {
+                return broken(2, "a rejected revision gets traffic again");
+            }
+            let rung = RUNGS.iter().position(|rung| *rung == new).unwrap_or(0);
+            let revision = known(&status.last_applied_spec);
+            let needs = rung.checked_sub(1).map(|rung| RUNGS[rung]);
+            let analysing = status.phase == Some(Phase::Progressing);
+            if let Some(needs) = needs
+                && analysing
+                && !ghost.passed.contains(&(revision, needs))
+            {
+                return broken(2, format!("{new} % without a passed round at {needs} %"));
+            }
+        }
+        // What is urgent waits for nobody, not even for the primary.
+        let gives_back = matches!(self.flight.course.next(), Next::Act(_))
+            && matches!(status.phase, Some(Phase::Finalising | Phase::Promoting));
+        let dead = truth.primary.as_ref().is_none_or(|primary| !primary.serving);
+        if new < old && gives_back && self.knowing() && dead && truth.target.serving {
+            return broken(5, "the traffic goes back to a primary without a ready pod");
+        }
+        let unrolled = truth.primary.as_ref().is_none_or(|primary| !primary.rolled);
+        if new < old && gives_back && self.knowing() && unrolled && truth.target.serving {
+            return broken(5, "the traffic goes back to a primary that is not ready");
+        }
+        Ok(())
+    }
+
+    fn primary(&self, ghost: &Ghost) -> Result<(), Broken> {
+        let of = |objects: &Objects| objects.primary.as_ref().map(|primary| primary.revision);
+        let (old, new) = (of(self.before), of(&self.world.truth));
+        let Some(revision) = new else { return Ok(()) };
+        let phase = self.before.status.phase;
+        // Before anything is served by it, the primary may be healed by what the target has become.
+        let heals = |phase| matches!(phase, None | Some(Phase::Initializing));
+        let bootstrap = heals(phase) || (self.zombie && heals(self.flight.before.phase));
+        if old == new || bootstrap {
+            return Ok(());
+        }
+        let last = RUNGS[RUNGS.len() - 1];
+        if !ghost.passed.contains(&(revision, last)) {
+            return broken(4, format!("{revision} goes to the primary and was never analysed"));
+        }
+        if ghost.rejected.contains(revision) {
+            return broken(4, format!("{revision} goes to the primary and was rejected"));
+        }
+        Ok(())
+    }
+
+    fn target(&self, ghost: &Ghost) -> Result<(), Broken> {
+        let gone = self.world.truth.target.replicas == 0 && self.before.target.replicas > 0;
+        if !gone {
+            return Ok(());
+        }
+        if share(&self.world.truth) > 0 && (self.knowing() || self.zombie) {
+            return broken(5, "the target is scaled away while it has traffic");
+        }
+        if apex_leads_to_target(self.world) && self.knowing() {
+            return broken(5, "the target is scaled away while the apex selects it");
+        }
+        let drained = ghost.unrouted.is_some_and(|since| self.world.now - since >= BEAT);
+        if !drained && self.knowing() {
+            return broken(5, "the target is scaled away before it has drained");
+        }
+        Ok(())
+    }
+
+    fn status(&self, ghost: &mut Ghost) -> Result<(), Broken> {
+        let (old, new) = (&self.before.status, &self.world.truth.status);
+        if self.before.canary_version == self.world.truth.canary_version {
+            return Ok(());
+        }
+        let begins = old.phase != new.phase
+            && matches!(new.phase, Some(Phase::Progressing | Phase::Waiting))
+            && !old.phase.is_some_and(Phase::is_releasing);
+        if begins && !ghost.pushed {
+            return broken(3, "a release begins and nobody brought anything");
+        }
+        let revision = known(&new.last_applied_spec);
+        if begins && ghost.rejected.contains(revision) {
+            return broken(3, format!("{revision} was rejected and is released again"));
+        }
+        if new.canary_weight > old.canary_weight && new.canary_weight < 100 {
+            let next = RUNGS.into_iter().find(|rung| *rung > old.canary_weight);
+            if next != Some(new.canary_weight) {
+                return broken(2, format!("from {} to {}", old.canary_weight, new.canary_weight));
+            }
+        }
+        let code = new.last_reason.as_ref().map_or("", |reason| reason.code.as_str());
+        let same = old.last_applied_spec == new.last_applied_spec;
+        let analysing = old.phase == Some(Phase::Progressing) && new.phase == old.phase;
+        let excused = [crate::reason::CANARY_LOST, crate::reason::ROUTE_REPAIRED].contains(&code);
+        if analysing && same && new.canary_weight < old.canary_weight && !excused {
+            return broken(9, "an analysis loses what it had reached, without a cause");
+        }
+        if new.phase == Some(Phase::Failed) && old.phase != new.phase {
+            if new.canary_weight == 0 {
+                ghost.rejected.insert(revision);
+            }
+            let routed = share(&self.world.truth);
+            if routed > new.canary_weight && self.knowing() {
+                return broken(1, format!("the status says Failed and {routed} % are routed"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the world comes to rest when nobody disturbs it any more.
+pub(super) fn at_rest(world: &World, ghost: &Ghost) -> Result<(), Broken> {
+    let truth = &world.truth;
+    let phase = truth.status.phase;
+    let rests = matches!(phase, Some(Phase::Initialized | Phase::Succeeded | Phase::Failed));
+    if !rests {
+        return broken(9, format!("it rests in {phase:?}"));
+    }
+    if share(truth) > 0 || truth.status.canary_weight > 0 {
+        return broken(9, format!("at rest {} % are routed to the canary", share(truth)));
+    }
+    if truth.route.is_none() || truth.apex != crate::observed::Selects::Primary {
+        return broken(9, "at rest the route or the apex is not in order");
+    }
+    let primary = truth.primary.as_ref().map_or("", |primary| primary.revision);
+    if truth.status.last_promoted_spec != primary {
+        return broken(4, "at rest the primary runs something else than the status says");
+    }
+    if truth.target.replicas > 0 {
+        return broken(9, "at rest the target still runs");
+    }
+    let good = !ghost.rejected.contains(truth.target.revision);
+    if good && primary != truth.target.revision {
+        return broken(9, "a healthy revision was never released");
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! A small world searched to its end: one canary, three steps, at most two faults, every order of them.
+//!
+//! The decision is the operator's own `step`, the order of writes its own `Course`, the fences its own `fence`; the API
+//! server, the watches and the pods are a model of a few lines. The laws are told by code of their own.
+
+mod key;
+mod laws;
+mod moves;
+mod search;
+mod world;
+
+mod tests;

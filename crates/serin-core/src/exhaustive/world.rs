@@ -1,0 +1,433 @@
+//! The small world: an API server with one canary's objects, an operator that carries plans out, and one that lost its lease.
+
+use std::rc::Rc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use crate::course::{self, Course, Next};
+use crate::fence;
+use crate::model::{Canary, Split, Status, Weight};
+use crate::observed::{
+    Answer, Check, Guard, Observed, Readiness, Seen, Selects, ServiceSeen, Services, Watched,
+    Workload,
+};
+use crate::plan::{Action, Plan, Step};
+use crate::step::{Settings, step};
+
+/// Every wait of this world is as long, so that few ages have to be told apart.
+pub(super) const BEAT: i64 = 2;
+/// Ages beyond this differ in nothing.
+pub(super) const AGE_MAX: i64 = 2 * BEAT;
+
+pub(super) type Revision = &'static str;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Side {
+    pub(super) revision: Revision,
+    pub(super) generation: i64,
+    pub(super) version: u32,
+    pub(super) replicas: u32,
+    /// All pods are of this revision and ready.
+    pub(super) rolled: bool,
+    /// Some pod is ready, of whatever revision.
+    pub(super) serving: bool,
+}
+
+/// What the API server has, or what somebody believes that it has.
+#[derive(Clone, Debug)]
+pub(super) struct Objects {
+    pub(super) status: Rc<Status>,
+    pub(super) canary_version: u32,
+    pub(super) target: Side,
+    pub(super) primary: Option<Side>,
+    pub(super) services: bool,
+    pub(super) apex: Selects,
+    /// Share and version.
+    pub(super) route: Option<(u8, u32)>,
+}
+
+/// A kind whose watch may fall silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Canary,
+    Target,
+    Primary,
+    Endpoints,
+    Route,
+}
+
+/// How a write ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Done,
+    /// Not carried out, and an error comes back.
+    Refused,
+    /// Carried out, and an error comes back.
+    AnswerLost,
+}
+
+/// A plan that is being carried out.
+#[derive(Clone, Debug)]
+pub(super) struct Flight {
+    pub(super) plan: Rc<Plan>,
+    pub(super) course: Course,
+    /// What the plan was decided about.
+    pub(super) before: Rc<Status>,
+    pub(super) base: u32,
+    /// The world that it was decided about, and what its own writes made of it.
+    pub(super) view: Objects,
+    /// Somebody else changed the world since the decision, or a write of it failed.
+    pub(super) disturbed: bool,
+    pub(super) told: bool,
+}
+
+/// A rule of the search: what a state is made of.
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    pub(super) now: i64,
+    pub(super) truth: Objects,
+    /// A kind whose watch is silent, and what it said last.
+    pub(super) silent: Option<(Kind, Objects)>,
+    pub(super) flight: Option<Flight>,
+    /// An operator that lost the lease in the middle of a plan and does not know.
+    pub(super) zombie: Option<Flight>,
+    /// The guard has looked since the operator started.
+    pub(super) looked: bool,
+    /// The revision that the guard condemns.
+    pub(super) condemned: Option<Revision>,
+    pub(super) woken: bool,
+    pub(super) next: i64,
+    pub(super) asked: bool,
+}
+
+/// The world cannot do what was asked of it: the write fails as the API server or the renderer would fail it.
+pub(super) struct Refusal;
+
+pub(super) fn template(more: serde_json::Value) -> Canary {
+    let mut json = json!({
+        "apiVersion": "flagger.app/v1beta1",
+        "kind": "Canary",
+        "metadata": {"name": "app", "namespace": "n", "uid": "u", "generation": 1, "resourceVersion": "1"},
+        "spec": {
+            "provider": "traefik",
+            "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "app"},
+            "service": {"port": 80},
+            "progressDeadlineSeconds": 100_000,
+            "analysis": {
+                "interval": "10s", "threshold": 2, "stepWeights": [10, 30, 50],
+                "metrics": [{"name": "errors", "interval": "1m", "query": "up", "thresholdRange": {"max": 1}}],
+                "webhooks": [{"name": "after", "type": "post-rollout", "url": "http://hook.test/"}],
+            },
+        },
+    });
+    if let (Some(analysis), Some(more)) = (json["spec"]["analysis"].as_object_mut(), more.as_object())
+    {
+        analysis.extend(more.clone());
+    }
+    let mut canary = crate::parse::canary(&json, &crate::parse::Limits::default()).unwrap();
+    canary.spec.analysis.interval_secs = BEAT;
+    canary
+}
+
+pub(super) fn settings() -> Settings {
+    Settings { drain_secs: BEAT, retry_secs: BEAT, idle_secs: 2 * BEAT }
+}
+
+pub(super) fn at(secs: i64) -> Timestamp {
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    start.checked_add(SignedDuration::from_secs(secs)).unwrap()
+}
+
+impl World {
+    /// A workload that nobody looks after yet.
+    pub(super) fn plain() -> Self {
+        let target = Side {
+            revision: "s1:v1",
+            generation: 1,
+            version: 1,
+            replicas: 2,
+            rolled: true,
+            serving: true,
+        };
+        Self::of(Objects {
+            status: Rc::new(Status::default()),
+            canary_version: 1,
+            target,
+            primary: None,
+            services: false,
+            apex: Selects::Target,
+            route: None,
+        })
+    }
+
+    /// These objects, and an operator that has just started.
+    pub(super) fn of(truth: Objects) -> Self {
+        Self {
+            now: 0,
+            truth,
+            silent: None,
+            flight: None,
+            zombie: None,
+            looked: true,
+            condemned: None,
+            woken: true,
+            next: 0,
+            asked: false,
+        }
+    }
+
+    /// What the operator sees.
+    pub(super) fn view(&self) -> Objects {
+        let mut view = self.truth.clone();
+        if let Some((kind, old)) = &self.silent {
+            match kind {
+                Kind::Canary => {
+                    view.status = Rc::clone(&old.status);
+                    view.canary_version = old.canary_version;
+                }
+                Kind::Target => {
+                    let serving = view.target.serving;
+                    view.target = Side { serving, ..old.target.clone() };
+                }
+                Kind::Primary => {
+                    let serving = view.primary.as_ref().is_some_and(|primary| primary.serving);
+                    view.primary = old.primary.clone().map(|primary| Side { serving, ..primary });
+                }
+                Kind::Endpoints => {
+                    view.target.serving = old.target.serving;
+                    if let (Some(primary), Some(old)) = (&mut view.primary, &old.primary) {
+                        primary.serving = old.serving;
+                    }
+                }
+                Kind::Route => view.route = old.route,
+            }
+        }
+        view
+    }
+
+    fn guard(&self, status: &Status) -> Guard {
+        match self.condemned {
+            _ if !self.looked => Guard::Hold("not looked yet".to_owned()),
+            Some(bad) if bad == status.last_applied_spec => Guard::RollBack("errors".to_owned()),
+            Some(_) | None => Guard::Quiet,
+        }
+    }
+
+    pub(super) fn observe(&self, view: &Objects) -> Observed {
+        let workload = |side: &Side, primary: bool| Workload {
+            revision: side.revision.to_owned(),
+            matches_target: primary && side.revision == view.target.revision,
+            generation: side.generation,
+            replicas: side.replicas,
+            readiness: if side.rolled {
+                Readiness::Ready
+            } else {
+                Readiness::Progressing("pods start".to_owned())
+            },
+            available_replicas: if side.serving { side.replicas } else { 0 },
+            owned: primary,
+        };
+        let service = |selects, serving: bool| ServiceSeen {
+            selects,
+            ready_endpoints: if serving { 2 } else { 0 },
+            in_order: true,
+        };
+        let made = |service| if view.services { Seen::Present(service) } else { Seen::Absent };
+        let (of_target, of_primary) =
+            (view.target.serving, view.primary.as_ref().is_some_and(|primary| primary.serving));
+        let of_apex = if view.apex == Selects::Primary { of_primary } else { of_target };
+        Observed {
+            target: Seen::Present(workload(&view.target, false)),
+            primary: view
+                .primary
+                .as_ref()
+                .map_or(Seen::Absent, |side| Seen::Present(workload(side, true))),
+            configs: Seen::Absent,
+            scaler: Seen::Absent,
+            services: Services {
+                apex: Seen::Present(service(view.apex, of_apex)),
+                primary: made(service(Selects::Primary, of_primary)),
+                canary: made(service(Selects::Target, of_target)),
+            },
+            route: view.route.map_or(Seen::Absent, |(share, _)| {
+                Seen::Present(Split::canary(Weight::saturating(u32::from(share))))
+            }),
+            duplicate_of: None,
+            guard: self.guard(&view.status),
+            watched: Watched::default(),
+            answers: std::collections::BTreeMap::new(),
+        }
+    }
+
+    /// One decision. Hooks approve, except that nobody asks for a rollback; metrics say `answer`.
+    pub(super) fn decide(&mut self, canary: &Canary, answer: &Answer) -> Flight {
+        let view = self.view();
+        let mut seen = self.observe(&view);
+        let canary = Canary { status: (*view.status).clone(), ..canary.clone() };
+        self.asked = false;
+        for _ in 0..4 {
+            match step(&canary, &seen, at(self.now), &settings()) {
+                Step::Ask(checks) => {
+                    for check in checks {
+                        let answer = match check {
+                            Check::Metric(..) => {
+                                self.asked = true;
+                                answer.clone()
+                            }
+                            Check::Hook(index) => hook(&canary, index),
+                        };
+                        seen.answers.insert(check, answer);
+                    }
+                }
+                Step::Act(plan) => {
+                    let course = Course::of(&plan);
+                    return Flight {
+                        course,
+                        plan: Rc::new(*plan),
+                        before: Rc::clone(&view.status),
+                        base: view.canary_version,
+                        view,
+                        disturbed: false,
+                        told: false,
+                    };
+                }
+            }
+        }
+        panic!("asks in circles");
+    }
+
+    /// Carries the next write of a flight out.
+    pub(super) fn write(&mut self, flight: &Flight) -> Result<(), Refusal> {
+        let view = &flight.view;
+        match flight.course.next() {
+            Next::Record => {
+                if flight.plan.status == *flight.before {
+                    return Ok(());
+                }
+                if self.truth.canary_version != flight.base {
+                    return Err(Refusal);
+                }
+                self.truth.canary_version += 1;
+                self.truth.status = Rc::new(flight.plan.status.clone());
+                Ok(())
+            }
+            Next::Tell | Next::Done | Next::GivenUp => Ok(()),
+            next @ (Next::Lower(_) | Next::Act(_)) => {
+                course::action(&flight.plan, next).map_or(Ok(()), |action| self.act(action, view))
+            }
+        }
+    }
+
+    fn act(&mut self, action: &Action, view: &Objects) -> Result<(), Refusal> {
+        match action {
+            Action::Services => self.truth.services = true,
+            Action::ApexToPrimary => self.truth.apex = Selects::Primary,
+            Action::ApexToTarget => self.truth.apex = Selects::Target,
+            Action::CreatePrimary { revision, replicas } => {
+                return self.copy(revision, Some(*replicas), view);
+            }
+            Action::PromotePrimary { revision } => return self.copy(revision, None, view),
+            Action::PrimaryScaler | Action::Finalizer(_) => {}
+            Action::ScaleTarget(replicas) => return self.scale(*replicas, view),
+            Action::Route(split) => return self.route(split.canary, view),
+            Action::EnsureRoute(split) => {
+                let share = view.route.map(|(share, _)| Weight::saturating(u32::from(share)));
+                return self.route(share.map_or(split.canary, |now| now.min(split.canary)), view);
+            }
+            Action::RestoreRoute => self.truth.route = None,
+        }
+        Ok(())
+    }
+
+    /// As the renderer does: refused when the target is another by now, versioned when there is something to replace.
+    fn copy(
+        &mut self,
+        revision: &str,
+        replicas: Option<u32>,
+        view: &Objects,
+    ) -> Result<(), Refusal> {
+        if view.target.revision != revision && !crate::mutant!(CopyMovedTarget) {
+            return Err(Refusal);
+        }
+        let revision = view.target.revision;
+        match (&view.primary, &mut self.truth.primary) {
+            (None, Some(_)) => Err(Refusal),
+            (None, empty @ None) => {
+                let replicas = replicas.unwrap_or(view.target.replicas).max(1);
+                *empty = Some(Side {
+                    revision,
+                    generation: 1,
+                    version: 1,
+                    replicas,
+                    rolled: false,
+                    serving: false,
+                });
+                Ok(())
+            }
+            (Some(_), None) => Err(Refusal),
+            (Some(seen), Some(_)) if seen.revision == revision => Ok(()),
+            (Some(seen), Some(live)) => {
+                if seen.version != live.version {
+                    return Err(Refusal);
+                }
+                live.revision = revision;
+                live.version += 1;
+                live.generation += 1;
+                live.rolled = false;
+                Ok(())
+            }
+        }
+    }
+
+    fn scale(&mut self, replicas: u32, view: &Objects) -> Result<(), Refusal> {
+        if view.target.replicas == replicas {
+            return Ok(());
+        }
+        if fence::scale_is_fenced(replicas) && view.target.version != self.truth.target.version {
+            return Err(Refusal);
+        }
+        self.scale_target(replicas);
+        Ok(())
+    }
+
+    pub(super) fn scale_target(&mut self, replicas: u32) {
+        let target = &mut self.truth.target;
+        if target.replicas == replicas {
+            return;
+        }
+        target.serving &= replicas > 0;
+        target.rolled = replicas == 0 || (target.rolled && target.replicas > 0);
+        target.replicas = replicas;
+        target.generation += 1;
+        target.version += 1;
+    }
+
+    fn route(&mut self, wanted: Weight, view: &Objects) -> Result<(), Refusal> {
+        let seen = view.route.map(|(share, version)| (Weight::saturating(u32::from(share)), version));
+        if seen.is_some_and(|(share, _)| share == wanted) {
+            return Ok(());
+        }
+        if let Some((_, version)) = seen
+            && fence::route_is_fenced(wanted)
+            && self.truth.route.map(|(_, version)| version) != Some(version)
+        {
+            return Err(Refusal);
+        }
+        self.set_route(Some(wanted.percent()));
+        Ok(())
+    }
+
+    pub(super) fn set_route(&mut self, share: Option<u8>) {
+        // Versions are never used twice, not even by an object that is made anew.
+        let version = self.truth.route.map_or(1_000 * (self.truth.canary_version + 1), |(_, v)| v + 1);
+        self.truth.route = share.map(|share| (share, version));
+    }
+}
+
+fn hook(canary: &Canary, index: usize) -> Answer {
+    match canary.spec.analysis.webhooks.get(index).map(|hook| hook.kind) {
+        Some(crate::model::HookKind::Rollback) => Answer::Refused("no".to_owned()),
+        Some(_) | None => Answer::Approved,
+    }
+}
