@@ -13,6 +13,8 @@ pub enum Mutant {
     TellTwice,
     /// A raise of the route carries no version.
     UnfencedRaise,
+    /// A rollback leaves a route alone that has no share of the canary yet.
+    ForgetSeal,
     /// The target is scaled away without a version.
     UnfencedScale,
     /// The status is written without a version.
@@ -84,12 +86,13 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 39] = [
+    pub const ALL: [Mutant; 40] = [
         Mutant::ActBeforeRecord,
         Mutant::LowerAfterRecord,
         Mutant::ActUnrecorded,
         Mutant::TellTwice,
         Mutant::UnfencedRaise,
+        Mutant::ForgetSeal,
         Mutant::UnfencedScale,
         Mutant::UnfencedRecord,
         Mutant::RetryConflict,

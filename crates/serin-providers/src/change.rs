@@ -158,8 +158,8 @@ pub enum Change {
     Replace { target: ObjectRef, object: Value },
     /// JSON merge patch (RFC 7386); a fence stands in the patch's `metadata.resourceVersion`.
     MergePatch { target: ObjectRef, patch: Value },
-    /// JSON merge patch of the `scale` subresource: `{"spec":{"replicas":N}}`.
-    Scale { target: ObjectRef, replicas: u32 },
+    /// JSON merge patch of the `scale` subresource: `{"spec":{"replicas":N}}`, fenced by the target's version if there is one.
+    Scale { target: ObjectRef, replicas: u32, version: Option<String> },
 }
 
 impl Change {
@@ -169,7 +169,7 @@ impl Change {
             | Change::Create { target, object: _ }
             | Change::Replace { target, object: _ }
             | Change::MergePatch { target, patch: _ }
-            | Change::Scale { target, replicas: _ } => target,
+            | Change::Scale { target, replicas: _, version: _ } => target,
         }
     }
 
@@ -182,7 +182,7 @@ impl Change {
             | Change::MergePatch { target: _, patch: body } => {
                 body.pointer("/metadata/resourceVersion").and_then(Value::as_str)
             }
-            Change::Scale { target: _, replicas: _ } => None,
+            Change::Scale { target: _, replicas: _, version } => version.as_deref(),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! From actions to the writes that carry them out. What is already so is not written again.
 
 use serde_json::{Value, json};
+use serin_core::fence;
 use serin_core::model::{Canary, Split};
 use serin_core::plan::Action;
 
 use crate::change::{Change, ObjectRef, Objects};
-use crate::json::{int, items};
+use crate::json::{SEALED, int, items, strings};
 use crate::references;
 use crate::router::{RouterError, router};
 use crate::service;
@@ -66,7 +67,7 @@ pub fn render(
         }
         Action::PrimaryScaler => scaler::render(canary, objects),
         Action::ScaleTarget(replicas) => scale_target(canary, *replicas, objects),
-        Action::Route(split) => Ok(router(canary.spec.provider).write(canary, *split, objects)?),
+        Action::Route(split) => route(canary, *split, objects),
         Action::EnsureRoute(split) => ensure_route(canary, *split, objects),
         Action::RestoreRoute => Ok(router(canary.spec.provider).restore(canary, objects)?),
         Action::Finalizer(wanted) => finalizer(canary, *wanted, objects),
@@ -83,7 +84,30 @@ fn scale_target(
     if int(live, "/spec/replicas") == Some(i64::from(replicas)) {
         return Ok(Vec::new());
     }
-    Ok(vec![Change::Scale { target, replicas }])
+    let version = crate::json::resource_version(live)
+        .filter(|_| fence::scale_is_fenced(replicas))
+        .map(str::to_owned);
+    Ok(vec![Change::Scale { target, replicas, version }])
+}
+
+/// The split, and where the canary is to have nothing: nothing that somebody else decided and has not written yet.
+fn route(canary: &Canary, split: Split, objects: &Objects) -> Result<Vec<Change>, RenderError> {
+    let router = router(canary.spec.provider);
+    let changes = router.write(canary, split, objects)?;
+    let outstanding = split == Split::PRIMARY && canary.status.canary_weight > 0;
+    if !changes.is_empty() || !outstanding || serin_core::mutant!(ForgetSeal) {
+        return Ok(changes);
+    }
+    // The status speaks of a share that the route does not give: a write of it may be on its way. A route that has moved
+    // on since it was decided refuses it.
+    let seal = |target: ObjectRef| {
+        let live = objects.get(&target).present().copied()?;
+        let sealed = strings(live, "/metadata/annotations").remove(SEALED);
+        let patch = json!({"metadata": {"annotations": {SEALED: canary.resource_version}}});
+        (sealed.as_ref() != Some(&canary.resource_version))
+            .then_some(Change::MergePatch { target, patch })
+    };
+    Ok(router.objects(canary).into_iter().filter_map(seal).collect())
 }
 
 /// Repair never raises: what is live stays when it is lower than what is wanted.

@@ -140,7 +140,9 @@ pub(crate) fn apply_all(objects: &Objects, changes: &[Change]) -> Objects {
                 next = object.clone();
             }
             Change::MergePatch { target: _, patch } => merge(&mut next, patch),
-            Change::Scale { target: _, replicas } => next["spec"]["replicas"] = json!(replicas),
+            Change::Scale { target: _, replicas, version: _ } => {
+                next["spec"]["replicas"] = json!(replicas);
+            }
         }
         let version = live
             .and_then(|live| live["metadata"]["resourceVersion"].as_str()?.parse::<u64>().ok())
@@ -163,8 +165,8 @@ pub(crate) fn shown(changes: &[Change]) -> String {
                 Change::Create { .. } => "create",
                 Change::Replace { .. } => "replace",
                 Change::MergePatch { .. } => "patch",
-                Change::Scale { target: _, replicas } => {
-                    return format!("scale {target} to {replicas}");
+                Change::Scale { target: _, replicas, version: _ } => {
+                    return format!("scale {target} to {replicas}{fence}");
                 }
             };
             format!("{verb} {target}{fence}")

@@ -1,14 +1,17 @@
 //! Carries actions out, in order, as the providers render them. Nothing is decided here.
 
+use std::sync::Arc;
+
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use serin_core::model::Canary;
+use serin_core::observed::Seen;
 use serin_core::plan::Action;
 use serin_providers::change::{CANARY, FIELD_MANAGER};
-use serin_providers::{Change, ObjectRef, RenderError, render};
+use serin_providers::{Change, ObjectRef, Objects, RenderError, references, render};
 
 use crate::controller::Context;
-use crate::{observe, world};
+use crate::world;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
@@ -32,66 +35,77 @@ pub enum ApplyError {
     },
 }
 
-/// Each action is rendered from what the ones before it left behind. The first error ends it; the next tick goes on.
-pub async fn apply(
-    context: &Context,
-    canary: &Canary,
-    canary_object: &DynamicObject,
-    actions: &[Action],
-) -> Result<(), ApplyError> {
-    for action in actions {
-        let wanted = observe::want(context, canary);
-        let mut objects = observe::collect(context, &wanted);
-        if let Some(own) = world::to_value(canary_object) {
-            objects.put(
-                serin_providers::references::canary_object(canary),
-                serin_core::observed::Seen::Present(std::sync::Arc::new(own)),
-            );
+/// The objects that a plan was decided about, as its own writes leave them behind. What others change meanwhile is not in
+/// here: a write that depends on it is to conflict, not to be carried out on a world that nobody looked at.
+pub struct Stage<'a> {
+    pub context: &'a Context,
+    pub objects: Objects,
+}
+
+impl Stage<'_> {
+    /// The Canary as it was read, or as our own write left it.
+    pub fn put_canary(&mut self, canary: &Canary, object: &DynamicObject) {
+        if let Some(own) = world::to_value(object) {
+            self.objects.put(references::canary_object(canary), Seen::Present(Arc::new(own)));
         }
-        let changes =
-            render(canary, action, &objects, &context.settings.providers).map_err(|source| {
-                ApplyError::Render { action: format!("{action:?}"), source: Box::new(source) }
+    }
+
+    /// Renders an action and writes what comes of it.
+    pub async fn act(&mut self, canary: &Canary, action: &Action) -> Result<(), ApplyError> {
+        let changes = render(canary, action, &self.objects, &self.context.settings.providers)
+            .map_err(|source| ApplyError::Render {
+                action: format!("{action:?}"),
+                source: Box::new(source),
             })?;
         for change in changes {
             tracing::debug!(canary = %canary.key, target = %change.target(), ?action, "writing");
-            write(context, change).await?;
+            self.write(change).await?;
         }
+        Ok(())
     }
-    Ok(())
-}
 
-async fn write(context: &Context, change: Change) -> Result<(), ApplyError> {
-    let target = change.target().clone();
-    let api = context.world.api(&target.kind, &target.namespace);
-    let failed = |source| ApplyError::Write { target: target.clone(), source: Box::new(source) };
-    let ours =
-        PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let post =
-        PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    let written = match change {
-        Change::Apply { target, object } => {
-            api.patch(&target.name, &ours.force(), &Patch::Apply(&object)).await
+    async fn write(&mut self, change: Change) -> Result<(), ApplyError> {
+        let target = change.target().clone();
+        let api = self.context.world.api(&target.kind, &target.namespace);
+        let failed =
+            |source| ApplyError::Write { target: target.clone(), source: Box::new(source) };
+        let ours =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let post =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let written = match change {
+            Change::Apply { target, object } => {
+                api.patch(&target.name, &ours.force(), &Patch::Apply(&object)).await
+            }
+            Change::Create { target, object } => api.create(&post, &decode(&target, object)?).await,
+            Change::Replace { target, object } => {
+                api.replace(&target.name, &post, &decode(&target, object)?).await
+            }
+            Change::MergePatch { target, patch } => {
+                api.patch(&target.name, &ours, &Patch::Merge(&patch)).await
+            }
+            Change::Scale { target, replicas, version } => {
+                let mut patch = json!({"spec": {"replicas": replicas}});
+                if let Some(version) = version {
+                    patch["metadata"] = json!({"resourceVersion": version});
+                }
+                api.patch_scale(&target.name, &ours, &Patch::Merge(&patch))
+                    .await
+                    .map_err(failed)?;
+                // What comes back is a Scale; the watch tells the rest of the workload.
+                self.context.world.learn_replicas(&target, replicas);
+                return Ok(());
+            }
+        };
+        let written = written.map_err(failed)?;
+        if let Some(value) = world::to_value(&written) {
+            self.objects.put(target.clone(), Seen::Present(Arc::new(value)));
         }
-        Change::Create { target, object } => api.create(&post, &decode(&target, object)?).await,
-        Change::Replace { target, object } => {
-            api.replace(&target.name, &post, &decode(&target, object)?).await
+        if target.kind != CANARY {
+            self.context.world.learn(written);
         }
-        Change::MergePatch { target, patch } => {
-            api.patch(&target.name, &ours, &Patch::Merge(&patch)).await
-        }
-        Change::Scale { target, replicas } => {
-            let patch = json!({"spec": {"replicas": replicas}});
-            api.patch_scale(&target.name, &ours, &Patch::Merge(&patch)).await.map_err(failed)?;
-            // What comes back is a Scale; the watch tells the rest of the workload.
-            context.world.learn_replicas(&target, replicas);
-            return Ok(());
-        }
-    };
-    let written = written.map_err(failed)?;
-    if target.kind != CANARY {
-        context.world.learn(written);
+        Ok(())
     }
-    Ok(())
 }
 
 fn decode(target: &ObjectRef, object: Value) -> Result<DynamicObject, ApplyError> {

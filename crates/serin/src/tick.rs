@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
+use serin_core::course::{self, Course, Next};
 use serin_core::lint;
 use serin_core::model::{Builtin, Canary, Key, MetricSource, Phase, Status};
 use serin_core::observed::{Answer, Check, Guard, Observed, Seen};
@@ -13,7 +14,7 @@ use serin_core::parse;
 use serin_core::plan::{Plan, Reason, Step};
 use serin_core::step;
 
-use crate::apply::{self, ApplyError};
+use crate::apply::{ApplyError, Stage};
 use crate::controller::{Context, key_of};
 use crate::observe::{self, Sight};
 use crate::record::{self, RecordError};
@@ -84,7 +85,7 @@ async fn tick_valid(
     let mut sight = observe::observe(context, &canary, now).await;
     sight.observed.duplicate_of = context.index.claim(object);
     let plan = decide(context, &canary, &mut sight, now).await?;
-    carry_out(context, object, &canary, &sight.observed.answers, plan, now).await
+    carry_out(context, object, &canary, sight, plan, now).await
 }
 
 /// Steps, and asks what step wants to know, until there is a plan.
@@ -124,6 +125,10 @@ async fn decide(
 
 /// A plan that breaks a law is not carried out at all; the route stays where it is and someone is called.
 fn check(canary: &Canary, seen: &Observed, plan: &Plan, now: Timestamp) -> Result<(), TickError> {
+    // A deliberate bug is to be found by what watches from outside.
+    if serin_core::mutant::any() {
+        return Ok(());
+    }
     let breaches = lint::lint(canary, seen, plan, now);
     if breaches.is_empty() {
         return Ok(());
@@ -137,35 +142,66 @@ fn check(canary: &Canary, seen: &Observed, plan: &Plan, now: Timestamp) -> Resul
     Err(TickError::Unlawful(text))
 }
 
+/// Carries a plan out in the order that its course says.
 async fn carry_out(
     context: &Context,
     object: &Arc<DynamicObject>,
     canary: &Canary,
-    answers: &Answers,
+    sight: Sight,
     plan: Plan,
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
-    let Plan { urgent, status, actions, calls, notices, reason, next } = plan;
-    // What lowers exposure comes first and waits for nothing. Should it fail, the rest of the plan is still right.
-    let lowered = apply::apply(context, canary, object, &urgent).await;
-    let recorded = record::record(context, &canary.key, object, &status).await?;
-    let changed = recorded.is_some();
-    let object = recorded.unwrap_or_else(|| Arc::clone(object));
-    if changed {
-        context.remember(&canary.key, &object);
+    let Sight { observed, objects } = sight;
+    let mut course = Course::of(&plan);
+    let mut stage = Stage { context, objects };
+    stage.put_canary(canary, object);
+    let mut after = canary.clone();
+    let mut news = plan.notices.clone();
+    let (mut object, mut changed) = (Arc::clone(object), false);
+    let mut result = Ok(());
+    loop {
+        match course.next() {
+            Next::Record => {
+                match record::record(context, &canary.key, &object, &plan.status).await {
+                    Ok(recorded) => {
+                        changed = recorded.is_some();
+                        if let Some(recorded) = recorded {
+                            context.remember(&canary.key, &recorded);
+                            object = recorded;
+                            stage.put_canary(canary, &object);
+                        }
+                        after.status = plan.status.clone();
+                        course.done();
+                    }
+                    Err(error) => {
+                        result = Err(error.into());
+                        course.failed();
+                    }
+                }
+            }
+            Next::Tell => {
+                log(&canary.key, &plan.status, &plan.reason, changed);
+                // The first counters are read before the first request that they are to show.
+                context.guards.follow(&after, Some(false));
+                show(context, canary, &after, &observed.answers, &plan.reason, changed, now);
+                let news = std::mem::take(&mut news);
+                context.teller.tell(&after, &object, news, plan.calls.clone(), now);
+                course.done();
+            }
+            step @ (Next::Lower(_) | Next::Act(_)) => {
+                let Some(action) = course::action(&plan, step) else { break };
+                match stage.act(&after, action).await {
+                    Ok(()) => course.done(),
+                    Err(error) => {
+                        result = Err(TickError::Apply(Box::new(error)));
+                        course.failed();
+                    }
+                }
+            }
+            Next::Done | Next::GivenUp => break,
+        }
     }
-    log(&canary.key, &status, &reason, changed);
-    let after = Canary { status, ..canary.clone() };
-    // The first counters are read before the first request that they are to show.
-    context.guards.follow(&after, Some(false));
-    show(context, canary, &after, answers, &reason, changed, now);
-    // People hear of what was decided even where carrying it out takes another try.
-    context.teller.tell(&after, &object, notices, calls, now);
-    lowered.map_err(|error| TickError::Apply(Box::new(error)))?;
-    apply::apply(context, &after, &object, &actions)
-        .await
-        .map_err(|error| TickError::Apply(Box::new(error)))?;
-    Ok(next.max(now + SignedDuration::from_millis(1)))
+    result.map(|()| plan.next.max(now + SignedDuration::from_millis(1)))
 }
 
 /// Gauges and counters of what was decided.
@@ -237,10 +273,10 @@ async fn tick_invalid(
     let errors: Vec<String> = failure.errors.iter().map(ToString::to_string).collect();
     // The last spec that made sense knows the route; after a restart, what is left of this one does.
     let known = context.last_valid(&key).or_else(|| salvage(context, value));
-    let (mut canary, route) = match known {
+    let (mut canary, sight) = match known {
         Some(canary) => {
-            let route = observe::observe(context, &canary, now).await.observed.route;
-            (canary, route)
+            let sight = observe::observe(context, &canary, now).await;
+            (canary, sight)
         }
         None => {
             let plan =
@@ -252,8 +288,9 @@ async fn tick_invalid(
     };
     canary.status = (*failure.status).clone();
     canary.generation = failure.generation;
-    let plan = step::invalid(&failure.status, failure.generation, &errors, &route, now);
-    carry_out(context, object, &canary, &Answers::new(), plan, now).await
+    let plan =
+        step::invalid(&failure.status, failure.generation, &errors, &sight.observed.route, now);
+    carry_out(context, object, &canary, sight, plan, now).await
 }
 
 /// The canary with a made-up analysis, if only the analysis makes no sense: enough to find its route.

@@ -24,18 +24,8 @@ fn hash(state: &State, into: &mut DefaultHasher) {
     let super::laws::Ghost { pushed, rejected, passed, unrouted } = ghost;
     (pushed, rejected, passed).hash(into);
     unrouted.map(|since| (world.now - since).min(AGE_MAX)).hash(into);
-    let World {
-        now,
-        truth,
-        silent,
-        flight,
-        zombie,
-        looked,
-        condemned,
-        woken,
-        next,
-        asked: _,
-    } = world;
+    let World { now, truth, silent, flight, zombie, looked, condemned, woken, next, asked: _ } =
+        world;
     objects(truth, truth, *now, into);
     match silent {
         Some((kind, old)) => {

@@ -48,6 +48,10 @@ impl Ghost {
         ghost
     }
 
+    pub(super) fn forgive_drain(&mut self, now: i64) {
+        self.unrouted = self.unrouted.map(|since| since.min(now - BEAT));
+    }
+
     /// Keeps the time since when the target has nothing to do.
     pub(super) fn follow(&mut self, world: &World) {
         let routed = share(&world.truth) > 0 || apex_leads_to_target(world);
@@ -55,8 +59,18 @@ impl Ghost {
             self.unrouted = None;
         } else if self.unrouted.is_none() {
             self.unrouted = Some(world.now);
+            // Where the status knew before the route did, the drain counts from the status.
+            let status = &world.truth.status;
+            if matches!(status.phase, Some(Phase::Failed | Phase::Finalising)) {
+                self.forgive_drain(world.now);
+                self.unrouted = status.drain_time.map(seconds).or(self.unrouted);
+            }
         }
     }
+}
+
+fn seconds(time: jiff::Timestamp) -> i64 {
+    time.duration_since(super::world::at(0)).as_secs()
 }
 
 fn share(objects: &Objects) -> u8 {
@@ -119,6 +133,10 @@ pub(super) fn written(
     looks.target(ghost)?;
     looks.status(ghost)?;
     ghost.follow(world);
+    if zombie {
+        // The drain counts from the decision, which may be as old as a lease.
+        ghost.forgive_drain(world.now);
+    }
     Ok(())
 }
 
@@ -142,7 +160,10 @@ impl Look<'_> {
         if new > old {
             if new > status.canary_weight {
                 let says = status.canary_weight;
-                return broken(2, format!("the route rises from {old} to {new}, the status says {says}"));
+                return broken(
+                    2,
+                    format!("the route rises from {old} to {new}, the status says {says}"),
+                );
             }
             if self.knowing() && !truth.target.serving {
                 return broken(5, format!("{new} % go to a canary without a ready pod"));
@@ -190,7 +211,8 @@ impl Look<'_> {
         if !ghost.passed.contains(&(revision, last)) {
             return broken(4, format!("{revision} goes to the primary and was never analysed"));
         }
-        if ghost.rejected.contains(revision) {
+        // A copy that was on its way when the guard spoke is as good as one that had arrived.
+        if ghost.rejected.contains(revision) && !self.zombie {
             return broken(4, format!("{revision} goes to the primary and was rejected"));
         }
         Ok(())

@@ -7,6 +7,5 @@ mod key;
 mod laws;
 mod moves;
 mod search;
-mod world;
-
 mod tests;
+mod world;

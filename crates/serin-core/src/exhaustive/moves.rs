@@ -28,7 +28,10 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Move {
     /// The operator looks: now, because something woke it, or when it is due.
-    Tick { due: bool, answer: Verdict },
+    Tick {
+        due: bool,
+        answer: Verdict,
+    },
     /// The next write of the plan under way.
     Write(Fate),
     /// The operator is killed and starts again.
@@ -206,7 +209,8 @@ impl State {
             Move::GuardCondemns => {
                 next.condemnations_left -= 1;
                 // It condemns what it watches: the revision that the status speaks of.
-                next.world.condemned = Some(laws::known(&self.world.truth.status.last_applied_spec));
+                next.world.condemned =
+                    Some(laws::known(&self.world.truth.status.last_applied_spec));
                 next.world.woken = true;
             }
             Move::TargetRolls
@@ -300,6 +304,8 @@ impl State {
     }
 
     fn restart(&mut self) {
+        // Who lowered the route and could not note when is not remembered: the drain counts from the decision before.
+        self.ghost.forgive_drain(self.world.now);
         let world = &mut self.world;
         world.flight = None;
         world.silent = None;

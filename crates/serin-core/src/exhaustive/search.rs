@@ -184,7 +184,12 @@ impl Search<'_> {
                     Ok(_) | Err(_) => break,
                 }
                 let truth = &state.world.truth;
-                let _ = writeln!(story, "    {:?} {:?}", truth.status.phase, truth.status.last_reason.as_ref().map(|reason| &reason.message));
+                let _ = writeln!(
+                    story,
+                    "    {:?} {:?}",
+                    truth.status.phase,
+                    truth.status.last_reason.as_ref().map(|reason| &reason.message)
+                );
             }
         }
         Counterexample { law, what, story }

@@ -121,7 +121,8 @@ pub(super) fn template(more: serde_json::Value) -> Canary {
             },
         },
     });
-    if let (Some(analysis), Some(more)) = (json["spec"]["analysis"].as_object_mut(), more.as_object())
+    if let (Some(analysis), Some(more)) =
+        (json["spec"]["analysis"].as_object_mut(), more.as_object())
     {
         analysis.extend(more.clone());
     }
@@ -330,7 +331,15 @@ impl World {
             Action::PromotePrimary { revision } => return self.copy(revision, None, view),
             Action::PrimaryScaler | Action::Finalizer(_) => {}
             Action::ScaleTarget(replicas) => return self.scale(*replicas, view),
-            Action::Route(split) => return self.route(split.canary, view),
+            Action::Route(split) => {
+                let before = self.truth.route;
+                self.route(split.canary, view)?;
+                let outstanding = *split == Split::PRIMARY && view.status.canary_weight > 0;
+                let idle = self.truth.route == before && view.route.is_some();
+                if idle && outstanding && !crate::mutant!(ForgetSeal) {
+                    self.set_route(before.map(|(share, _)| share));
+                }
+            }
             Action::EnsureRoute(split) => {
                 let share = view.route.map(|(share, _)| Weight::saturating(u32::from(share)));
                 return self.route(share.map_or(split.canary, |now| now.min(split.canary)), view);
@@ -404,7 +413,8 @@ impl World {
     }
 
     fn route(&mut self, wanted: Weight, view: &Objects) -> Result<(), Refusal> {
-        let seen = view.route.map(|(share, version)| (Weight::saturating(u32::from(share)), version));
+        let seen =
+            view.route.map(|(share, version)| (Weight::saturating(u32::from(share)), version));
         if seen.is_some_and(|(share, _)| share == wanted) {
             return Ok(());
         }
@@ -420,7 +430,8 @@ impl World {
 
     pub(super) fn set_route(&mut self, share: Option<u8>) {
         // Versions are never used twice, not even by an object that is made anew.
-        let version = self.truth.route.map_or(1_000 * (self.truth.canary_version + 1), |(_, v)| v + 1);
+        let version =
+            self.truth.route.map_or(1_000 * (self.truth.canary_version + 1), |(_, v)| v + 1);
         self.truth.route = share.map(|share| (share, version));
     }
 }

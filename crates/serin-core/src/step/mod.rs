@@ -100,13 +100,16 @@ fn table(draft: Draft<'_>) -> Step {
     }
 }
 
-/// Whether the canary has or may have traffic that a rollback takes away.
+/// Whether the canary has or may have traffic that a rollback takes away, or may get some again.
 fn exposed(draft: &Draft<'_>) -> bool {
-    let running = draft.status.phase.is_some_and(Phase::is_releasing);
+    let phase = draft.status.phase;
+    // What the guard condemned stays so, even where something else took its traffic before: it has nothing to wait for.
+    let analysed = matches!(phase, Some(Phase::Progressing | Phase::WaitingPromotion));
     let routed = match draft.route() {
         Seen::Present(split) => split.canary.percent() > 0 || split.mirrored,
         Seen::Absent => false,
         Seen::Unreadable(_) => true,
     };
-    running && (draft.status.canary_weight > 0 || routed)
+    let running = phase.is_some_and(Phase::is_releasing);
+    running && (analysed || draft.status.canary_weight > 0 || routed)
 }

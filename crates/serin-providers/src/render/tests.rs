@@ -4,6 +4,7 @@ use expect_test::{Expect, expect};
 use serin_core::model::Weight;
 
 use super::*;
+use crate::change::TRAEFIK_SERVICE;
 use crate::testing::{canary, shown, target, with, world, yaml};
 
 fn check(action: &Action, present: &[Value], expected: Expect) {
@@ -20,8 +21,13 @@ fn check(action: &Action, present: &[Value], expected: Expect) {
 
 #[test]
 fn a_value_that_is_already_so_is_not_written() {
-    check(&Action::ScaleTarget(0), &[target()], expect!["scale Deployment develop/backend to 0"]);
+    check(
+        &Action::ScaleTarget(0),
+        &[target()],
+        expect!["scale Deployment develop/backend to 0 at 11"],
+    );
     check(&Action::ScaleTarget(2), &[target()], expect![""]);
+    check(&Action::ScaleTarget(3), &[target()], expect!["scale Deployment develop/backend to 3"]);
     check(
         &Action::ScaleTarget(2),
         &[],
@@ -60,11 +66,35 @@ fn repair_never_raises() {
         let objects = world(&canary, &[route(live)]);
         let action = Action::EnsureRoute(Split::canary(Weight::saturating(wanted)));
         let changes = render(&canary, &action, &objects, &Settings::default()).unwrap();
-        assert!(changes.iter().all(|change| change.fence().is_none()));
         let after = crate::testing::apply_all(&objects, &changes);
         let split = router(canary.spec.provider).read(&canary, &after).unwrap();
         assert_eq!(u32::from(split.canary.percent()), becomes, "{live} {wanted}");
     }
+}
+
+#[test]
+fn a_route_that_may_be_raised_by_a_late_write_is_sealed() {
+    let route = yaml("{apiVersion: traefik.io/v1alpha1, kind: TraefikService, metadata: {name: backend, namespace: develop, resourceVersion: '5'},
+        spec: {weighted: {services: [{name: backend-primary, namespace: develop, port: 80, weight: 100}]}}}");
+    let mut canary = canary("");
+    let lower = Action::Route(Split::PRIMARY);
+    let objects = world(&canary, &[route]);
+    let settled = crate::testing::apply_all(
+        &objects,
+        &render(&canary, &lower, &objects, &Settings::default()).unwrap(),
+    );
+    assert_eq!(render(&canary, &lower, &settled, &Settings::default()), Ok(vec![]));
+    canary.status.canary_weight = 10;
+    let changes = render(&canary, &lower, &settled, &Settings::default()).unwrap();
+    expect!["patch TraefikService develop/backend"].assert_eq(&shown(&changes));
+    let sealed = crate::testing::apply_all(&settled, &changes);
+    assert_eq!(render(&canary, &lower, &sealed, &Settings::default()), Ok(vec![]));
+    let restored = crate::testing::apply_all(
+        &sealed,
+        &render(&canary, &Action::RestoreRoute, &sealed, &Settings::default()).unwrap(),
+    );
+    let live = restored.present(&TRAEFIK_SERVICE.named("develop", "backend")).unwrap();
+    assert!(!live.to_string().contains("serin.dev"));
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub trait Router: Send + Sync {
     /// What [`Router::read`] and the writes need to see.
     fn objects(&self, canary: &Canary) -> Vec<ObjectRef>;
     fn read(&self, canary: &Canary, live: &Objects) -> Result<Split, RouterError>;
-    /// A raise is fenced by the object's version, a lowering by nothing.
+    /// Taking everything from the canary is fenced by nothing, any other share by the object's version.
     fn write(
         &self,
         canary: &Canary,

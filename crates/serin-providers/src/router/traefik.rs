@@ -1,14 +1,15 @@
 //! Traefik: a weighted `TraefikService` named after the apex, to which the user's IngressRoute points.
 
 use serde_json::{Value, json};
+use serin_core::fence;
 use serin_core::model::{Canary, Provider, Split, Weight};
 use serin_core::observed::Seen;
 
 use super::{Features, Router, RouterError};
 use crate::change::{Change, ObjectRef, Objects, TRAEFIK_SERVICE};
 use crate::json::{
-    TOOLKIT_ANNOTATIONS, child, covers, items, other_controller, owned_by, owner, resource_version,
-    set, strings, text,
+    SEALED, TOOLKIT_ANNOTATIONS, child, covers, items, other_controller, owned_by, owner,
+    resource_version, set, strings, text,
 };
 
 /// On a TraefikService that we did not make: the services it had, in JSON, to give back.
@@ -53,9 +54,9 @@ impl Router for Traefik {
         if live.is_some_and(|live| in_order(live, &object)) {
             return Ok(Vec::new());
         }
-        let raised = live.filter(|live| split(canary, live).canary < wanted.canary);
+        let fenced = live.filter(|_| fence::route_is_fenced(wanted.canary));
         if let (Some(version), Some(metadata)) =
-            (raised.and_then(resource_version), child(&mut object, "metadata"))
+            (fenced.and_then(resource_version), child(&mut object, "metadata"))
         {
             metadata.insert("resourceVersion".into(), version.into());
         }
@@ -231,10 +232,11 @@ fn restored(canary: &Canary, live: &Value) -> Option<Value> {
     let services = original_services(canary, original.as_deref(), items(live, SERVICES));
     let is_there = Some(&Value::Array(services.clone())) == live.pointer(SERVICES);
     let owned = owned_by(live, canary);
-    if is_there && !owned && original.is_none() {
+    let sealed = annotations.contains_key(SEALED);
+    if is_there && !owned && original.is_none() && !sealed {
         return None;
     }
-    let mut metadata = json!({"annotations": {ORIGINAL_SERVICES: null}});
+    let mut metadata = json!({"annotations": {ORIGINAL_SERVICES: null, SEALED: null}});
     for (key, value) in TOOLKIT_ANNOTATIONS {
         if annotations.get(key).is_some_and(|live| live == value)
             && let Some(map) = child(&mut metadata, "annotations")
