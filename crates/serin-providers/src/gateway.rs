@@ -9,10 +9,12 @@ use serin_core::judge::evidence::{Born, Reading, Side};
 use serin_core::model::Canary;
 
 use self::line::{Sample, Series};
+pub(crate) use self::traefik::pattern as traefik_pattern;
 
 mod envoy;
 mod line;
 mod nginx;
+pub mod recorded;
 #[cfg(test)]
 mod tests;
 mod traefik;
@@ -59,6 +61,8 @@ pub struct Wanted {
     joined: BTreeMap<String, Counted>,
     /// The primary behind an apex, `namespace-service`.
     apexes: BTreeMap<String, Counted>,
+    /// What Traefik calls them, as regular expressions in PromQL strings.
+    patterns: BTreeSet<String>,
     /// Bucket bounds in milliseconds.
     bounds: Vec<f64>,
 }
@@ -70,6 +74,7 @@ impl Wanted {
         let Pair { canary: of_canary, primary } = Pair::of(canary);
         self.apexes.insert(format!("{}-{}", primary.namespace, service.name), primary.clone());
         for counted in [of_canary, primary] {
+            self.patterns.insert(traefik::pattern(canary, &counted.service));
             for port in [service.port.to_string(), service.port_name.clone()] {
                 let name = format!("{}-{}-{port}", counted.namespace, counted.service);
                 self.joined.insert(name, counted.clone());
@@ -114,6 +119,8 @@ pub struct Page {
     pub started: Option<f64>,
     /// For how many seconds it has run, from a process that does not say since when.
     pub uptime: Option<f64>,
+    /// When a server has read it, where it was not read just now.
+    pub sampled: Option<Sampled>,
     /// Services are counted at all, whichever.
     pub services: bool,
     /// Routers are counted, whichever.
@@ -122,6 +129,15 @@ pub struct Page {
     routed: BTreeMap<Counted, u64>,
     wanted: Vec<f64>,
     zeros: Counters,
+}
+
+/// A scrape by somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampled {
+    /// By that server's clock, since 1970.
+    pub at_millis: i64,
+    /// Time between two of them, once that is known.
+    pub every_millis: Option<u64>,
 }
 
 impl Page {
@@ -142,7 +158,16 @@ impl Page {
 
     /// Whether the histogram has this bound; true as long as there is no histogram to tell.
     pub fn has_bound(&self, millis: f64) -> bool {
-        self.bounds.is_empty() || self.bounds.iter().any(|bound| same(*bound, millis))
+        self.bounds.is_empty() || self.lists_bound(millis)
+    }
+
+    fn lists_bound(&self, millis: f64) -> bool {
+        self.bounds.iter().any(|bound| same(*bound, millis))
+    }
+
+    /// Whether there is a histogram of a wanted service.
+    fn timed(&self) -> bool {
+        self.counters.values().any(|counters| counters.timed > 0)
     }
 
     /// Both sides of a canary in this process, with the buckets of `bounds`; `began` is when the rollout did, in seconds

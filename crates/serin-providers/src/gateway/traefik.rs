@@ -1,14 +1,29 @@
 //! Traefik's names: leaf services under `safeNaming` and without, routers, entry points.
 
+use serin_core::model::Canary;
+
 use super::line::Series;
 use super::{Count, Counted, Said, Wanted, class, seconds};
+use crate::metric::quoted;
 
 pub(super) const REQUESTS: &str = "traefik_service_requests_total";
 pub(super) const BUCKET: &str = "traefik_service_request_duration_seconds_bucket";
 pub(super) const TIMED: &str = "traefik_service_request_duration_seconds_count";
-pub(super) const ROUTED: &str = "traefik_router_requests_total";
+const ROUTED: &str = "traefik_router_requests_total";
 /// Services of other providers have other names.
-pub(super) const PROVIDER: &str = "@kubernetescrd";
+const PROVIDER: &str = "@kubernetescrd";
+
+/// Every name that Traefik may have for a Service of this canary, as a regular expression in a PromQL string.
+pub(crate) fn pattern(canary: &Canary, side: &str) -> String {
+    let service = &canary.spec.service;
+    let namespace = quoted(&canary.key.namespace);
+    let (apex, side) = (quoted(&service.name), quoted(side));
+    let port = format!("({}|{})", service.port, quoted(&service.port_name));
+    format!(
+        "{namespace}-{side}-{port}{PROVIDER}|\
+         {namespace}_{apex}_wrr_[0-9]+_{namespace}_{side}_{port}{PROVIDER}"
+    )
+}
 
 pub(super) fn is_ours(line: &[u8]) -> bool {
     line.starts_with(b"traefik_service_request") || line.starts_with(b"traefik_router_requests_")

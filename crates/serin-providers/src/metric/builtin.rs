@@ -2,6 +2,8 @@
 
 use serin_core::model::{Builtin, Canary, Provider};
 
+use crate::gateway::traefik_pattern;
+
 pub(super) fn query(canary: &Canary, builtin: Builtin, interval: &str) -> String {
     match canary.spec.provider {
         Provider::Traefik => {
@@ -39,14 +41,8 @@ pub(super) fn query(canary: &Canary, builtin: Builtin, interval: &str) -> String
 /// Traefik names a child of a weighted service in one of two ways, by its `safeNaming`. Both speak of the Service and of
 /// the port as it is written, never of the target.
 fn traefik_service(canary: &Canary) -> String {
-    let service = &canary.spec.service;
-    let namespace = quoted(&canary.key.namespace);
-    let (apex, side) = (quoted(&service.name), quoted(&service.canary_name()));
-    let port = format!("({}|{})", service.port, quoted(&service.port_name));
-    format!(
-        "service=~\"{namespace}-{side}-{port}@kubernetescrd|\
-         {namespace}_{apex}_wrr_[0-9]+_{namespace}_{side}_{port}@kubernetescrd\""
-    )
+    let pattern = traefik_pattern(canary, &canary.spec.service.canary_name());
+    format!("service=~\"{pattern}\"")
 }
 
 /// A version that fails every request has no good series at all: that is 0 %, not the absence of data.
@@ -64,6 +60,6 @@ fn p99_in_ms(bucket: &str, selector: &str, interval: &str) -> String {
 }
 
 /// A name as a regular expression inside a PromQL string.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     regex::escape(name).replace("\\-", "-").replace('\\', "\\\\").replace('"', "\\\"")
 }

@@ -7,6 +7,7 @@ pub mod template;
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub(crate) use builtin::quoted;
 use bytes::Bytes;
 use http::{Request, Response};
 use serde_json::Value;
