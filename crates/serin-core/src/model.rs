@@ -266,6 +266,8 @@ pub struct GuardSpec {
     /// The spec has a guard of its own; else it follows from the builtin checks and must not stand in the way where it
     /// cannot measure.
     pub asked: bool,
+    /// Where the counters come from; none leaves it to what the operator was told.
+    pub source: Option<GuardSource>,
     /// Time between two looks.
     pub interval_millis: u64,
     /// Bound on the chance that a healthy release is rolled back, over the whole release.
@@ -303,6 +305,15 @@ pub struct EvidencePace {
     pub blast_radius: f64,
     pub min_dwell_secs: i64,
     pub max_duration_secs: i64,
+}
+
+/// Who counts the requests that the guard judges by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GuardSource {
+    /// The gateway itself.
+    Gateway,
+    /// A server that reads the gateway now and then.
+    Prometheus,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ document! {
         /// `enforce`; for canaries taken over from Flagger `observe`.
         #[schemars(extend("enum" = ["enforce", "observe", "off"]))]
         mode: String,
-        /// Where the counters come from: `gateway` (its own metrics endpoint) or `prometheus` (not available yet).
-        /// Default `gateway`.
+        /// Where the counters come from: `gateway` (its own metrics endpoint, each second) or `prometheus` (the metrics
+        /// server, as often as it scrapes). Default `gateway` where the operator knows one, else `prometheus`.
         #[schemars(extend("enum" = ["gateway", "prometheus"]))]
         source: String,
         /// Time between two looks, `250ms` to `1m`. Default `1s`.

@@ -3,7 +3,8 @@
 use super::doc::Doc;
 use super::{duration, pace};
 use crate::model::{
-    Bad, Builtin, GuardMode, GuardSpec, Limit, Margin, Metric, MetricSource, Objective, Provider,
+    Bad, Builtin, GuardMode, GuardSource, GuardSpec, Limit, Margin, Metric, MetricSource,
+    Objective, Provider,
 };
 
 /// Time between two looks of guards that name none.
@@ -33,7 +34,7 @@ pub(super) fn read(
     let doc = analysis.object_or_empty("guard");
     let attributed = one_of(&doc, "attribution", &["primary", "none"]) != Some("none");
     let mode = mode(&doc, adopted);
-    source(&doc);
+    let source = source(&doc);
     let interval_millis = interval(&doc);
     let alpha = alpha(&doc);
     let mut objectives = objectives(&doc);
@@ -58,6 +59,7 @@ pub(super) fn read(
     Some(GuardSpec {
         mode,
         asked,
+        source,
         interval_millis,
         alpha,
         attributed,
@@ -88,9 +90,11 @@ fn one_of<'a>(doc: &Doc<'a>, field: &str, words: &[&str]) -> Option<&'a str> {
     None
 }
 
-fn source(doc: &Doc<'_>) {
-    if one_of(doc, "source", &["gateway", "prometheus"]) == Some("prometheus") {
-        doc.error("source", "prometheus is not supported yet; use gateway");
+fn source(doc: &Doc<'_>) -> Option<GuardSource> {
+    match one_of(doc, "source", &["gateway", "prometheus"]) {
+        Some("gateway") => Some(GuardSource::Gateway),
+        Some(_) => Some(GuardSource::Prometheus),
+        None => None,
     }
 }
 

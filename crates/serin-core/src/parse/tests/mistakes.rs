@@ -57,7 +57,7 @@ fn every_mistake_has_a_path() {
             "analysis: {guard: {}}",
             "analysis: {guard: {mode: 'off'}}",
             "analysis: {guard: {errorRate: {slo: 1}, latency: [{threshold: 500, slo: 2}]}}",
-            "analysis: {guard: {mode: 'on', source: prometheus, interval: 5h, alpha: 1, attribution: both, errorRate: {slo: 0, tolerance: {absolute: -1, relative: 0}}, latency: [{}, {threshold: 0, slo: 1}, {threshold: 1, slo: 1}, {threshold: 1, slo: 2}]}}",
+            "analysis: {guard: {mode: 'on', source: thanos, interval: 5h, alpha: 1, attribution: both, errorRate: {slo: 0, tolerance: {absolute: -1, relative: 0}}, latency: [{}, {threshold: 0, slo: 1}, {threshold: 1, slo: 1}, {threshold: 1, slo: 2}]}}",
             "analysis: {guard: {errorRate: {slo: 1}, pace: evidence, blastRadius: 5, minDwell: 1s, maxDuration: 1h, minBake: 1h, soak: {duration: 1m}}}",
             "analysis: {guard: {errorRate: {slo: 1}, pace: fixed}}",
             "{provider: kubernetes, analysis: {stepWeight: null, iterations: 3, guard: {errorRate: {slo: 1}}}}",
@@ -192,10 +192,10 @@ fn every_mistake_has_a_path() {
                 ok
             analysis: {guard: {errorRate: {slo: 1}, latency: [{threshold: 500, slo: 2}]}}
                 ok
-            analysis: {guard: {mode: 'on', source: prometheus, interval: 5h, alpha: 1, attribution: both, errorRate: {slo: 0, tolerance: {absolute: -1, relative: 0}}, latency: [{}, {threshold: 0, slo: 1}, {threshold: 1, slo: 1}, {threshold: 1, slo: 2}]}}
+            analysis: {guard: {mode: 'on', source: thanos, interval: 5h, alpha: 1, attribution: both, errorRate: {slo: 0, tolerance: {absolute: -1, relative: 0}}, latency: [{}, {threshold: 0, slo: 1}, {threshold: 1, slo: 1}, {threshold: 1, slo: 2}]}}
                 error spec.analysis.guard.attribution: "both" is none of primary, none
                 error spec.analysis.guard.mode: "on" is none of enforce, observe, off
-                error spec.analysis.guard.source: prometheus is not supported yet; use gateway
+                error spec.analysis.guard.source: "thanos" is none of gateway, prometheus
                 error spec.analysis.guard.interval: "5h" is no duration between 250ms and 1m
                 error spec.analysis.guard.alpha: must be more than 0 and at most 0.5, not 1
                 error spec.analysis.guard.errorRate.slo: must be at least 0.01 and less than 100 percent, not 0
