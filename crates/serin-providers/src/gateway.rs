@@ -88,6 +88,12 @@ impl Wanted {
         }
     }
 
+    /// Whether this canary is among those that are looked for.
+    pub fn has(&self, canary: &Canary) -> bool {
+        let Pair { canary, primary } = Pair::of(canary);
+        self.services.contains(&canary) && self.services.contains(&primary)
+    }
+
     fn service(&self, namespace: &str, service: &str) -> Option<&Counted> {
         let counted = Counted { namespace: namespace.to_owned(), service: service.to_owned() };
         self.services.get(&counted)

@@ -131,7 +131,7 @@ impl Context {
         settings: Settings,
     ) -> Self {
         let slots = Semaphore::new(usize::from(settings.concurrency.max(1)));
-        let guards = crate::guard::Guards::new(!settings.gateways.is_empty());
+        let guards = crate::guard::Guards::new(crate::guard::Sources::of(&settings));
         let world = World::new(client.clone(), settings.namespace.clone(), wake.clone());
         let teller = crate::tell::Teller::start(
             client.clone(),

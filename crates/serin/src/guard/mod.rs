@@ -1,36 +1,44 @@
 //! The guard clock: opinions on canaries that have traffic, formed between ticks and read by them.
 //!
-//! Ticks say which canaries have traffic; a loop of its own scrapes the gateways, feeds each canary's evidence and wakes
-//! those whose opinion has changed. It decides nothing: `step` does, and the status keeps what must outlive this process.
+//! Ticks say which canaries have traffic; loops of its own read the sources, feed each canary's evidence and wake those whose
+//! opinion has changed. It decides nothing: `step` does, and the status keeps what must outlive this process.
 
 mod scrape;
+mod source;
 #[cfg(test)]
 mod tests;
 mod ward;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serin_core::model::{Canary, Key, Phase};
-use serin_core::observed::{Guard, Watched};
-use tokio::sync::Notify;
+use serin_core::observed::{self, Guard};
+use tokio::sync::{Notify, watch};
 
 pub use scrape::run;
-use ward::Ward;
+use source::SourceKey;
+pub use source::Sources;
+use ward::{Trust, Ward};
 
 type Shared = Arc<Mutex<Ward>>;
 
 /// The canaries that have traffic and a guard.
 #[derive(Default)]
 pub struct Guards {
-    /// No gateway to ask: guards that were asked for hold, the others stay out of the way.
-    blind: bool,
-    wards: Mutex<BTreeMap<Key, Shared>>,
+    sources: Sources,
+    wards: Mutex<BTreeMap<Key, Watched>>,
     /// A canary came under guard: look at once, for its first counters are what later ones are compared with.
-    came: Notify,
+    came: watch::Sender<u64>,
     /// An opinion turned.
     turned: Notify,
+}
+
+struct Watched {
+    /// None when there is nobody to ask: guards that were asked for hold, the others stay out of the way.
+    source: Option<SourceKey>,
+    ward: Shared,
 }
 
 fn lock(ward: &Shared) -> MutexGuard<'_, Ward> {
@@ -38,21 +46,28 @@ fn lock(ward: &Shared) -> MutexGuard<'_, Ward> {
 }
 
 impl Guards {
-    /// `gateways` says whether there are any to ask.
-    pub fn new(gateways: bool) -> Self {
-        Self { blind: !gateways, ..Self::default() }
+    pub fn new(sources: Sources) -> Self {
+        Self { sources, ..Self::default() }
     }
 
-    fn wards(&self) -> MutexGuard<'_, BTreeMap<Key, Shared>> {
+    fn wards(&self) -> MutexGuard<'_, BTreeMap<Key, Watched>> {
         self.wards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ward(&self, key: &Key) -> Option<Shared> {
-        self.wards().get(key).cloned()
+        self.wards().get(key).map(|watched| Arc::clone(&watched.ward))
     }
 
-    fn all(&self) -> Vec<(Key, Shared)> {
-        self.wards().iter().map(|(key, ward)| (key.clone(), Arc::clone(ward))).collect()
+    /// Whoever is judged by this source.
+    fn of(&self, source: &SourceKey) -> Vec<(Key, Shared)> {
+        let wards = self.wards();
+        let its = wards.iter().filter(|(_, watched)| watched.source.as_ref() == Some(source));
+        its.map(|(key, watched)| (key.clone(), Arc::clone(&watched.ward))).collect()
+    }
+
+    /// The sources that somebody is judged by.
+    fn sources(&self) -> BTreeSet<SourceKey> {
+        self.wards().values().filter_map(|watched| watched.source.clone()).collect()
     }
 
     /// The canary as a tick has it. `routed` is whether the route gives it traffic; none when that is not known (yet).
@@ -68,16 +83,28 @@ impl Guards {
             }
             return;
         };
+        let source = self.sources.key(canary, spec);
+        let trust = Trust::of(spec, source.as_ref());
         let mut wards = self.wards();
-        if let Some(ward) = wards.get(&canary.key) {
-            lock(ward).follow(canary, spec);
+        if let Some(watched) = wards.get_mut(&canary.key) {
+            let mut ward = lock(&watched.ward);
+            ward.follow(canary, spec);
+            ward.trust(trust);
+            drop(ward);
+            if watched.source != source {
+                watched.source = source;
+                drop(wards);
+                self.came.send_modify(|count| *count += 1);
+            }
             return;
         }
-        let ward = Ward::begin(canary, spec, self.blind);
+        let mut ward = Ward::begin(canary, spec, source.is_none());
+        ward.trust(trust);
         let condemned = matches!(ward.opinion(), Guard::RollBack(_));
-        wards.insert(canary.key.clone(), Arc::new(Mutex::new(ward)));
+        let ward = Arc::new(Mutex::new(ward));
+        wards.insert(canary.key.clone(), Watched { source, ward });
         drop(wards);
-        self.came.notify_one();
+        self.came.send_modify(|count| *count += 1);
         if condemned {
             self.turned.notify_waiters();
         }
@@ -89,7 +116,7 @@ impl Guards {
     }
 
     /// What the guard thinks, and what it wants the status to say.
-    pub fn sight(&self, key: &Key) -> (Guard, Watched) {
+    pub fn sight(&self, key: &Key) -> (Guard, observed::Watched) {
         let Some(ward) = self.ward(key) else { return Default::default() };
         let ward = lock(&ward);
         (ward.opinion(), ward.watched())
@@ -127,8 +154,8 @@ impl Guards {
         self.wards().clear();
     }
 
-    /// The shortest time between two looks that any canary asks for; none without canaries.
-    fn interval(&self) -> Option<Duration> {
-        self.all().iter().map(|(_, ward)| lock(ward).interval()).min()
+    /// The shortest time between two looks at a source that any canary asks for; none without canaries.
+    fn interval(&self, source: &SourceKey) -> Option<Duration> {
+        self.of(source).iter().map(|(_, ward)| lock(ward).interval()).min()
     }
 }

@@ -1,89 +1,89 @@
-//! The loop of the guard clock: one scrape per gateway for all canaries, only while some canary has traffic.
+//! The loops of the guard clock: one for each source, only while some canary that is judged by it has traffic.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::future::join_all;
-use http::{Request, Uri};
-use serin_providers::gateway::{Scrape, Wanted};
+use serin_providers::gateway::Wanted;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::lock;
-use super::ward::{News, Scraped};
+use super::source::{Look, Source, SourceKey};
+use super::ward::News;
 use crate::controller::Context;
-use crate::outside::Manner;
 
 /// Evidence that is growing is looked at again after this long.
 const AGAIN: Duration = Duration::from_millis(250);
-/// Whoever comes, the gateways are not asked more often.
+/// Whoever comes, the sources are not asked more often.
 const GAP: Duration = Duration::from_millis(100);
-/// Replicas that come and go are noticed after this long.
-const KNOWN: Duration = Duration::from_secs(10);
-/// More replicas of a gateway than anyone runs.
-const REPLICAS_MAX: usize = 256;
-/// A gateway that needs longer has missed this look; the next one makes up for it.
-const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Looks until dropped.
+/// Looks until dropped; ends only when one of the loops has panicked.
 pub async fn run(context: Arc<Context>) {
-    let guards = &context.guards;
-    let mut targets = Targets::default();
-    let mut last: Option<Instant> = None;
-    let mut again = false;
+    let mut came = context.guards.came.subscribe();
+    let mut loops = JoinSet::new();
+    let mut running = BTreeSet::new();
     loop {
-        let pause = match guards.interval() {
-            Some(interval) if again => AGAIN.min(interval),
-            Some(interval) => interval,
-            None => {
-                guards.came.notified().await;
-                Duration::ZERO
+        came.borrow_and_update();
+        for key in context.guards.sources() {
+            if running.insert(key.clone()) {
+                loops.spawn(watch(Arc::clone(&context), key));
             }
-        };
-        if let Some(last) = last {
-            tokio::select! {
-                biased;
-                () = tokio::time::sleep_until(last + pause) => {}
-                () = guards.came.notified() => {}
-            }
-            tokio::time::sleep_until(last + GAP).await;
         }
-        last = Some(Instant::now());
-        again = look(&context, &mut targets).await;
+        tokio::select! {
+            biased;
+            changed = came.changed() => if changed.is_err() { return },
+            Some(ended) = loops.join_next() => match ended {
+                Ok(key) => { running.remove(&key); }
+                Err(_) => return,
+            },
+        }
     }
 }
 
-/// One look at everything. Says whether something is worth another one soon.
-async fn look(context: &Context, targets: &mut Targets) -> bool {
-    if context.guards.all().is_empty() || context.settings.gateways.is_empty() {
-        return false;
+/// Looks at one source for as long as a canary needs it. No source waits for another.
+async fn watch(context: Arc<Context>, key: SourceKey) -> SourceKey {
+    let guards = &context.guards;
+    let mut came = guards.came.subscribe();
+    let mut source = key.open();
+    loop {
+        came.borrow_and_update();
+        let last = Instant::now();
+        let Turn { again, wait } = look(&context, &key, source.as_mut()).await;
+        let Some(interval) = guards.interval(&key) else { return key };
+        let pause = if again { AGAIN.min(interval) } else { interval };
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(last + pause.max(wait)) => {}
+            _ = came.changed() => {}
+        }
+        tokio::time::sleep_until(last + GAP).await;
     }
-    let mut failure = targets.refresh(context).await;
-    let gateways = &targets.known;
-    let wards = context.guards.all();
+}
+
+/// What a look leads to.
+struct Turn {
+    /// Something is worth another look soon.
+    again: bool,
+    /// There is nothing new before this has passed.
+    wait: Duration,
+}
+
+/// One look for all canaries that are judged by a source.
+async fn look(context: &Context, key: &SourceKey, source: &mut dyn Source) -> Turn {
     let mut wanted = Wanted::default();
-    for (_, ward) in &wards {
+    for (_, ward) in &context.guards.of(key) {
         lock(ward).want(&mut wanted);
     }
-    let answers = join_all(gateways.iter().map(|gateway| scrape(context, gateway, &wanted))).await;
-    let mut pages = Vec::new();
-    for (gateway, answer) in gateways.iter().zip(answers) {
-        match answer {
-            Ok(scraped) => pages.push(scraped),
-            Err(why) => {
-                context.metrics.count_scrape_failure(gateway);
-                tracing::debug!(gateway, error = %why, "the guard cannot see");
-                failure = Some(format!("{gateway}: {why}"));
-            }
-        }
-    }
-    if pages.is_empty() {
-        failure.get_or_insert_with(|| "no replica of the gateway is known".to_owned());
-    }
+    let Look { pages, failure, wait } = source.look(context, &wanted).await;
     let now = context.clock.now();
     let (mut again, mut turned) = (false, false);
-    for (key, ward) in &wards {
+    // Who came in between was not asked for.
+    for (name, ward) in &context.guards.of(key) {
         let mut ward = lock(ward);
+        if !wanted.has(ward.canary()) {
+            continue;
+        }
         let news: News = ward.look(&pages, failure.as_deref(), now);
         if let Some(log_e) = ward.log_evidence() {
             context.metrics.show_guard(ward.canary(), log_e);
@@ -92,82 +92,11 @@ async fn look(context: &Context, targets: &mut Targets) -> bool {
         turned |= news.turned;
         drop(ward);
         if news.wake {
-            context.wake.wake(key);
+            context.wake.wake(name);
         }
     }
     if turned {
         context.guards.turned.notify_waiters();
     }
-    again
-}
-
-/// Where the replicas of the gateways are: a name stands for all of its addresses.
-#[derive(Default)]
-struct Targets {
-    known: Vec<String>,
-    since: Option<Instant>,
-}
-
-impl Targets {
-    /// Looks the names up again when it is time to. Returns what went wrong with one of them.
-    async fn refresh(&mut self, context: &Context) -> Option<String> {
-        if self.since.is_some_and(|since| since.elapsed() < KNOWN) {
-            return None;
-        }
-        let mut failure = None;
-        let mut known = Vec::new();
-        for gateway in &context.settings.gateways {
-            match replicas(context, gateway).await {
-                Ok(replicas) => known.extend(replicas),
-                Err(why) => {
-                    context.metrics.count_scrape_failure(gateway);
-                    failure = Some(format!("{gateway}: {why}"));
-                }
-            }
-        }
-        known.truncate(REPLICAS_MAX);
-        known.sort();
-        // The same replica twice would count every request twice.
-        known.dedup();
-        self.since = failure.is_none().then(Instant::now);
-        if failure.is_none() || self.known.is_empty() {
-            self.known = known;
-        }
-        failure
-    }
-}
-
-/// The URLs of the replicas behind a URL.
-async fn replicas(context: &Context, gateway: &str) -> Result<Vec<String>, String> {
-    let uri: Uri = gateway.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
-    let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
-        // Certificates speak of names.
-        return Ok(vec![gateway.to_owned()]);
-    };
-    if host.parse::<std::net::Ipv4Addr>().is_ok() || host.starts_with('[') {
-        return Ok(vec![gateway.to_owned()]);
-    }
-    let port = uri.port_u16().unwrap_or(80);
-    let found = context.outside.resolve(host, port).await.map_err(|error| error.to_string())?;
-    let Some(found) = found else { return Ok(vec![gateway.to_owned()]) };
-    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    Ok(found.iter().map(|address| format!("http://{address}{path}")).collect())
-}
-
-/// One gateway's page, under a name that changes when the process behind the address does.
-async fn scrape(context: &Context, gateway: &str, wanted: &Wanted) -> Result<Scraped, String> {
-    let request = Request::get(gateway).body(Bytes::new()).map_err(|error| error.to_string())?;
-    let mut scrape = Scrape::new(wanted);
-    let manner = Manner::within(PATIENCE);
-    let status = context
-        .outside
-        .read(request, manner, &mut |piece| scrape.push(piece))
-        .await
-        .map_err(|error| error.to_string())?;
-    if !status.is_success() {
-        return Err(format!("it answers {status}"));
-    }
-    let page = scrape.finish();
-    let started = page.started.unwrap_or_default();
-    Ok((format!("{gateway}#{started}"), page))
+    Turn { again, wait }
 }

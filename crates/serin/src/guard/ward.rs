@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::source::SourceKey;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use serin_core::judge::design::{Design, Memory, weight_steps};
@@ -27,6 +28,22 @@ const SOURCE: &str = "guard, from the gateway's counters";
 
 /// A process that was scraped, by a name that changes when it restarts.
 pub(super) type Scraped = (String, Page);
+
+/// How a ward takes what its source says, or that it says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Trust {
+    /// Nobody has asked for this guard nor for its source: it stays out of the way where it cannot measure.
+    pub optional: bool,
+    /// Counters are read by somebody else now and then, and so do not tell of the present.
+    pub recorded: bool,
+}
+
+impl Trust {
+    pub(super) fn of(spec: &GuardSpec, source: Option<&SourceKey>) -> Self {
+        let recorded = matches!(source, Some(SourceKey::Prometheus(_)));
+        Self { optional: recorded && !spec.asked && spec.source.is_none(), recorded }
+    }
+}
 
 /// What a look leads to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -76,6 +93,13 @@ pub(super) struct Ward {
     fitness: Option<Fitness>,
     /// When the status last got our memory, as far as is known, or was last asked to.
     saved: Option<Timestamp>,
+    trust: Trust,
+    /// When the samples of the last look were taken.
+    samples: Vec<i64>,
+    /// None has been taken since the canary's share was changed.
+    stale: bool,
+    /// Samples that are older have been counted by another source.
+    not_before: Option<i64>,
 }
 
 impl Ward {
@@ -100,6 +124,10 @@ impl Ward {
                     .to_owned(),
             }),
             saved: None,
+            trust: Trust::default(),
+            samples: Vec::new(),
+            stale: true,
+            not_before: None,
         };
         if let Some(kept) = &canary.status.guard {
             ward.restore(kept);
@@ -134,12 +162,21 @@ impl Ward {
         (self.steps, self.decided, self.saved) = (steps, decided, Some(time));
     }
 
+    /// From now on counters come from elsewhere, or are taken in another way.
+    pub(super) fn trust(&mut self, trust: Trust) {
+        if trust.recorded && !self.trust.recorded {
+            self.not_before = self.seen.map(Timestamp::as_millisecond);
+        }
+        self.trust = trust;
+    }
+
     /// The same rollout, one tick later.
     pub(super) fn follow(&mut self, canary: &Canary, spec: &GuardSpec) {
-        if canary.status.canary_weight != self.canary.status.canary_weight
-            && let State::Watching { watch, .. } = &mut self.state
-        {
-            watch.weight_changed();
+        if canary.status.canary_weight != self.canary.status.canary_weight {
+            self.stale = true;
+            if let State::Watching { watch, .. } = &mut self.state {
+                watch.weight_changed();
+            }
         }
         if let Some((time, _)) = canary.status.guard.as_ref().map(Memory::glance) {
             self.saved = self.saved.max(time);
@@ -200,7 +237,7 @@ impl Ward {
             }
             Some(_) | None => self.failure = None,
         }
-        let verdict = if pages.is_empty() { None } else { self.take(pages, now) };
+        let verdict = if self.is_news(pages) { self.take(pages, now) } else { None };
         if !pages.is_empty() {
             self.seen = Some(now);
         }
@@ -230,6 +267,23 @@ impl Ward {
             turned,
             again: verdict.is_some_and(|v| v.look_again),
         }
+    }
+
+    /// Whether any of it was counted since the last look: the same samples once more are no time without requests.
+    fn is_news(&mut self, pages: &[Scraped]) -> bool {
+        let samples = pages.iter().filter_map(|(_, page)| page.sampled);
+        let samples: Vec<i64> = samples.map(|sampled| sampled.at_millis).collect();
+        if samples.is_empty() {
+            return !pages.is_empty();
+        }
+        if self.not_before.is_some_and(|time| samples.iter().any(|at| *at < time)) {
+            return false;
+        }
+        let news = samples != self.samples;
+        // The first ones may have been taken before.
+        self.stale &= !news || self.samples.is_empty();
+        self.samples = samples;
+        news
     }
 
     fn take(&mut self, pages: &[Scraped], now: Timestamp) -> Option<Verdict> {
@@ -376,14 +430,8 @@ impl Ward {
         if let State::Lost(why) = &self.state {
             return Guard::Hold(why.clone());
         }
-        // Law 2: after a restart nothing rises before somebody has looked.
-        if self.seen.is_none() && self.failure.is_none() {
-            return Guard::Hold("the guard has not looked yet".to_owned());
-        }
-        if let Some((_, why)) = &self.failure
-            && (self.seen.is_none() || self.sightless)
-        {
-            return Guard::Hold(sightless(why));
+        if let Some(why) = self.blindness().filter(|_| !self.trust.optional) {
+            return Guard::Hold(why);
         }
         if let Some(Objective { name, .. }) = self.unmeasured().find(|o| o.asked) {
             return Guard::Hold(format!(
@@ -394,6 +442,23 @@ impl Ward {
             State::Watching { watch, .. } => watch.opinion(),
             State::New { .. } | State::Lost(_) => Guard::Quiet,
         }
+    }
+
+    /// Why nothing is known of the present.
+    fn blindness(&self) -> Option<String> {
+        // Law 2: after a restart nothing rises before somebody has looked.
+        if self.seen.is_none() && self.failure.is_none() {
+            return Some("the guard has not looked yet".to_owned());
+        }
+        if let Some((_, why)) = &self.failure
+            && (self.seen.is_none() || self.sightless)
+        {
+            return Some(sightless(why));
+        }
+        let stale = self.trust.recorded && self.stale;
+        stale.then(|| {
+            "the metric server has not read the gateway since the weight changed".to_owned()
+        })
     }
 
     /// What the status is to say.

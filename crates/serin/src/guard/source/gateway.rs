@@ -1,0 +1,123 @@
+//! The gateway's own counters, of every replica.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, join_all};
+use http::{Request, Uri};
+use serin_providers::gateway::{Scrape, Wanted};
+use tokio::time::Instant;
+
+use super::{Look, Source};
+use crate::controller::Context;
+use crate::guard::ward::Scraped;
+use crate::outside::Manner;
+
+/// Replicas that come and go are noticed after this long.
+const KNOWN: Duration = Duration::from_secs(10);
+/// More replicas of a gateway than anyone runs.
+const REPLICAS_MAX: usize = 256;
+/// A gateway that needs longer has missed this look; the next one makes up for it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where the replicas of the gateways are: a name stands for all of its addresses.
+#[derive(Default)]
+pub(super) struct Gateway {
+    known: Vec<String>,
+    since: Option<Instant>,
+}
+
+impl Source for Gateway {
+    fn look<'a>(&'a mut self, context: &'a Context, wanted: &'a Wanted) -> BoxFuture<'a, Look> {
+        Box::pin(async move {
+            let mut failure = self.refresh(context).await;
+            let gateways = &self.known;
+            let answers =
+                join_all(gateways.iter().map(|gateway| scrape(context, gateway, wanted))).await;
+            let mut pages = Vec::new();
+            for (gateway, answer) in gateways.iter().zip(answers) {
+                match answer {
+                    Ok(scraped) => pages.push(scraped),
+                    Err(why) => {
+                        context.metrics.count_scrape_failure(gateway);
+                        tracing::debug!(gateway, error = %why, "the guard cannot see");
+                        failure = Some(format!("{gateway}: {why}"));
+                    }
+                }
+            }
+            if pages.is_empty() {
+                failure.get_or_insert_with(|| "no replica of the gateway is known".to_owned());
+            }
+            Look { pages, failure, wait: Duration::ZERO }
+        })
+    }
+}
+
+impl Gateway {
+    /// Looks the names up again when it is time to. Returns what went wrong with one of them.
+    async fn refresh(&mut self, context: &Context) -> Option<String> {
+        if self.since.is_some_and(|since| since.elapsed() < KNOWN) {
+            return None;
+        }
+        let mut failure = None;
+        let mut known = Vec::new();
+        for gateway in &context.settings.gateways {
+            match replicas(context, gateway).await {
+                Ok(replicas) => known.extend(replicas),
+                Err(why) => {
+                    context.metrics.count_scrape_failure(gateway);
+                    failure = Some(format!("{gateway}: {why}"));
+                }
+            }
+        }
+        known.truncate(REPLICAS_MAX);
+        known.sort();
+        // The same replica twice would count every request twice.
+        known.dedup();
+        self.since = failure.is_none().then(Instant::now);
+        if failure.is_none() || self.known.is_empty() {
+            self.known = known;
+        }
+        failure
+    }
+}
+
+/// The URLs of the replicas behind a URL.
+async fn replicas(context: &Context, gateway: &str) -> Result<Vec<String>, String> {
+    let uri: Uri = gateway.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
+    let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
+        // Certificates speak of names.
+        return Ok(vec![gateway.to_owned()]);
+    };
+    if host.parse::<std::net::Ipv4Addr>().is_ok() || host.starts_with('[') {
+        return Ok(vec![gateway.to_owned()]);
+    }
+    let port = uri.port_u16().unwrap_or(80);
+    let found = context.outside.resolve(host, port).await.map_err(|error| error.to_string())?;
+    let Some(found) = found else { return Ok(vec![gateway.to_owned()]) };
+    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    Ok(found.iter().map(|address| format!("http://{address}{path}")).collect())
+}
+
+/// One gateway's page, under a name that changes when the process behind the address does.
+async fn scrape(context: &Context, gateway: &str, wanted: &Wanted) -> Result<Scraped, String> {
+    let request = Request::get(gateway).body(Bytes::new()).map_err(|error| error.to_string())?;
+    let mut scrape = Scrape::new(wanted);
+    let manner = Manner::within(PATIENCE);
+    let status = context
+        .outside
+        .read(request, manner, &mut |piece| scrape.push(piece))
+        .await
+        .map_err(|error| error.to_string())?;
+    if !status.is_success() {
+        return Err(format!("it answers {status}"));
+    }
+    let mut page = scrape.finish();
+    let name = format!("{gateway}#{}", page.started.unwrap_or_default());
+    if page.started.is_none() {
+        // Not to the second, and so no part of the name.
+        let now = context.clock.now().as_second() as f64;
+        page.started = page.uptime.map(|uptime| now - uptime);
+    }
+    Ok((name, page))
+}

@@ -1,0 +1,77 @@
+//! Where the guard's counters come from: one trait and its sources.
+
+mod gateway;
+mod prometheus;
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serin_core::model::{Canary, GuardSource, GuardSpec};
+use serin_providers::gateway::Wanted;
+
+use super::ward::Scraped;
+use crate::controller::{Context, Settings};
+
+/// Whom a canary's counters are asked of; one look serves all canaries with the same one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum SourceKey {
+    /// Every replica of the gateways that the operator was told of.
+    Gateway,
+    /// The server at this address.
+    Prometheus(String),
+}
+
+impl SourceKey {
+    pub(super) fn open(&self) -> Box<dyn Source> {
+        match self {
+            SourceKey::Gateway => Box::new(gateway::Gateway::default()),
+            SourceKey::Prometheus(server) => Box::new(prometheus::Prometheus::new(server.clone())),
+        }
+    }
+}
+
+/// Which sources the operator was told of.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    gateways: bool,
+    metrics_server: String,
+}
+
+impl Sources {
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            gateways: !settings.gateways.is_empty(),
+            metrics_server: settings.providers.metrics_server.clone(),
+        }
+    }
+
+    /// Whom this guard asks; none when there is nobody. The gateway is nearer to the requests and comes first.
+    pub(super) fn key(&self, canary: &Canary, spec: &GuardSpec) -> Option<SourceKey> {
+        let gateway = self.gateways.then_some(SourceKey::Gateway);
+        let server = canary.spec.metrics_server.as_ref().unwrap_or(&self.metrics_server).trim();
+        let prometheus = || {
+            (!server.is_empty())
+                .then(|| SourceKey::Prometheus(server.trim_end_matches('/').to_owned()))
+        };
+        match spec.source {
+            Some(GuardSource::Gateway) => gateway,
+            Some(GuardSource::Prometheus) => prometheus(),
+            None => gateway.or_else(prometheus),
+        }
+    }
+}
+
+/// What came of a look.
+#[derive(Default)]
+pub(super) struct Look {
+    pub pages: Vec<Scraped>,
+    /// What one of those that did not answer said.
+    pub failure: Option<String>,
+    /// There can be nothing new before this has passed.
+    pub wait: Duration,
+}
+
+pub(super) trait Source: Send {
+    /// Reads the counters of everything that is wanted, once for all canaries.
+    fn look<'a>(&'a mut self, context: &'a Context, wanted: &'a Wanted) -> BoxFuture<'a, Look>;
+}

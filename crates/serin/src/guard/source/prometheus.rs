@@ -1,0 +1,140 @@
+//! What a Prometheus has read of the gateways: one query for all canaries, as often as it scrapes.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::future::{BoxFuture, try_join_all};
+use serin_providers::gateway::Wanted;
+use serin_providers::gateway::recorded::{self, Recorded};
+use tokio::time::Instant;
+
+use super::{Look, Source};
+use crate::controller::Context;
+use crate::outside::Manner;
+
+/// A server that needs longer has missed this look.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// An answer longer than this is none to a query of ours.
+const ANSWER_MAX: usize = 32 << 20;
+/// Bounds of histograms change with the gateway's flags only.
+const BOUNDS_KNOWN: Duration = Duration::from_secs(60);
+/// The scrapes that may fail in a row before the server counts as blind, and how long ones that are rarely seen may take.
+const MISSED_MAX: u32 = 3;
+const LATE_MAX: Duration = Duration::from_secs(5);
+
+pub(super) struct Prometheus {
+    server: String,
+    every_millis: Option<u64>,
+    /// The times of the newest samples, and since when they are the newest.
+    newest: Option<(Vec<i64>, Instant)>,
+    bounds: Option<(Vec<f64>, Instant)>,
+}
+
+impl Source for Prometheus {
+    fn look<'a>(&'a mut self, context: &'a Context, wanted: &'a Wanted) -> BoxFuture<'a, Look> {
+        Box::pin(async move {
+            match self.read(context, wanted).await {
+                Ok(look) => look,
+                Err(why) => {
+                    context.metrics.count_scrape_failure(&self.server);
+                    tracing::debug!(server = self.server, error = %why, "the guard cannot see");
+                    let failure = Some(format!("{}: {why}", self.server));
+                    Look { failure, ..Look::default() }
+                }
+            }
+        })
+    }
+}
+
+impl Prometheus {
+    pub(super) fn new(server: String) -> Self {
+        Self { server, every_millis: None, newest: None, bounds: None }
+    }
+
+    async fn read(&mut self, context: &Context, wanted: &Wanted) -> Result<Look, String> {
+        let window = recorded::window_secs(self.every_millis);
+        let bodies = self.ask(context, &recorded::queries(wanted, window)).await?;
+        let mut recorded = Recorded::read(wanted, &bodies)?;
+        if recorded.pages.is_empty() {
+            self.every_millis = None;
+            let why = "it has no requests of these canaries and their primaries; does it scrape the gateway, and does the gateway count by service?";
+            return Err(why.to_owned());
+        }
+        if recorded.lacks_bounds(wanted) {
+            recorded.add_bounds(wanted, &self.bounds(context, wanted).await?);
+        }
+        self.every_millis = recorded.every_millis().or(self.every_millis);
+        let news = self.note(&recorded)?;
+        let wait = if news { self.wait(&recorded) } else { Duration::ZERO };
+        Ok(Look { pages: recorded.pages.into_iter().collect(), failure: None, wait })
+    }
+
+    /// Whether anything was scraped since the last look; an error when nothing has been for too long. By our own clock, as
+    /// the server's may differ.
+    fn note(&mut self, recorded: &Recorded) -> Result<bool, String> {
+        let times = recorded.pages.values().filter_map(|page| page.sampled);
+        let times: Vec<i64> = times.map(|sampled| sampled.at_millis).collect();
+        let Some((known, since)) = self.newest.as_ref().filter(|(known, _)| *known == times) else {
+            self.newest = Some((times, Instant::now()));
+            return Ok(true);
+        };
+        let every = Duration::from_millis(self.every_millis.unwrap_or_default());
+        // As long as the rhythm is not known, the server gives up on old samples itself.
+        if self.every_millis.is_some() && since.elapsed() > every * MISSED_MAX + LATE_MAX {
+            let secs = since.elapsed().as_secs();
+            let processes = known.len();
+            return Err(format!(
+                "it has scraped none of {processes} gateways for {secs} s, though it does so every {} s",
+                every.as_secs_f64()
+            ));
+        }
+        Ok(false)
+    }
+
+    /// Until shortly before the next scrape of any gateway is due.
+    fn wait(&self, recorded: &Recorded) -> Duration {
+        let every = self.every_millis.unwrap_or_default();
+        let due = recorded.due_millis().unwrap_or_default();
+        Duration::from_millis(due.saturating_sub(every / 5))
+    }
+
+    async fn bounds(&mut self, context: &Context, wanted: &Wanted) -> Result<Vec<f64>, String> {
+        if let Some((bounds, since)) = &self.bounds
+            && since.elapsed() < BOUNDS_KNOWN
+        {
+            return Ok(bounds.clone());
+        }
+        let mut found = Vec::new();
+        for body in self.ask(context, &recorded::bounds_queries(wanted)).await? {
+            found.extend(recorded::bounds(&body)?);
+        }
+        self.bounds = Some((found.clone(), Instant::now()));
+        Ok(found)
+    }
+
+    async fn ask(&self, context: &Context, queries: &[String]) -> Result<Vec<Bytes>, String> {
+        try_join_all(queries.iter().map(|query| self.ask_one(context, query))).await
+    }
+
+    async fn ask_one(&self, context: &Context, query: &str) -> Result<Bytes, String> {
+        let request = recorded::request(&self.server, query)?;
+        let mut body = BytesMut::new();
+        let mut take = |piece: &[u8]| {
+            let room = (ANSWER_MAX + 1).saturating_sub(body.len());
+            body.extend_from_slice(piece.get(..room).unwrap_or(piece));
+        };
+        let status = context
+            .outside
+            .read(request, Manner::within(PATIENCE), &mut take)
+            .await
+            .map_err(|error| error.to_string())?;
+        if body.len() > ANSWER_MAX {
+            return Err(format!("the answer is longer than {} MiB", ANSWER_MAX >> 20));
+        }
+        // A query that is refused is answered with the reason.
+        if !status.is_success() && !body.starts_with(b"{") {
+            return Err(format!("it answers {status}"));
+        }
+        Ok(body.freeze())
+    }
+}
