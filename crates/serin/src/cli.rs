@@ -144,7 +144,7 @@ async fn controller(args: ControllerArgs) -> anyhow::Result<ExitCode> {
     });
     let options = Options {
         mesh_provider: args.mesh_provider.clone(),
-        settings: settings(&args),
+        settings: settings(&args)?,
         clock: Arc::new(SystemClock),
         outside: Arc::new(HttpOutside::new().context("cannot set up the HTTP client")?),
         election,
@@ -158,9 +158,10 @@ async fn controller(args: ControllerArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn settings(args: &ControllerArgs) -> Settings {
+fn settings(args: &ControllerArgs) -> anyhow::Result<Settings> {
     let defaults = serin_core::parse::Limits::default();
-    Settings {
+    crate::guard::targets(&args.gateway_metrics).map_err(anyhow::Error::msg)?;
+    Ok(Settings {
         namespace: args.namespace.clone().filter(|namespace| !namespace.is_empty()),
         concurrency: args.threadiness,
         core: serin_core::step::Settings {
@@ -185,9 +186,9 @@ fn settings(args: &ControllerArgs) -> Settings {
             metrics_server: args.metrics_server.clone(),
         },
         event_webhook: args.event_webhook.clone().filter(|url| !url.is_empty()),
-        gateways: args.gateway_metrics.iter().filter(|url| !url.is_empty()).cloned().collect(),
+        gateways: args.gateway_metrics.iter().filter(|part| !part.is_empty()).cloned().collect(),
         instance: instance(),
-    }
+    })
 }
 
 /// Pod name or host name, and the process: unique among replicas.

@@ -18,8 +18,9 @@ pub struct ControllerArgs {
     /// Prometheus for builtin and inline queries.
     #[arg(long, env = "SERIN_METRICS_SERVER", default_value = "http://prometheus:9090")]
     pub metrics_server: String,
-    /// Metrics of the gateway, for the guard, such as http://traefik-metrics:9100/metrics. A name stands for all its
-    /// addresses: name a headless Service, so that every replica is read.
+    /// Metrics of the gateway, for the guard, of every replica: service=NAMESPACE/NAME:PORT, selector=NAMESPACE/LABELS:PORT
+    /// or a URL such as http://traefik-metrics:9100/metrics, in which a name stands for all its addresses. A PORT is a
+    /// number of the pods or a name, and may be followed by a path other than /metrics.
     #[arg(long, env = "SERIN_GATEWAY_METRICS", value_delimiter = ',')]
     pub gateway_metrics: Vec<String>,
     /// Router of canaries that name none.

@@ -3,6 +3,7 @@
 //! Ticks say which canaries have traffic; loops of its own read the sources, feed each canary's evidence and wake those whose
 //! opinion has changed. It decides nothing: `step` does, and the status keeps what must outlive this process.
 
+mod fitness;
 mod scrape;
 mod source;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use tokio::sync::{Notify, watch};
 
 pub use scrape::run;
 use source::SourceKey;
-pub use source::Sources;
+pub use source::{Sources, Target, targets};
 use ward::{Trust, Ward};
 
 type Shared = Arc<Mutex<Ward>>;

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::lock;
-use super::source::{Look, Source, SourceKey};
+use super::source::{Discovery, Look, Source, SourceKey, targets};
 use super::ward::News;
 use crate::controller::Context;
 
@@ -21,13 +21,14 @@ const GAP: Duration = Duration::from_millis(100);
 /// Looks until dropped; ends only when one of the loops has panicked.
 pub async fn run(context: Arc<Context>) {
     let mut came = context.guards.came.subscribe();
+    let gateways = Arc::new(gateways(&context));
     let mut loops = JoinSet::new();
     let mut running = BTreeSet::new();
     loop {
         came.borrow_and_update();
         for key in context.guards.sources() {
             if running.insert(key.clone()) {
-                loops.spawn(watch(Arc::clone(&context), key));
+                loops.spawn(watch(Arc::clone(&context), key, Arc::clone(&gateways)));
             }
         }
         tokio::select! {
@@ -41,11 +42,20 @@ pub async fn run(context: Arc<Context>) {
     }
 }
 
+/// Those that the operator was told of; what makes no sense was refused at the start.
+fn gateways(context: &Context) -> Discovery {
+    let targets = targets(&context.settings.gateways).unwrap_or_else(|why| {
+        tracing::error!(error = %why, "no gateway is asked");
+        Vec::new()
+    });
+    Discovery::start(&context.client, targets)
+}
+
 /// Looks at one source for as long as a canary needs it. No source waits for another.
-async fn watch(context: Arc<Context>, key: SourceKey) -> SourceKey {
+async fn watch(context: Arc<Context>, key: SourceKey, gateways: Arc<Discovery>) -> SourceKey {
     let guards = &context.guards;
     let mut came = guards.came.subscribe();
-    let mut source = key.open();
+    let mut source = key.open(&gateways);
     loop {
         came.borrow_and_update();
         let last = Instant::now();

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::source::SourceKey;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use serin_core::judge::design::{Design, Memory, weight_steps};
@@ -16,10 +15,11 @@ use serin_core::observed::{Fitness, Guard, Known, Watched};
 use serin_core::step::{KEEP_EVERY_SECS, allows_more};
 use serin_providers::gateway::{Counters, Page, Pair, Sides, Wanted};
 
+use super::fitness;
+use super::source::SourceKey;
+
 /// Not seeing anything for this long is a reason not to go on.
 const BLIND: SignedDuration = SignedDuration::from_secs(5);
-/// What a gateway has not counted by then after the first traffic is missing for a reason.
-const GRACE: SignedDuration = SignedDuration::from_secs(10);
 /// Keeps the memory small whatever objectives are called.
 const SENTENCE_MAX: usize = 400;
 
@@ -118,11 +118,7 @@ impl Ward {
             decided: None,
             traffic: Traffic::default(),
             ready: false,
-            fitness: blind.then(|| Fitness::Unfit {
-                reason: "NoGateway",
-                message: "There is no gateway to ask: name its metrics with --gateway-metrics."
-                    .to_owned(),
-            }),
+            fitness: blind.then(fitness::nobody),
             saved: None,
             trust: Trust::default(),
             samples: Vec::new(),
@@ -361,58 +357,11 @@ impl Ward {
 
     /// The first thing to put right; none when nothing can be said yet.
     fn judge_sources(&self, pages: &[Scraped], now: Timestamp) -> Option<Fitness> {
-        let unfit = |reason, message: String| Some(Fitness::Unfit { reason, message });
         if let Some((since, why)) = &self.failure {
-            return if now.duration_since(*since) >= BLIND {
-                unfit("GatewayUnreachable", sightless(why))
-            } else {
-                None
-            };
+            let long = now.duration_since(*since) >= BLIND;
+            return long.then(|| fitness::unreachable(self.trust.recorded, sightless(why)));
         }
-        let coarse = pages.iter().find_map(|(process, page)| {
-            let missing =
-                self.spec.objectives.iter().find(
-                    |o| matches!(o.bad, Bad::SlowerThan(millis) if !page.has_bound(millis)),
-                )?;
-            Some((process, page, missing))
-        });
-        if let Some((process, page, Objective { name, .. })) = coarse {
-            let bounds: Vec<String> = page.bounds.iter().map(f64::to_string).collect();
-            let gateway = process.split('#').next().unwrap_or_default();
-            return unfit(
-                "NoSuchBucket",
-                format!(
-                    "Nobody can count what is {name}: the histogram of {gateway} has the bounds {} ms; take one of them or add yours to its buckets.",
-                    bounds.join(", ")
-                ),
-            );
-        }
-        let Pair { canary, primary } = &self.pair;
-        if pages.iter().any(|(_, page)| page.knows(canary) && page.knows(primary)) {
-            return Some(Fitness::Fit);
-        }
-        if now.duration_since(self.since.unwrap_or(now)) < GRACE {
-            return None;
-        }
-        if pages.iter().all(|(_, page)| !page.services) {
-            return unfit(
-                "ServicesNotCounted",
-                "The gateway counts no requests by service: set its metrics.prometheus.addServicesLabels.".to_owned(),
-            );
-        }
-        let alone = self.canary.status.canary_weight >= 100;
-        if !alone && pages.iter().all(|(_, page)| !page.knows(&self.pair.primary)) {
-            let service = &self.canary.spec.service;
-            return unfit(
-                "PrimaryNotCounted",
-                format!(
-                    "The gateway has counted no request of {}: its route must go to the TraefikService {}.",
-                    service.primary_name(),
-                    service.name
-                ),
-            );
-        }
-        Some(Fitness::Fit)
+        fitness::judge(&self.canary, &self.spec, pages, self.since.unwrap_or(now), now)
     }
 
     /// What the next step is told.

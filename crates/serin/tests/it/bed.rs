@@ -82,6 +82,8 @@ pub(crate) struct Bed {
     clock: SharedClock,
     client: kube::Client,
     operator: Option<Operator>,
+    /// What `--gateway-metrics` says; the operator that is started next hears of it.
+    pub(crate) gateways: Vec<String>,
 }
 
 pub(crate) const CANARIES: (&str, &str) = ("flagger.app", "canaries");
@@ -125,7 +127,7 @@ impl Bed {
             asked: Mutex::default(),
         });
         let client = kube::Client::new(Api::new(store.clone()), "default");
-        let mut bed = Self { store, script, clock, client, operator: None };
+        let mut bed = Self { store, script, clock, client, operator: None, gateways: Vec::new() };
         bed.start_operator();
         bed
     }
@@ -134,6 +136,7 @@ impl Bed {
         let mut options = Options::local("http://prometheus:9090".to_owned(), 10).unwrap();
         options.clock = Arc::clone(&self.clock);
         options.outside = Arc::clone(&self.script) as Arc<dyn Outside>;
+        options.settings.gateways.clone_from(&self.gateways);
         self.operator = Some(Operator::start(self.client.clone(), options));
     }
 

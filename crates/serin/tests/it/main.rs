@@ -7,5 +7,6 @@ mod docs;
 mod guard;
 mod pace;
 mod pages;
+mod sources;
 mod stories;
 mod tidy;

@@ -1,5 +1,6 @@
 //! The gateway's own counters, of every replica.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use http::{Request, Uri};
 use serin_providers::gateway::{Scrape, Wanted};
 use tokio::time::Instant;
 
-use super::{Look, Source};
+use super::{Discovery, Look, Source};
 use crate::controller::Context;
 use crate::guard::ward::Scraped;
 use crate::outside::Manner;
@@ -20,18 +21,17 @@ const REPLICAS_MAX: usize = 256;
 /// A gateway that needs longer has missed this look; the next one makes up for it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where the replicas of the gateways are: a name stands for all of its addresses.
-#[derive(Default)]
 pub(super) struct Gateway {
-    known: Vec<String>,
+    gateways: Arc<Discovery>,
+    /// What the names in URLs stood for when they were looked up.
+    named: Vec<String>,
     since: Option<Instant>,
 }
 
 impl Source for Gateway {
     fn look<'a>(&'a mut self, context: &'a Context, wanted: &'a Wanted) -> BoxFuture<'a, Look> {
         Box::pin(async move {
-            let mut failure = self.refresh(context).await;
-            let gateways = &self.known;
+            let (gateways, mut failure) = self.replicas(context).await;
             let answers =
                 join_all(gateways.iter().map(|gateway| scrape(context, gateway, wanted))).await;
             let mut pages = Vec::new();
@@ -54,29 +54,45 @@ impl Source for Gateway {
 }
 
 impl Gateway {
+    pub(super) fn new(gateways: Arc<Discovery>) -> Self {
+        Self { gateways, named: Vec::new(), since: None }
+    }
+
+    /// Every replica that is known now, and what went wrong with one of the entries.
+    async fn replicas(&mut self, context: &Context) -> (Vec<String>, Option<String>) {
+        let mut failure = self.look_up(context).await;
+        let (mut all, unknown) = self.gateways.found().await;
+        if let Some(why) = unknown {
+            context.metrics.count_scrape_failure("discovery");
+            failure = Some(why);
+        }
+        all.extend(self.named.iter().cloned());
+        all.sort();
+        // The same replica twice would count every request twice.
+        all.dedup();
+        all.truncate(REPLICAS_MAX);
+        (all, failure)
+    }
+
     /// Looks the names up again when it is time to. Returns what went wrong with one of them.
-    async fn refresh(&mut self, context: &Context) -> Option<String> {
+    async fn look_up(&mut self, context: &Context) -> Option<String> {
         if self.since.is_some_and(|since| since.elapsed() < KNOWN) {
             return None;
         }
         let mut failure = None;
-        let mut known = Vec::new();
-        for gateway in &context.settings.gateways {
-            match replicas(context, gateway).await {
-                Ok(replicas) => known.extend(replicas),
+        let mut named = Vec::new();
+        for url in &self.gateways.urls {
+            match replicas(context, url).await {
+                Ok(replicas) => named.extend(replicas),
                 Err(why) => {
-                    context.metrics.count_scrape_failure(gateway);
-                    failure = Some(format!("{gateway}: {why}"));
+                    context.metrics.count_scrape_failure(url);
+                    failure = Some(format!("{url}: {why}"));
                 }
             }
         }
-        known.truncate(REPLICAS_MAX);
-        known.sort();
-        // The same replica twice would count every request twice.
-        known.dedup();
         self.since = failure.is_none().then(Instant::now);
-        if failure.is_none() || self.known.is_empty() {
-            self.known = known;
+        if failure.is_none() || self.named.is_empty() {
+            self.named = named;
         }
         failure
     }

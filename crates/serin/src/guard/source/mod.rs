@@ -1,14 +1,18 @@
 //! Where the guard's counters come from: one trait and its sources.
 
+mod discovery;
 mod gateway;
 mod prometheus;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serin_core::model::{Canary, GuardSource, GuardSpec};
 use serin_providers::gateway::Wanted;
 
+pub(super) use self::discovery::Discovery;
+pub use self::discovery::{Target, targets};
 use super::ward::Scraped;
 use crate::controller::{Context, Settings};
 
@@ -22,9 +26,9 @@ pub(super) enum SourceKey {
 }
 
 impl SourceKey {
-    pub(super) fn open(&self) -> Box<dyn Source> {
+    pub(super) fn open(&self, gateways: &Arc<Discovery>) -> Box<dyn Source> {
         match self {
-            SourceKey::Gateway => Box::new(gateway::Gateway::default()),
+            SourceKey::Gateway => Box::new(gateway::Gateway::new(Arc::clone(gateways))),
             SourceKey::Prometheus(server) => Box::new(prometheus::Prometheus::new(server.clone())),
         }
     }
@@ -71,6 +75,7 @@ pub(super) struct Look {
     pub wait: Duration,
 }
 
+/// Somebody who counts requests of both versions.
 pub(super) trait Source: Send {
     /// Reads the counters of everything that is wanted, once for all canaries.
     fn look<'a>(&'a mut self, context: &'a Context, wanted: &'a Wanted) -> BoxFuture<'a, Look>;

@@ -18,9 +18,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_MAX: usize = 32 << 20;
 /// Bounds of histograms change with the gateway's flags only.
 const BOUNDS_KNOWN: Duration = Duration::from_secs(60);
-/// The scrapes that may fail in a row before the server counts as blind, and how long ones that are rarely seen may take.
+/// Scrapes that may fail in a row before the server counts as blind, and how late the next one may be.
 const MISSED_MAX: u32 = 3;
 const LATE_MAX: Duration = Duration::from_secs(5);
+
+/// Samples that were seen are spoken of for this long after the last of them.
+const REMEMBERED: Duration = Duration::from_secs(600);
 
 pub(super) struct Prometheus {
     server: String,
@@ -56,6 +59,11 @@ impl Prometheus {
         let bodies = self.ask(context, &recorded::queries(wanted, window)).await?;
         let mut recorded = Recorded::read(wanted, &bodies)?;
         if recorded.pages.is_empty() {
+            if let Some((known, since)) =
+                self.newest.as_ref().filter(|n| n.1.elapsed() < REMEMBERED)
+            {
+                return Err(self.late(known.len(), since.elapsed()));
+            }
             self.every_millis = None;
             let why = "it has no requests of these canaries and their primaries; does it scrape the gateway, and does the gateway count by service?";
             return Err(why.to_owned());
@@ -81,14 +89,18 @@ impl Prometheus {
         let every = Duration::from_millis(self.every_millis.unwrap_or_default());
         // As long as the rhythm is not known, the server gives up on old samples itself.
         if self.every_millis.is_some() && since.elapsed() > every * MISSED_MAX + LATE_MAX {
-            let secs = since.elapsed().as_secs();
-            let processes = known.len();
-            return Err(format!(
-                "it has scraped none of {processes} gateways for {secs} s, though it does so every {} s",
-                every.as_secs_f64()
-            ));
+            return Err(self.late(known.len(), since.elapsed()));
         }
         Ok(false)
+    }
+
+    fn late(&self, processes: usize, since: Duration) -> String {
+        let every = Duration::from_millis(self.every_millis.unwrap_or_default());
+        format!(
+            "it has scraped none of {processes} gateways for {} s, though it does so every {} s",
+            since.as_secs(),
+            every.as_secs_f64()
+        )
     }
 
     /// Until shortly before the next scrape of any gateway is due.

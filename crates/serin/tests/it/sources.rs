@@ -1,0 +1,416 @@
+//! The guard by what others count: a Prometheus that scrapes now and then, and replicas that come and go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use serin_apiserver::store::Store;
+use tokio::time::Instant;
+
+use super::bed::{Bed, DEPLOYMENTS, ROUTES, value};
+
+/// Requests per second at the gateway.
+const RATE: f64 = 200.0;
+const BEAT: Duration = Duration::from_millis(50);
+/// The server's clock is not the operator's.
+const BEGIN: f64 = 1_900_000_000.0;
+const NAME: &str = "traefik_service_request";
+
+/// Requests, failures and slow ones by side.
+type Counts = BTreeMap<&'static str, [f64; 3]>;
+
+/// Users, a gateway that counts them, and a server that scrapes it.
+struct Recorder {
+    began: Instant,
+    counts: Counts,
+    scrapes: Vec<(f64, Counts)>,
+    /// Shares that fail and that are slow, of the canary's requests.
+    fails: f64,
+    slow: f64,
+    scraping: bool,
+    /// The histogram's only bound, in seconds.
+    bound: &'static str,
+    asked: usize,
+}
+
+type Shared = Arc<Mutex<Recorder>>;
+
+impl Recorder {
+    fn start(store: Store, every: Duration) -> Shared {
+        let recorder = Arc::new(Mutex::new(Self {
+            began: Instant::now(),
+            counts: Counts::new(),
+            scrapes: Vec::new(),
+            fails: 0.0,
+            slow: 0.0,
+            scraping: true,
+            bound: "0.5",
+            asked: 0,
+        }));
+        tokio::spawn(serve(store, every, Arc::clone(&recorder)));
+        recorder
+    }
+
+    fn now(&self) -> f64 {
+        BEGIN + self.began.elapsed().as_secs_f64()
+    }
+
+    /// What a range selector brings.
+    fn matrix(&self, window: f64) -> String {
+        let mut series: BTreeMap<String, (Value, Vec<Value>)> = BTreeMap::new();
+        let now = self.now();
+        for (at, counts) in self.scrapes.iter().filter(|(at, _)| *at >= now - window) {
+            for (name, labels, count) in samples(counts, self.bound) {
+                let mut metric =
+                    json!({"__name__": name, "instance": "10.9.0.1:9100", "job": "traefik"});
+                for (label, value) in labels {
+                    metric[label] = json!(value);
+                }
+                let entry = series.entry(metric.to_string()).or_insert((metric, Vec::new()));
+                entry.1.push(json!([at, count.to_string()]));
+            }
+        }
+        let result: Vec<Value> = series
+            .into_values()
+            .map(|(metric, values)| json!({"metric": metric, "values": values}))
+            .collect();
+        json!({"status": "success", "data": {"resultType": "matrix", "result": result}}).to_string()
+    }
+
+    fn bounds(&self) -> String {
+        let result: Vec<Value> = [self.bound, "+Inf"]
+            .map(|le| json!({"metric": {"le": le}, "value": [0, "1"]}))
+            .to_vec();
+        json!({"status": "success", "data": {"resultType": "vector", "result": result}}).to_string()
+    }
+}
+
+/// Name, labels, value.
+type Sample = (String, Vec<(&'static str, String)>, f64);
+
+/// Every series of a page.
+fn samples(counts: &Counts, bound: &str) -> Vec<Sample> {
+    let mut all = Vec::new();
+    for (side, [requests, failed, slow]) in counts {
+        let service = format!("develop-backend-{side}-80@kubernetescrd");
+        let (requests, failed, slow) = (requests.floor(), failed.floor(), slow.floor());
+        for (code, count, slow) in [("200", requests - failed, slow), ("500", failed, 0.0)] {
+            let labels = vec![("code", code.to_owned()), ("service", service.clone())];
+            let with_le = [labels.clone(), vec![("le", bound.to_owned())]].concat();
+            all.push((format!("{NAME}s_total"), labels.clone(), count));
+            all.push((format!("{NAME}_duration_seconds_bucket"), with_le, count - slow));
+            all.push((format!("{NAME}_duration_seconds_count"), labels, count));
+        }
+    }
+    all
+}
+
+/// The same as a gateway's own page.
+fn page(counts: &Counts, started: f64) -> String {
+    let mut page = format!("process_start_time_seconds {started}\n");
+    for (name, labels, count) in samples(counts, "0.5") {
+        let labels: Vec<String> = labels.iter().map(|(l, v)| format!("{l}=\"{v}\"")).collect();
+        let _ = writeln!(page, "{name}{{{}}} {count}", labels.join(","));
+    }
+    page
+}
+
+/// The part of the traffic that the router gives to the canary; none before there is a route.
+fn share(store: &Store) -> Option<f64> {
+    let id = serin_apiserver::registry::ResourceId::new(ROUTES.0, ROUTES.1);
+    let route = store.get(&id, "develop", "backend")?;
+    let services = route.pointer("/spec/weighted/services")?.as_array()?.clone();
+    let weight = |name: &str| -> f64 {
+        let of = services.iter().filter(|service| service["name"] == name);
+        of.map(|service| service["weight"].as_f64().unwrap_or(1.0)).sum()
+    };
+    let (canary, primary) = (weight("backend-canary"), weight("backend-primary"));
+    (canary + primary > 0.0).then(|| canary / (canary + primary))
+}
+
+/// Users, at a steady rate, and scrapes of what they did.
+async fn serve(store: Store, every: Duration, recorder: Shared) {
+    let mut due = Instant::now();
+    loop {
+        tokio::time::sleep(BEAT).await;
+        let mut recorder = recorder.lock().unwrap();
+        let canary = share(&store);
+        let (fails, slow) = (recorder.fails, recorder.slow);
+        let all = RATE * BEAT.as_secs_f64();
+        if let Some(canary) = canary {
+            let sides = [("canary", canary, fails, slow), ("primary", 1.0 - canary, 0.0, 0.0)];
+            for (side, share, fails, slow) in sides.into_iter().filter(|side| side.1 > 0.0) {
+                let counts = recorder.counts.entry(side).or_default();
+                for (count, part) in counts.iter_mut().zip([1.0, fails, slow]) {
+                    *count += all * share * part;
+                }
+            }
+        }
+        if Instant::now() >= due {
+            due += every;
+            if recorder.scraping {
+                let scrape = (recorder.now(), recorder.counts.clone());
+                recorder.scrapes.push(scrape);
+            }
+        }
+    }
+}
+
+/// A bed whose metric server is a recorder; what the builtin checks ask for is fine.
+fn recorded(bed: &Bed, every: Duration) -> Shared {
+    let recorder = Recorder::start(bed.store.clone(), every);
+    let answering = Arc::clone(&recorder);
+    bed.answer(move |_, body| {
+        if body.is_empty() {
+            return value(99.9);
+        }
+        let mut recorder = answering.lock().unwrap();
+        if body.contains("count%20by") {
+            return Ok((200, recorder.bounds()));
+        }
+        recorder.asked += 1;
+        // `[67s]`, as a form has it.
+        let window = body.rsplit_once("%5B").unwrap().1.trim_end_matches("s%5D");
+        Ok((200, recorder.matrix(window.parse().unwrap())))
+    });
+    recorder
+}
+
+fn guarded(guard: Value) -> Value {
+    let metrics = json!([
+        {"name": "request-success-rate", "interval": "1m", "thresholdRange": {"min": 99}},
+    ]);
+    let mut analysis =
+        json!({"interval": "20s", "threshold": 5, "stepWeights": [5, 50], "metrics": metrics});
+    if !guard.is_null() {
+        analysis["guard"] = guard;
+    }
+    json!({"analysis": analysis})
+}
+
+fn metrics_ready(bed: &Bed) -> (String, String) {
+    let conditions = bed.status()["conditions"].clone();
+    let all = conditions.as_array().cloned().unwrap_or_default();
+    let ready = all.iter().find(|c| c["type"] == "MetricsReady").cloned().unwrap_or_default();
+    let text = |field: &str| ready[field].as_str().unwrap_or_default().to_owned();
+    (text("reason"), text("message"))
+}
+
+fn code(bed: &Bed) -> String {
+    bed.status()["lastReason"]["code"].as_str().unwrap_or_default().to_owned()
+}
+
+async fn release(bed: &Bed, spec: Value) {
+    bed.apply("local/app:v1", spec);
+    bed.until_phase("Initialized").await;
+    bed.pass(30).await;
+    bed.set_image("local/app:v2");
+    bed.until("traffic", |bed| bed.canary_share() > 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_prometheus_has_recorded_is_enough() {
+    let bed = Bed::start();
+    let recorder = recorded(&bed, Duration::from_secs(5));
+    recorder.lock().unwrap().fails = 1.0;
+    release(&bed, guarded(json!({"source": "prometheus"}))).await;
+    let began = Instant::now();
+    bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+    assert!(began.elapsed() <= Duration::from_secs(16), "{:?}", began.elapsed());
+    bed.until_phase("Failed").await;
+    assert!(
+        bed.events().iter().any(|event| event.contains("GuardRolledBack")),
+        "{:?}",
+        bed.events()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_good_release_waits_for_scrapes_and_asks_no_more_than_it_must() {
+    let bed = Bed::start();
+    let recorder = recorded(&bed, Duration::from_secs(30));
+    recorder.lock().unwrap().fails = 0.001;
+    release(&bed, guarded(json!({"source": "prometheus"}))).await;
+    let (began, before) = (Instant::now(), recorder.lock().unwrap().asked);
+    bed.until_phase("Succeeded").await;
+    let asked = recorder.lock().unwrap().asked - before;
+    let scrapes = began.elapsed().as_secs() / 30 + 1;
+    // The first one or two, and then those in the last fifth before the next scrape.
+    assert!(u64::try_from(asked).unwrap() <= 9 * scrapes + 40, "{asked} in {scrapes} scrapes");
+    assert_eq!(metrics_ready(&bed).0, "Measured");
+    assert!(!bed.events().iter().any(|event| event.contains("RolledBack")), "{:?}", bed.events());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_scrapes_no_more_holds_and_one_that_does_again_lets_go() {
+    let bed = Bed::start();
+    let recorder = recorded(&bed, Duration::from_secs(5));
+    release(&bed, guarded(json!({"source": "prometheus"}))).await;
+    recorder.lock().unwrap().scraping = false;
+    bed.until("a hold", |bed| code(bed) == "GuardHolds").await;
+    bed.until("the reason", |bed| metrics_ready(bed).0 == "PrometheusUnreachable").await;
+    let (_, message) = metrics_ready(&bed);
+    assert!(message.contains("scraped none of 1 gateways"), "{message}");
+    bed.pass(900).await;
+    assert_eq!(bed.canary_share(), 5);
+    recorder.lock().unwrap().scraping = true;
+    bed.until_phase("Succeeded").await;
+    assert_eq!(metrics_ready(&bed).0, "Measured");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_that_nobody_asked_for_stays_out_of_the_way() {
+    let bed = Bed::start();
+    let recorder = recorded(&bed, Duration::from_secs(5));
+    recorder.lock().unwrap().scraping = false;
+    release(&bed, guarded(Value::Null)).await;
+    bed.until_phase("Succeeded").await;
+    let (reason, message) = metrics_ready(&bed);
+    assert!(reason == "PrometheusUnreachable" && message.contains("does it scrape"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bound_that_no_server_has_recorded_is_refused_with_those_that_are() {
+    let bed = Bed::start();
+    let recorder = recorded(&bed, Duration::from_secs(5));
+    recorder.lock().unwrap().bound = "0.3";
+    let guard = json!({"source": "prometheus", "latency": [{"threshold": 500, "slo": 1}]});
+    release(&bed, guarded(guard)).await;
+    bed.until("a hold", |bed| code(bed) == "GuardHolds").await;
+    let (reason, message) = metrics_ready(&bed);
+    assert!(reason == "NoSuchBucket" && message.contains("the bounds 300 ms"), "{message}");
+    bed.pass(300).await;
+    assert_eq!(bed.canary_share(), 5);
+    recorder.lock().unwrap().fails = 1.0;
+    bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn slowness_shows_in_recorded_histograms() {
+    let bed = Bed::start();
+    let recorder = recorded(&bed, Duration::from_secs(5));
+    recorder.lock().unwrap().slow = 0.5;
+    let guard = json!({"source": "prometheus", "latency": [{"threshold": 500, "slo": 1}]});
+    release(&bed, guarded(guard)).await;
+    bed.until_phase("Failed").await;
+    let events = bed.events();
+    assert!(events.iter().any(|event| event.contains("slower than 500 ms")), "{events:?}");
+}
+
+const SLICES: (&str, &str) = ("discovery.k8s.io", "endpointslices");
+
+fn slice(addresses: &[&str]) -> Value {
+    let endpoints: Vec<Value> = addresses
+        .iter()
+        .map(|ip| json!({"addresses": [ip], "conditions": {"ready": true, "serving": true}}))
+        .collect();
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "gateway-1", "labels": {"kubernetes.io/service-name": "gateway"}},
+        "ports": [{"name": "metrics", "port": 9100}], "endpoints": endpoints,
+    })
+}
+
+/// A bed whose gateways are told to the operator in this way.
+fn with_gateways(gateways: &str) -> Bed {
+    let mut bed = Bed::start();
+    bed.kill_operator();
+    bed.gateways = gateways.split(',').map(str::to_owned).collect();
+    bed.start_operator();
+    bed
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_behind_a_service_are_found_as_they_come() {
+    let bed = with_gateways("service=develop/gateway:metrics");
+    let recorder = Recorder::start(bed.store.clone(), Duration::from_secs(5));
+    bed.create(SLICES, slice(&["10.9.0.1"]));
+    let answering = Arc::clone(&recorder);
+    bed.answer(move |url, _| {
+        let mut counts = answering.lock().unwrap().counts.clone();
+        match url {
+            "http://10.9.0.1:9100/metrics" => {
+                // All is well on the one that was there.
+                counts.values_mut().for_each(|counts| counts[1] = 0.0);
+                Ok((200, page(&counts, 1.7e9)))
+            }
+            "http://10.9.0.2:9100/metrics" => Ok((200, page(&counts, 1.8e9))),
+            _ => value(99.9),
+        }
+    });
+    recorder.lock().unwrap().fails = 1.0;
+    release(&bed, guarded(json!({"errorRate": {"slo": 1}}))).await;
+    bed.pass(15).await;
+    assert_eq!(bed.canary_share(), 5);
+    assert_eq!(metrics_ready(&bed).0, "Measured");
+    bed.modify(SLICES, "gateway-1", |object| {
+        *object = {
+            let mut more = slice(&["10.9.0.1", "10.9.0.2"]);
+            more["metadata"] = object["metadata"].clone();
+            more
+        }
+    });
+    let began = Instant::now();
+    bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+    assert!(began.elapsed() <= Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+/// Hosts that were asked for their metrics since `from`.
+fn scraped(bed: &Bed, from: usize) -> BTreeSet<String> {
+    let asked = bed.script.asked.lock().unwrap();
+    let hosts = asked.iter().skip(from).filter_map(|url| url.strip_suffix(":9100/metrics"));
+    hosts.map(|host| host.trim_start_matches("http://").to_owned()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_with_labels_are_found_and_those_that_are_gone_left_alone() {
+    let bed = with_gateways("selector=develop/app=gateway,tier=edge:metrics");
+    let recorder = Recorder::start(bed.store.clone(), Duration::from_secs(5));
+    let labels = json!({"app": "gateway", "tier": "edge"});
+    let ports = json!([{"name": "metrics", "containerPort": 9100}]);
+    let gateway = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "gateway"},
+        "spec": {
+            "replicas": 3, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "gateway", "image": "local/gateway:v1", "ports": ports}]}},
+        },
+    });
+    bed.create(DEPLOYMENTS, gateway);
+    let answering = Arc::clone(&recorder);
+    bed.answer(move |url, _| {
+        if url.ends_with(":9100/metrics") {
+            return Ok((200, page(&answering.lock().unwrap().counts, 1.7e9)));
+        }
+        value(99.9)
+    });
+    release(&bed, guarded(json!({"errorRate": {"slo": 1}}))).await;
+    bed.pass(5).await;
+    let pods = |bed: &Bed| -> BTreeSet<String> {
+        let pods =
+            bed.store.list(&serin_apiserver::registry::ResourceId::core("pods"), Some("develop"));
+        let its = pods.iter().filter(|pod| pod["metadata"]["labels"]["app"] == "gateway");
+        its.filter_map(|pod| Some(pod["status"]["podIP"].as_str()?.to_owned())).collect()
+    };
+    assert_eq!(pods(&bed).len(), 3);
+    assert_eq!(scraped(&bed, 0), pods(&bed));
+    bed.modify(DEPLOYMENTS, "gateway", |object| object["spec"]["replicas"] = json!(1));
+    bed.until("one pod", |bed| pods(bed).len() == 1).await;
+    bed.pass(2).await;
+    let before = bed.script.asked.lock().unwrap().len();
+    bed.pass(5).await;
+    assert_eq!(scraped(&bed, before), pods(&bed));
+    bed.until_phase("Succeeded").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_without_pods_holds_a_guard_that_was_asked_for() {
+    let bed = with_gateways("service=develop/gateway:metrics");
+    bed.answer(|_, _| value(99.9));
+    release(&bed, guarded(json!({"errorRate": {"slo": 1}}))).await;
+    bed.until("a hold", |bed| code(bed) == "GuardHolds").await;
+    let (reason, message) = metrics_ready(&bed);
+    assert_eq!(reason, "GatewayUnreachable");
+    assert!(message.contains("develop/gateway: no pod with that port is running"), "{message}");
+}
