@@ -329,7 +329,8 @@ pub async fn lead(context: Arc<Context>, canaries: &Canaries) {
         }
     }
     let look = |key: Key| {
-        let object = ObjectRef::<Packed>::new_with(&key.name, world::resource(&CANARY)).within(&key.namespace);
+        let object = ObjectRef::<Packed>::new_with(&key.name, world::resource(&CANARY))
+            .within(&key.namespace);
         let (context, store) = (Arc::clone(&context), canaries.store.clone());
         async move {
             // One that is gone is woken by its coming back.
