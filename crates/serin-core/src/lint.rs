@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Canary, HookKind, Phase, Provider, Split, Strategy, Weight};
+use crate::model::{Canary, HookKind, Phase, Provider, Split, Status, Strategy, Weight};
 use crate::observed::{Guard, Observed, Readiness, Seen, Selects};
 use crate::plan::{Action, Plan};
 use crate::reason;
@@ -37,6 +37,7 @@ pub fn lint(canary: &Canary, seen: &Observed, plan: &Plan, now: Timestamp) -> Ve
     lint.shares_have_pods();
     lint.workloads();
     lint.revisions();
+    lint.undo();
     lint.hands_off();
     lint.form(now);
     lint.breaches
@@ -80,6 +81,8 @@ impl Lint<'_> {
                 | Action::ApexToTarget
                 | Action::CreatePrimary { .. }
                 | Action::PromotePrimary { .. }
+                | Action::KeepPrimary { .. }
+                | Action::UndoPrimary { .. }
                 | Action::PrimaryScaler
                 | Action::ScaleTarget(_)
                 | Action::EnsureRoute(_)
@@ -108,6 +111,8 @@ impl Lint<'_> {
                 | Action::ApexToTarget
                 | Action::CreatePrimary { .. }
                 | Action::PromotePrimary { .. }
+                | Action::KeepPrimary { .. }
+                | Action::UndoPrimary { .. }
                 | Action::PrimaryScaler
                 | Action::ScaleTarget(_)
                 | Action::RestoreRoute
@@ -125,6 +130,8 @@ impl Lint<'_> {
             | Action::ApexToTarget
             | Action::CreatePrimary { .. }
             | Action::PromotePrimary { .. }
+            | Action::KeepPrimary { .. }
+            | Action::UndoPrimary { .. }
             | Action::PrimaryScaler
             | Action::ScaleTarget(_)
             | Action::RestoreRoute
@@ -258,6 +265,8 @@ impl Lint<'_> {
                 Action::Services
                 | Action::CreatePrimary { .. }
                 | Action::PromotePrimary { .. }
+                | Action::KeepPrimary { .. }
+                | Action::UndoPrimary { .. }
                 | Action::PrimaryScaler
                 | Action::ScaleTarget(_)
                 | Action::Route(_)
@@ -317,6 +326,26 @@ impl Lint<'_> {
         let ended =
             new.phase == Some(Phase::Succeeded) && new.last_applied_spec != new.last_promoted_spec;
         self.forbid(4, ended && old.phase != new.phase, "success is claimed for another revision");
+    }
+
+    /// A primary is taken back only to what the status says it goes back to, and only on evidence.
+    fn undo(&mut self) {
+        let (old, new) = (&self.canary.status, &self.plan.status);
+        let begun =
+            |status: &Status| status.soak.as_ref().is_some_and(|soak| !soak.undo.is_empty());
+        let condemned = matches!(self.seen.guard, Guard::RollBack(_));
+        for action in &self.plan.actions {
+            let Action::UndoPrimary { token } = action else { continue };
+            let said = new.soak.as_ref().is_some_and(|soak| {
+                !soak.undo.is_empty()
+                    && !soak.previous.is_empty()
+                    && token.starts_with(&soak.previous)
+                    && soak.previous == new.last_promoted_spec
+            });
+            self.forbid(4, !said, "the primary goes back to something the status does not say");
+            let earned = begun(old) || (condemned && old.soak.is_some());
+            self.forbid(4, !earned, "the primary goes back without evidence against it");
+        }
     }
 
     fn hands_off(&mut self) {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::status::{Condition, Phase, Status};
+pub use crate::status::{Condition, Phase, Soak, Status};
 
 /// Namespace and name of a Canary.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

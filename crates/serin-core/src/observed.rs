@@ -32,6 +32,8 @@ pub struct Observed {
     pub primary: Seen<Workload>,
     /// Checksums of the ConfigMaps and Secrets that the target refers to, now (`configmap/<name>` to 16 hex digits).
     pub configs: Seen<BTreeMap<String, String>>,
+    /// What the primary ran before, when the spec asks for a soak.
+    pub kept: Seen<Kept>,
     /// The target's autoscaler, when the spec names one.
     pub scaler: Seen<Scaler>,
     pub services: Services,
@@ -71,6 +73,15 @@ pub enum Readiness {
     Progressing(String),
     /// Will not get there by itself (deadline exceeded); why.
     Stuck(String),
+}
+
+/// What a primary ran before its last promotion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// See [`crate::step::token`].
+    pub token: String,
+    /// The primary runs exactly this.
+    pub in_force: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

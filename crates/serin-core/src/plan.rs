@@ -42,6 +42,11 @@ pub enum Action {
     CreatePrimary { revision: String, replicas: u32 },
     /// The primary runs exactly this revision of the target, with its configs. Refused if the target has moved on.
     PromotePrimary { revision: String },
+    /// What the primary runs, by this name, is kept beside it with its configs, so that it can be taken back. Nothing when
+    /// the primary runs something else by now.
+    KeepPrimary { token: String },
+    /// The primary runs again what was kept by this name.
+    UndoPrimary { token: String },
     /// The primary's autoscaler exists and equals the target's.
     PrimaryScaler,
     /// The target has this many replicas.

@@ -46,6 +46,13 @@ catalogue! {
     FINALISING = "Finalising": "The promoted primary has all traffic and the canary drains.";
     PROMOTED = "Promoted": "The analysed revision is what the primary runs, with all traffic.";
     PROMOTED_UNANALYSED = "PromotedUnanalysed": "The new revision was promoted without an analysis, as skipAnalysis asks.";
+    SOAKING = "Soaking": "The promoted primary is watched for the time of guard.soak, and taken back if it breaks an objective.";
+    SOAK_PASSED = "SoakPassed": "The promoted primary was watched for the time of guard.soak, and nothing spoke against it.";
+    SOAK_ENDED = "SoakEnded": "The promoted primary is no longer watched: a new release begins, or the spec asks for no soak.";
+    SOAK_ALARM = "SoakAlarm": "The promoted primary breaks an objective, and nothing is kept that it could be taken back to.";
+    UNDOING = "Undoing": "The promoted primary broke an objective and is taken back to the revision before.";
+    UNDONE = "Undone": "The primary runs the revision before its last promotion again; the one it was taken back from stays rejected.";
+    UNDO_LOST = "UndoLost": "The primary, or what was kept of it, was deleted before it was taken back.";
     THRESHOLD_REACHED = "ThresholdReached": "As many checks failed as the threshold allows; rolled back.";
     GUARD_ROLLED_BACK = "GuardRolledBack": "The guard's evidence says that the canary is worse than it may be; rolled back.";
     GUARD_WOULD_ROLL_BACK = "GuardWouldRollBack": "The guard only observes; its evidence says that the canary is worse than it may be.";

@@ -11,7 +11,7 @@ use crate::references;
 use crate::router::{RouterError, router};
 use crate::service;
 use crate::settings::Settings;
-use crate::workload::{config, deployment, scaler};
+use crate::workload::{config, deployment, kept, scaler};
 
 /// Answers are empty, the guard is quiet and no duplicate is known: those come from elsewhere.
 pub fn observe(
@@ -24,6 +24,7 @@ pub fn observe(
         target: deployment::observe_target(canary, objects, now),
         primary: deployment::observe_primary(canary, objects, settings, now),
         configs: config::observe(&objects.get(&references::target(canary)), objects, settings),
+        kept: kept::observe(canary, objects),
         scaler: scaler::observe(canary, objects),
         services: service::observe(canary, objects, settings),
         route: route(canary, objects),

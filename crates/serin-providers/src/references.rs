@@ -27,6 +27,7 @@ pub fn references(canary: &Canary) -> References {
         objects
             .push(HORIZONTAL_POD_AUTOSCALER.named(namespace, format!("{}-primary", scaler.name)));
     }
+    objects.extend(crate::workload::kept::objects(canary));
     objects.extend(router(canary.spec.provider).objects(canary));
     let slices = services.into_iter().map(|name| (namespace.to_owned(), name)).collect();
     References { objects, slices }
@@ -41,6 +42,11 @@ pub fn target(canary: &Canary) -> ObjectRef {
     match canary.spec.target.kind {
         TargetKind::Deployment => DEPLOYMENT.named(&canary.key.namespace, &canary.spec.target.name),
     }
+}
+
+/// What the primary ran before, where that is kept.
+pub fn kept(canary: &Canary) -> ObjectRef {
+    crate::workload::kept::object(canary)
 }
 
 pub fn primary(canary: &Canary) -> ObjectRef {

@@ -12,7 +12,7 @@ use crate::router::{RouterError, router};
 use crate::service;
 use crate::settings::Settings;
 use crate::workload::primary::require;
-use crate::workload::{primary, scaler};
+use crate::workload::{kept, primary, scaler};
 
 /// Flagger's, so that either may take over from the other.
 pub const FINALIZER: &str = "finalizer.flagger.app";
@@ -27,6 +27,8 @@ pub enum RenderError {
         "the target has moved on: it is at {now}, not at {wanted}, which is the one that was judged"
     )]
     TargetMoved { wanted: String, now: String },
+    #[error("what the primary ran as {wanted} is not kept")]
+    NotKept { wanted: String },
     #[error("{object}: spec.selector.matchLabels must contain one of [{labels}]")]
     NoSelectorLabel { object: ObjectRef, labels: String },
     #[error("{object} belongs to {owner}: rename or delete one of them")]
@@ -65,6 +67,8 @@ pub fn render(
         Action::PromotePrimary { revision } => {
             primary::render(canary, revision, None, objects, settings)
         }
+        Action::KeepPrimary { token } => kept::keep(canary, token, objects),
+        Action::UndoPrimary { token } => kept::undo(canary, token, objects),
         Action::PrimaryScaler => scaler::render(canary, objects),
         Action::ScaleTarget(replicas) => scale_target(canary, *replicas, objects),
         Action::Route(split) => route(canary, *split, objects),

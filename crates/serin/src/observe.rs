@@ -7,7 +7,7 @@ use serin_core::model::{Canary, MetricSource};
 use serin_core::observed::{Observed, Seen};
 use serin_providers::change::{ENDPOINT_SLICE, SECRET};
 use serin_providers::router::router;
-use serin_providers::workload::config_references;
+use serin_providers::workload::{config_references, kept_configs};
 use serin_providers::{Objects, references};
 
 use crate::controller::Context;
@@ -87,6 +87,13 @@ pub fn want(context: &Context, canary: &Canary) -> BTreeSet<Slot> {
             wanted.insert(config.object);
         }
     }
+    let mut known = Objects::new();
+    for object in [references::primary(canary), references::kept(canary)] {
+        let seen =
+            if wanted.contains(&object) { context.world.object(&object) } else { Seen::Absent };
+        known.put(object, seen);
+    }
+    wanted.extend(kept_configs(canary, &known));
     for source in canary.spec.analysis.metrics.iter().flat_map(|metric| &metric.sources) {
         if let MetricSource::Template { namespace, name, variables: _ } = source {
             let template = METRIC_TEMPLATE.named(namespace, name);

@@ -120,7 +120,6 @@ pub const REFUSED: &[Refused] = &[
         "is for KEDA ScaledObjects and has no effect on a HorizontalPodAutoscaler",
     ),
     warn("spec.upstreamRef", ALL, "is for Gloo and has no effect here"),
-    refuse("spec.analysis.guard.soak", ALL, "watching after the promotion is not supported yet"),
     refuse(
         "spec.analysis.match",
         TRAEFIK,

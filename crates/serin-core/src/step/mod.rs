@@ -13,6 +13,7 @@ mod promotion;
 mod rest;
 mod revision;
 mod rollback;
+mod soak;
 mod strategy;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use pace::allows_more;
 use promotion::promote;
 use rest::gate;
 use rollback::{Cause, restart, revert, roll_back};
+pub use soak::token;
 
 /// What the operator, not the user, decides about every canary.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::draft::later;
 use super::{Draft, Step, strategy};
 use crate::judge::sequential::Percent;
 use crate::judge::sequential::pace::{
-    Pace as Judged, PaceFacts, PaceLimits, Wait, decide, first_share, reaction_secs,
+    Pace as Judged, PaceFacts, PaceLimits, Wait, decide, expected_hurt, first_share, reaction_secs,
 };
 use crate::model::{Analysis, Canary, EvidencePace, Ladder, Severity, Status, Strategy, Weight};
 use crate::observed::{Guard, Known};
@@ -124,11 +124,24 @@ pub(super) fn advance(draft: Draft<'_>, ladder: &Ladder, pace: &EvidencePace) ->
     };
     if draft.weight() == Weight::ZERO {
         let rung = first_rung(draft.spec, ladder, pace, known.rate);
-        return strategy::raise(draft, rung);
+        let hurt = expected_hurt(known.rate, share(rung), reaction(&draft.spec.analysis), 1.0);
+        let why = format!(
+            ": at {:.0} requests per second it hurts about {hurt:.0} before it is undone if all of them fail",
+            known.rate
+        );
+        return strategy::raise(draft, rung, &why);
     }
     match now_judged(&draft, &known) {
         Some(Judged::Raise { .. }) => match ladder.next(draft.weight()) {
-            Some(rung) => strategy::raise(draft, rung),
+            Some(rung) => {
+                let tau = reaction(&draft.spec.analysis);
+                let hurt = expected_hurt(known.rate, share(rung), tau, known.excess);
+                let why = format!(
+                    ": at most about {hurt:.0} requests beyond what may be bad are at stake; {}",
+                    so_far(&known)
+                );
+                strategy::raise(draft, rung, &why)
+            }
             None => strategy::promotion_gate(draft),
         },
         Some(Judged::Promote) => strategy::promotion_gate(draft),

@@ -29,6 +29,7 @@ fn copy(draft: &mut Draft<'_>) {
         let replicas = draft.canary_replicas();
         draft.actions.push(Action::CreatePrimary { revision, replicas });
     } else {
+        super::soak::keep(draft);
         draft.actions.push(Action::PromotePrimary { revision });
     }
     if draft.spec.scaler.is_some()
@@ -268,6 +269,7 @@ fn succeed(mut draft: Draft<'_>) -> Step {
         draft.actions.push(Action::ScaleTarget(0));
     }
     draft.enter(Phase::Succeeded);
+    super::soak::begin(&mut draft);
     draft.mark_promoted();
     draft.status.iterations = 0;
     draft.call_post_rollout();

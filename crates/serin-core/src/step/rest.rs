@@ -1,7 +1,7 @@
 //! At rest the primary has everything: repair what drifted, scale away what has no traffic, and look for a new revision.
 
 use super::revision::{Change, change};
-use super::{Draft, Step};
+use super::{Draft, Step, soak};
 use crate::model::{HookKind, Phase, Severity};
 use crate::observed::{Answer, Readiness, Seen, Selects};
 use crate::plan::Action;
@@ -12,6 +12,10 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
     if let Some(why) = lower(&mut draft) {
         return draft.hold(reason::ROUTE_LOWERED, why);
     }
+    let mut draft = match soak::watch(draft) {
+        soak::Watch::Rest(draft) => *draft,
+        soak::Watch::Done(step) => return step,
+    };
     // A promotion that failed half-way left its revision on the primary.
     if draft.status.phase == Some(Phase::Failed)
         && draft.status.last_promoted_spec != draft.status.last_applied_spec
@@ -90,6 +94,11 @@ fn settle(mut draft: Draft<'_>) -> Step {
         return draft.quiet(reason::REPAIRED, "What had drifted is put right.", retry);
     }
     let idle = draft.settings.idle_secs;
+    if let Some(until) = soak::until(&draft) {
+        let left = until.duration_since(draft.now).as_secs();
+        let message = format!("The promoted primary is watched until {until:.0}.");
+        return draft.act(reason::SOAKING, message, left.min(idle));
+    }
     draft.quiet(reason::AT_REST, "Nothing has changed.", idle)
 }
 
@@ -138,6 +147,10 @@ pub(super) fn waiting(mut draft: Draft<'_>) -> Step {
     if let Some(why) = lower(&mut draft) {
         return draft.hold(reason::ROUTE_LOWERED, why);
     }
+    let mut draft = match soak::watch(draft) {
+        soak::Watch::Rest(draft) => *draft,
+        soak::Watch::Done(step) => return step,
+    };
     if draft.seen.target == Seen::Absent {
         draft.repair();
         let message = format!("{} {} does not exist.", draft.kind(), draft.target_name());
@@ -252,6 +265,7 @@ fn blocked(draft: &Draft<'_>) -> Option<(&'static str, String)> {
 }
 
 fn start(mut draft: Draft<'_>) -> Step {
+    soak::overtaken(&mut draft);
     draft.reset_analysis();
     draft.take_up();
     draft.enter(Phase::Progressing);

@@ -12,7 +12,7 @@ pub(super) fn advance(draft: Draft<'_>) -> Step {
         Strategy::Weighted(ladder) => match spec.analysis.evidence_pace() {
             Some(pace) => super::pace::advance(draft, ladder, pace),
             None => match ladder.next(draft.weight()) {
-                Some(rung) => raise(draft, rung),
+                Some(rung) => raise(draft, rung, ""),
                 None => promotion_gate(draft),
             },
         },
@@ -24,7 +24,7 @@ pub(super) fn advance(draft: Draft<'_>) -> Step {
 }
 
 /// One rung up. The status says so first, the route follows.
-pub(super) fn raise(mut draft: Draft<'_>, rung: Weight) -> Step {
+pub(super) fn raise(mut draft: Draft<'_>, rung: Weight, because: &str) -> Step {
     let checks: Vec<_> = draft.hooks(HookKind::ConfirmTrafficIncrease).collect();
     let unanswered = draft.unanswered(&checks);
     if !unanswered.is_empty() {
@@ -55,7 +55,7 @@ pub(super) fn raise(mut draft: Draft<'_>, rung: Weight) -> Step {
     draft.actions.push(Action::Route(Split::canary(rung)));
     let message = format!("Advance {} canary weight {rung}", draft.name());
     draft.note(reason::ADVANCED, message);
-    draft.act(reason::ADVANCED, format!("The canary gets {rung} %."), secs)
+    draft.act(reason::ADVANCED, format!("The canary gets {rung} %{because}."), secs)
 }
 
 fn iterate(mut draft: Draft<'_>, total: i32) -> Step {

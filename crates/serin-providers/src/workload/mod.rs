@@ -2,9 +2,11 @@
 
 pub mod config;
 pub mod deployment;
+pub mod kept;
 pub mod primary;
 pub mod scaler;
 
 pub use crate::references::ConfigRef;
 pub use config::config_references;
 pub use deployment::revision;
+pub use kept::kept_configs;

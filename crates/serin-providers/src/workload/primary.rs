@@ -25,7 +25,7 @@ const ANNOTATIONS_NOT_COPIED: [&str; 2] =
     ["deployment.kubernetes.io/revision", "kubectl.kubernetes.io/last-applied-configuration"];
 
 /// Fields of a Deployment's spec that are copied as they are.
-const COPIED: [&str; 4] =
+pub(crate) const COPIED: [&str; 4] =
     ["progressDeadlineSeconds", "minReadySeconds", "revisionHistoryLimit", "strategy"];
 
 /// What tells the target's pods from the primary's.

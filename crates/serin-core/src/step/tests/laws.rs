@@ -62,8 +62,8 @@ fn turns() -> impl Gen<Value = Vec<Turn>> {
     prop::collection::vec(turn, 1..40)
 }
 
-const BLINDABLE: [&str; 7] =
-    ["target", "primary", "configs", "scaler", "apex", "services", "route"];
+const BLINDABLE: [&str; 8] =
+    ["target", "primary", "configs", "scaler", "apex", "services", "route", "kept"];
 
 fn play(world: &mut World, turn: &Turn) {
     match turn {
@@ -159,7 +159,7 @@ fn hooked(world: World) -> World {
 }
 
 fn worlds() -> impl Gen<Value = World> {
-    (0u8..4, any::<bool>()).prop_map(|(kind, hooks)| {
+    (0u8..5, any::<bool>()).prop_map(|(kind, hooks)| {
         let world = match kind {
             0 => canary().weighted(&[5, 10, 20, 30, 40, 50]),
             1 => canary().weighted(&[100]).spec(|spec| {
@@ -169,6 +169,7 @@ fn worlds() -> impl Gen<Value = World> {
                 });
             }),
             2 => canary().blue_green(3),
+            3 => canary().weighted(&[50]).guarded(Pace::Fixed, 25, Some(40)),
             _ => canary().blue_green(2).spec(|spec| spec.provider = Provider::Traefik),
         };
         if hooks { hooked(world) } else { world }
@@ -349,13 +350,14 @@ fn observations() -> impl Gen<Value = Observed> {
     (
         (seen(workloads()), seen(workloads()), seen(configs), seen(scaler)),
         (seen(services()), seen(services()), seen(services())),
-        (seen(splits()), prop::bool::weighted(0.05), guard),
+        (seen(splits()), prop::bool::weighted(0.05), guard, seen(kept())),
     )
         .prop_map(
             |((target, primary, configs, scaler), (apex, of_primary, of_canary), rest)| Observed {
                 target,
                 primary,
                 configs,
+                kept: rest.3,
                 scaler,
                 services: Services { apex, primary: of_primary, canary: of_canary },
                 route: rest.0,
@@ -367,6 +369,21 @@ fn observations() -> impl Gen<Value = Observed> {
         )
 }
 
+fn kept() -> impl Gen<Value = Kept> {
+    (revisions(), any::<bool>()).prop_map(|(token, in_force)| Kept { token, in_force })
+}
+
+fn soaks() -> impl Gen<Value = Option<Soak>> {
+    let soak =
+        (revisions(), any::<bool>(), any::<bool>()).prop_map(|(previous, known, undo)| Soak {
+            start_time: Some(super::world::canary().now),
+            previous: if known || undo { previous } else { String::new() },
+            previous_configs: None,
+            undo: if undo { "errors".into() } else { String::new() },
+        });
+    prop::option::of(soak)
+}
+
 fn statuses() -> impl Gen<Value = Status> {
     let time = || {
         prop::option::of((-100i64..100).prop_map(|secs| later(super::world::canary().now, secs)))
@@ -375,7 +392,7 @@ fn statuses() -> impl Gen<Value = Status> {
     (
         (prop::option::of(prop::sample::select(Phase::ALL.to_vec())), 0u32..4, 0u8..=100, -1i32..5),
         (revisions(), revisions(), configs(), configs(), prop::option::of(1i64..3)),
-        (time(), time(), time(), time()),
+        (time(), time(), time(), time(), soaks()),
     )
         .prop_map(|(a, b, c)| Status {
             phase: a.0,
@@ -391,6 +408,7 @@ fn statuses() -> impl Gen<Value = Status> {
             phase_time: c.1,
             drain_time: c.2,
             analysis_start_time: c.3,
+            soak: c.4,
             ..Status::default()
         })
 }

@@ -2,5 +2,6 @@
 
 mod laws;
 mod lint;
+mod pace;
 mod stories;
 mod world;

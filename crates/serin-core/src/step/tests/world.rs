@@ -33,6 +33,8 @@ pub(super) struct World {
     pub apex: Selects,
     pub services: bool,
     pub route: Option<Split>,
+    /// Name and revision of what the primary ran before.
+    pub kept: Option<(String, String)>,
     pub scaler_copied: bool,
     pub configs: BTreeMap<String, String>,
     /// Revisions whose pods never get ready.
@@ -45,6 +47,7 @@ pub(super) struct World {
     pub hooks: BTreeMap<HookKind, Answer>,
     pub metric: Option<Answer>,
     pub guard: Guard,
+    pub known: Option<Known>,
     /// Faults: what cannot be read.
     pub blind: BTreeSet<&'static str>,
     pub log: String,
@@ -94,6 +97,7 @@ impl World {
             apex: Selects::Target,
             services: false,
             route: None,
+            kept: None,
             scaler_copied: false,
             configs: BTreeMap::new(),
             broken: BTreeSet::new(),
@@ -102,6 +106,7 @@ impl World {
             hooks: BTreeMap::new(),
             metric: None,
             guard: Guard::Quiet,
+            known: None,
             blind: BTreeSet::new(),
             log: String::new(),
             gone: false,
@@ -119,6 +124,31 @@ impl World {
         let rungs = rungs.iter().map(|rung| Weight::saturating(*rung)).collect();
         self.spec(|spec| {
             spec.analysis.strategy = Strategy::Weighted(Ladder { rungs, promotion_step: None });
+        })
+    }
+
+    /// With a guard that sets the pace, and what comes before and after the promotion.
+    pub(super) fn guarded(self, pace: Pace, min_bake_secs: i64, soak_secs: Option<i64>) -> Self {
+        let margin = Margin { absolute: 0.005, relative: 1.0 };
+        let objective = Objective {
+            name: "error-rate".into(),
+            bad: Bad::Failed,
+            slo: 0.01,
+            margin,
+            asked: true,
+        };
+        self.spec(|spec| {
+            spec.analysis.guard = Some(GuardSpec {
+                mode: GuardMode::Enforce,
+                asked: true,
+                interval_millis: 1000,
+                alpha: 0.01,
+                attributed: true,
+                objectives: vec![objective],
+                pace,
+                min_bake_secs,
+                soak_secs,
+            });
         })
     }
 
@@ -236,6 +266,13 @@ impl World {
             target: self.seen_or("target", target),
             primary: self.seen_or("primary", primary),
             configs: self.seen_or("configs", Some(self.configs.clone())),
+            kept: self.seen_or(
+                "kept",
+                self.kept.as_ref().map(|(token, revision)| Kept {
+                    token: token.clone(),
+                    in_force: self.primary.as_ref().is_some_and(|p| p.revision == *revision),
+                }),
+            ),
             scaler: self.seen_or(
                 "scaler",
                 self.canary
@@ -252,7 +289,7 @@ impl World {
             route: self.seen_or("route", self.route),
             duplicate_of: None,
             guard: self.guard.clone(),
-            watched: Watched::default(),
+            watched: Watched { known: self.known, ..Watched::default() },
             answers: BTreeMap::new(),
         }
     }
@@ -359,6 +396,20 @@ impl World {
                     self.primary = Some(next);
                 }
             }
+            Action::KeepPrimary { token } => {
+                let runs = self.primary.as_ref().map(|primary| primary.revision.clone());
+                if let Some(revision) = runs.filter(|revision| token.starts_with(revision)) {
+                    self.kept = Some((token.clone(), revision));
+                }
+            }
+            Action::UndoPrimary { token } => {
+                let (kept, revision) = self.kept.clone().unwrap();
+                assert_eq!(kept, *token, "{}", self.log);
+                if let Some(primary) = &mut self.primary {
+                    primary.revision = revision;
+                    primary.generation += 1;
+                }
+            }
             Action::PrimaryScaler => self.scaler_copied = true,
             Action::ScaleTarget(replicas) => {
                 if let Some(target) = &mut self.target
@@ -451,6 +502,8 @@ fn word(action: &Action) -> String {
         Action::ApexToTarget => "apex to target".into(),
         Action::CreatePrimary { revision, replicas } => format!("create {revision} x{replicas}"),
         Action::PromotePrimary { revision } => format!("promote {revision}"),
+        Action::KeepPrimary { token } => format!("keep {token}"),
+        Action::UndoPrimary { token } => format!("undo {token}"),
         Action::PrimaryScaler => "scaler".into(),
         Action::ScaleTarget(replicas) => format!("scale {replicas}"),
         Action::Route(split) => format!("route {}", split.canary),
