@@ -155,6 +155,8 @@ pub enum Guard {
 pub struct Known {
     /// Requests per second of both versions together.
     pub rate: f64,
+    /// Time between two looks, as it is; a server that somebody else scrapes has its own.
+    pub look_secs: f64,
     /// The highest rate of bad requests above an objective that cannot be excluded; 1 before the first request.
     pub excess: f64,
     /// Canary requests at this weight.

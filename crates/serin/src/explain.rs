@@ -11,7 +11,7 @@ use serde_json::Value;
 use serin_core::judge::design::{Design, Memory};
 use serin_core::judge::sequential::{CheckReason, Decision, Explanation, Odds};
 use serin_core::judge::watch::Watch;
-use serin_core::model::{Condition, GuardSpec, Phase, Status};
+use serin_core::model::{Condition, EvidencePace, GuardSpec, Pace, Phase, Soak, Status};
 use serin_core::parse::{self, Limits};
 use serin_core::status::{CheckRecord, Counts, ReasonRecord};
 use serin_providers::change::CANARY;
@@ -58,6 +58,9 @@ pub struct Report {
     conditions: Vec<Condition>,
     checks: Vec<CheckRecord>,
     guard: Option<GuardReport>,
+    /// The watch over the promoted primary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    soak: Option<Soak>,
 }
 
 /// The guard of the release, as its status has it.
@@ -67,6 +70,8 @@ struct GuardReport {
     mode: &'static str,
     interval_millis: u64,
     alpha: f64,
+    /// What lets the canary's share rise, and what comes before and after the promotion.
+    pace: String,
     /// What it watches.
     objectives: Vec<String>,
     /// What it knows; none before it has seen a request.
@@ -164,10 +169,14 @@ pub fn report(object: &Value) -> Report {
         }
     };
     let guard = spec.as_ref().and_then(|spec| spec.analysis.guard.as_ref());
-    let guard = guard.map(|guard| guard_report(guard, &status));
+    let guard = guard.map(|guard| match &status.soak {
+        Some(_) => guard_report(&guard.of_soak(), &status),
+        None => guard_report(guard, &status),
+    });
     let warnings = spec.iter().flat_map(|spec| &spec.warnings).map(ToString::to_string).collect();
-    let Status { phase, canary_weight, failed_checks, last_reason, conditions, checks, .. } =
-        status;
+    let Status {
+        phase, canary_weight, failed_checks, last_reason, conditions, checks, soak, ..
+    } = status;
     Report {
         canary,
         phase,
@@ -179,7 +188,26 @@ pub fn report(object: &Value) -> Report {
         conditions,
         checks,
         guard,
+        soak,
     }
+}
+
+fn pace(spec: &GuardSpec) -> String {
+    let mut text = match &spec.pace {
+        Pace::Fixed => "the steps of the analysis set the pace".to_owned(),
+        Pace::Evidence(EvidencePace { blast_radius, min_dwell_secs, max_duration_secs }) => {
+            format!(
+                "the evidence sets the pace: at most {blast_radius} requests at stake, {min_dwell_secs} s at each weight, calls for help after {max_duration_secs} s"
+            )
+        }
+    };
+    if spec.min_bake_secs > 0 {
+        text.push_str(&format!("; {} s with traffic before the promotion", spec.min_bake_secs));
+    }
+    if let Some(secs) = spec.soak_secs {
+        text.push_str(&format!("; the primary is watched for {secs} s after it"));
+    }
+    text
 }
 
 fn guard_report(spec: &GuardSpec, status: &Status) -> GuardReport {
@@ -203,6 +231,7 @@ fn guard_report(spec: &GuardSpec, status: &Status) -> GuardReport {
         mode: spec.mode.name(),
         interval_millis: spec.interval_millis,
         alpha: spec.alpha,
+        pace: pace(spec),
         objectives: objectives.collect(),
         evidence,
         unreadable,
@@ -262,6 +291,21 @@ impl fmt::Display for Report {
         for check in &self.checks {
             writeln!(f, "  {check}")?;
         }
+        if let Some(Soak { start_time, previous, previous_configs: _, undo }) = &self.soak {
+            match (undo.as_str(), previous.as_str()) {
+                ("", "") => writeln!(
+                    f,
+                    "\nthe promoted primary is watched{}, nothing is kept to go back to",
+                    at(start_time.as_ref())
+                )?,
+                ("", previous) => writeln!(
+                    f,
+                    "\nthe promoted primary is watched{}, and goes back to {previous} if it breaks an objective",
+                    at(start_time.as_ref())
+                )?,
+                (why, previous) => writeln!(f, "\nthe primary goes back to {previous}: {why}")?,
+            }
+        }
         match &self.guard {
             None => writeln!(
                 f,
@@ -274,8 +318,9 @@ impl fmt::Display for Report {
 
 impl fmt::Display for GuardReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { mode, interval_millis, alpha, objectives, evidence, unreadable } = self;
+        let Self { mode, interval_millis, alpha, pace, objectives, evidence, unreadable } = self;
         writeln!(f, "guard: {mode}, looks every {interval_millis} ms, alpha {alpha}")?;
+        writeln!(f, "  {pace}")?;
         for objective in objectives {
             writeln!(f, "  {objective}")?;
         }

@@ -10,6 +10,7 @@ const SEEN_SECS_MIN: f64 = 3.0;
 pub struct Traffic {
     requests: f64,
     secs: f64,
+    looks: f64,
     seen_secs: f64,
 }
 
@@ -22,7 +23,13 @@ impl Traffic {
         let keep = (-secs / HALF_LIFE_SECS).exp2();
         self.requests = self.requests * keep + requests as f64;
         self.secs = self.secs * keep + secs;
+        self.looks = self.looks * keep + 1.0;
         self.seen_secs += secs;
+    }
+
+    /// Seconds between two looks; 0 before the second.
+    pub fn look_secs(&self) -> f64 {
+        if self.looks > 0.0 { self.secs / self.looks } else { 0.0 }
     }
 
     /// Requests per second; none before enough was seen.
@@ -45,6 +52,7 @@ mod tests {
             traffic.observe(1.0, 100);
         }
         assert_eq!(traffic.rate().map(f64::round), Some(100.0));
+        assert_eq!(traffic.look_secs(), 1.0);
         for _ in 0..60 {
             traffic.observe(1.0, 400);
         }

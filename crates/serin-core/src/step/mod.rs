@@ -28,7 +28,7 @@ use crate::reason;
 use draft::Draft;
 pub use guard::KEEP_EVERY_SECS;
 pub use invalid::invalid;
-pub use pace::allows_more;
+pub use pace::{allows_more, first_weight};
 use promotion::promote;
 use rest::gate;
 use rollback::{Cause, restart, revert, roll_back};

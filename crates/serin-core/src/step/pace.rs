@@ -44,9 +44,9 @@ fn secs_since(time: Option<Timestamp>, now: Timestamp) -> f64 {
     time.map_or(0.0, |time| now.duration_since(time).as_secs_f64().max(0.0))
 }
 
-fn reaction(analysis: &Analysis) -> f64 {
+fn reaction(analysis: &Analysis, look_secs: f64) -> f64 {
     let millis = analysis.guard.as_ref().map_or(1000, |guard| guard.interval_millis);
-    reaction_secs(millis as f64 / 1000.0, ACTUATION_SECS)
+    reaction_secs(look_secs.max(millis as f64 / 1000.0), ACTUATION_SECS)
 }
 
 /// What the evidence allows at the canary's weight; none when it has no traffic or something else sets the pace.
@@ -62,10 +62,10 @@ fn judged(
     if weight == Weight::ZERO {
         return None;
     }
-    let Known { rate, excess, step_requests, requests_to_go } = *known;
+    let Known { rate, look_secs, excess, step_requests, requests_to_go } = *known;
     let facts = PaceFacts {
         rate,
-        reaction_secs: reaction(analysis),
+        reaction_secs: reaction(analysis, look_secs),
         excess,
         step_secs: secs_since(status.weight_time, now),
         rollout_secs: secs_since(status.traffic_start_time, now),
@@ -123,8 +123,9 @@ pub(super) fn advance(draft: Draft<'_>, ladder: &Ladder, pace: &EvidencePace) ->
         return wait(draft, pace, reason::GATHERING_EVIDENCE, message);
     };
     if draft.weight() == Weight::ZERO {
-        let rung = first_rung(draft.spec, ladder, pace, known.rate);
-        let hurt = expected_hurt(known.rate, share(rung), reaction(&draft.spec.analysis), 1.0);
+        let rung = first_rung(&draft.spec.analysis, ladder, pace, &known);
+        let tau = reaction(&draft.spec.analysis, known.look_secs);
+        let hurt = expected_hurt(known.rate, share(rung), tau, 1.0);
         let why = format!(
             ": at {:.0} requests per second it hurts about {hurt:.0} before it is undone if all of them fail",
             known.rate
@@ -134,7 +135,7 @@ pub(super) fn advance(draft: Draft<'_>, ladder: &Ladder, pace: &EvidencePace) ->
     match now_judged(&draft, &known) {
         Some(Judged::Raise { .. }) => match ladder.next(draft.weight()) {
             Some(rung) => {
-                let tau = reaction(&draft.spec.analysis);
+                let tau = reaction(&draft.spec.analysis, known.look_secs);
                 let hurt = expected_hurt(known.rate, share(rung), tau, known.excess);
                 let why = format!(
                     ": at most about {hurt:.0} requests beyond what may be bad are at stake; {}",
@@ -162,19 +163,29 @@ pub(super) fn advance(draft: Draft<'_>, ladder: &Ladder, pace: &EvidencePace) ->
 }
 
 fn first_rung(
-    spec: &crate::model::Spec,
+    analysis: &Analysis,
     ladder: &Ladder,
     pace: &EvidencePace,
-    rate: f64,
+    known: &Known,
 ) -> Weight {
     let shares: Vec<f64> = ladder.rungs.iter().copied().map(share).collect();
-    let first = first_share(&shares, rate, reaction(&spec.analysis), &limits(pace));
+    let tau = reaction(analysis, known.look_secs);
+    let first = first_share(&shares, known.rate, tau, &limits(pace));
     let mut rungs = ladder.rungs.iter().copied();
     rungs.find(|rung| share(*rung) >= first).unwrap_or(Weight::FULL)
 }
 
+/// The share that a release begins with; none where it has no weights.
+pub fn first_weight(analysis: &Analysis, known: &Known) -> Option<Weight> {
+    let ladder = ladder(analysis)?;
+    match analysis.evidence_pace() {
+        Some(pace) => Some(first_rung(analysis, ladder, pace, known)),
+        None => ladder.rungs.first().copied(),
+    }
+}
+
 fn so_far(known: &Known) -> String {
-    let Known { rate, excess, step_requests, requests_to_go: _ } = *known;
+    let Known { rate, look_secs: _, excess, step_requests, requests_to_go: _ } = *known;
     if step_requests == 0 {
         return format!("nothing is known at {rate:.0} requests per second");
     }

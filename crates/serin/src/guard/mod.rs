@@ -46,6 +46,14 @@ fn lock(ward: &Shared) -> MutexGuard<'_, Ward> {
     ward.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether it is the promoted primary that is watched.
+fn soaks(canary: &Canary) -> bool {
+    let status = &canary.status;
+    let asked = canary.spec.analysis.guard.as_ref().is_some_and(|guard| guard.soak_secs.is_some());
+    let rests = matches!(status.phase, Some(Phase::Succeeded | Phase::Waiting));
+    asked && rests && status.soak.as_ref().is_some_and(|soak| soak.undo.is_empty())
+}
+
 impl Guards {
     pub fn new(sources: Sources) -> Self {
         Self { sources, ..Self::default() }
@@ -78,18 +86,28 @@ impl Guards {
             && canary.spec.analysis.evidence_pace().is_some();
         let exposed = canary.status.phase.is_some_and(Phase::is_releasing)
             && (canary.status.canary_weight > 0 || routed == Some(true) || opening);
-        let Some(spec) = canary.spec.analysis.guard.as_ref().filter(|_| exposed) else {
-            if routed.is_some() || canary.spec.analysis.guard.is_none() {
+        let asked = canary.spec.analysis.guard.as_ref();
+        let soaks = soaks(canary);
+        let spec = match asked {
+            Some(spec) if soaks => Some(spec.of_soak()),
+            Some(spec) if exposed => Some(spec.clone()),
+            Some(_) | None => None,
+        };
+        let Some(spec) = spec else {
+            if routed.is_some() || asked.is_none() {
                 self.forget(&canary.key);
             }
             return;
         };
-        let source = self.sources.key(canary, spec);
-        let trust = Trust::of(spec, source.as_ref());
+        let source = self.sources.key(canary, &spec);
+        let trust = Trust::of(&spec, source.as_ref());
         let mut wards = self.wards();
-        if let Some(watched) = wards.get_mut(&canary.key) {
+        // What is known of a canary says nothing about the primary that it became.
+        if let Some(watched) = wards.get_mut(&canary.key)
+            && lock(&watched.ward).soaks() == soaks
+        {
             let mut ward = lock(&watched.ward);
-            ward.follow(canary, spec);
+            ward.follow(canary, &spec);
             ward.trust(trust);
             drop(ward);
             if watched.source != source {
@@ -99,7 +117,7 @@ impl Guards {
             }
             return;
         }
-        let mut ward = Ward::begin(canary, spec, source.is_none());
+        let mut ward = Ward::begin(canary, &spec, source.is_none());
         ward.trust(trust);
         let condemned = matches!(ward.opinion(), Guard::RollBack(_));
         let ward = Arc::new(Mutex::new(ward));

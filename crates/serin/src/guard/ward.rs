@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use serin_core::judge::design::{Design, Memory, weight_steps};
 use serin_core::judge::evidence::{Born, Reading};
-use serin_core::judge::sequential::{Decision, Verdict};
+use serin_core::judge::sequential::{Decision, Percent, Verdict};
 use serin_core::judge::traffic::Traffic;
 use serin_core::judge::watch::Watch;
 use serin_core::model::{Bad, Canary, GuardMode, GuardSpec, Objective};
@@ -107,7 +107,7 @@ impl Ward {
         let mut ward = Self {
             canary: canary.clone(),
             spec: spec.clone(),
-            pair: Pair::of(canary),
+            pair: pair(canary),
             steps: weight_steps(&canary.spec.analysis),
             state: State::New { at_millis: 0, blank: BTreeSet::new() },
             blind,
@@ -179,7 +179,7 @@ impl Ward {
         }
         let changed = *spec != self.spec;
         self.canary = canary.clone();
-        self.pair = Pair::of(canary);
+        self.pair = pair(canary);
         if changed {
             self.spec = spec.clone();
             let saved = self.saved;
@@ -189,6 +189,11 @@ impl Ward {
             }
             self.saved = saved;
         }
+    }
+
+    /// The promoted primary is what is watched.
+    pub(super) fn soaks(&self) -> bool {
+        super::soaks(&self.canary)
     }
 
     pub(super) fn canary(&self) -> &Canary {
@@ -244,7 +249,8 @@ impl Ward {
             && self.decided.is_none()
             && watch.guard().decision() == Decision::RollBack
         {
-            self.decided = Some(sentence(watch));
+            self.decided =
+                Some(if self.soaks() { verdict_of_soak(watch) } else { sentence(watch) });
         }
         let turned = before.0 != kind(&self.opinion());
         let unsaved = self.saved.is_none_or(|saved| {
@@ -287,7 +293,9 @@ impl Ward {
         if let State::New { .. } = &self.state {
             self.choose(pages, at_millis);
         }
-        let began = self.canary.status.analysis_start_time.unwrap_or(now);
+        let status = &self.canary.status;
+        let soak = status.soak.as_ref().filter(|_| self.soaks()).and_then(|soak| soak.start_time);
+        let began = soak.or(status.analysis_start_time).unwrap_or(now);
         let began = began.as_millisecond() as f64 / 1000.0;
         let State::Watching { watch, objectives: _, bounds } = &mut self.state else { return None };
         // A process that lacks a bound would show every request as slow.
@@ -434,6 +442,7 @@ impl Ward {
         let guard = watch.guard();
         Some(Known {
             rate: self.traffic.rate()?,
+            look_secs: self.traffic.look_secs(),
             excess: guard.excess(),
             step_requests: guard.step_requests(),
             requests_to_go: guard.requests_to_go(),
@@ -483,6 +492,28 @@ fn kind(opinion: &Guard) -> u8 {
 
 fn sightless(why: &str) -> String {
     format!("The guard cannot see what the canary does to its users: {why}.")
+}
+
+/// Whom the guard judges, and what runs beside it. Beside a promoted primary there is nothing but a canary without traffic.
+fn pair(canary: &Canary) -> Pair {
+    let Pair { canary: of_canary, primary } = Pair::of(canary);
+    if super::soaks(canary) {
+        Pair { canary: primary, primary: of_canary }
+    } else {
+        Pair { canary: of_canary, primary }
+    }
+}
+
+/// Counts of the primary, odds and limit, in one sentence.
+fn verdict_of_soak(watch: &Watch) -> String {
+    let explanation = watch.explain();
+    let needed = explanation.threshold.exp();
+    let main = explanation.checks.first().map_or_else(String::new, |check| {
+        let limit = Percent(check.limit);
+        format!("{} of the promoted primary, limit {limit}: {}", check.metric, check.canary)
+    });
+    let text = format!("{}, limit 1 in {needed:.0}; {main}", explanation.odds);
+    text.chars().take(SENTENCE_MAX).collect()
 }
 
 /// Counts on both sides, odds and limit, in one sentence.

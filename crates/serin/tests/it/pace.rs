@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::guard::{Bed, share};
+use crate::guard::{Bed, id, share};
 
 fn analysis(guard: Value) -> Value {
     json!({"interval": "60s", "stepWeights": [5, 10, 20, 30, 40, 50], "guard": guard})
@@ -147,4 +147,122 @@ async fn failing_checks_roll_back_at_any_pace() {
     bed.release("local/app:v2");
     bed.until(|status| status["phase"] == "Failed").await;
     assert_eq!(bed.status()["lastReason"]["code"], "ThresholdReached");
+}
+
+fn soaking() -> Value {
+    let guard = json!({"soak": {"duration": "5m"}});
+    json!({"interval": "10s", "stepWeights": [50], "guard": guard})
+}
+
+fn deployment(bed: &Bed, name: &str) -> Value {
+    bed.store.get(&id("apps", "deployments"), "develop", name).unwrap().as_ref().clone()
+}
+
+fn image(bed: &Bed) -> String {
+    let primary = deployment(bed, "backend-primary");
+    let image = &primary["spec"]["template"]["spec"]["containers"][0]["image"];
+    image.as_str().unwrap().to_owned()
+}
+
+/// A release that was promoted and is watched.
+async fn soaked() -> Bed {
+    let bed = Bed::new(soaking()).await;
+    bed.release("local/app:v2");
+    bed.until(|status| status["lastReason"]["code"] == "Soaking").await;
+    assert_eq!(
+        (image(&bed).as_str(), &bed.status()["phase"]),
+        ("local/app:v2", &json!("Succeeded"))
+    );
+    bed
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_that_stays_good_is_watched_and_left_alone() {
+    let bed = soaked().await;
+    bed.fail(0.0, 0.005);
+    let took = bed.until(|status| status["lastReason"]["code"] == "SoakPassed").await;
+    assert!((290..=301).contains(&took.as_secs()), "{took:?}");
+    assert_eq!(
+        (bed.status()["soak"].clone(), bed.status()["guard"].clone()),
+        (Value::Null, Value::Null)
+    );
+    assert_eq!((image(&bed).as_str(), bed.events("Undoing")), ("local/app:v2", 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_that_turns_bad_goes_back_and_is_not_released_again() {
+    let bed = soaked().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    bed.fail(0.0, 0.2);
+    let took = bed.until(|status| status["phase"] == "Failed").await;
+    assert!(took <= Duration::from_secs(5), "{took:?}");
+    let checks = bed.status()["checks"].clone();
+    let record = checks.as_array().unwrap().iter().find(|check| check["name"] == "guard");
+    let why = record.unwrap()["message"].clone();
+    assert!(why.as_str().unwrap().contains("of the promoted primary, limit 1 %"), "{why}");
+    bed.until(|status| status["lastReason"]["code"] == "Undone").await;
+    bed.fail(0.0, 0.0);
+    assert_eq!(
+        (image(&bed).as_str(), bed.status()["phase"].clone()),
+        ("local/app:v1", json!("Failed"))
+    );
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let target = deployment(&bed, "backend");
+    assert_eq!(target["spec"]["template"]["spec"]["containers"][0]["image"], "local/app:v2");
+    assert_eq!(target["spec"]["replicas"], 0);
+    assert_eq!(
+        (image(&bed).as_str(), bed.status()["phase"].clone()),
+        ("local/app:v1", json!("Failed"))
+    );
+    bed.release("local/app:v3");
+    bed.until(|status| status["phase"] == "Succeeded").await;
+    assert_eq!(image(&bed), "local/app:v3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_outlives_the_operator() {
+    let mut bed = soaked().await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    bed.stop().await;
+    bed.fail(0.0, 0.1);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    bed.start();
+    // What happened meanwhile is in the counters.
+    let took = bed.until(|status| status["phase"] == "Failed").await;
+    assert!(took <= Duration::from_secs(10), "{took:?}");
+    assert_eq!(bed.events("Undoing"), 1);
+    // Said, and maybe not done.
+    bed.stop().await;
+    bed.fail(0.0, 0.0);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    bed.start();
+    bed.until(|status| status["lastReason"]["code"] == "Undone").await;
+    assert_eq!(image(&bed), "local/app:v1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_image_while_the_primary_is_watched_is_a_release_from_there() {
+    let bed = soaked().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    bed.release("local/app:v3");
+    bed.until(|status| status["phase"] == "Progressing").await;
+    assert_eq!((bed.status()["soak"].clone(), bed.events("SoakEnded")), (Value::Null, 1));
+    bed.until(|status| status["lastReason"]["code"] == "Soaking").await;
+    assert_eq!(image(&bed), "local/app:v3");
+    bed.fail(0.0, 0.5);
+    bed.until(|status| status["lastReason"]["code"] == "Undone").await;
+    assert_eq!(image(&bed), "local/app:v2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_of_the_primary_says_what_it_would_have_done() {
+    let mut analysis = soaking();
+    analysis["guard"]["mode"] = json!("observe");
+    let bed = Bed::new(analysis).await;
+    bed.release("local/app:v2");
+    bed.until(|status| status["lastReason"]["code"] == "Soaking").await;
+    bed.fail(0.0, 0.5);
+    bed.until(|status| status["lastReason"]["code"] == "SoakPassed").await;
+    assert_eq!((bed.events("GuardWouldRollBack"), bed.events("Undoing")), (1, 0));
+    assert_eq!(image(&bed), "local/app:v2");
 }

@@ -90,3 +90,91 @@ fn what_came_from_flagger_is_observed_unless_told_otherwise() {
         "#]],
     );
 }
+
+fn complaints(rows: &[&str], adopted: bool) -> String {
+    let mut out = String::new();
+    for row in rows {
+        let mut object = object(&format!("analysis: {{guard: {row}}}"));
+        object["status"] = json!({"adopted": adopted});
+        let guard = &mut object["spec"]["analysis"]["guard"];
+        guard["errorRate"] = json!({"slo": 1});
+        out.push_str(&format!("{row}\n"));
+        match canary(&object) {
+            Ok(canary) => {
+                let analysis = canary.spec.analysis;
+                let guard = analysis.guard.unwrap();
+                let (bake, soak) = (guard.min_bake_secs, guard.soak_secs);
+                out.push_str(&format!("    {:?} bake {bake} soak {soak:?}\n", guard.pace));
+                if let crate::model::Strategy::Weighted(ladder) = analysis.strategy {
+                    let rungs: Vec<_> = ladder.rungs.iter().map(|rung| rung.percent()).collect();
+                    out.push_str(&format!("    {rungs:?}\n"));
+                }
+            }
+            Err(failure) => {
+                for error in failure.errors {
+                    out.push_str(&format!("    {error}\n"));
+                }
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn paces_and_soaks() {
+    let rows = [
+        "{}",
+        "{pace: evidence}",
+        "{pace: evidence, blastRadius: 5, minDwell: 30s, maxDuration: 1h, minBake: 10m, soak: {duration: 1h30m}}",
+        "{pace: fixed, minBake: 90s}",
+        "{blastRadius: 5, minDwell: 1s, maxDuration: 1s}",
+        "{pace: quick}",
+        "{pace: evidence, mode: observe}",
+        "{pace: evidence, mode: 'off', soak: {duration: 1m}, minBake: 1s}",
+        "{pace: evidence, blastRadius: 0, minDwell: 2h, minBake: soon}",
+        "{soak: {}}",
+        "{soak: {duration: 5s}}",
+    ];
+    expect![[r#"
+        {}
+            Fixed bake 0 soak None
+            [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
+        {pace: evidence}
+            Evidence(EvidencePace { blast_radius: 25.0, min_dwell_secs: 10, max_duration_secs: 1800 }) bake 0 soak None
+            [1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
+        {pace: evidence, blastRadius: 5, minDwell: 30s, maxDuration: 1h, minBake: 10m, soak: {duration: 1h30m}}
+            Evidence(EvidencePace { blast_radius: 5.0, min_dwell_secs: 30, max_duration_secs: 3600 }) bake 600 soak Some(5400)
+            [1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
+        {pace: fixed, minBake: 90s}
+            Fixed bake 90 soak None
+            [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
+        {blastRadius: 5, minDwell: 1s, maxDuration: 1s}
+            spec.analysis.guard.blastRadius: belongs to pace evidence; set that, or remove it
+            spec.analysis.guard.minDwell: belongs to pace evidence; set that, or remove it
+            spec.analysis.guard.maxDuration: belongs to pace evidence; set that, or remove it
+        {pace: quick}
+            spec.analysis.guard.pace: "quick" is none of fixed, evidence
+        {pace: evidence, mode: observe}
+            spec.analysis.guard.pace: evidence lets the guard decide: it needs mode enforce
+        {pace: evidence, mode: 'off', soak: {duration: 1m}, minBake: 1s}
+            spec.analysis.guard.pace: evidence lets the guard decide: it needs mode enforce
+            spec.analysis.guard.minBake: has no effect with mode off; remove one of them
+            spec.analysis.guard.soak: has no effect with mode off; remove one of them
+        {pace: evidence, blastRadius: 0, minDwell: 2h, minBake: soon}
+            spec.analysis.guard.blastRadius: must be between 1 and 1000000, not 0
+            spec.analysis.guard.minDwell: 7200s is more than maxDuration 1800s
+            spec.analysis.guard.minBake: "soon" is no duration such as 30s or 10m
+        {soak: {}}
+            spec.analysis.guard.soak.duration: is required
+        {soak: {duration: 5s}}
+            spec.analysis.guard.soak.duration: "5s" is no duration between 10s and 24h
+    "#]].assert_eq(&complaints(&rows, false));
+    expect![[r#"
+        {pace: evidence}
+            spec.analysis.guard.pace: evidence lets the guard decide: it needs mode enforce
+        {mode: enforce, pace: evidence}
+            Evidence(EvidencePace { blast_radius: 25.0, min_dwell_secs: 10, max_duration_secs: 1800 }) bake 0 soak None
+            [1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
+    "#]]
+        .assert_eq(&complaints(&["{pace: evidence}", "{mode: enforce, pace: evidence}"], true));
+}

@@ -159,12 +159,13 @@ fn at(weight: u8, secs: i64, known: Option<Known>, guard: Guard) -> String {
 
 #[test]
 fn the_share_follows_the_evidence() {
-    let known = Known { rate: 100.0, excess: 0.02, step_requests: 50, requests_to_go: 0 };
+    let known = Known { rate: 100.0, look_secs: 1.0, excess: 0.02, step_requests: 50, requests_to_go: 0 };
     let rows = [
         at(0, 5, None, Guard::Quiet),
         at(0, 5, Some(known), Guard::Quiet),
         at(0, 5, Some(Known { rate: 5000.0, ..known }), Guard::Quiet),
         at(0, 5, Some(Known { rate: 1.0, ..known }), Guard::Quiet),
+        at(0, 5, Some(Known { look_secs: 15.0, ..known }), Guard::Quiet),
         at(0, 5, Some(known), Guard::Hold("it has not looked".into())),
         at(5, 4, Some(known), Guard::Quiet),
         at(5, 11, Some(known), Guard::Quiet),
