@@ -188,6 +188,7 @@ fn world(canary: &Canary) -> Observed {
         target: workload(RELEASED),
         primary: workload(BEFORE),
         configs: Seen::Absent,
+        kept: Seen::Absent,
         scaler,
         services: Services {
             apex: service(Selects::Primary),
