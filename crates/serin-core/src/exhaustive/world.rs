@@ -245,6 +245,7 @@ impl World {
                 .as_ref()
                 .map_or(Seen::Absent, |side| Seen::Present(workload(side, true))),
             configs: Seen::Absent,
+            kept: Seen::Absent,
             scaler: Seen::Absent,
             services: Services {
                 apex: Seen::Present(service(view.apex, of_apex)),
@@ -329,6 +330,8 @@ impl World {
                 return self.copy(revision, Some(*replicas), view);
             }
             Action::PromotePrimary { revision } => return self.copy(revision, None, view),
+            // Nobody asks for a soak here.
+            Action::KeepPrimary { .. } | Action::UndoPrimary { .. } => {}
             Action::PrimaryScaler | Action::Finalizer(_) => {}
             Action::ScaleTarget(replicas) => return self.scale(*replicas, view),
             Action::Route(split) => {

@@ -162,12 +162,7 @@ pub(super) fn advance(draft: Draft<'_>, ladder: &Ladder, pace: &EvidencePace) ->
     }
 }
 
-fn first_rung(
-    analysis: &Analysis,
-    ladder: &Ladder,
-    pace: &EvidencePace,
-    known: &Known,
-) -> Weight {
+fn first_rung(analysis: &Analysis, ladder: &Ladder, pace: &EvidencePace, known: &Known) -> Weight {
     let shares: Vec<f64> = ladder.rungs.iter().copied().map(share).collect();
     let tau = reaction(analysis, known.look_secs);
     let first = first_share(&shares, known.rate, tau, &limits(pace));

@@ -159,7 +159,8 @@ fn at(weight: u8, secs: i64, known: Option<Known>, guard: Guard) -> String {
 
 #[test]
 fn the_share_follows_the_evidence() {
-    let known = Known { rate: 100.0, look_secs: 1.0, excess: 0.02, step_requests: 50, requests_to_go: 0 };
+    let known =
+        Known { rate: 100.0, look_secs: 1.0, excess: 0.02, step_requests: 50, requests_to_go: 0 };
     let rows = [
         at(0, 5, None, Guard::Quiet),
         at(0, 5, Some(known), Guard::Quiet),
@@ -181,6 +182,7 @@ fn the_share_follows_the_evidence() {
         5 Advanced: The canary gets 5 %: at 100 requests per second it hurts about 15 before it is undone if all of them fail.
         1 Advanced: The canary gets 1 %: at 5000 requests per second it hurts about 150 before it is undone if all of them fail.
         10 Advanced: The canary gets 10 %: at 1 requests per second it hurts about 0 before it is undone if all of them fail.
+        1 Advanced: The canary gets 1 %: at 100 requests per second it hurts about 31 before it is undone if all of them fail.
         0 GuardHolds: it has not looked
         5 GatheringEvidence: At 5 %: this weight is kept for another 6 s; after 50 requests here the rate of bad ones is at most 2 % above what it may be.
         10 Advanced: The canary gets 10 %: at most about 1 requests beyond what may be bad are at stake; after 50 requests here the rate of bad ones is at most 2 % above what it may be.

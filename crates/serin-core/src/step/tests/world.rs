@@ -141,6 +141,7 @@ impl World {
             spec.analysis.guard = Some(GuardSpec {
                 mode: GuardMode::Enforce,
                 asked: true,
+                source: None,
                 interval_millis: 1000,
                 alpha: 0.01,
                 attributed: true,
