@@ -195,7 +195,8 @@ impl fmt::Display for Report {
         writeln!(f, "{canary} over {history}")?;
         writeln!(
             f,
-            "  checks  Flagger's rule: {metrics} metrics every {interval_secs} s, threshold {threshold}"
+            "  checks  Flagger's rule: {metrics} {} every {interval_secs} s, threshold {threshold}",
+            if *metrics == 1 { "metric" } else { "metrics" }
         )?;
         if let Some(alpha) = alpha {
             let percent = alpha * 100.0;

@@ -15,12 +15,12 @@ const MARK: char = '\u{1e}';
 const ANYTHING: char = '…';
 
 /// A block of commands, and what it prints if that is always the same.
-struct Block {
+pub(crate) struct Block {
     commands: String,
     printed: Option<String>,
 }
 
-fn blocks(page: &str) -> Vec<Block> {
+pub(crate) fn blocks(page: &str) -> Vec<Block> {
     let mut found: Vec<Block> = Vec::new();
     let mut lines = page.lines();
     while let Some(line) = lines.next() {
@@ -35,7 +35,7 @@ fn blocks(page: &str) -> Vec<Block> {
     found
 }
 
-fn script(blocks: &[Block]) -> String {
+pub(crate) fn script(blocks: &[Block]) -> String {
     let mut script =
         String::from("exec 2>&1\nset -e\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
     for block in blocks {
@@ -70,6 +70,20 @@ fn matches(pattern: &[&str], lines: &[&str]) -> bool {
         (Some((first, rest)), Some((line, lines))) => {
             line_matches(first, line.trim_end()) && matches(rest, lines)
         }
+    }
+}
+
+/// Holds what was printed against the blocks that say what is.
+pub(crate) fn compare(blocks: &[Block], printed: &str) {
+    for (block, printed) in blocks.iter().zip(printed.split(MARK).skip(1)) {
+        let Some(expected) = &block.printed else { continue };
+        let pattern: Vec<&str> = expected.lines().collect();
+        let lines: Vec<&str> = printed.trim_end().lines().collect();
+        assert!(
+            matches(&pattern, &lines),
+            "{}\nprinted\n{printed}\nexpected\n{expected}",
+            block.commands
+        );
     }
 }
 
@@ -124,14 +138,5 @@ async fn the_lab_prints_what_it_says() {
     .await
     .unwrap();
     cluster.stop().await;
-    for (block, printed) in blocks.iter().zip(printed.split(MARK).skip(1)) {
-        let Some(expected) = &block.printed else { continue };
-        let pattern: Vec<&str> = expected.lines().collect();
-        let lines: Vec<&str> = printed.trim_end().lines().collect();
-        assert!(
-            matches(&pattern, &lines),
-            "{}\nprinted\n{printed}\nexpected\n{expected}",
-            block.commands
-        );
-    }
+    compare(&blocks, &printed);
 }

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const STEPS: [u8; 6] = [5, 10, 20, 30, 40, 50];
 
 /// A real program, from the environment; without it the test says that it is skipped.
-fn part(variable: &str) -> Option<PathBuf> {
+pub(crate) fn part(variable: &str) -> Option<PathBuf> {
     let path = std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
     if path.is_none() {
         drop(writeln!(std::io::stderr(), "skipped: {variable} is not set"));
