@@ -50,6 +50,8 @@ pub(super) fn sources(canary: &Canary) -> Vec<(Check, &Metric, &MetricSource)> {
 pub(super) fn play(canary: &Canary, answers: &Answers, start: Timestamp, end: Timestamp) -> Course {
     let mut canary = Canary { status: beginning(start), ..canary.clone() };
     canary.spec.suspend = false;
+    // Flagger's rule has none, nor a pace that it sets.
+    canary.spec.analysis.guard = None;
     let mut course = Course {
         outcome: Outcome::Undecided,
         at: start,

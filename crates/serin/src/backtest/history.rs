@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::Request;
 use http::header::AUTHORIZATION;
 use serde_json::Value;
-use serin_local::prometheus::history::History as Recorded;
+use serin_local::prometheus::history::{self as recorded, History as Recorded};
 use serin_providers::call::percent_encoded;
 
 use crate::outside::{HttpOutside, Manner, Outside as _, OutsideError};
@@ -257,7 +257,7 @@ fn curve(series: &Value) -> Curve {
     Curve { labels, points: points.collect() }
 }
 
-fn of_memory(curves: Vec<(BTreeMap<String, String>, Vec<(i64, f64)>)>) -> Vec<Curve> {
+fn of_memory(curves: Vec<recorded::Curve>) -> Vec<Curve> {
     curves.into_iter().map(|(labels, points)| Curve { labels, points }).collect()
 }
 

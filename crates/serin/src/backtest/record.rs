@@ -13,6 +13,8 @@ use super::{BacktestArgs, Policy, checks, counters};
 
 /// A window of time in milliseconds.
 type Window = (i64, i64);
+/// So much is held in memory at once.
+const PIECE_MS: i64 = 3_600_000;
 
 /// Reads everything that the same backtest reads of this history, and writes it.
 pub(super) async fn write(
@@ -65,7 +67,7 @@ fn wanted(policy: &Policy) -> anyhow::Result<(Vec<String>, i64)> {
     Ok((wanted, back))
 }
 
-/// Everything that is read, without the same time twice.
+/// Everything that is read, without the same time twice, in pieces.
 fn windows(policy: &Policy, args: &BacktestArgs, back: i64) -> Vec<Window> {
     let length = policy.length_secs() * 1000;
     let releases = args.release.iter().chain(args.incident.iter().map(|incident| &incident.time));
@@ -78,14 +80,27 @@ fn windows(policy: &Policy, args: &BacktestArgs, back: i64) -> Vec<Window> {
         )
         .collect();
     all.sort_unstable();
+    pieces(merged(&all))
+}
+
+/// Windows without overlaps.
+fn merged(all: &[Window]) -> Vec<Window> {
     let mut merged: Vec<Window> = Vec::new();
-    for (from, to) in all {
+    for &(from, to) in all {
         match merged.last_mut() {
             Some((_, end)) if from <= *end => *end = to.max(*end),
             Some(_) | None => merged.push((from, to)),
         }
     }
     merged
+}
+
+fn pieces(windows: Vec<Window>) -> Vec<Window> {
+    let cut = |(from, to): Window| {
+        let starts = (0..).map(move |k| from + k * PIECE_MS).take_while(move |start| *start < to);
+        starts.map(move |start| (start, to.min(start + PIECE_MS)))
+    };
+    windows.into_iter().flat_map(cut).collect()
 }
 
 fn head(labels: &BTreeMap<String, String>) -> String {

@@ -151,6 +151,10 @@ impl Report {
         if analysis.guard.is_none() {
             notes.push("This policy has no guard.".to_owned());
         }
+        if analysis.evidence_pace().is_some() {
+            let note = "pace: evidence is not played: the weights are those of history, and the checks' are the steps'.";
+            notes.push(note.to_owned());
+        }
         let hit = |release: &&Release| {
             !incidents
                 .iter()
