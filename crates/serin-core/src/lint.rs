@@ -193,9 +193,9 @@ impl Lint<'_> {
                     let next = above.next();
                     // The first share follows the traffic, up to a tenth of it.
                     let evidence = self.canary.spec.analysis.evidence_pace().is_some();
-                    let jumps = above
+                    let mut jumps = above
                         .filter(|rung| evidence && old == Weight::ZERO && *rung <= FIRST_SHARE_MAX);
-                    jumps.last().or(next)
+                    jumps.next_back().or(next)
                 }
                 Strategy::BlueGreen { .. } => Some(Weight::FULL),
             };
