@@ -533,7 +533,7 @@ impl Book {
             && !self.suspended
             && self.shape.provider != Provider::Kubernetes
             && !matches!(self.phase.as_str(), "" | "Initializing" | "Terminating" | "Terminated")
-            && !self.meddled.is_some_and(|time| time.elapsed() < AFTERMATH);
+            && self.meddled.is_none_or(|time| time.elapsed() >= AFTERMATH);
         let differs =
             self.routed != self.stated && settled(self.routed_since) && settled(self.stated_since);
         (watched && differs).then(|| {

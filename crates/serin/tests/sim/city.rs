@@ -175,12 +175,12 @@ impl City {
 
     async fn prometheus(&self, query: &str, manner: &Manner) -> Result<Answer, OutsideError> {
         let outage = self.state().metrics.filter(|(until, _)| Instant::now() < *until);
-        if let Some((_, how)) = outage {
-            if let Some(answer) = fail(how, manner).await {
-                let (canary, ..) = self.metric(query);
-                self.note(canary, Question::Metric(query.to_owned()), false);
-                return answer;
-            }
+        if let Some((_, how)) = outage
+            && let Some(answer) = fail(how, manner).await
+        {
+            let (canary, ..) = self.metric(query);
+            self.note(canary, Question::Metric(query.to_owned()), false);
+            return answer;
         }
         let (canary, value, passed) = self.metric(query);
         self.note(canary, Question::Metric(query.to_owned()), passed);
@@ -200,11 +200,11 @@ impl City {
         let phase = told["phase"].as_str().unwrap_or_default().to_owned();
         let question = Question::Hook(kind.to_owned(), phase);
         let outage = self.state().hooks.filter(|(until, _)| Instant::now() < *until);
-        if let Some((_, how)) = outage {
-            if let Some(answer) = fail(how, manner).await {
-                self.note(canary, question, false);
-                return answer;
-            }
+        if let Some((_, how)) = outage
+            && let Some(answer) = fail(how, manner).await
+        {
+            self.note(canary, question, false);
+            return answer;
         }
         let receiver = self.state().receivers.get(&canary).cloned().unwrap_or_default();
         let yes = match kind {

@@ -13,6 +13,7 @@
 //! `SERIN_FIRST=5000` begins at another seed, `SERIN_LENGTH=20` makes lives longer.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
+#![expect(clippy::print_stdout, reason = "what was simulated is printed")]
 
 mod book;
 mod chance;

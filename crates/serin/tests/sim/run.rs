@@ -18,16 +18,10 @@ const SETTLE: Duration = Duration::from_secs(2400);
 const REST: Duration = Duration::from_secs(700);
 
 /// How a plan is carried out.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
     /// Go on after the first broken law.
     pub(crate) to_the_end: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { to_the_end: false }
-    }
 }
 
 /// What came of a plan.
