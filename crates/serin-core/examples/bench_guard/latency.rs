@@ -88,11 +88,95 @@ pub(crate) fn dominance() -> Guard {
     guard(Question::Dominance { bounds, tolerance, scale: 0.01 })
 }
 
-/// Some plausible second of a healthy canary, for the stopwatch.
-pub(crate) fn scrape(second: u64) -> [Sample; BOUNDS.len()] {
-    let mut samples = [Sample { n: 5 + second % 3, x: 0, m: 90 + second % 7, y: 0 }; BOUNDS.len()];
-    for (bound, sample) in samples.iter_mut().enumerate() {
-        (sample.x, sample.y) = (sample.n >> (bound / 2), sample.m >> (bound / 2));
+/// Guards with their scrapes, for the stopwatch: traffic as in the table, and the same with nothing alike between bounds.
+pub(crate) fn busy() -> Vec<(&'static str, Guard, Vec<Vec<Sample>>)> {
+    let share = |name: &str, weight, dispersion| {
+        let tolerance = Tolerance { rho: 1.0, delta: 0.005 };
+        let question = Question::Share { slo: 0.01, attribution: Attribution::Primary, tolerance };
+        Metric { name: name.into(), question, weight, dispersion }
+    };
+    let guard = |metrics| {
+        Guard::new(GuardConfig { metrics, ..GuardConfig::new(vec![], 6) })
+            .expect("a plain setting is valid")
+    };
+    let lognormal: Vec<Vec<Sample>> = {
+        let arrivals = Poisson::new(100.0);
+        (0..2000)
+            .map(|second| second_of(Canary::Slower(1.1), &arrivals, 7, second).to_vec())
+            .collect()
+    };
+    let unlike: Vec<Vec<Sample>> = (0..2000_u64)
+        .map(|second| {
+            let draw = |k: u64, n: u64, p: f64| {
+                (0..n).filter(|i| uniform(hash(second, k, *i)) < p).count() as u64
+            };
+            let (n, m) = (5 + second % 7, 90 + second % 13);
+            let one = |bound: u64| {
+                let p = 0.5 * 0.75_f64.powi(bound as i32);
+                Sample { n, x: draw(bound, n, p), m, y: draw(64 + bound, m, p) }
+            };
+            (0..BOUNDS.len() as u64).map(one).collect()
+        })
+        .collect();
+    let errors = |scrapes: &[Vec<Sample>], more: usize| -> Vec<Vec<Sample>> {
+        let bad = |second: usize| Sample {
+            x: u64::from(second % 29 == 0),
+            y: u64::from(second % 2 == 0),
+            ..scrapes[second][LIMIT]
+        };
+        (0..scrapes.len())
+            .map(|second| {
+                [&[bad(second), scrapes[second][LIMIT]], &scrapes[second][..more]].concat()
+            })
+            .collect()
+    };
+    let all = || {
+        let bounds = dominance().config().metrics[0].clone();
+        let third = Metric { weight: 0.34, ..bounds };
+        guard(vec![share("errors", 0.33, 1.0), share("latency", 0.33, 1.0), third])
+    };
+    vec![
+        (
+            "errors and latency (four checks)",
+            guard(vec![share("errors", 0.5, 1.0), share("latency", 0.5, 1.0)]),
+            errors(&unlike, 0),
+        ),
+        (
+            "the same with dispersion 3",
+            guard(vec![share("errors", 0.5, 3.0), share("latency", 0.5, 3.0)]),
+            errors(&unlike, 0),
+        ),
+        ("dominance over 25 bounds, lognormal latencies", dominance(), lognormal.clone()),
+        (
+            "errors, latency and dominance, lognormal latencies",
+            all(),
+            errors(&lognormal, BOUNDS.len()),
+        ),
+        (
+            "errors, latency and dominance, no two bounds alike",
+            all(),
+            errors(&unlike, BOUNDS.len()),
+        ),
+    ]
+}
+
+/// The counts of one second, by bound.
+fn second_of(canary: Canary, arrivals: &Poisson, seed: u64, second: u64) -> [Sample; BOUNDS.len()] {
+    let mut samples = [Sample::default(); BOUNDS.len()];
+    for i in 0..arrivals.draw(uniform(hash(seed, second, u64::MAX))) {
+        let mine = uniform(hash(seed, second, 4 * i)) < WEIGHT;
+        let (u, v) =
+            (uniform(hash(seed, second, 4 * i + 1)), uniform(hash(seed, second, 4 * i + 2)));
+        let ms = if mine { canary } else { Canary::Slower(1.0) }.draw(u, v);
+        let slower = BOUNDS.partition_point(|bound| *bound < ms);
+        for (bound, sample) in samples.iter_mut().enumerate() {
+            let bad = u64::from(bound < slower);
+            if mine {
+                (sample.n, sample.x) = (sample.n + 1, sample.x + bad);
+            } else {
+                (sample.m, sample.y) = (sample.m + 1, sample.y + bad);
+            }
+        }
     }
     samples
 }
@@ -105,22 +189,7 @@ fn play(canary: Canary, arrivals: &Poisson, seed: u64) -> [Option<f64>; 2] {
     let mut dominance = dominance();
     let mut found = [None; 2];
     for second in 0..SECS {
-        let mut samples = [Sample::default(); BOUNDS.len()];
-        for i in 0..arrivals.draw(uniform(hash(seed, second, u64::MAX))) {
-            let mine = uniform(hash(seed, second, 4 * i)) < WEIGHT;
-            let (u, v) =
-                (uniform(hash(seed, second, 4 * i + 1)), uniform(hash(seed, second, 4 * i + 2)));
-            let ms = if mine { canary } else { Canary::Slower(1.0) }.draw(u, v);
-            let slower = BOUNDS.partition_point(|bound| *bound < ms);
-            for (bound, sample) in samples.iter_mut().enumerate() {
-                let bad = u64::from(bound < slower);
-                if mine {
-                    (sample.n, sample.x) = (sample.n + 1, sample.x + bad);
-                } else {
-                    (sample.m, sample.y) = (sample.m + 1, sample.y + bad);
-                }
-            }
-        }
+        let samples = second_of(canary, arrivals, seed, second);
         let verdicts =
             [on_bound.observe(1.0, &samples[LIMIT..=LIMIT]), dominance.observe(1.0, &samples)];
         for (found, verdict) in found.iter_mut().zip(verdicts) {

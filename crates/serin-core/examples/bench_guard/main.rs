@@ -1,12 +1,13 @@
 //! Prints how many requests a bad canary hurts under the guard and under Flagger's rule, and how often a good one is undone.
 //!
 //! `cargo run --release -p serin-core --example bench_guard [-- FAULT_RUNS NULL_RUNS]`; 400 and 2000 unless told otherwise.
+//! `-- cost` prints only what a scrape costs.
 //! Seeds are fixed. The exit code is 1 when a cell is more than 1.1 times the reference or a null breaks alpha.
 #![expect(clippy::print_stdout, reason = "the tables are what this program is for")]
 
 use std::process::ExitCode;
 
-use serin_core::judge::sequential::Bets;
+use serin_core::judge::sequential::{Bets, Guard, Sample};
 
 mod latency;
 mod policy;
@@ -355,46 +356,66 @@ fn dependence(count: u64) -> bool {
     good
 }
 
-/// The cost of one scrape with errors and latency under guard, on one core.
+/// Nanoseconds that this thread has had a core for: others are at work on this machine too.
 #[expect(clippy::disallowed_methods, reason = "a stopwatch has to look at the clock")]
+fn busy_nanos(since: std::time::Instant) -> f64 {
+    let scheduled = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let busy = scheduled.and_then(|text| text.split(' ').next()?.parse().ok());
+    busy.unwrap_or_else(|| since.elapsed().as_nanos() as f64)
+}
+
+/// Nanoseconds of one scrape: the best of some tries, each long enough for the coarse clock of the scheduler.
+#[expect(clippy::disallowed_methods, reason = "a stopwatch has to look at the clock")]
+fn nanos(guard: &mut Guard, scrapes: &[Vec<Sample>]) -> f64 {
+    const TRIES: usize = 10;
+    const ROUNDS: usize = 10;
+    let since = std::time::Instant::now();
+    let mut best = f64::INFINITY;
+    for _ in 0..TRIES {
+        let start = busy_nanos(since);
+        let mut sum = 0.0;
+        for _ in 0..ROUNDS {
+            for scrape in scrapes {
+                sum += guard.observe(1.0, scrape).log_e;
+            }
+        }
+        std::hint::black_box(sum);
+        best = best.min((busy_nanos(since) - start) / (ROUNDS * scrapes.len()) as f64);
+        guard.weight_changed();
+    }
+    best
+}
+
+/// The cost of one scrape on one core, with what a canary may have under guard.
 fn stopwatch() -> bool {
-    const ROUNDS: usize = 50;
-    let (mut guard, scrapes) = policy::busy_guard();
-    let mut sum = 0.0;
-    let start = std::time::Instant::now();
-    for round in 0..ROUNDS {
-        for scrape in &scrapes {
-            sum += guard.observe(1.0, scrape).log_e;
-        }
-        if round % 10 == 0 {
-            guard.weight_changed();
-        }
-    }
-    let nanos = start.elapsed().as_nanos() as f64 / (ROUNDS * scrapes.len()) as f64;
     println!("\n## Cost");
-    println!("\nOne scrape of one canary, errors and latency (four checks): {nanos:.0} ns.");
     println!(
-        "10 000 canaries at 1 s: {:.1}% of one core, against a target of 10 000 ns and half a core. (checksum {sum:.3})",
-        nanos * 1e-3
+        "\nOne scrape of one canary, and 10 000 canaries at 1 s; the target is 10 000 ns, and half a core.\n"
     );
-    let mut dominance = latency::dominance();
-    let start = std::time::Instant::now();
-    for round in 0..10_000_u64 {
-        sum += dominance.observe(1.0, &latency::scrape(round)).log_e;
+    println!("| under guard | ns per scrape | 10 000 canaries |");
+    println!("|---|---|---|");
+    let mut worst = 0.0_f64;
+    for (name, mut guard, scrapes) in latency::busy() {
+        let nanos = nanos(&mut guard, &scrapes);
+        println!("| {name} | {nanos:.0} | {:.1}% of a core |", nanos * 1e-3);
+        worst = worst.max(nanos);
     }
-    let all = start.elapsed().as_nanos() as f64 / 1e4;
-    println!("Dominance over 25 bounds instead: {all:.0} ns. (checksum {sum:.3})");
-    nanos <= 10_000.0
+    let good = worst <= 10_000.0;
+    println!("\nEach within 10 000 ns: {}", yes(good));
+    good
 }
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("cost") {
+        return if stopwatch() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let mut counts = std::env::args().skip(1).map(|text| text.parse::<u64>());
     let (faulty, healthy) = match (counts.next(), counts.next()) {
         (None, _) => (400, 2000),
         (Some(Ok(f)), None) if f > 0 => (f, 5 * f),
         (Some(Ok(f)), Some(Ok(n))) if f > 0 && n > 1 => (f, n),
         (Some(_), _) => {
-            println!("usage: bench_guard [FAULT_RUNS [NULL_RUNS]]");
+            println!("usage: bench_guard [FAULT_RUNS [NULL_RUNS]], or bench_guard cost");
             return ExitCode::from(2);
         }
     };

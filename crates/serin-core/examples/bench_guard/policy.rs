@@ -5,7 +5,7 @@ use serin_core::judge::sequential::{
     Attribution, Bets, Decision, Guard, GuardConfig, Metric, Question, Sample, Tolerance,
 };
 
-use crate::stream::{Counters, QUARTERS, World, hash, uniform};
+use crate::stream::{Counters, QUARTERS, World};
 
 pub(crate) const ALPHA: f64 = 0.01;
 pub(crate) const P0: f64 = 0.01;
@@ -279,24 +279,4 @@ impl Guarded {
         self.guard.weight_changed();
         Action::Weight(weight)
     }
-}
-
-/// A guard that has something to chew on, for the stopwatch.
-pub(crate) fn busy_guard() -> (Guard, Vec<[Sample; 2]>) {
-    let tolerance = Tolerance { rho: 1.0, delta: DELTA };
-    let ask = || Question::Share { slo: P0, attribution: Attribution::Primary, tolerance };
-    let config = GuardConfig::new(vec![("errors".into(), ask()), ("latency".into(), ask())], 6);
-    let draw = |i: u64, k: u64, p: f64| u64::from(uniform(hash(7, i, k)) < p);
-    let scrapes = (0..4096)
-        .map(|i| {
-            let sample = |k| Sample {
-                n: 5 + i % 7,
-                x: draw(i, k, 0.03),
-                m: 90 + i % 13,
-                y: draw(i, k + 1, 0.4),
-            };
-            [sample(0), sample(2)]
-        })
-        .collect();
-    (Guard::new(config).expect("a plain setting is valid"), scrapes)
 }

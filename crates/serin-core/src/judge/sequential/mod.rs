@@ -35,7 +35,7 @@ pub use verdict::{
     CheckKind, CheckReason, Decision, Explanation, Hold, Missing, Odds, Rate, Verdict,
 };
 
-use stream::{Rules, Stream};
+use stream::{Elapsed, Rules, Stream};
 
 /// Bounds of latency dominance above this are refused: each costs ten alternatives per scrape.
 pub const BOUNDS_MAX: usize = 64;
@@ -138,6 +138,11 @@ pub struct Guard {
     streams: Vec<Stream>,
     /// The highest log evidence ever: a rollback is not taken back.
     peak: f64,
+    /// `ln E` now.
+    log_e: f64,
+    /// Streams that have seen the same as the one before, under the same rules: bounds that all requests stay below, or
+    /// that none does.
+    twins: Vec<bool>,
     /// Seconds and canary requests of late, to say how long something takes; not kept.
     late: (f64, f64),
 }
@@ -150,8 +155,23 @@ impl Guard {
     pub fn new(config: GuardConfig) -> Result<Self, GuardError> {
         check(&config)?;
         let seats = seats(&config);
-        let streams = seats.iter().map(|_| Stream::new()).collect();
-        Ok(Self { config, seats, streams, peak: f64::NEG_INFINITY, late: (0.0, 0.0) })
+        let streams: Vec<Stream> = seats.iter().map(|_| Stream::new()).collect();
+        let peak = f64::NEG_INFINITY;
+        let (twins, late) = (Vec::new(), (0.0, 0.0));
+        let mut guard = Self { config, seats, streams, peak, log_e: 0.0, twins, late };
+        guard.find_twins();
+        guard.refresh();
+        Ok(guard)
+    }
+
+    fn find_twins(&mut self) {
+        let places = 0..self.streams.len();
+        let twin = |i: usize| {
+            i > 0
+                && self.seats[i].rules == self.seats[i - 1].rules
+                && self.streams[i] == self.streams[i - 1]
+        };
+        self.twins = places.map(twin).collect();
     }
 
     pub fn config(&self) -> &GuardConfig {
@@ -176,18 +196,29 @@ impl Guard {
     pub fn observe(&mut self, secs: f64, samples: &[Sample]) -> Verdict {
         let secs = if secs.is_finite() { secs.max(0.0) } else { 0.0 };
         let (mut news, mut requests) = (false, 0);
-        for (i, (seat, stream)) in self.seats.iter().zip(&mut self.streams).enumerate() {
-            let sample = samples.get(i).copied().unwrap_or_default();
-            requests = requests.max(sample.n);
-            news |= stream.observe(&seat.rules, sample, secs);
+        let elapsed = Elapsed::new(secs);
+        let sample = |i: usize| samples.get(i).copied().unwrap_or_default();
+        for i in 0..self.streams.len() {
+            requests = requests.max(sample(i).n);
+            if self.twins[i] {
+                // The same questions and the same answers so far: so is the evidence.
+                if sample(i) == sample(i - 1) {
+                    let (before, after) = self.streams.split_at_mut(i);
+                    after[0].clone_from(&before[i - 1]);
+                    continue;
+                }
+                self.twins[i] = false;
+            }
+            news |= self.streams[i].observe(&self.seats[i].rules, sample(i), elapsed);
         }
         let keep = (-secs / LATE_SECS).exp2();
         self.late = (keep * self.late.0 + secs, keep * self.late.1 + requests as f64);
         let before = self.peak;
-        let log_e = self.log_evidence();
+        self.refresh();
         if news {
-            self.peak = self.peak.max(log_e);
+            self.peak = self.peak.max(self.log_e);
         }
+        let log_e = self.log_e;
         let decision = self.decision();
         let undecided = decision != Decision::RollBack;
         let look_again = news && undecided && log_e >= LOOK_AGAIN && log_e > before;
@@ -196,11 +227,15 @@ impl Guard {
 
     /// `ln E`, the weighted average of all checks' evidence.
     pub fn log_evidence(&self) -> f64 {
-        let mut log_e = f64::NEG_INFINITY;
-        for (seat, stream) in self.seats.iter().zip(&self.streams) {
-            log_e = math::log_add(log_e, stream.log_evidence(&seat.rules));
-        }
-        log_e
+        self.log_e
+    }
+
+    /// Brings `ln E` up to date with the streams.
+    fn refresh(&mut self) {
+        let all =
+            || self.seats.iter().zip(&self.streams).flat_map(|(s, stream)| stream.logs(&s.rules));
+        let most = all().fold(f64::NEG_INFINITY, f64::max);
+        self.log_e = most + all().map(|log| (log - most).exp()).sum::<f64>().ln();
     }
 
     /// `ln(1/alpha)`.

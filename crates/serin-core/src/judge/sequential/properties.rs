@@ -279,6 +279,26 @@ proptest! {
     }
 
     #[test]
+    fn all_at_once_is_one_by_one(
+        n in 1..2000_u64,
+        m in 1..20_000_u64,
+        parts in (0.0..=1.0_f64, 0.0..=1.0_f64),
+        r in prop_oneof![Just(1e-9), 1e-5..0.05_f64, 0.05..0.9_f64],
+        rho in prop_oneof![Just(1.0), 0.2..1.8_f64],
+        delta in prop_oneof![Just(0.0), 1e-6..0.05_f64],
+    ) {
+        let (n, m) = (n as f64, m as f64);
+        let block = Block { n, x: (parts.0 * n).floor(), m, y: (parts.1 * m).floor() };
+        let tolerance = Tolerance { rho, delta };
+        let qs = block::alternatives(tolerance.limit(r).min(0.999));
+        let all = block::relative_all(&block, &qs, r, tolerance);
+        for (q, says) in qs.into_iter().zip(all) {
+            let one = block::relative(&block, q, r, tolerance);
+            prop_assert!((says - one).abs() <= 1e-6 * (1.0 + one.abs()), "q {}: {} not {}", q, says, one);
+        }
+    }
+
+    #[test]
     fn the_projection_solves_its_equation(
         n in 1.0..1e6_f64,
         m in 1.0..1e6_f64,

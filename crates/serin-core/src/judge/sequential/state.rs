@@ -88,6 +88,8 @@ impl Guard {
                 stream.recombine(&seat.rules);
             }
         }
+        guard.find_twins();
+        guard.refresh();
         Ok(guard)
     }
 }
@@ -171,7 +173,8 @@ const STEP_PENDING: u8 = 1 << 5;
 const FINE: u8 = 1 << 6;
 
 fn write(pen: &mut Pen, stream: &Stream, common: &Common, mut bits: u8) {
-    let logs = [&stream.slo.ratio, &stream.slo.live, &stream.relative.ratio, &stream.relative.live];
+    let (slo, relative) = (&stream.slo, &stream.relative);
+    let logs = [&slo.ratio, &slo.live, &relative.ratio, &relative.live].map(Wealth::logs);
     for (place, logs) in logs.iter().enumerate() {
         bits |= u8::from(logs.iter().any(|log| *log >= LOG_MIN)) << place;
     }
@@ -203,12 +206,11 @@ fn read(paper: &mut Paper, before: Option<Common>) -> Result<(Stream, Common), D
         Some(_) | None => return Err(Damaged("the first stream cannot be like one before")),
     };
     let mut stream = Stream::new();
-    let Wealth { ratio, live } = &mut stream.slo;
-    let (slo, slo_live) = (ratio, live);
-    let Wealth { ratio, live } = &mut stream.relative;
-    for (place, logs) in [slo, slo_live, ratio, live].into_iter().enumerate() {
+    let (slo, relative) = (&mut stream.slo, &mut stream.relative);
+    let all = [&mut slo.ratio, &mut slo.live, &mut relative.ratio, &mut relative.live];
+    for (place, wealth) in all.into_iter().enumerate() {
         if bits & (1 << place) != 0 {
-            *logs = read_logs(paper, bits & FINE != 0)?;
+            *wealth = Wealth::of_logs(&read_logs(paper, bits & FINE != 0)?);
         }
     }
     stream.primary = Faded { requests: common.primary, bad: positive(paper.float()?)? };

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::block::{self, ALTERNATIVES, Block, Ceiling, STAKES, Tolerance};
-use super::math::{expit, log_add, log_sum, logit};
+use super::math::{expit, log_add, logit};
 
 /// Primary counts wait this long for a canary request to close their block; a silent primary excuses nobody after it.
 pub(super) const PATIENCE_SECS: f64 = 30.0;
@@ -50,6 +50,8 @@ pub(super) struct Rules {
     pub(super) dispersion: f64,
     pub(super) alpha: f64,
     pub(super) weight_steps: u32,
+    /// The most one block may say in each check.
+    caps: (f64, f64),
     /// Alternatives of the objective's check, and of the brake.
     slo_rates: [f64; ALTERNATIVES],
     brake_rate: f64,
@@ -67,7 +69,9 @@ impl Rules {
         (dispersion, alpha): (f64, f64),
         weight_steps: u32,
     ) -> Self {
+        let caps = (cap(alpha, slo.unwrap_or(0.0)), cap(alpha, relative.map_or(0.0, |(w, _)| w)));
         Self {
+            caps,
             p0,
             slo,
             attributed,
@@ -82,26 +86,108 @@ impl Rules {
             brake_rate: expit(logit(p0) + BRAKE_SHIFT),
         }
     }
+}
 
-    /// The most one block may say, `0.5 ln(1/(alpha g0 w_m w_j))`: one scrape alone never decides, two always can.
-    ///
-    /// A smaller e-value is an e-value, so the cap costs no validity.
-    fn cap(&self, log_weight: f64) -> f64 {
-        let prior = self.alpha * START / ALTERNATIVES as f64;
-        0.5 * (-prior.ln() - log_weight)
+/// The most one block may say, `0.5 ln(1/(alpha g0 w_m w_j))`: one scrape alone never decides, two always can.
+///
+/// A smaller e-value is an e-value, so the cap costs no validity.
+fn cap(alpha: f64, log_weight: f64) -> f64 {
+    let prior = alpha * START / ALTERNATIVES as f64;
+    0.5 * (-prior.ln() - log_weight)
+}
+
+/// Wealth on each alternative: `e^scale` times the values, which stay near 1 so that nothing overflows.
+///
+/// What is more than e^-690 below the largest is lost, and less wealth is still an e-process.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Wealth {
+    scale: f64,
+    /// `e^scale`.
+    factor: f64,
+    values: [f64; ALTERNATIVES],
+}
+
+/// Values are scaled anew when the largest leaves this range.
+const SCALE_RANGE: std::ops::Range<f64> = 1e-60..1e60;
+
+impl Wealth {
+    const NONE: Self = Self { scale: 0.0, factor: 1.0, values: [0.0; ALTERNATIVES] };
+
+    pub(super) fn of_logs(logs: &[f64; ALTERNATIVES]) -> Self {
+        let scale = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if !scale.is_finite() {
+            return Self::NONE;
+        }
+        Self { scale, factor: scale.exp(), values: logs.map(|log| (log - scale).exp()) }
+    }
+
+    pub(super) fn logs(&self) -> [f64; ALTERNATIVES] {
+        self.values.map(|value| value.ln() + self.scale)
+    }
+
+    /// Everybody gets the mass.
+    fn add(&mut self, mass: f64) {
+        if mass <= 0.0 {
+            return;
+        }
+        let unit = mass / self.factor;
+        if unit < SCALE_RANGE.end {
+            self.values.iter_mut().for_each(|value| *value += unit);
+            return;
+        }
+        // What is there is next to nothing beside it, and is told in units of it.
+        let shrink = self.factor / mass;
+        self.values.iter_mut().for_each(|value| *value = *value * shrink + 1.0);
+        (self.scale, self.factor) = (mass.ln(), mass);
+    }
+
+    /// Everybody's wealth grows by `e^says`.
+    fn multiply(&mut self, says: &[f64; ALTERNATIVES]) {
+        let mut largest = 0.0_f64;
+        for (value, says) in self.values.iter_mut().zip(says) {
+            *value *= says.exp();
+            largest = largest.max(*value);
+        }
+        if largest > 0.0 && !SCALE_RANGE.contains(&largest) {
+            self.scale += largest.ln();
+            self.factor = self.scale.exp();
+            self.values.iter_mut().for_each(|value| *value /= largest);
+        }
+    }
+
+    /// All of it; infinite when that is too much for a number.
+    fn sum(&self) -> f64 {
+        self.values.iter().sum::<f64>() * self.factor
+    }
+
+    /// The logarithm of all of it.
+    fn log_sum(&self) -> f64 {
+        self.values.iter().sum::<f64>().ln() + self.scale
     }
 }
 
-/// The log wealth of one check on each alternative, by likelihood ratios and by live bets.
+/// The wealth of one check, by likelihood ratios and by live bets.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Wealth {
-    pub(super) ratio: [f64; ALTERNATIVES],
-    pub(super) live: [f64; ALTERNATIVES],
+pub(super) struct Wealths {
+    pub(super) ratio: Wealth,
+    pub(super) live: Wealth,
 }
 
-impl Wealth {
-    const NONE: Self =
-        Self { ratio: [f64::NEG_INFINITY; ALTERNATIVES], live: [f64::NEG_INFINITY; ALTERNATIVES] };
+impl Wealths {
+    const NONE: Self = Self { ratio: Wealth::NONE, live: Wealth::NONE };
+}
+
+/// The time since the last scrape, and what it leaves of the primary's past.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Elapsed {
+    secs: f64,
+    keep: f64,
+}
+
+impl Elapsed {
+    pub(super) fn new(secs: f64) -> Self {
+        Self { secs, keep: (-secs / PRIMARY_HALF_LIFE_SECS).exp2() }
+    }
 }
 
 /// Requests of the primary, faded with time.
@@ -112,8 +198,7 @@ pub(super) struct Faded {
 }
 
 impl Faded {
-    fn fade(&mut self, secs: f64) {
-        let keep = (-secs / PRIMARY_HALF_LIFE_SECS).exp2();
+    fn fade(&mut self, keep: f64) {
         self.requests *= keep;
         self.bad *= keep;
     }
@@ -143,8 +228,8 @@ pub(super) struct Waiting {
 /// The state of a stream; see [`Stream::observe`] for how it moves.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stream {
-    pub(super) slo: Wealth,
-    pub(super) relative: Wealth,
+    pub(super) slo: Wealths,
+    pub(super) relative: Wealths,
     /// Blocks closed.
     pub(super) blocks: u64,
     /// The prior mass handed out so far, and what of it the live bets have not taken up yet.
@@ -167,8 +252,8 @@ pub(super) struct Stream {
 impl Stream {
     pub(super) fn new() -> Self {
         Self {
-            slo: Wealth::NONE,
-            relative: Wealth::NONE,
+            slo: Wealths::NONE,
+            relative: Wealths::NONE,
             blocks: 0,
             spent: 0.0,
             spent_live: 0.0,
@@ -195,19 +280,20 @@ impl Stream {
         self.brake >= BRAKE_HOLDS
     }
 
-    /// The combined log evidence, or nothing when no check has weight.
-    pub(super) fn log_evidence(&self, rules: &Rules) -> f64 {
-        let slo = rules.slo.map_or(f64::NEG_INFINITY, |weight| weight + self.log_slo);
-        let relative =
-            rules.relative.map_or(f64::NEG_INFINITY, |(weight, _)| weight + self.log_relative);
-        log_add(slo, relative)
+    /// The log evidence of both checks with their weights; nothing of a check that has none.
+    pub(super) fn logs(&self, rules: &Rules) -> [f64; 2] {
+        [
+            rules.slo.map_or(f64::NEG_INFINITY, |weight| weight + self.log_slo),
+            rules.relative.map_or(f64::NEG_INFINITY, |(weight, _)| weight + self.log_relative),
+        ]
     }
 
-    /// Takes in a scrape that covers the last `secs` seconds; true when it closed a block.
+    /// Takes in a scrape that covers the time since the last one; true when it closed a block.
     ///
     /// Block ends depend on counts of requests only, never on outcomes: a block closes at a scrape with canary requests,
     /// and the primary's counts of earlier scrapes wait for it at most [`PATIENCE_SECS`].
-    pub(super) fn observe(&mut self, rules: &Rules, sample: Sample, secs: f64) -> bool {
+    pub(super) fn observe(&mut self, rules: &Rules, sample: Sample, elapsed: Elapsed) -> bool {
+        let Elapsed { secs, keep } = elapsed;
         let Sample { n, x, m, y } = sample;
         let (x, y) = (x.min(n), y.min(m));
         self.total.n = self.total.n.saturating_add(n);
@@ -218,7 +304,7 @@ impl Stream {
         self.primary_silent_secs = if m > 0 { 0.0 } else { self.primary_silent_secs + secs };
         // The rate to bet with comes from earlier blocks: not from counts that wait, and not from this scrape.
         let rate = self.primary.rate(rules.p0);
-        self.primary.fade(secs);
+        self.primary.fade(keep);
         self.waiting.m += m as f64;
         self.waiting.y += y as f64;
         self.waiting.secs += secs;
@@ -269,7 +355,7 @@ impl Stream {
         let counts = Block { n: closed.n, x: closed.x, m: closed.m, y: closed.y };
         let attributed = rules.attributed && self.primary_silent_secs < PATIENCE_SECS;
         if rules.ratio_share > 0.0 {
-            self.close_ratio(rules, &counts, attributed, rate, mass.ln());
+            self.close_ratio(rules, &counts, attributed, rate, mass);
         }
         if rules.live_share > 0.0 {
             self.close_live(rules, &closed, attributed, mass);
@@ -283,22 +369,26 @@ impl Stream {
 
     /// Brings the two checks' log evidence up to date with their wealth.
     pub(super) fn recombine(&mut self, rules: &Rules) {
-        self.log_slo = self.combine(rules, &self.slo);
-        self.log_relative = self.combine(rules, &self.relative);
+        if rules.slo.is_some() {
+            self.log_slo = self.combine(rules, &self.slo);
+        }
+        if rules.relative.is_some() {
+            self.log_relative = self.combine(rules, &self.relative);
+        }
     }
 
-    fn combine(&self, rules: &Rules, wealth: &Wealth) -> f64 {
-        let weight = -(ALTERNATIVES as f64).ln();
-        let unspent = (1.0 - self.spent).max(0.0).ln();
-        let mut log_e = unspent;
-        if rules.ratio_share > 0.0 {
-            log_e = log_add(log_e, rules.ratio_share.ln() + weight + log_sum(&wealth.ratio));
+    fn combine(&self, rules: &Rules, wealth: &Wealths) -> f64 {
+        let weight = 1.0 / ALTERNATIVES as f64;
+        let unspent = (1.0 - self.spent).max(0.0);
+        let ratio = weight * wealth.ratio.sum();
+        let live = weight * wealth.live.sum() + self.spent_live;
+        let all = unspent + rules.ratio_share * ratio + rules.live_share * live;
+        if all.is_finite() {
+            return all.ln();
         }
-        if rules.live_share > 0.0 {
-            let live = log_add(weight + log_sum(&wealth.live), self.spent_live.ln());
-            log_e = log_add(log_e, rules.live_share.ln() + live);
-        }
-        log_e
+        // Too much for one number: only the largest parts count.
+        let part = |share: f64, wealth: &Wealth| share.ln() + weight.ln() + wealth.log_sum();
+        log_add(part(rules.ratio_share, &wealth.ratio), part(rules.live_share, &wealth.live))
     }
 
     /// Likelihood ratios, raised to `1/D`: exact for clusters up to `D` (Hoelder, then Jensen).
@@ -308,26 +398,25 @@ impl Stream {
         counts: &Block,
         attributed: bool,
         rate: f64,
-        log_mass: f64,
+        mass: f64,
     ) {
-        if let Some(weight) = rules.slo {
-            let cap = rules.cap(weight);
-            for (wealth, q) in self.slo.ratio.iter_mut().zip(rules.slo_rates) {
-                let mut says = block::slo(counts, q, rules.p0);
-                if attributed {
-                    // The minimum per block is an e-value if either null holds in that block.
-                    says = says.min(block::relative(counts, q, rate, Tolerance::NONE));
-                }
-                *wealth = log_add(*wealth, log_mass) + (says / rules.dispersion).min(cap);
+        let (slo_cap, relative_cap) = rules.caps;
+        if rules.slo.is_some() {
+            let mut says = rules.slo_rates.map(|q| block::slo(counts, q, rules.p0));
+            if attributed {
+                // The minimum per block is an e-value if either null holds in that block.
+                let beside = block::relative_all(counts, &rules.slo_rates, rate, Tolerance::NONE);
+                says.iter_mut().zip(beside).for_each(|(says, beside)| *says = says.min(beside));
             }
+            self.slo.ratio.add(mass);
+            self.slo.ratio.multiply(&says.map(|says| (says / rules.dispersion).min(slo_cap)));
         }
-        if let Some((weight, tolerance)) = rules.relative {
-            let cap = rules.cap(weight);
+        if let Some((_, tolerance)) = rules.relative {
             let rates = block::alternatives(tolerance.limit(rate).min(0.999));
-            for (wealth, q) in self.relative.ratio.iter_mut().zip(rates) {
-                let says = block::relative(counts, q, rate, tolerance);
-                *wealth = log_add(*wealth, log_mass) + (says / rules.dispersion).min(cap);
-            }
+            let says = block::relative_all(counts, &rates, rate, tolerance);
+            self.relative.ratio.add(mass);
+            let says = says.map(|says| (says / rules.dispersion).min(relative_cap));
+            self.relative.ratio.multiply(&says);
         }
     }
 
@@ -337,11 +426,9 @@ impl Stream {
     fn close_live(&mut self, rules: &Rules, closed: &Waiting, attributed: bool, mass: f64) {
         self.spent_live += mass;
         if self.waiting_live.n == 0.0 {
-            let log_mass = self.spent_live.ln();
+            self.slo.live.add(self.spent_live);
+            self.relative.live.add(self.spent_live);
             self.spent_live = 0.0;
-            for wealth in self.slo.live.iter_mut().chain(&mut self.relative.live) {
-                *wealth = log_add(*wealth, log_mass);
-            }
         }
         let open = &mut self.waiting_live;
         open.n += closed.n;
@@ -355,18 +442,19 @@ impl Stream {
         let counts = Block { n: open.n, x: open.x, m: open.m, y: open.y };
         *open = Waiting::default();
         let p0 = rules.p0;
-        if let Some(weight) = rules.slo {
+        let (slo_cap, relative_cap) = rules.caps;
+        if rules.slo.is_some() {
             let ceiling = if attributed { Ceiling::Attributed { p0 } } else { Ceiling::Slo { p0 } };
-            bet(&mut self.slo.live, &counts, ceiling, rules.dispersion, rules.cap(weight));
+            bet(&mut self.slo.live, &counts, ceiling, rules.dispersion, slo_cap);
         }
-        if let Some((weight, tolerance)) = rules.relative {
+        if let Some((_, tolerance)) = rules.relative {
             let ceiling = Ceiling::Relative(tolerance);
-            bet(&mut self.relative.live, &counts, ceiling, rules.dispersion, rules.cap(weight));
+            bet(&mut self.relative.live, &counts, ceiling, rules.dispersion, relative_cap);
         }
     }
 }
 
-fn bet(wealth: &mut [f64; ALTERNATIVES], counts: &Block, kind: Ceiling, dispersion: f64, cap: f64) {
+fn bet(wealth: &mut Wealth, counts: &Block, kind: Ceiling, dispersion: f64, cap: f64) {
     let against_primary = match kind {
         Ceiling::Slo { .. } => false,
         Ceiling::Attributed { .. } | Ceiling::Relative(_) => true,
@@ -375,7 +463,5 @@ fn bet(wealth: &mut [f64; ALTERNATIVES], counts: &Block, kind: Ceiling, dispersi
         return;
     }
     let ceiling = block::ceiling(counts, kind, dispersion);
-    for (wealth, stake) in wealth.iter_mut().zip(STAKES) {
-        *wealth += block::live(counts, stake, ceiling).min(cap);
-    }
+    wealth.multiply(&STAKES.map(|stake| block::live(counts, stake, ceiling).min(cap)));
 }
