@@ -1,5 +1,7 @@
 //! From counters to a verdict: the guard that decides whether a canary is worse than it may be.
 
+#[cfg(test)]
+mod adversary;
 pub mod design;
 pub mod evidence;
 pub mod ledger;
