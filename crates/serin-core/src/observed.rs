@@ -189,4 +189,9 @@ pub enum Fitness {
         reason: &'static str,
         message: String,
     },
+    /// Nothing can be said before something happens.
+    Unknown {
+        reason: &'static str,
+        message: String,
+    },
 }

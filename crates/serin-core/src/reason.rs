@@ -54,6 +54,7 @@ catalogue! {
     UNDONE = "Undone": "The primary runs the revision before its last promotion again; the one it was taken back from stays rejected.";
     UNDO_LOST = "UndoLost": "The primary, or what was kept of it, was deleted before it was taken back.";
     THRESHOLD_REACHED = "ThresholdReached": "As many checks failed as the threshold allows; rolled back.";
+    METRICS_NOT_READY = "MetricsNotReady": "The guard or a check cannot measure; the condition MetricsReady says what to put right first.";
     GUARD_ROLLED_BACK = "GuardRolledBack": "The guard's evidence says that the canary is worse than it may be; rolled back.";
     GUARD_WOULD_ROLL_BACK = "GuardWouldRollBack": "The guard only observes; its evidence says that the canary is worse than it may be.";
     ROLLBACK_ASKED = "RollbackAsked": "A rollback hook asked for it; rolled back.";

@@ -131,6 +131,12 @@ pub struct Page {
     pub services: bool,
     /// Routers are counted, whichever.
     pub routers: bool,
+    /// Requests that came in, whatever became of them, but for those that no route was found for.
+    pub entries: u64,
+    /// Services have the names that `safeNaming` gives them.
+    pub safe: bool,
+    /// Namespaces in which requests are counted by router, as for routes to a plain Service.
+    hashed: BTreeSet<String>,
     /// Requests that routers sent to an apex, by the primary behind it.
     routed: BTreeMap<Counted, u64>,
     wanted: Vec<f64>,
@@ -155,6 +161,11 @@ impl Page {
     /// Requests that routers sent to the apex of this primary; none where routers are not counted.
     pub fn routed(&self, primary: &Counted) -> Option<u64> {
         self.routers.then(|| self.routed.get(primary).copied().unwrap_or(0))
+    }
+
+    /// Whether a route of this one's namespace goes to a plain Service, which Traefik counts under the router's name.
+    pub fn has_plain_route(&self, counted: &Counted) -> bool {
+        self.hashed.contains(&counted.namespace)
     }
 
     /// Requests of the service, as far as they are counted.
@@ -208,6 +219,10 @@ impl Page {
         let Some(Said { counted, count }) = said else { return };
         let value = whole(value);
         match count {
+            Count::Entered => {
+                self.entries = self.entries.saturating_add(value);
+                return;
+            }
             Count::Routed => {
                 self.routers = true;
                 if let Some(primary) = counted {
@@ -220,7 +235,12 @@ impl Page {
             Count::Within(None) | Count::Requests(_) | Count::Timed => {}
         }
         self.services = true;
-        let Some(counted) = counted else { return };
+        let Some(counted) = counted else {
+            let namespaces = wanted.services.iter().map(|counted| &counted.namespace);
+            self.hashed.extend(traefik::plain_route(series, namespaces).cloned());
+            return;
+        };
+        self.safe |= traefik::is_safe(series);
         let zeros = &self.zeros;
         let counters = self.counters.entry(counted.clone()).or_insert_with(|| zeros.clone());
         match count {
@@ -238,7 +258,7 @@ impl Page {
                     *within = within.saturating_add(value);
                 }
             }
-            Count::Routed => {}
+            Count::Routed | Count::Entered => {}
         }
     }
 
@@ -265,6 +285,8 @@ enum Count {
     Within(Option<f64>),
     /// Requests that a router sent to an apex.
     Routed,
+    /// Requests that came in.
+    Entered,
 }
 
 /// Whether a status or a class of them (`503`, `5xx`, `5`) is a failure. As in the builtin success rate: whose fault a 4xx is

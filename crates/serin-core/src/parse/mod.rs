@@ -152,6 +152,11 @@ fn root_kind(root: &Doc<'_>, kind: &str) {
     }
 }
 
+/// A duration as specs write it (`1m30s`), in milliseconds.
+pub fn duration_millis(text: &str) -> Option<i64> {
+    duration::millis(text)
+}
+
 struct Meta {
     key: Option<Key>,
     uid: String,

@@ -5,6 +5,9 @@ use jiff::Timestamp;
 use crate::model::{Condition, Phase, Status};
 use crate::observed::Fitness;
 
+/// Whether the guard can measure.
+pub const METRICS_READY: &str = "MetricsReady";
+
 /// What the other conditions are made from.
 pub(super) struct Stance<'a> {
     pub generation: i64,
@@ -53,13 +56,22 @@ pub(super) fn write(status: &mut Status, stance: &Stance<'_>, now: Timestamp) {
     put(status, "SpecValid", valid, reason, message, stance.generation, now);
 }
 
-/// Whether the guard can measure, with the first thing to put right.
-pub(super) fn metrics(status: &mut Status, fitness: &Fitness, generation: i64, now: Timestamp) {
+/// Whether the guard can measure, with the first thing to put right. Says whether that is news.
+pub(super) fn metrics(
+    status: &mut Status,
+    fitness: &Fitness,
+    generation: i64,
+    now: Timestamp,
+) -> bool {
     let (value, reason, message) = match fitness {
         Fitness::Fit => ("True", "Measured", "The guard sees the requests of both versions."),
         Fitness::Unfit { reason, message } => ("False", *reason, message.as_str()),
+        Fitness::Unknown { reason, message } => ("Unknown", *reason, message.as_str()),
     };
-    put(status, "MetricsReady", value, reason, message, generation, now);
+    let known = status.conditions.iter().find(|condition| condition.kind == METRICS_READY);
+    let news = known.is_none_or(|known| known.status != value || known.reason != reason);
+    put(status, METRICS_READY, value, reason, message, generation, now);
+    news
 }
 
 fn set(

@@ -7,7 +7,7 @@ use super::check::Finding;
 use super::conditions;
 use crate::judge::design::Memory;
 use crate::judge::ledger;
-use crate::observed::{Guard, Watched};
+use crate::observed::{Fitness, Guard, Watched};
 use crate::reason;
 use crate::status::{CheckRecord, LEDGER_MAX};
 
@@ -23,7 +23,12 @@ const HOLD: &str = "hold";
 pub(super) fn keep(draft: &mut Draft<'_>) {
     let Watched { known: _, memory, metrics, would, checks: _ } = &draft.seen.watched;
     if let Some(fitness) = metrics {
-        conditions::metrics(&mut draft.status, fitness, draft.canary.generation, draft.now);
+        let generation = draft.canary.generation;
+        let news = conditions::metrics(&mut draft.status, fitness, generation, draft.now);
+        if let (true, Fitness::Unfit { reason: _, message }) = (news, fitness) {
+            let name = draft.name();
+            draft.warn(reason::METRICS_NOT_READY, format!("Metrics of {name}: {message}"));
+        }
     }
     let kept = draft.canary.status.guard.as_ref();
     let (time, decided) = kept.map(Memory::glance).unwrap_or_default();

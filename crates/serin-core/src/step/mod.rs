@@ -25,6 +25,7 @@ use crate::observed::{Guard, Observed, Seen};
 pub use crate::plan::Step;
 use crate::reason;
 
+pub use conditions::METRICS_READY;
 use draft::Draft;
 pub use guard::KEEP_EVERY_SECS;
 pub use invalid::invalid;

@@ -10,6 +10,9 @@ pub(super) const REQUESTS: &str = "traefik_service_requests_total";
 pub(super) const BUCKET: &str = "traefik_service_request_duration_seconds_bucket";
 pub(super) const TIMED: &str = "traefik_service_request_duration_seconds_count";
 const ROUTED: &str = "traefik_router_requests_total";
+const ENTERED: &str = "traefik_entrypoint_requests_total";
+/// Hexadecimal digits of a rule's hash.
+const HASH: usize = 20;
 /// Services of other providers have other names.
 const PROVIDER: &str = "@kubernetescrd";
 
@@ -26,11 +29,34 @@ pub(crate) fn pattern(canary: &Canary, side: &str) -> String {
 }
 
 pub(super) fn is_ours(line: &[u8]) -> bool {
-    line.starts_with(b"traefik_service_request") || line.starts_with(b"traefik_router_requests_")
+    [&b"traefik_service_request"[..], b"traefik_router_requests_", b"traefik_entrypoint_requests_t"]
+        .iter()
+        .any(|name| line.starts_with(name))
+}
+
+/// Whether the label is the one that `safeNaming` gives.
+pub(super) fn is_safe(series: &Series<'_>) -> bool {
+    series.label("service").contains("_wrr_")
+}
+
+/// The namespace of a route to a plain Service, which is counted as `namespace-route-hash`.
+pub(super) fn plain_route<'n>(
+    series: &Series<'_>,
+    mut namespaces: impl Iterator<Item = &'n String>,
+) -> Option<&'n String> {
+    let name = series.label("service").strip_suffix(PROVIDER)?;
+    let (route, hash) = name.rsplit_once('-')?;
+    let hashed = hash.len() == HASH && hash.bytes().all(|b| b.is_ascii_hexdigit());
+    if !hashed {
+        return None;
+    }
+    namespaces.find(|ns| route.strip_prefix(ns.as_str()).is_some_and(|r| r.starts_with('-')))
 }
 
 pub(super) fn read<'w>(wanted: &'w Wanted, series: &Series<'_>) -> Option<Said<'w>> {
     let count = match series.name {
+        ENTERED if series.label("code") == "404" => return None,
+        ENTERED => return Some(Said { counted: None, count: Count::Entered }),
         REQUESTS | ROUTED => Count::Requests(class(series.label("code"))),
         TIMED => Count::Timed,
         BUCKET => Count::Within(seconds(series.label("le"))),

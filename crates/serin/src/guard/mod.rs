@@ -4,6 +4,7 @@
 //! opinion has changed. It decides nothing: `step` does, and the status keeps what must outlive this process.
 
 mod fitness;
+mod probe;
 mod scrape;
 mod source;
 #[cfg(test)]
@@ -34,6 +35,8 @@ pub struct Guards {
     came: watch::Sender<u64>,
     /// An opinion turned.
     turned: Notify,
+    /// What is known of canaries at rest.
+    probes: probe::Probes,
 }
 
 struct Watched {
@@ -97,8 +100,12 @@ impl Guards {
             if routed.is_some() || asked.is_none() {
                 self.forget(&canary.key);
             }
+            if !exposed {
+                self.probes.consider(canary);
+            }
             return;
         };
+        self.probes.forget(&canary.key);
         let source = self.sources.key(canary, &spec);
         let trust = Trust::of(&spec, source.as_ref());
         let mut wards = self.wards();
@@ -136,7 +143,10 @@ impl Guards {
 
     /// What the guard thinks, and what it wants the status to say.
     pub fn sight(&self, key: &Key) -> (Guard, observed::Watched) {
-        let Some(ward) = self.ward(key) else { return Default::default() };
+        let Some(ward) = self.ward(key) else {
+            let metrics = self.probes.found(key);
+            return (Guard::Quiet, observed::Watched { metrics, ..Default::default() });
+        };
         let ward = lock(&ward);
         (ward.opinion(), ward.watched())
     }
@@ -166,11 +176,13 @@ impl Guards {
     /// The canary is gone or has no traffic left; what is to be kept of its evidence is in its status.
     pub fn forget(&self, key: &Key) {
         self.wards().remove(key);
+        self.probes.forget(key);
     }
 
     /// Somebody else may have led in between: the statuses know better.
     pub fn clear(&self) {
         self.wards().clear();
+        self.probes.clear();
     }
 
     /// The shortest time between two looks at a source that any canary asks for; none without canaries.

@@ -8,9 +8,9 @@ use serin_providers::gateway::Wanted;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::lock;
 use super::source::{Discovery, Look, Source, SourceKey, targets};
 use super::ward::News;
+use super::{lock, probe};
 use crate::controller::Context;
 
 /// Evidence that is growing is looked at again after this long.
@@ -20,15 +20,23 @@ const GAP: Duration = Duration::from_millis(100);
 
 /// Looks until dropped; ends only when one of the loops has panicked.
 pub async fn run(context: Arc<Context>) {
-    let mut came = context.guards.came.subscribe();
     let gateways = Arc::new(gateways(&context));
+    tokio::select! {
+        biased;
+        () = watch_all(&context, &gateways) => {}
+        () = probe::run(&context, &gateways) => {}
+    }
+}
+
+async fn watch_all(context: &Arc<Context>, gateways: &Arc<Discovery>) {
+    let mut came = context.guards.came.subscribe();
     let mut loops = JoinSet::new();
     let mut running = BTreeSet::new();
     loop {
         came.borrow_and_update();
         for key in context.guards.sources() {
             if running.insert(key.clone()) {
-                loops.spawn(watch(Arc::clone(&context), key, Arc::clone(&gateways)));
+                loops.spawn(watch(Arc::clone(context), key, Arc::clone(gateways)));
             }
         }
         tokio::select! {
@@ -85,7 +93,7 @@ async fn look(context: &Context, key: &SourceKey, source: &mut dyn Source) -> Tu
     for (_, ward) in &context.guards.of(key) {
         lock(ward).want(&mut wanted);
     }
-    let Look { pages, failure, wait } = source.look(context, &wanted).await;
+    let Look { pages, failure, answered: _, wait } = source.look(context, &wanted).await;
     let now = context.clock.now();
     let (mut again, mut turned) = (false, false);
     // Who came in between was not asked for.

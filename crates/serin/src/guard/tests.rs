@@ -71,7 +71,9 @@ fn page(ward: &Ward, process: &str, bound: &str, sides: &[(&str, u64, u64, u64)]
 
 fn reason(ward: &Ward) -> String {
     match ward.watched().metrics {
-        Some(Fitness::Unfit { reason, message }) => format!("{reason}: {message}"),
+        Some(Fitness::Unfit { reason, message } | Fitness::Unknown { reason, message }) => {
+            format!("{reason}: {message}")
+        }
         Some(Fitness::Fit) => "fit".to_owned(),
         None => "nothing".to_owned(),
     }

@@ -4,6 +4,7 @@
 
 mod bed;
 mod docs;
+mod fitness;
 mod guard;
 mod pace;
 mod pages;

@@ -19,23 +19,25 @@ const BEGIN: f64 = 1_900_000_000.0;
 const NAME: &str = "traefik_service_request";
 
 /// Requests, failures and slow ones by side.
-type Counts = BTreeMap<&'static str, [f64; 3]>;
+pub(crate) type Counts = BTreeMap<&'static str, [f64; 3]>;
 
 /// Users, a gateway that counts them, and a server that scrapes it.
-struct Recorder {
+pub(crate) struct Recorder {
     began: Instant,
-    counts: Counts,
+    pub(crate) counts: Counts,
     scrapes: Vec<(f64, Counts)>,
     /// Shares that fail and that are slow, of the canary's requests.
-    fails: f64,
-    slow: f64,
-    scraping: bool,
+    pub(crate) fails: f64,
+    pub(crate) slow: f64,
+    /// Requests per second.
+    pub(crate) rate: f64,
+    pub(crate) scraping: bool,
     /// The histogram's only bound, in seconds.
-    bound: &'static str,
+    pub(crate) bound: &'static str,
     asked: usize,
 }
 
-type Shared = Arc<Mutex<Recorder>>;
+pub(crate) type Shared = Arc<Mutex<Recorder>>;
 
 impl Recorder {
     fn start(store: Store, every: Duration) -> Shared {
@@ -45,6 +47,7 @@ impl Recorder {
             scrapes: Vec::new(),
             fails: 0.0,
             slow: 0.0,
+            rate: RATE,
             scraping: true,
             bound: "0.5",
             asked: 0,
@@ -108,7 +111,7 @@ fn samples(counts: &Counts, bound: &str) -> Vec<Sample> {
 }
 
 /// The same as a gateway's own page.
-fn page(counts: &Counts, started: f64) -> String {
+pub(crate) fn page(counts: &Counts, started: f64) -> String {
     let mut page = format!("process_start_time_seconds {started}\n");
     for (name, labels, count) in samples(counts, "0.5") {
         let labels: Vec<String> = labels.iter().map(|(l, v)| format!("{l}=\"{v}\"")).collect();
@@ -138,7 +141,7 @@ async fn serve(store: Store, every: Duration, recorder: Shared) {
         let mut recorder = recorder.lock().unwrap();
         let canary = share(&store);
         let (fails, slow) = (recorder.fails, recorder.slow);
-        let all = RATE * BEAT.as_secs_f64();
+        let all = recorder.rate * BEAT.as_secs_f64();
         if let Some(canary) = canary {
             let sides = [("canary", canary, fails, slow), ("primary", 1.0 - canary, 0.0, 0.0)];
             for (side, share, fails, slow) in sides.into_iter().filter(|side| side.1 > 0.0) {
@@ -158,13 +161,24 @@ async fn serve(store: Store, every: Duration, recorder: Shared) {
     }
 }
 
+type Answer = Result<(u16, String), serin::outside::OutsideError>;
+
 /// A bed whose metric server is a recorder; what the builtin checks ask for is fine.
-fn recorded(bed: &Bed, every: Duration) -> Shared {
+pub(crate) fn recorded(bed: &Bed, every: Duration) -> Shared {
+    recorded_beside(bed, every, |_, _| value(99.9))
+}
+
+/// The same, with somebody who answers everything else.
+pub(crate) fn recorded_beside(
+    bed: &Bed,
+    every: Duration,
+    others: impl Fn(&str, &Counts) -> Answer + Send + Sync + 'static,
+) -> Shared {
     let recorder = Recorder::start(bed.store.clone(), every);
     let answering = Arc::clone(&recorder);
-    bed.answer(move |_, body| {
+    bed.answer(move |url, body| {
         if body.is_empty() {
-            return value(99.9);
+            return others(url, &answering.lock().unwrap().counts);
         }
         let mut recorder = answering.lock().unwrap();
         if body.contains("count%20by") {
@@ -178,7 +192,7 @@ fn recorded(bed: &Bed, every: Duration) -> Shared {
     recorder
 }
 
-fn guarded(guard: Value) -> Value {
+pub(crate) fn guarded(guard: Value) -> Value {
     let metrics = json!([
         {"name": "request-success-rate", "interval": "1m", "thresholdRange": {"min": 99}},
     ]);
@@ -190,7 +204,7 @@ fn guarded(guard: Value) -> Value {
     json!({"analysis": analysis})
 }
 
-fn metrics_ready(bed: &Bed) -> (String, String) {
+pub(crate) fn metrics_ready(bed: &Bed) -> (String, String) {
     let conditions = bed.status()["conditions"].clone();
     let all = conditions.as_array().cloned().unwrap_or_default();
     let ready = all.iter().find(|c| c["type"] == "MetricsReady").cloned().unwrap_or_default();
@@ -202,7 +216,7 @@ fn code(bed: &Bed) -> String {
     bed.status()["lastReason"]["code"].as_str().unwrap_or_default().to_owned()
 }
 
-async fn release(bed: &Bed, spec: Value) {
+pub(crate) async fn release(bed: &Bed, spec: Value) {
     bed.apply("local/app:v1", spec);
     bed.until_phase("Initialized").await;
     bed.pass(30).await;
@@ -314,7 +328,7 @@ fn slice(addresses: &[&str]) -> Value {
 }
 
 /// A bed whose gateways are told to the operator in this way.
-fn with_gateways(gateways: &str) -> Bed {
+pub(crate) fn with_gateways(gateways: &str) -> Bed {
     let mut bed = Bed::start();
     bed.kill_operator();
     bed.gateways = gateways.split(',').map(str::to_owned).collect();

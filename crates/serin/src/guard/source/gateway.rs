@@ -48,7 +48,7 @@ impl Source for Gateway {
             if pages.is_empty() {
                 failure.get_or_insert_with(|| "no replica of the gateway is known".to_owned());
             }
-            Look { pages, failure, wait: Duration::ZERO }
+            Look { answered: !pages.is_empty(), pages, failure, wait: Duration::ZERO }
         })
     }
 }

@@ -52,16 +52,18 @@ impl Sources {
     /// Whom this guard asks; none when there is nobody. The gateway is nearer to the requests and comes first.
     pub(super) fn key(&self, canary: &Canary, spec: &GuardSpec) -> Option<SourceKey> {
         let gateway = self.gateways.then_some(SourceKey::Gateway);
-        let server = canary.spec.metrics_server.as_ref().unwrap_or(&self.metrics_server).trim();
-        let prometheus = || {
-            (!server.is_empty())
-                .then(|| SourceKey::Prometheus(server.trim_end_matches('/').to_owned()))
-        };
         match spec.source {
             Some(GuardSource::Gateway) => gateway,
-            Some(GuardSource::Prometheus) => prometheus(),
-            None => gateway.or_else(prometheus),
+            Some(GuardSource::Prometheus) => self.prometheus(canary),
+            None => gateway.or_else(|| self.prometheus(canary)),
         }
+    }
+
+    /// The metrics server of this canary, if it has one.
+    pub(super) fn prometheus(&self, canary: &Canary) -> Option<SourceKey> {
+        let server = canary.spec.metrics_server.as_ref().unwrap_or(&self.metrics_server);
+        let server = server.trim().trim_end_matches('/');
+        (!server.is_empty()).then(|| SourceKey::Prometheus(server.to_owned()))
     }
 }
 
@@ -71,6 +73,8 @@ pub(super) struct Look {
     pub pages: Vec<Scraped>,
     /// What one of those that did not answer said.
     pub failure: Option<String>,
+    /// Somebody has answered, whatever it was.
+    pub answered: bool,
     /// There can be nothing new before this has passed.
     pub wait: Duration,
 }

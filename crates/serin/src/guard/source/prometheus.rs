@@ -25,6 +25,25 @@ const LATE_MAX: Duration = Duration::from_secs(5);
 /// Samples that were seen are spoken of for this long after the last of them.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
+/// Why a look brought nothing.
+struct Missed {
+    why: String,
+    /// The server has spoken, and has nothing for us.
+    answered: bool,
+}
+
+impl Missed {
+    fn answered(why: String) -> Self {
+        Self { why, answered: true }
+    }
+}
+
+impl From<String> for Missed {
+    fn from(why: String) -> Self {
+        Self { why, answered: false }
+    }
+}
+
 pub(super) struct Prometheus {
     server: String,
     every_millis: Option<u64>,
@@ -38,11 +57,11 @@ impl Source for Prometheus {
         Box::pin(async move {
             match self.read(context, wanted).await {
                 Ok(look) => look,
-                Err(why) => {
+                Err(Missed { why, answered }) => {
                     context.metrics.count_scrape_failure(&self.server);
                     tracing::debug!(server = self.server, error = %why, "the guard cannot see");
                     let failure = Some(format!("{}: {why}", self.server));
-                    Look { failure, ..Look::default() }
+                    Look { failure, answered, ..Look::default() }
                 }
             }
         })
@@ -54,7 +73,7 @@ impl Prometheus {
         Self { server, every_millis: None, newest: None, bounds: None }
     }
 
-    async fn read(&mut self, context: &Context, wanted: &Wanted) -> Result<Look, String> {
+    async fn read(&mut self, context: &Context, wanted: &Wanted) -> Result<Look, Missed> {
         let window = recorded::window_secs(self.every_millis);
         let bodies = self.ask(context, &recorded::queries(wanted, window)).await?;
         let mut recorded = Recorded::read(wanted, &bodies)?;
@@ -62,19 +81,20 @@ impl Prometheus {
             if let Some((known, since)) =
                 self.newest.as_ref().filter(|n| n.1.elapsed() < REMEMBERED)
             {
-                return Err(self.late(known.len(), since.elapsed()));
+                return Err(Missed::answered(self.late(known.len(), since.elapsed())));
             }
             self.every_millis = None;
             let why = "it has no requests of these canaries and their primaries; does it scrape the gateway, and does the gateway count by service?";
-            return Err(why.to_owned());
+            return Err(Missed::answered(why.to_owned()));
         }
         if recorded.lacks_bounds(wanted) {
             recorded.add_bounds(wanted, &self.bounds(context, wanted).await?);
         }
         self.every_millis = recorded.every_millis().or(self.every_millis);
-        let news = self.note(&recorded)?;
+        let news = self.note(&recorded).map_err(Missed::answered)?;
         let wait = if news { self.wait(&recorded) } else { Duration::ZERO };
-        Ok(Look { pages: recorded.pages.into_iter().collect(), failure: None, wait })
+        let pages = recorded.pages.into_iter().collect();
+        Ok(Look { pages, failure: None, answered: true, wait })
     }
 
     /// Whether anything was scraped since the last look; an error when nothing has been for too long. By our own clock, as

@@ -1,0 +1,199 @@
+//! What is wrong with the metrics is said before the first release, with the first thing to put right.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::bed::{Bed, CANARIES, value};
+use super::sources::{
+    Counts, guarded, metrics_ready, page, recorded, recorded_beside, with_gateways,
+};
+
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Traefik's page with this in it, and everything fine at the metric server.
+fn told(lines: impl Fn(&Counts) -> String + Send + Sync + 'static) -> Bed {
+    let bed = with_gateways("http://gateway:9100/metrics");
+    recorded_beside(&bed, EVERY, move |url, counts| match url {
+        "http://gateway:9100/metrics" => Ok((200, lines(counts))),
+        _ => value(99.9),
+    });
+    bed
+}
+
+fn state(bed: &Bed) -> String {
+    let conditions = bed.status()["conditions"].clone();
+    let all = conditions.as_array().cloned().unwrap_or_default();
+    let ready = all.into_iter().find(|c| c["type"] == "MetricsReady").unwrap_or_default();
+    ready["status"].as_str().unwrap_or_default().to_owned()
+}
+
+fn warned(bed: &Bed) -> Vec<String> {
+    let mut events = bed.events();
+    events.retain(|event| event.contains("MetricsNotReady"));
+    events
+}
+
+/// Applies the canary and waits for what is said of its metrics.
+async fn said(bed: &Bed, spec: Value) -> (String, String) {
+    bed.apply("local/app:v1", spec);
+    bed.until("a word on the metrics", |bed| !state(bed).is_empty()).await;
+    assert_ne!(bed.phase(), "Progressing");
+    metrics_ready(bed)
+}
+
+/// Lines of routers and entry points, which count what services do not.
+fn around(routed: u64) -> String {
+    format!(
+        "traefik_entrypoint_requests_total{{code=\"200\",entrypoint=\"web\"}} {routed}\n\
+         traefik_router_requests_total{{code=\"200\",router=\"r\",service=\"develop-backend@kubernetescrd\"}} {routed}\n"
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_are_found_fit_before_the_first_release() {
+    let bed = told(|counts| page(counts, 1.7e9));
+    said(&bed, guarded(Value::Null)).await;
+    bed.until("fit", |bed| state(bed) == "True").await;
+    assert_eq!(metrics_ready(&bed).0, "Measured");
+    let asked = bed.script.asked.lock().unwrap().len();
+    bed.pass(3600).await;
+    assert_eq!(bed.script.asked.lock().unwrap().len(), asked, "nothing more to find out");
+    // A changed spec is looked at again.
+    bed.modify(CANARIES, "backend", |object| object["spec"]["analysis"]["threshold"] = json!(6));
+    bed.pass(60).await;
+    assert!(bed.script.asked.lock().unwrap().len() > asked);
+    assert!(warned(&bed).is_empty(), "{:?}", warned(&bed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_of_less_than_two_scrapes_is_no_window() {
+    let bed = Bed::start();
+    recorded(&bed, Duration::from_secs(40));
+    said(&bed, guarded(Value::Null)).await;
+    bed.until("a verdict", |bed| state(bed) == "False").await;
+    let (reason, message) = metrics_ready(&bed);
+    assert_eq!(reason, "WindowTooShort", "{message}");
+    assert!(message.contains("looks back 1m") && message.contains("every 40 s"), "{message}");
+    assert!(message.contains("80 s or more"), "{message}");
+    assert_eq!(warned(&bed).len(), 1, "{:?}", bed.events());
+    bed.modify(CANARIES, "backend", |object| {
+        object["spec"]["analysis"]["metrics"][0]["interval"] = json!("2m");
+    });
+    bed.until("fit", |bed| state(bed) == "True").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_traffic_yet_is_neither_good_nor_bad() {
+    let bed = Bed::start();
+    let recorder = recorded(&bed, EVERY);
+    recorder.lock().unwrap().scraping = false;
+    let (reason, message) = said(&bed, guarded(Value::Null)).await;
+    assert_eq!((reason.as_str(), state(&bed).as_str()), ("NoTrafficYet", "Unknown"), "{message}");
+    assert!(message.contains("TraefikService backend"), "{message}");
+    recorder.lock().unwrap().scraping = true;
+    let began = Instant::now();
+    bed.until("fit", |bed| state(bed) == "True").await;
+    assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
+    assert!(warned(&bed).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn bounds_that_are_missing_are_told_with_those_that_exist() {
+    let bed = told(|counts| page(counts, 1.7e9));
+    let guard = json!({"latency": [{"threshold": 300, "slo": 1}]});
+    let (reason, message) = said(&bed, guarded(guard)).await;
+    assert_eq!(reason, "NoSuchBucket");
+    assert!(
+        message.contains("slower than 300 ms") && message.contains("the bounds 500 ms"),
+        "{message}"
+    );
+    assert!(warned(&bed).iter().any(|event| event.contains("500 ms")), "{:?}", bed.events());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_above_all_buckets_can_never_be_passed() {
+    let bed = told(|counts| page(counts, 1.7e9));
+    let mut spec = guarded(json!({"latency": [{"threshold": 500, "slo": 1}]}));
+    let slow =
+        json!({"name": "request-duration", "interval": "1m", "thresholdRange": {"max": 2000}});
+    spec["analysis"]["metrics"].as_array_mut().unwrap().push(slow);
+    said(&bed, spec).await;
+    bed.until("a verdict", |bed| state(bed) == "False").await;
+    let (reason, message) = metrics_ready(&bed);
+    assert_eq!(reason, "BucketsTooCoarse", "{message}");
+    assert!(message.contains("ends at 500 ms"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_that_are_not_counted_are_told_by_the_entry_points() {
+    let bed = told(|_| {
+        "traefik_entrypoint_requests_total{code=\"200\",entrypoint=\"web\"} 9\n".to_owned()
+    });
+    let (reason, message) = said(&bed, guarded(Value::Null)).await;
+    assert!(reason == "ServicesNotCounted" && message.contains("addServicesLabels"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_to_the_plain_service_is_told_by_its_hash() {
+    let bed = told(|_| {
+        "traefik_service_requests_total{code=\"200\",service=\"develop-backend-0123456789abcdef0123@kubernetescrd\"} 9\n".to_owned()
+    });
+    let (reason, message) = said(&bed, guarded(Value::Null)).await;
+    assert!(
+        reason == "PrimaryNotCounted" && message.contains("TraefikService backend"),
+        "{message}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn counters_that_stand_while_routers_count_are_told() {
+    let began = Instant::now();
+    let bed = told(move |_| {
+        let primary = "traefik_service_requests_total{code=\"200\",service=\"develop-backend-primary-80@kubernetescrd\"} 9\n";
+        around(began.elapsed().as_secs()) + primary
+    });
+    let (reason, message) = said(&bed, guarded(Value::Null)).await;
+    assert!(reason == "CountersStand" && message.contains("backend-primary"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn queries_that_do_not_know_safe_names_are_told() {
+    let bed = told(|counts| {
+        page(counts, 1.7e9).replace(
+            "develop-backend-primary-80@",
+            "develop_backend_wrr_0_develop_backend-primary_80@",
+        )
+    });
+    let mut spec = guarded(json!({"errorRate": {"slo": 1}}));
+    spec["analysis"]["metrics"] = json!([{
+        "name": "errors", "interval": "1m", "thresholdRange": {"max": 1},
+        "query": "sum(rate(traefik_service_requests_total{service=~\"develop-backend-canary-.+@kubernetescrd\",code=~\"5..\"}[1m]))",
+    }]);
+    let (reason, message) = said(&bed, spec).await;
+    assert!(reason == "NamesDiffer" && message.contains("query of errors"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_does_not_answer_is_told_before_it_matters() {
+    let bed = with_gateways("http://gateway:9100/metrics");
+    recorded_beside(&bed, EVERY, |url, _| match url {
+        "http://gateway:9100/metrics" => Ok((404, "no".to_owned())),
+        _ => value(99.9),
+    });
+    let (reason, message) = said(&bed, guarded(Value::Null)).await;
+    assert!(reason == "GatewayUnreachable" && message.contains("404"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_scrape_the_gateway_leaves_the_checks_without_data() {
+    let bed = with_gateways("http://gateway:9100/metrics");
+    let recorder = recorded_beside(&bed, EVERY, |url, counts| match url {
+        "http://gateway:9100/metrics" => Ok((200, page(counts, 1.7e9))),
+        _ => value(99.9),
+    });
+    recorder.lock().unwrap().scraping = false;
+    let (reason, message) = said(&bed, guarded(Value::Null)).await;
+    assert!(reason == "NotRecorded" && message.contains("request-success-rate"), "{message}");
+}
