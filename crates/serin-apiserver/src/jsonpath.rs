@@ -6,7 +6,7 @@ use serde_json::Value;
 const STEPS_MAX: usize = 32;
 
 /// All values at `path` (`.status.conditions[?(@.type=="Ready")].status`, `.items[*].name`, `.a['b.c']`).
-pub(crate) fn find<'a>(object: &'a Value, path: &str) -> Vec<&'a Value> {
+pub fn find<'a>(object: &'a Value, path: &str) -> Vec<&'a Value> {
     let mut found = vec![object];
     let mut rest =
         path.trim().trim_start_matches('{').trim_end_matches('}').trim_start_matches('$');

@@ -8,7 +8,7 @@ mod defaults;
 mod discovery;
 pub mod failure;
 pub mod http;
-mod jsonpath;
+pub mod jsonpath;
 pub mod kubelet;
 mod old_scaler;
 pub mod openapi;

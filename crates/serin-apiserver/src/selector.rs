@@ -25,9 +25,7 @@ pub struct Selector {
 impl Selector {
     pub fn parse(labels: &str, fields: &str) -> Result<Self, Failure> {
         let mut selector = Self::default();
-        for term in split(labels) {
-            selector.labels.push(label_term(term)?);
-        }
+        selector.labels = label_terms(labels)?;
         for term in fields.split(',').filter(|term| !term.trim().is_empty()) {
             let (name, value, equal) = if let Some((name, value)) = term.split_once("!=") {
                 (name, value, false)
@@ -94,50 +92,139 @@ fn field(object: &Value, path: &str) -> String {
     }
 }
 
-/// Splits at commas outside parentheses.
-fn split(text: &str) -> Vec<&str> {
+/// The requirements of a label selector, in the words and signs that Kubernetes reads.
+fn label_terms(text: &str) -> Result<Vec<Term>, Failure> {
+    let mut words = Words { text, rest: text };
     let mut terms = Vec::new();
-    let (mut depth, mut start) = (0_i32, 0);
-    for (at, c) in text.char_indices() {
-        match c {
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            ',' if depth == 0 => {
-                terms.push(text.get(start..at).unwrap_or_default());
-                start = at + 1;
+    if words.peek().is_empty() {
+        return Ok(terms);
+    }
+    loop {
+        if terms.len() > TERMS_MAX {
+            return Ok(terms);
+        }
+        terms.push(words.requirement()?);
+        match words.next() {
+            "" => return Ok(terms),
+            "," => {}
+            other => return Err(words.unexpected(other, "',' or the end")),
+        }
+    }
+}
+
+/// Names, values and signs, with blanks in between.
+struct Words<'a> {
+    text: &'a str,
+    rest: &'a str,
+}
+
+const SIGNS: &[&str] = &["==", "!=", "=", "!", "<", ">", "(", ")", ","];
+
+impl<'a> Words<'a> {
+    /// The next word; nothing at the end.
+    fn next(&mut self) -> &'a str {
+        let word = self.peek();
+        self.rest = self.rest.trim_start().get(word.len()..).unwrap_or_default();
+        word
+    }
+
+    fn peek(&self) -> &'a str {
+        let rest = self.rest.trim_start();
+        if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
+            return rest.get(..sign.len()).unwrap_or_default();
+        }
+        let end = rest.find(|c: char| c.is_whitespace() || "=!<>(),".contains(c));
+        rest.get(..end.unwrap_or(rest.len())).unwrap_or_default()
+    }
+
+    fn unexpected(&self, found: &str, wanted: &str) -> Failure {
+        let text = self.text;
+        Failure::bad_request(format!(
+            "unable to parse requirement: found '{found}', expected: {wanted} in {text:?}"
+        ))
+    }
+
+    fn requirement(&mut self) -> Result<Term, Failure> {
+        let absent = self.peek() == "!";
+        if absent {
+            self.next();
+        }
+        let name = self.next();
+        if !is_key(name) {
+            return Err(self.unexpected(name, "the name of a label"));
+        }
+        let name = name.to_owned();
+        if absent {
+            return Ok(Term::Absent(name));
+        }
+        match self.peek() {
+            "" | "," => return Ok(Term::Exists(name)),
+            "=" | "==" => {
+                self.next();
+                return Ok(Term::In(name, vec![self.value()?]));
+            }
+            "!=" => {
+                self.next();
+                return Ok(Term::NotIn(name, vec![self.value()?]));
             }
             _ => {}
         }
+        match self.next() {
+            "in" => Ok(Term::In(name, self.values()?)),
+            "notin" => Ok(Term::NotIn(name, self.values()?)),
+            sign @ ("<" | ">") => Err(self.unexpected(sign, "in, notin, =, == or !=")),
+            other => Err(self.unexpected(other, "in, notin, =, == or !=")),
+        }
     }
-    terms.push(text.get(start..).unwrap_or_default());
-    terms.into_iter().map(str::trim).filter(|term| !term.is_empty()).collect()
+
+    /// A value; it may be empty.
+    fn value(&mut self) -> Result<String, Failure> {
+        if matches!(self.peek(), "" | "," | ")") {
+            return Ok(String::new());
+        }
+        let value = self.next();
+        if is_value(value) { Ok(value.to_owned()) } else { Err(self.unexpected(value, "a value")) }
+    }
+
+    /// Values in parentheses.
+    fn values(&mut self) -> Result<Vec<String>, Failure> {
+        let open = self.next();
+        if open != "(" {
+            return Err(self.unexpected(open, "'('"));
+        }
+        let mut values = Vec::new();
+        loop {
+            values.push(self.value()?);
+            match self.next() {
+                ")" => return Ok(values),
+                "," => {}
+                other => return Err(self.unexpected(other, "',' or ')'")),
+            }
+        }
+    }
 }
 
-fn label_term(term: &str) -> Result<Term, Failure> {
-    let name = |text: &str| text.trim().to_owned();
-    if let Some((left, right)) = term.split_once("!=") {
-        return Ok(Term::NotIn(name(left), vec![name(right)]));
-    }
-    if let Some((left, right)) = term.split_once("==").or_else(|| term.split_once('=')) {
-        return Ok(Term::In(name(left), vec![name(right)]));
-    }
-    for (word, negated) in [(" notin ", true), (" in ", false)] {
-        let Some((left, right)) = term.split_once(word) else { continue };
-        let inside = right.trim().strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
-        let Some(inside) = inside else { break };
-        let values = inside.split(',').map(name).collect();
-        return Ok(if negated {
-            Term::NotIn(name(left), values)
-        } else {
-            Term::In(name(left), values)
-        });
-    }
-    let known = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    match term.strip_prefix('!') {
-        Some(absent) if absent.trim().chars().all(known) => Ok(Term::Absent(name(absent))),
-        None if term.chars().all(known) => Ok(Term::Exists(name(term))),
-        _ => Err(Failure::bad_request(format!("unable to parse requirement: {term:?}"))),
-    }
+/// `app` or `app.kubernetes.io/name`.
+fn is_key(text: &str) -> bool {
+    let name = match text.split_once('/') {
+        None => text,
+        Some((prefix, name)) if !prefix.is_empty() && prefix.len() <= 253 && is_plain(prefix) => {
+            name
+        }
+        Some(_) => return false,
+    };
+    !name.is_empty() && is_value(name)
+}
+
+/// At most 63 letters, digits, dashes, underscores and dots, which neither begin nor end with a sign.
+fn is_value(text: &str) -> bool {
+    text.len() <= 63 && is_plain(text)
+}
+
+fn is_plain(text: &str) -> bool {
+    let edge = |c: char| c.is_ascii_alphanumeric();
+    text.chars().all(|c| edge(c) || "-_.".contains(c))
+        && (text.is_empty() || (text.starts_with(edge) && text.ends_with(edge)))
 }
 
 #[cfg(test)]
@@ -155,6 +242,11 @@ mod tests {
             ("app in (y, x),tier", "", true),
             ("app notin (y)", "", true),
             ("app notin (x)", "", false),
+            ("app notin(x)", "", false),
+            ("app in(,x) , tier", "", true),
+            ("in in (notin)", "", false),
+            ("app.kubernetes.io/name=", "", false),
+            ("owner!=", "", true),
             ("!owner", "metadata.name=a", true),
             ("owner!=helm", "spec.n=3", true),
             ("owner", "", false),
@@ -167,7 +259,12 @@ mod tests {
                 "{labels} | {fields}"
             );
         }
-        assert!(Selector::parse("a b c(", "").is_err());
+        for wrong in [
+            "a b c(", "a=b=c", "a in (x", "a in x", "a,,b", "a,", ",", "!", "a b=c", "a!b", "-a",
+            "a=b/c", "/a", "a>1",
+        ] {
+            assert!(Selector::parse(wrong, "").is_err(), "{wrong}");
+        }
         assert!(Selector::parse("", "x").is_err());
     }
 }

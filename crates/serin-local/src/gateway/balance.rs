@@ -6,14 +6,15 @@
 pub struct Picker {
     weights: Vec<u64>,
     taken: Vec<u64>,
-    left: u64,
+    /// Wider than a weight: the sum of two of them may not fit.
+    left: u128,
 }
 
 impl Picker {
     /// A picker over positive weights; a weight of 0 is never chosen.
     pub fn new(weights: Vec<u64>) -> Self {
         let taken = vec![0; weights.len()];
-        let left = weights.iter().sum();
+        let left = weights.iter().copied().map(u128::from).sum();
         Self { weights, taken, left }
     }
 
@@ -26,7 +27,7 @@ impl Picker {
         self.left -= 1;
         if self.left == 0 {
             self.taken.fill(0);
-            self.left = self.weights.iter().sum();
+            self.left = self.weights.iter().copied().map(u128::from).sum();
         }
         Some(earliest)
     }

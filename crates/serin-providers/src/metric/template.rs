@@ -8,6 +8,12 @@ use serin_core::model::Canary;
 const OUTPUT_MAX: usize = 32 * 1024;
 /// Parentheses within parentheses; queries have one or two.
 const DEPTH_MAX: u32 = 16;
+/// Arguments of one call; each may be as long as a query.
+const ARGUMENTS_MAX: usize = 32;
+/// `$variables` of one template; each may be as long as a query.
+const LOCALS_MAX: usize = 32;
+/// Of the template itself, comments included.
+const TEMPLATE_MAX: usize = 4 * OUTPUT_MAX;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
@@ -32,6 +38,9 @@ pub fn render(
     interval: &str,
     variables: &BTreeMap<String, String>,
 ) -> Result<String, TemplateError> {
+    if template.len() > TEMPLATE_MAX {
+        return Err(TemplateError::TooLong);
+    }
     let spec = &canary.spec;
     let target = spec.target.name.as_str();
     let functions = BTreeMap::from([
@@ -147,6 +156,9 @@ impl Scope<'_> {
             return Err(invalid("there is something behind its end"));
         }
         if let Some(local) = local {
+            if self.locals.len() >= LOCALS_MAX && !self.locals.contains_key(&local) {
+                return Err(invalid(&format!("a template has at most {LOCALS_MAX} variables")));
+            }
             self.locals.insert(local, datum);
             return Ok(None);
         }
@@ -181,12 +193,17 @@ impl Scope<'_> {
             cursor.next();
             let mut arguments = Vec::new();
             while !matches!(cursor.tokens, [] | [Token::Pipe | Token::Close, ..]) {
+                if arguments.len() >= ARGUMENTS_MAX {
+                    return Err(
+                        cursor.invalid(&format!("it has at most {ARGUMENTS_MAX} arguments"))
+                    );
+                }
                 arguments.push(self.operand(cursor, depth)?);
             }
             arguments.extend(piped);
             return match word.as_str() {
                 "index" => self.index(cursor, &arguments),
-                "print" => Ok(Datum::Text(print(&arguments))),
+                "print" => print(&arguments),
                 _printf => printf(cursor, &arguments),
             };
         }
@@ -274,8 +291,14 @@ impl Cursor<'_> {
     }
 }
 
-fn print(arguments: &[Datum]) -> String {
-    arguments.iter().map(shown).collect()
+fn print(arguments: &[Datum]) -> Result<Datum, TemplateError> {
+    let text: String = arguments.iter().map(shown).collect();
+    short(text)
+}
+
+/// A text that is used over and over could double each time.
+fn short(text: String) -> Result<Datum, TemplateError> {
+    if text.len() > OUTPUT_MAX { Err(TemplateError::TooLong) } else { Ok(Datum::Text(text)) }
 }
 
 fn shown(datum: &Datum) -> String {
@@ -319,7 +342,7 @@ fn printf(cursor: &Cursor<'_>, arguments: &[Datum]) -> Result<Datum, TemplateErr
     }
     match arguments.next() {
         Some(_) => Err(cursor.invalid("printf has more arguments than verbs")),
-        None => Ok(Datum::Text(out)),
+        None => short(out),
     }
 }
 

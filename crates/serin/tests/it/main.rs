@@ -5,6 +5,7 @@
 mod bed;
 mod docs;
 mod fitness;
+mod fuzz;
 mod guard;
 mod pace;
 mod pages;
