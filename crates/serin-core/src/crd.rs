@@ -111,11 +111,6 @@ const CANARY_RULES: &[Rule] = &[
     },
     Rule {
         path: "spec",
-        rule: "!has(self.provider) || self.provider == 'kubernetes' || (has(self.skipAnalysis) && self.skipAnalysis) || has(self.analysis.stepWeights) || !has(self.analysis.maxWeight) || self.analysis.maxWeight <= 100",
-        message: "analysis.maxWeight must be at most 100: it would never be reached",
-    },
-    Rule {
-        path: "spec",
         rule: "!has(self.provider) || self.provider == 'kubernetes' || (has(self.skipAnalysis) && self.skipAnalysis) || !has(self.analysis.stepWeights) || (size(self.analysis.stepWeights) > 0 && self.analysis.stepWeights.all(w, w >= 1))",
         message: "analysis.stepWeights must not be empty and each at least 1",
     },

@@ -273,17 +273,17 @@ async fn tick_invalid(
     let errors: Vec<String> = failure.errors.iter().map(ToString::to_string).collect();
     // The last spec that made sense knows the route; after a restart, what is left of this one does.
     let known = context.last_valid(&key).or_else(|| salvage(context, value));
+    if failure.deleting {
+        let known = known.or_else(|| nameplate(context, value));
+        return tick_leaving(context, object, known, failure, now).await;
+    }
     let (mut canary, sight) = match known {
         Some(canary) => {
             let sight = observe::observe(context, &canary, now).await;
             (canary, sight)
         }
         None => {
-            let plan =
-                step::invalid(&failure.status, failure.generation, &errors, &Seen::Absent, now);
-            record::record(context, &key, object, &plan.status).await?;
-            tracing::warn!(canary = %key, errors = %errors.join("; "), "the spec makes no sense");
-            return Ok(plan.next);
+            return tick_unknown(context, object, value, failure, now).await;
         }
     };
     canary.status = (*failure.status).clone();
@@ -291,6 +291,67 @@ async fn tick_invalid(
     let plan =
         step::invalid(&failure.status, failure.generation, &errors, &sight.observed.route, now);
     carry_out(context, object, &canary, sight, plan, now).await
+}
+
+/// What is being deleted must not wait for somebody to mend its spec.
+async fn tick_leaving(
+    context: &Context,
+    object: &Arc<DynamicObject>,
+    known: Option<Canary>,
+    failure: &parse::ParseFailure,
+    now: Timestamp,
+) -> Result<Timestamp, TickError> {
+    let canary = known.ok_or(TickError::Encode)?;
+    let canary = Canary {
+        generation: failure.generation,
+        resource_version: failure.resource_version.clone(),
+        deleting: failure.deleting,
+        has_finalizer: failure.has_finalizer,
+        status: (*failure.status).clone(),
+        ..canary
+    };
+    context.guards.follow(&canary, None);
+    let mut sight = observe::observe(context, &canary, now).await;
+    let plan = decide(context, &canary, &mut sight, now).await?;
+    carry_out(context, object, &canary, sight, plan, now).await
+}
+
+/// Nothing of the spec leads to a route, and none was ever made for it: there is only something to say.
+async fn tick_unknown(
+    context: &Context,
+    object: &Arc<DynamicObject>,
+    value: &Value,
+    failure: &parse::ParseFailure,
+    now: Timestamp,
+) -> Result<Timestamp, TickError> {
+    let Some(key) = key_of(&**object) else { return Err(TickError::Encode) };
+    let errors: Vec<String> = failure.errors.iter().map(ToString::to_string).collect();
+    let plan = step::invalid(&failure.status, failure.generation, &errors, &Seen::Absent, now);
+    let recorded = record::record(context, &key, object, &plan.status).await?;
+    let changed = recorded.is_some();
+    let object = recorded.unwrap_or_else(|| Arc::clone(object));
+    if changed {
+        context.remember(&key, &object);
+    }
+    log(&key, &plan.status, &plan.reason, changed);
+    if let Some(subject) = nameplate(context, value) {
+        context.teller.tell(&subject, &object, plan.notices, plan.calls, now);
+    }
+    Ok(plan.next)
+}
+
+/// The canary's name with a made-up spec: for people to be told of, and for nothing else.
+fn nameplate(context: &Context, value: &Value) -> Option<Canary> {
+    let mut value = value.clone();
+    let name = value.pointer("/metadata/name")?.clone();
+    value["spec"] = json!({
+        "provider": "kubernetes",
+        "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+        "service": {"port": 80},
+        "analysis": {"interval": "60s", "threshold": 1, "iterations": 1},
+        "revertOnDeletion": false,
+    });
+    parse::canary(&value, &context.settings.parse).ok()
 }
 
 /// The canary with a made-up analysis, if only the analysis makes no sense: enough to find its route.

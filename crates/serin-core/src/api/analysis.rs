@@ -17,17 +17,21 @@ document! {
         threshold: i32,
         /// Weight in percent at which the canary is promoted, 1 to 100. The last step may pass it. Default 100. Has no
         /// effect with `stepWeights`.
+        #[schemars(range(min = 0, max = 100))]
         max_weight: i32,
         /// Percent of the traffic that each step adds to the canary's share.
+        #[schemars(range(min = 0, max = 100))]
         step_weight: i32,
         /// Percent of the traffic that the canary gets, step by step, rising. It is promoted after the last.
-        #[schemars(length(max = 100))]
+        #[schemars(length(max = 100), inner(range(min = 0, max = 100)))]
         step_weights: Vec<i32>,
         /// Percent of the traffic that each step moves back to the primary during promotion. Default 0: all at once.
+        #[schemars(range(min = 0, max = 100))]
         step_weight_promotion: i32,
         /// Send copies of the requests to the canary before it gets traffic of its own. Default false.
         mirror: bool,
         /// Percent of the requests that are copied (Istio). Default: all.
+        #[schemars(range(min = 0, max = 100))]
         mirror_weight: i32,
         /// Percent of the primary's updated pods that must be available for it to count as ready. Default 100.
         #[schemars(range(max = 100))]

@@ -341,15 +341,17 @@ fn some_schemas() {
     at(
         "spec.analysis.stepWeights",
         expect![[r#"
-        {
-          "description": "Percent of the traffic that the canary gets, step by step, rising. It is promoted after the last.",
-          "items": {
-            "format": "int32",
-            "type": "integer"
-          },
-          "maxItems": 100,
-          "type": "array"
-        }"#]],
+            {
+              "description": "Percent of the traffic that the canary gets, step by step, rising. It is promoted after the last.",
+              "items": {
+                "format": "int32",
+                "maximum": 100,
+                "minimum": 0,
+                "type": "integer"
+              },
+              "maxItems": 100,
+              "type": "array"
+            }"#]],
     );
     at(
         "spec.analysis.metrics.[].thresholdRange",

@@ -3,8 +3,8 @@
 use super::check::{self, Effect, Finding, Subject, Verdict};
 use super::guard;
 use super::revision::{Change, change};
-use super::strategy;
 use super::{Cause, Draft, Step, roll_back};
+use super::{conditions, strategy};
 use crate::model::{HookKind, Phase, Split, Strategy, Weight};
 use crate::observed::{Answer, Check, Guard, Readiness, Seen};
 use crate::plan::Action;
@@ -103,8 +103,7 @@ fn unfit(draft: &Draft<'_>) -> Option<(&'static str, String)> {
         match &draft.seen.scaler {
             Seen::Present(_) => {}
             Seen::Absent => {
-                let message = "The autoscaler of spec.autoscalerRef does not exist.".to_owned();
-                return Some((reason::SCALER_MISSING, message));
+                return Some((reason::SCALER_MISSING, draft.missing_scaler()));
             }
             Seen::Unreadable(why) => {
                 return Some((reason::CANNOT_SEE, format!("cannot read the autoscaler: {why}")));
@@ -226,6 +225,8 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
         findings.retain(|finding| finding.verdict != Verdict::NoData);
     }
     record(&mut draft, &findings);
+    let (generation, now) = (draft.canary.generation, draft.now);
+    conditions::checked(&mut draft.status, &findings, generation, now);
     if counts(&findings) {
         return failed(draft, &findings);
     }

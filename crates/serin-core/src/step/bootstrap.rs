@@ -103,7 +103,7 @@ fn switch(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> Step {
             Seen::Present(scaler) if scaler.primary_exists => {}
             Seen::Present(_) => draft.actions.push(Action::PrimaryScaler),
             Seen::Absent => {
-                let message = "The autoscaler of spec.autoscalerRef does not exist.";
+                let message = draft.missing_scaler();
                 let secs = draft.settings.idle_secs;
                 return draft.stall(reason::SCALER_MISSING, message, secs);
             }

@@ -50,6 +50,13 @@ pub enum Verdict {
     CannotMeasure,
 }
 
+impl Finding {
+    /// Hooks have no limit, and every metric has one in words.
+    pub fn is_metric(&self) -> bool {
+        !self.limit.is_empty()
+    }
+}
+
 impl Verdict {
     /// As the status writes it.
     pub fn name(self) -> &'static str {
@@ -201,7 +208,9 @@ fn no_data(metric: &Metric, source: &MetricSource, why: &str, subject: Subject<'
             "Halt advancement no values found for {} metric {name} probably {} is not receiving traffic",
             subject.provider, subject.target
         ),
-        MetricSource::Query(_) => format!("Halt advancement no values found for metric: {name}"),
+        MetricSource::Query(_) => {
+            format!("Halt advancement no values found for metric: {name}: {why}")
+        }
         MetricSource::Template { .. } => {
             format!("Halt advancement no values found for custom metric: {name}: {why}")
         }
@@ -211,7 +220,7 @@ fn no_data(metric: &Metric, source: &MetricSource, why: &str, subject: Subject<'
 fn unreachable(metric: &Metric, source: &MetricSource, why: &str) -> String {
     match source {
         MetricSource::Builtin(_) | MetricSource::Query(_) => {
-            format!("Prometheus query failed: {why}")
+            format!("Prometheus query failed: {why} (metric {})", metric.name)
         }
         MetricSource::Template { .. } => format!("Metric query failed for {}: {why}", metric.name),
     }
@@ -290,7 +299,7 @@ mod tests {
             ),
             (
                 said("errors", query.clone(), Limit::AtMost(5.0), Answer::Value(f64::NAN)),
-                "noData [<= 5] Halt advancement no values found for metric: errors",
+                "noData [<= 5] Halt advancement no values found for metric: errors: the value is NaN",
             ),
             (
                 said("errors", query.clone(), Limit::AtMost(5.0), Answer::Value(f64::INFINITY)),
@@ -302,7 +311,7 @@ mod tests {
             ),
             (
                 said("errors", query, at_most(1.0), Answer::Unreachable("refused".into())),
-                "cannotMeasure [<= 1] Prometheus query failed: refused",
+                "cannotMeasure [<= 1] Prometheus query failed: refused (metric errors)",
             ),
         ] {
             assert_eq!(got, want);

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 
 use crate::model::{Condition, Phase, Status};
 use crate::observed::Fitness;
+use crate::reason;
+use crate::step::check::{Finding, Verdict};
 
 /// Whether the guard can measure.
 pub const METRICS_READY: &str = "MetricsReady";
@@ -56,6 +58,28 @@ pub(super) fn write(status: &mut Status, stance: &Stance<'_>, now: Timestamp) {
     put(status, "SpecValid", valid, reason, message, stance.generation, now);
 }
 
+/// What a round of checks says of its metrics; only another round takes it back.
+const FROM_CHECKS: [&str; 2] = [reason::CANNOT_MEASURE, reason::NO_DATA];
+
+fn blamed_by_checks(status: &Status) -> bool {
+    let found = status.conditions.iter().find(|condition| condition.kind == METRICS_READY);
+    found.is_some_and(|found| FROM_CHECKS.contains(&found.reason.as_str()))
+}
+
+/// Whether the round could measure, with the first metric that it could not.
+pub(super) fn checked(status: &mut Status, findings: &[Finding], generation: i64, now: Timestamp) {
+    let first = |verdict| findings.iter().find(|f| f.is_metric() && f.verdict == verdict);
+    let unfit = first(Verdict::CannotMeasure)
+        .map(|finding| (reason::CANNOT_MEASURE, finding))
+        .or_else(|| first(Verdict::NoData).map(|finding| (reason::NO_DATA, finding)));
+    if let Some((why, finding)) = unfit {
+        put(status, METRICS_READY, "False", why, &finding.message, generation, now);
+    } else if blamed_by_checks(status) && findings.iter().any(Finding::is_metric) {
+        let message = "Every metric of the last checks had a value.";
+        put(status, METRICS_READY, "True", "Measured", message, generation, now);
+    }
+}
+
 /// Whether the guard can measure, with the first thing to put right. Says whether that is news.
 pub(super) fn metrics(
     status: &mut Status,
@@ -63,15 +87,22 @@ pub(super) fn metrics(
     generation: i64,
     now: Timestamp,
 ) -> bool {
+    if blamed_by_checks(status) {
+        return false;
+    }
     let (value, reason, message) = match fitness {
         Fitness::Fit => ("True", "Measured", "The guard sees the requests of both versions."),
         Fitness::Unfit { reason, message } => ("False", *reason, message.as_str()),
         Fitness::Unknown { reason, message } => ("Unknown", *reason, message.as_str()),
     };
+<<<<<<< HEAD
     let known = status.conditions.iter().find(|condition| condition.kind == METRICS_READY);
     let news = known.is_none_or(|known| known.status != value || known.reason != reason);
     put(status, METRICS_READY, value, reason, message, generation, now);
     news
+=======
+    put(status, METRICS_READY, value, reason, message, generation, now);
+>>>>>>> d56ef40 (Name the field or the query in every complaint about bad input)
 }
 
 fn set(
@@ -85,7 +116,8 @@ fn set(
     put(status, kind, value, reason, stance.message, stance.generation, now);
 }
 
-/// The message alone is no news: it follows the next change of status or reason.
+/// The message alone is no news: it follows the next change of status or reason. Where it names what the user must put
+/// right, it is.
 fn put(
     status: &mut Status,
     kind: &str,
@@ -99,7 +131,8 @@ fn put(
     match old {
         Some(old) => {
             old.observed_generation = Some(generation);
-            if old.status == value && old.reason == reason && kind != "SpecValid" {
+            let named = kind == "SpecValid" || FROM_CHECKS.contains(&reason);
+            if old.status == value && old.reason == reason && !named {
                 return;
             }
             if old.status == value && old.reason == reason && old.message == message {

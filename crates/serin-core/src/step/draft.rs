@@ -60,6 +60,12 @@ impl<'a> Draft<'a> {
         format!("{}.{}", self.spec.target.name, self.canary.key.namespace)
     }
 
+    /// What is said of an autoscaler that is not there.
+    pub(super) fn missing_scaler(&self) -> String {
+        let name = self.spec.scaler.as_ref().map_or("", |scaler| scaler.name.as_str());
+        format!("The autoscaler {name} of spec.autoscalerRef does not exist.")
+    }
+
     pub(super) fn kind(&self) -> &'static str {
         self.spec.target.kind.name()
     }

@@ -225,8 +225,7 @@ fn blocked(draft: &Draft<'_>) -> Option<(&'static str, String)> {
         match &draft.seen.scaler {
             Seen::Present(_) => {}
             Seen::Absent => {
-                let message = "The autoscaler of spec.autoscalerRef does not exist.".to_owned();
-                return Some((reason::SCALER_MISSING, message));
+                return Some((reason::SCALER_MISSING, draft.missing_scaler()));
             }
             Seen::Unreadable(why) => {
                 return Some((reason::CANNOT_SEE, format!("cannot read the autoscaler: {why}")));

@@ -282,7 +282,8 @@ fn put(store: &Store, id: (&str, &str), namespace: &str, object: Value) {
     store.create(&id, namespace, object, &WriteOptions::by("test")).unwrap();
 }
 
-fn merge(into: &mut Value, from: Value) {
+/// Objects are merged, everything else is replaced.
+pub(crate) fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (name, value) in from {

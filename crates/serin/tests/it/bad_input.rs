@@ -1,0 +1,471 @@
+//! Bad input, one case after the other: each says what is wrong with which field or query, the running version keeps
+//! all traffic, and the neighbour's release goes on.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use serin::outside::OutsideError;
+use serin_apiserver::registry::ResourceId;
+
+use crate::bed::{Bed, CANARIES, DEPLOYMENTS, ROUTES, value};
+
+const TEMPLATES: (&str, &str) = ("flagger.app", "metrictemplates");
+
+type Said = Result<(u16, String), OutsideError>;
+
+/// What must be said, and where.
+struct Told {
+    /// Type and reason of a condition.
+    condition: (&'static str, &'static str),
+    /// Reason of an Event.
+    event: &'static str,
+    /// What the log and the status give as the reason in the end.
+    reason: &'static str,
+    /// What the condition, the Event and the reason all name.
+    names: &'static [&'static str],
+}
+
+const SPEC: (&str, &str) = ("SpecValid", "Invalid");
+
+fn spec(names: &'static [&'static str]) -> Told {
+    Told { condition: SPEC, event: "SpecInvalid", reason: "SpecInvalid", names }
+}
+
+fn no_data(names: &'static [&'static str]) -> Told {
+    Told {
+        condition: ("MetricsReady", "NoData"),
+        event: "NoData",
+        reason: "ThresholdReached",
+        names,
+    }
+}
+
+fn unmeasured(names: &'static [&'static str]) -> Told {
+    Told {
+        condition: ("MetricsReady", "CannotMeasure"),
+        event: "CannotMeasure",
+        reason: "ThresholdReached",
+        names,
+    }
+}
+
+/// The other canary of the bed, in the same namespace, with a healthy query of its own.
+fn neighbour(bed: &Bed) {
+    bed.create(DEPLOYMENTS, deployment("neighbour", "app:v1"));
+    bed.create(
+        CANARIES,
+        json!({
+            "apiVersion": "flagger.app/v1beta1", "kind": "Canary",
+            "metadata": {"name": "neighbour"},
+            "spec": {
+                "provider": "traefik",
+                "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "neighbour"},
+                "service": {"port": 80, "targetPort": 8080},
+                "analysis": {
+                    "interval": "10s", "threshold": 1, "stepWeights": [10, 50],
+                    "metrics": [{"name": "health", "query": "health", "thresholdRange": {"max": 1}}],
+                },
+            },
+        }),
+    );
+}
+
+fn deployment(name: &str, image: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": name, "image": image, "ports": [{"containerPort": 8080}]}]},
+            },
+        },
+    })
+}
+
+fn image(bed: &Bed, workload: &str) -> String {
+    let object = bed.get(DEPLOYMENTS, workload).unwrap();
+    object["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
+}
+
+async fn neighbour_is_promoted(bed: &Bed, case: &str) {
+    bed.modify(DEPLOYMENTS, "neighbour", |object| {
+        object["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:v2");
+    });
+    bed.until(&format!("the neighbour is promoted beside: {case}"), |bed| {
+        let phase = bed.get(CANARIES, "neighbour").unwrap()["status"]["phase"].clone();
+        phase == "Succeeded" && image(bed, "neighbour-primary") == "app:v2"
+    })
+    .await;
+}
+
+/// Everywhere that people look, in the same words.
+fn said(bed: &Bed, canary: &str, case: &str, told: &Told) {
+    let object = bed.get(CANARIES, canary).unwrap();
+    let status = &object["status"];
+    let conditions = status["conditions"].as_array().unwrap();
+    let (kind, reason) = told.condition;
+    let condition = conditions.iter().find(|condition| condition["type"] == kind);
+    let condition = condition.unwrap_or_else(|| panic!("{case}: no {kind} in {conditions:#?}"));
+    assert_eq!(condition["reason"], reason, "{case}: {condition:#}");
+    let last = &status["lastReason"];
+    assert_eq!(last["code"], told.reason, "{case}: {last:#}");
+    let event = bed
+        .store
+        .list(&ResourceId::core("events"), Some("develop"))
+        .into_iter()
+        .find(|event| {
+            event["involvedObject"]["name"] == canary
+                && event["reason"] == told.event
+                && event["type"] == "Warning"
+        })
+        .unwrap_or_else(|| panic!("{case}: no Event {}: {:#?}", told.event, bed.events()));
+    for name in told.names {
+        for (place, text) in [
+            ("condition", &condition["message"]),
+            ("reason", &last["message"]),
+            ("Event", &event["message"]),
+        ] {
+            let text = text.as_str().unwrap();
+            assert!(text.contains(name), "{case}: the {place} does not name {name}: {text}");
+        }
+    }
+}
+
+async fn bed() -> Bed {
+    let bed = Bed::start();
+    neighbour(&bed);
+    bed.until("the neighbour rests", |bed| {
+        bed.get(CANARIES, "neighbour").unwrap()["status"]["phase"] == "Initialized"
+    })
+    .await;
+    bed
+}
+
+/// Specs that an API server takes and that make no sense.
+fn specs() -> Vec<(&'static str, Value, Told)> {
+    let metrics = |metric: Value| json!({"analysis": {"metrics": [metric]}});
+    let range = json!({"max": 1});
+    vec![
+        ("an unknown provider", json!({"provider": "consul"}), spec(&["spec.provider", "consul"])),
+        (
+            "a provider that is not supported yet",
+            json!({"provider": "istio"}),
+            spec(&["spec.provider", "istio"]),
+        ),
+        (
+            "a kind that is not supported yet",
+            json!({"targetRef": {"kind": "DaemonSet"}}),
+            spec(&["spec.targetRef.kind", "DaemonSet"]),
+        ),
+        (
+            "an unknown kind of autoscaler",
+            json!({"autoscalerRef": {"apiVersion": "autoscaling/v2", "kind": "Scaler", "name": "x"}}),
+            spec(&["spec.autoscalerRef.kind", "Scaler"]),
+        ),
+        (
+            "a name that is none",
+            json!({"targetRef": {"name": "Back_End"}}),
+            spec(&["spec.targetRef.name", "Back_End"]),
+        ),
+        (
+            "a metric without a query",
+            metrics(json!({"name": "errors", "thresholdRange": range})),
+            spec(&["spec.analysis.metrics[0].templateRef"]),
+        ),
+        (
+            "a metric's range that is none",
+            metrics(
+                json!({"name": "errors", "query": "x", "interval": "0s", "thresholdRange": range}),
+            ),
+            spec(&["spec.analysis.metrics[0].interval", "0s"]),
+        ),
+        (
+            "a hook that leads nowhere",
+            json!({"analysis": {"webhooks": [{"name": "gate", "url": "gate:8080"}]}}),
+            spec(&["spec.analysis.webhooks[0].url", "gate:8080"]),
+        ),
+        (
+            "a server that leads nowhere",
+            json!({"metricsServer": "prometheus"}),
+            spec(&["spec.metricsServer", "prometheus"]),
+        ),
+        (
+            "a field that is not honoured",
+            json!({"analysis": {"mirror": true}}),
+            spec(&["spec.analysis.mirror"]),
+        ),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spec_that_makes_no_sense_from_the_start_touches_nothing() {
+    for (case, change, told) in specs() {
+        let bed = bed().await;
+        bed.apply("app:v1", change);
+        bed.until(case, |bed| bed.status()["lastReason"]["code"] == told.reason).await;
+        neighbour_is_promoted(&bed, case).await;
+        said(&bed, "backend", case, &told);
+        let target = bed.get(DEPLOYMENTS, "backend").unwrap();
+        assert_eq!(target["status"]["readyReplicas"], 2, "{case}: the running version serves");
+        assert!(bed.get(ROUTES, "backend").is_none(), "{case}");
+        assert!(bed.get(DEPLOYMENTS, "backend-primary").is_none(), "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_that_makes_no_sense_gives_the_primary_everything() {
+    for (case, change, told) in specs() {
+        let bed = bed().await;
+        bed.apply("app:v1", json!({}));
+        bed.until_phase("Initialized").await;
+        bed.set_image("app:v2");
+        bed.until("10 %", |bed| bed.canary_share() == 10).await;
+        bed.modify(CANARIES, "backend", |canary| {
+            crate::bed::merge(&mut canary["spec"], change.clone());
+        });
+        bed.until(case, |bed| bed.canary_share() == 0).await;
+        neighbour_is_promoted(&bed, case).await;
+        said(&bed, "backend", case, &told);
+        assert_eq!(bed.route(), [("backend-primary".to_owned(), 100)].into(), "{case}");
+        assert_eq!(bed.primary_image(), "app:v1", "{case}");
+    }
+}
+
+/// A spec that makes no sense must not keep an object from being deleted.
+#[tokio::test(start_paused = true)]
+async fn what_makes_no_sense_can_be_deleted() {
+    let id = ResourceId::new(CANARIES.0, CANARIES.1);
+    for restart in [false, true] {
+        let mut bed = bed().await;
+        bed.apply("app:v1", json!({}));
+        bed.until_phase("Initialized").await;
+        bed.modify(CANARIES, "backend", |canary| canary["spec"]["provider"] = json!("consul"));
+        bed.until("told", |bed| bed.status()["lastReason"]["code"] == "SpecInvalid").await;
+        if restart {
+            bed.kill_operator();
+            bed.start_operator();
+        }
+        bed.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
+        bed.until("gone", |bed| bed.get(CANARIES, "backend").is_none()).await;
+        if !restart {
+            // What was known of it suffices to give the traffic back.
+            bed.pass(30).await;
+            assert_eq!(bed.get(DEPLOYMENTS, "backend").unwrap()["status"]["readyReplicas"], 2);
+        }
+    }
+}
+
+fn body(result: Value) -> Said {
+    let data = json!({"resultType": "vector", "result": result});
+    Ok((200, json!({"status": "success", "data": data}).to_string()))
+}
+
+fn series(name: &str, value: &str) -> Value {
+    json!({"metric": {"pod": name}, "value": [0, value]})
+}
+
+/// What a Prometheus, or something in its place, may answer to the query `suspect`.
+fn answers() -> Vec<(&'static str, fn() -> Said, Told)> {
+    vec![
+        (
+            "nobody answers",
+            || Err(OutsideError::Connect { host: "prometheus".into(), why: "refused".into() }),
+            unmeasured(&["metric suspect", "cannot reach prometheus"]),
+        ),
+        (
+            "too late",
+            || Err(OutsideError::Timeout(std::time::Duration::from_secs(5))),
+            unmeasured(&["metric suspect", "no answer within 5s"]),
+        ),
+        (
+            "not JSON",
+            || Ok((200, "<html>Sign in</html>".to_owned())),
+            unmeasured(&["metric suspect", "not JSON"]),
+        ),
+        (
+            "huge",
+            || Ok((200, "1".repeat((1 << 20) + 1))),
+            unmeasured(&["metric suspect", "1048577 bytes"]),
+        ),
+        ("cut off", || Err(OutsideError::TooLong), unmeasured(&["metric suspect", "too long"])),
+        (
+            "an error of the server",
+            || Ok((503, "try later".to_owned())),
+            unmeasured(&["metric suspect", "503"]),
+        ),
+        (
+            "PromQL that does not parse",
+            || {
+                let error = json!({"status": "error", "errorType": "bad_data", "error": "parse error: unexpected )"});
+                Ok((400, error.to_string()))
+            },
+            unmeasured(&["metric suspect", "parse error: unexpected )"]),
+        ),
+        (
+            "JSON of something else",
+            || Ok((200, "{\"ok\": true}".to_owned())),
+            unmeasured(&["metric suspect", "not that of a Prometheus"]),
+        ),
+        (
+            "several series",
+            || body(json!([series("a", "0"), series("b", "0")])),
+            unmeasured(&["metric suspect", "2 series"]),
+        ),
+        (
+            "no number",
+            || body(json!([series("a", "zero")])),
+            unmeasured(&["metric suspect", "no number"]),
+        ),
+        ("nothing", || body(json!([])), no_data(&["suspect", "returned nothing"])),
+        ("NaN", || body(json!([series("a", "NaN")])), no_data(&["suspect", "NaN"])),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_none_never_advances_and_names_its_query() {
+    for (case, answer, told) in answers() {
+        let bed = bed().await;
+        bed.answer(move |url, _| if url.contains("suspect") { answer() } else { value(0.0) });
+        let metrics =
+            json!([{"name": "suspect", "query": "suspect", "thresholdRange": {"max": 1}}]);
+        bed.apply("app:v1", json!({"analysis": {"metrics": metrics}}));
+        bed.until_phase("Initialized").await;
+        rejected(&bed, case, &told).await;
+    }
+}
+
+/// The release is rolled back from its first step, all is said, and the neighbour's is promoted meanwhile.
+async fn rejected(bed: &Bed, case: &str, told: &Told) {
+    bed.set_image("app:v2");
+    bed.until_phase("Failed").await;
+    neighbour_is_promoted(bed, case).await;
+    said(bed, "backend", case, told);
+    assert_eq!(bed.route(), [("backend-primary".to_owned(), 100)].into(), "{case}");
+    assert_eq!(bed.primary_image(), "app:v1", "{case}");
+    let events = bed.events();
+    assert!(!events.iter().any(|event| event.contains("backend.develop canary weight 10")));
+}
+
+/// MetricTemplates that lead nowhere: the object, its Secret, its query.
+fn templates() -> Vec<(&'static str, Option<Value>, Told)> {
+    let template = |query: &str, provider: Value| {
+        Some(json!({
+            "apiVersion": "flagger.app/v1beta1", "kind": "MetricTemplate",
+            "metadata": {"name": "suspect"}, "spec": {"provider": provider, "query": query},
+        }))
+    };
+    let server = json!({"type": "prometheus", "address": "http://prometheus:9090"});
+    let locked = json!({"type": "prometheus", "address": "http://prometheus:9090", "secretRef": {"name": "keys"}});
+    vec![
+        ("no template", None, unmeasured(&["suspect", "develop/suspect", "does not exist"])),
+        (
+            "an unknown provider of metrics",
+            template("up", json!({"type": "abacus"})),
+            unmeasured(&["suspect", "spec.provider.type", "abacus"]),
+        ),
+        ("no Secret", template("up", locked), unmeasured(&["suspect", "keys", "does not exist"])),
+        (
+            "a variable that is missing",
+            template("{{ variables.limit }}", server.clone()),
+            unmeasured(&["suspect", "templateVariables", "limit"]),
+        ),
+        (
+            "an action that is not supported",
+            template("{{ range . }}", server.clone()),
+            unmeasured(&["suspect", "range"]),
+        ),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_that_leads_nowhere_never_advances_and_is_named() {
+    for (case, template, told) in templates() {
+        let bed = bed().await;
+        if let Some(template) = template {
+            bed.create(TEMPLATES, template);
+        }
+        let metrics = json!([
+            {"name": "suspect", "templateRef": {"name": "suspect"}, "thresholdRange": {"max": 1}},
+        ]);
+        bed.apply("app:v1", json!({"analysis": {"metrics": metrics}}));
+        bed.until_phase("Initialized").await;
+        rejected(&bed, case, &told).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_measured_again_is_said_to_be() {
+    let bed = bed().await;
+    bed.apply("app:v1", json!({"analysis": {"threshold": 5}}));
+    bed.until_phase("Initialized").await;
+    bed.answer(|url, _| if url.contains("errors") { body(json!([])) } else { value(0.0) });
+    bed.set_image("app:v2");
+    let ready = |bed: &Bed| {
+        let conditions = bed.status()["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions.into_iter().find(|condition| condition["type"] == "MetricsReady");
+        found.map(|found| (found["status"].clone(), found["reason"].clone()))
+    };
+    let blamed = Some((json!("False"), json!("NoData")));
+    bed.until("blamed", |bed| ready(bed) == blamed).await;
+    bed.answer(|_, _| value(0.0));
+    bed.until_phase("Succeeded").await;
+    assert_eq!(ready(&bed), Some((json!("True"), json!("Measured"))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_missing_is_waited_for_by_name() {
+    let bed = bed().await;
+    let change = json!({"targetRef": {"name": "absent"}});
+    bed.apply("app:v1", change);
+    bed.until("told", |bed| bed.status()["lastReason"]["code"] == "TargetMissing").await;
+    neighbour_is_promoted(&bed, "a missing target").await;
+    let names: &[&str] = &["Deployment absent.develop"];
+    let condition = ("Stalled", "TargetMissing");
+    let told = Told { condition, event: "TargetMissing", reason: "TargetMissing", names };
+    said(&bed, "backend", "a missing target", &told);
+    let before = bed.get(DEPLOYMENTS, "backend").unwrap();
+    assert_eq!(before["status"]["readyReplicas"], 2);
+    bed.create(DEPLOYMENTS, deployment("absent", "app:v1"));
+    bed.until_phase("Initialized").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_autoscaler_that_is_missing_is_waited_for_by_name() {
+    let bed = bed().await;
+    let scaler = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "name": "nobody"});
+    bed.apply("app:v1", json!({"autoscalerRef": scaler}));
+    bed.until("told", |bed| bed.status()["lastReason"]["code"] == "ScalerMissing").await;
+    neighbour_is_promoted(&bed, "a missing autoscaler").await;
+    let names: &[&str] = &["spec.autoscalerRef", "nobody"];
+    let condition = ("Stalled", "ScalerMissing");
+    let told = Told { condition, event: "ScalerMissing", reason: "ScalerMissing", names };
+    said(&bed, "backend", "a missing autoscaler", &told);
+    assert_eq!(bed.get(DEPLOYMENTS, "backend").unwrap()["status"]["readyReplicas"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_younger_of_two_canaries_is_told_whose_the_target_is() {
+    let bed = bed().await;
+    bed.apply("app:v1", json!({}));
+    bed.until_phase("Initialized").await;
+    bed.pass(5).await;
+    let mut second = Arc::unwrap_or_clone(bed.get(CANARIES, "backend").unwrap());
+    second["metadata"] = json!({"name": "intruder", "namespace": "develop"});
+    second.as_object_mut().unwrap().remove("status");
+    bed.create(CANARIES, second);
+    bed.until("told", |bed| {
+        bed.get(CANARIES, "intruder").unwrap()["status"]["lastReason"]["code"] == "DuplicateTarget"
+    })
+    .await;
+    neighbour_is_promoted(&bed, "two canaries").await;
+    let names: &[&str] = &["develop/backend", "backend.develop"];
+    let condition = ("Stalled", "DuplicateTarget");
+    let told = Told { condition, event: "DuplicateTarget", reason: "DuplicateTarget", names };
+    said(&bed, "intruder", "two canaries", &told);
+    assert_eq!(bed.route(), [("backend-primary".to_owned(), 100)].into());
+    bed.set_image("app:v2");
+    bed.until_phase("Succeeded").await;
+}
