@@ -16,6 +16,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -27,6 +28,7 @@ mod asked;
 mod body;
 mod browser;
 mod follow;
+mod log;
 mod objects;
 mod openapi2;
 mod route;
@@ -51,6 +53,10 @@ pub struct LogRequest {
     pub follow: bool,
     pub previous: bool,
     pub tail_lines: Option<usize>,
+    /// Nothing older than this.
+    pub since: Option<Timestamp>,
+    pub timestamps: bool,
+    pub limit_bytes: Option<usize>,
 }
 
 /// Who can read the logs of Pods: the runtime that runs them.

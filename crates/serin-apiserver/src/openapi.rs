@@ -232,8 +232,23 @@ fn types() -> &'static BTreeMap<String, Described> {
                 Described { description: description.to_owned(), fields: Vec::new() },
             );
         }
+        said_once(&mut types);
         types
     })
+}
+
+/// `kubectl explain` prints what a field says and then what its type says: where both say the same, the field speaks.
+fn said_once(types: &mut BTreeMap<String, Described>) {
+    let said: BTreeSet<(String, String)> = types
+        .values()
+        .flat_map(|described| &described.fields)
+        .map(|field| (base(&field.kind).to_owned(), field.description.clone()))
+        .collect();
+    for (name, described) in types.iter_mut() {
+        if said.contains(&(name.clone(), described.description.clone())) {
+            described.description.clear();
+        }
+    }
 }
 
 fn base(kind: &str) -> &str {

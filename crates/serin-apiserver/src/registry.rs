@@ -297,8 +297,7 @@ pub(crate) fn from_crd(crd: &Value) -> Result<Resource, Vec<FieldError>> {
             match crd_version(version) {
                 Ok(version) => versions.push(version),
                 Err(found) => errors.extend(found.into_iter().map(|mut error| {
-                    error.field =
-                        format!("spec.versions[{index}].schema.openAPIV3Schema.{}", error.field);
+                    error.field = format!("spec.versions[{index}].schema.{}", error.field);
                     error
                 })),
             }

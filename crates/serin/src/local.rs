@@ -9,6 +9,7 @@ pub mod get;
 mod images;
 pub mod manifest;
 mod metrics;
+mod problem;
 mod targets;
 
 use std::ffi::OsString;

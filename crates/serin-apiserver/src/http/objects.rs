@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::route::Place;
-use super::{Api, Body, Call, LogRequest, asked, body, json as respond, stream, text};
+use super::{Api, Body, Call, asked, body, json as respond, log, stream, text};
 use crate::core_events;
 use crate::failure::Failure;
 use crate::old_scaler;
@@ -447,19 +447,7 @@ impl Api {
     fn logs(&self, target: &Target, name: &str, call: &Call) -> Result<Response<Body>, Failure> {
         self.find(target, name)?;
         let source = self.logs.as_ref().ok_or_else(missing)?;
-        for option in ["timestamps", "sinceSeconds", "sinceTime", "limitBytes"] {
-            if !matches!(call.query(option), "" | "false") {
-                return Err(Failure::bad_request(format!("{option} is not supported for logs")));
-            }
-        }
-        let request = LogRequest {
-            namespace: target.namespace().to_owned(),
-            pod: name.to_owned(),
-            container: Some(call.query("container").to_owned()).filter(|c| !c.is_empty()),
-            follow: call.flag("follow"),
-            previous: call.flag("previous"),
-            tail_lines: call.query("tailLines").parse().ok(),
-        };
+        let request = log::request(target.namespace(), name, call, self.store.now())?;
         let mut response = text("");
         *response.body_mut() = stream(source.logs(&request)?);
         Ok(response)

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::admit::metadata;
 use super::index::{blocks, uid_of};
-use super::write::{DeleteOptions, Propagation};
+use super::write::{Books, DeleteOptions, Propagation, WriteOptions};
 use super::{Inner, Name, Table, name_of, owner_uids};
 use crate::failure::Failure;
 use crate::registry::{self, Resource, ResourceId};
@@ -107,8 +107,24 @@ impl Inner {
                 self.trim_events();
                 Ok(())
             }
+            "Namespace" => {
+                self.default_account(object);
+                Ok(())
+            }
             _ => Ok(()),
         }
+    }
+
+    /// The account of pods that name none: Kubernetes makes one in every namespace.
+    fn default_account(&mut self, namespace: &Value) {
+        let name = namespace.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        let account =
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+        let accounts = ResourceId::core("serviceaccounts");
+        let by = WriteOptions::by("serviceaccount-controller");
+        // The namespace is new, so that nothing is in the way.
+        let made = self.create(&accounts, name, account, &by, Books::Keep);
+        debug_assert!(made.is_ok(), "{made:?}");
     }
 
     /// Effects of a change that must be possible before it is made.

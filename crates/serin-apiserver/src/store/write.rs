@@ -98,7 +98,7 @@ pub struct Written {
 
 /// Who keeps the books of field ownership for a change.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Books {
+pub(super) enum Books {
     /// The change is compared and noted here.
     Keep,
     /// Server-side apply has done it.
@@ -181,7 +181,7 @@ impl Store {
 }
 
 impl Inner {
-    fn create(
+    pub(super) fn create(
         &mut self,
         id: &ResourceId,
         namespace: &str,

@@ -29,7 +29,7 @@ pub(super) fn millis(text: &str) -> Option<i64> {
 }
 
 /// Whole seconds, rounded up.
-pub(super) fn seconds(text: &str) -> Option<i64> {
+pub(crate) fn seconds(text: &str) -> Option<i64> {
     millis(text).map(|ms| ms / 1000 + i64::from(ms % 1000 > 0))
 }
 

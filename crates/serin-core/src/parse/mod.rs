@@ -21,6 +21,7 @@ use doc::{Complaints, Doc};
 use crate::model::{Canary, Key, Provider, ScalerRef, Spec, Status, TargetKind, TargetRef};
 
 pub use crate::model::SpecError;
+pub(crate) use duration::seconds;
 pub use refused::{Effect, REFUSED, Refused, refused_markdown};
 pub use template::{alert_provider, metric_template};
 

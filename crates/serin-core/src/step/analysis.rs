@@ -350,11 +350,27 @@ fn judge(draft: &Draft<'_>, checks: &[Check]) -> Vec<Finding> {
             }
             Check::Metric(index, source) => {
                 let metric = analysis.metrics.get(index)?;
-                Some(check::metric(metric, metric.sources.get(source)?, answer, subject))
+                let mut finding =
+                    check::metric(metric, metric.sources.get(source)?, answer, subject);
+                if finding.verdict == Verdict::NoData
+                    && finding.effect == Effect::Counts
+                    && reaches_back(draft, &metric.interval)
+                {
+                    finding.effect = Effect::Waits;
+                }
+                Some(finding)
             }
         }
     };
     checks.iter().filter_map(one).collect()
+}
+
+/// Whether a metric's window begins before the canary's first request: that it is empty says nothing yet.
+fn reaches_back(draft: &Draft<'_>, window: &str) -> bool {
+    let Some(window) = crate::parse::seconds(window) else { return false };
+    let traffic = draft.status.canary_weight > 0;
+    let started = draft.status.traffic_start_time.filter(|_| traffic);
+    started.is_some_and(|started| draft.now.duration_since(started).as_secs() < window)
 }
 
 /// Into the ledger, with what the guard has counted of the same requests.

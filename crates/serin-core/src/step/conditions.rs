@@ -95,14 +95,10 @@ pub(super) fn metrics(
         Fitness::Unfit { reason, message } => ("False", *reason, message.as_str()),
         Fitness::Unknown { reason, message } => ("Unknown", *reason, message.as_str()),
     };
-<<<<<<< HEAD
     let known = status.conditions.iter().find(|condition| condition.kind == METRICS_READY);
     let news = known.is_none_or(|known| known.status != value || known.reason != reason);
     put(status, METRICS_READY, value, reason, message, generation, now);
     news
-=======
-    put(status, METRICS_READY, value, reason, message, generation, now);
->>>>>>> d56ef40 (Name the field or the query in every complaint about bad input)
 }
 
 fn set(

@@ -32,6 +32,11 @@ fn copy(draft: &mut Draft<'_>) {
         super::soak::keep(draft);
         draft.actions.push(Action::PromotePrimary { revision });
     }
+    copy_scaler(draft);
+}
+
+/// While promoting, the primary's autoscaler follows the target's.
+fn copy_scaler(draft: &mut Draft<'_>) {
     if draft.spec.scaler.is_some()
         && draft.seen.scaler.present().is_some()
         && !draft.actions.contains(&Action::PrimaryScaler)
@@ -91,6 +96,8 @@ pub(super) fn promoting(mut draft: Draft<'_>) -> Step {
     if !copied {
         return recopy(draft);
     }
+    // Again, because the first write may have met one of the autoscaler's own.
+    copy_scaler(&mut draft);
     wait_for_primary(draft)
 }
 

@@ -154,7 +154,7 @@ fn flags(
 /// Gives the gateway every change of what it looks at, and the log what it cannot do.
 async fn feed(store: Store, gateway: Arc<embedded::Gateway>) {
     let (found, problems) = watch::channel(BTreeSet::new());
-    tokio::join!(update(store, gateway, found), complain(problems));
+    tokio::join!(update(store.clone(), gateway, found), complain(store, problems));
 }
 
 async fn update(
@@ -188,14 +188,17 @@ async fn update(
     .await;
 }
 
-/// Logs each new problem once. Files are applied one by one, so what is missing for a moment is no problem yet.
-async fn complain(mut problems: watch::Receiver<BTreeSet<Problem>>) {
+/// Says each new problem once, in the log and as an Event on its object. Files are applied one by one, so what is
+/// missing for a moment is no problem yet.
+async fn complain(store: Store, mut problems: watch::Receiver<BTreeSet<Problem>>) {
     let mut known = BTreeSet::new();
     while problems.changed().await.is_ok() {
         tokio::time::sleep(PATIENCE).await;
         let now = problems.borrow_and_update().clone();
-        for Problem { object, field, message } in now.difference(&known) {
+        for problem in now.difference(&known) {
+            let Problem { object, field, message } = problem;
             tracing::warn!(object, "the gateway leaves something out: {field} {message}");
+            super::problem::tell(&store, problem);
         }
         known = now;
     }

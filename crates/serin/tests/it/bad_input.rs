@@ -149,7 +149,6 @@ fn specs() -> Vec<(&'static str, Value, Told)> {
     let metrics = |metric: Value| json!({"analysis": {"metrics": [metric]}});
     let range = json!({"max": 1});
     vec![
-        ("an unknown provider", json!({"provider": "consul"}), spec(&["spec.provider", "consul"])),
         (
             "a provider that is not supported yet",
             json!({"provider": "istio"}),
@@ -161,9 +160,9 @@ fn specs() -> Vec<(&'static str, Value, Told)> {
             spec(&["spec.targetRef.kind", "DaemonSet"]),
         ),
         (
-            "an unknown kind of autoscaler",
-            json!({"autoscalerRef": {"apiVersion": "autoscaling/v2", "kind": "Scaler", "name": "x"}}),
-            spec(&["spec.autoscalerRef.kind", "Scaler"]),
+            "a kind of autoscaler that is not supported yet",
+            json!({"autoscalerRef": {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "x"}}),
+            spec(&["spec.autoscalerRef.kind", "ScaledObject"]),
         ),
         (
             "a name that is none",
@@ -242,7 +241,7 @@ async fn what_makes_no_sense_can_be_deleted() {
         let mut bed = bed().await;
         bed.apply("app:v1", json!({}));
         bed.until_phase("Initialized").await;
-        bed.modify(CANARIES, "backend", |canary| canary["spec"]["provider"] = json!("consul"));
+        bed.modify(CANARIES, "backend", |canary| canary["spec"]["provider"] = json!("istio"));
         bed.until("told", |bed| bed.status()["lastReason"]["code"] == "SpecInvalid").await;
         if restart {
             bed.kill_operator();
@@ -362,9 +361,9 @@ fn templates() -> Vec<(&'static str, Option<Value>, Told)> {
     vec![
         ("no template", None, unmeasured(&["suspect", "develop/suspect", "does not exist"])),
         (
-            "an unknown provider of metrics",
-            template("up", json!({"type": "abacus"})),
-            unmeasured(&["suspect", "spec.provider.type", "abacus"]),
+            "a provider of metrics that is not supported yet",
+            template("up", json!({"type": "datadog"})),
+            unmeasured(&["suspect", "spec.provider.type", "datadog"]),
         ),
         ("no Secret", template("up", locked), unmeasured(&["suspect", "keys", "does not exist"])),
         (

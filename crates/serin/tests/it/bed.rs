@@ -84,6 +84,8 @@ pub(crate) struct Bed {
     operator: Option<Operator>,
     /// What `--gateway-metrics` says; the operator that is started next hears of it.
     pub(crate) gateways: Vec<String>,
+    /// Namespace of the Lease; without one the operator leads at once.
+    pub(crate) election: Option<String>,
 }
 
 pub(crate) const CANARIES: (&str, &str) = ("flagger.app", "canaries");
@@ -126,8 +128,9 @@ impl Bed {
             answers: Mutex::new(Arc::new(|_, _| value(0.0))),
             asked: Mutex::default(),
         });
-        let client = kube::Client::new(Api::new(store.clone()), "default");
-        let mut bed = Self { store, script, clock, client, operator: None, gateways: Vec::new() };
+        let client = client(Api::new(store.clone()));
+        let (gateways, election) = (Vec::new(), None);
+        let mut bed = Self { store, script, clock, client, operator: None, gateways, election };
         bed.start_operator();
         bed
     }
@@ -137,6 +140,7 @@ impl Bed {
         options.clock = Arc::clone(&self.clock);
         options.outside = Arc::clone(&self.script) as Arc<dyn Outside>;
         options.settings.gateways.clone_from(&self.gateways);
+        options.election.clone_from(&self.election);
         self.operator = Some(Operator::start(self.client.clone(), options));
     }
 
@@ -201,6 +205,24 @@ impl Bed {
         self.store
             .modify(&id, "develop", name, Sub::Main, &WriteOptions::by("test"), change)
             .unwrap();
+    }
+
+    /// The same in another namespace, or of a kind that has none.
+    pub(crate) fn modify_in(
+        &self,
+        namespace: &str,
+        id: &ResourceId,
+        name: &str,
+        change: impl FnOnce(&mut Value),
+    ) {
+        let options = WriteOptions::by("test");
+        self.store.modify(id, namespace, name, Sub::Main, &options, change).unwrap();
+    }
+
+    pub(crate) fn create_namespace(&self, name: &str) {
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        put(&self.store, ("", "namespaces"), "", namespace);
     }
 
     pub(crate) fn get(&self, id: (&str, &str), name: &str) -> Option<Arc<Value>> {

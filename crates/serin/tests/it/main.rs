@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 
+mod admission;
 mod bad_input;
 mod bed;
 mod docs;
@@ -10,6 +11,7 @@ mod fuzz;
 mod guard;
 mod pace;
 mod pages;
+mod rights;
 mod sources;
 mod stories;
 mod tidy;

@@ -352,3 +352,63 @@ async fn a_metric_may_wait_for_its_server_instead_of_failing_without_it() {
         }
     }
 }
+
+/// The autoscaler of the target.
+pub(crate) fn scaler() -> Value {
+    json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "backend", "labels": {"team": "sre"}},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "backend"},
+            "minReplicas": 2, "maxReplicas": 4,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}],
+        },
+    })
+}
+
+/// Zero replicas are what pauses an autoscaler of Kubernetes: the target's rests with its target.
+#[tokio::test(start_paused = true)]
+async fn the_primary_gets_a_copy_of_the_autoscaler_and_the_targets_rests() {
+    const SCALERS: (&str, &str) = ("autoscaling", "horizontalpodautoscalers");
+    let bed = Bed::start();
+    bed.create(SCALERS, scaler());
+    let reference = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "name": "backend"});
+    bed.apply("app:v1", json!({"autoscalerRef": reference}));
+    bed.until_phase("Initialized").await;
+    let copy = bed.get(SCALERS, "backend-primary").unwrap();
+    assert_eq!(copy["spec"]["scaleTargetRef"]["name"], "backend-primary");
+    for field in ["minReplicas", "maxReplicas", "metrics"] {
+        assert_eq!(copy["spec"][field], scaler()["spec"][field], "{field}");
+    }
+    assert_eq!(copy["metadata"]["ownerReferences"][0]["kind"], "Canary");
+    bed.pass(600).await;
+    let replicas =
+        |bed: &Bed, name: &str| bed.get(DEPLOYMENTS, name).unwrap()["spec"]["replicas"].clone();
+    assert_eq!(replicas(&bed, "backend"), 0, "the target's autoscaler leaves it at zero");
+    assert_eq!(replicas(&bed, "backend-primary"), 2);
+
+    bed.modify(SCALERS, "backend", |scaler| {
+        scaler["spec"]["minReplicas"] = json!(3);
+        scaler["spec"]["maxReplicas"] = json!(6);
+    });
+    bed.pass(60).await;
+    let bounds = |bed: &Bed| {
+        let copy = bed.get(SCALERS, "backend-primary").unwrap();
+        (copy["spec"]["minReplicas"].clone(), copy["spec"]["maxReplicas"].clone())
+    };
+    assert_eq!(bounds(&bed), (json!(2), json!(4)), "no release, no change");
+    bed.set_image("app:v2");
+    bed.until("traffic", |bed| bed.canary_share() == 5).await;
+    assert_eq!(replicas(&bed, "backend"), 3, "a canary begins with its autoscaler's minimum");
+    bed.until_phase("Succeeded").await;
+    bed.pass(60).await;
+    assert_eq!(bounds(&bed), (json!(3), json!(6)));
+    assert_eq!(
+        (replicas(&bed, "backend"), replicas(&bed, "backend-primary")),
+        (json!(0), json!(3))
+    );
+    assert_eq!(
+        *bed.get(SCALERS, "backend").unwrap().pointer("/spec/scaleTargetRef/name").unwrap(),
+        json!("backend")
+    );
+}

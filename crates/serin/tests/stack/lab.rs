@@ -1,4 +1,4 @@
-//! The lab, done as its reader does it: every `sh` block of the page runs, and what is marked stable is printed.
+//! Guides, done as their reader does it: every `sh` block of the page runs, and what is marked stable is printed.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -119,6 +119,16 @@ fn run(cluster: &Cluster, kubectl: &Path, script: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lab_prints_what_it_says() {
+    follow("lab.md", 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_local_cluster_does_what_its_guide_says() {
+    follow("local.md", 4).await;
+}
+
+/// Does what a guide says on a cluster of its own; it has at least so many blocks.
+async fn follow(page: &str, least: usize) {
     let _alone = alone().await;
     let Some(kubectl) =
         std::env::var_os("SERIN_KUBECTL").filter(|path| !path.is_empty()).map(PathBuf::from)
@@ -126,9 +136,9 @@ async fn the_lab_prints_what_it_says() {
         drop(writeln!(std::io::stderr(), "skipped: SERIN_KUBECTL is not set"));
         return;
     };
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides/lab.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides").join(page);
     let blocks = blocks(&std::fs::read_to_string(page).unwrap());
-    assert!(blocks.len() >= 8, "{} blocks", blocks.len());
+    assert!(blocks.len() >= least, "{} blocks", blocks.len());
     let cluster = Cluster::start(Options::new(env!("CARGO_BIN_EXE_serin").into())).await.unwrap();
     let text = script(&blocks);
     let (cluster, printed) = tokio::task::spawn_blocking(move || {

@@ -27,16 +27,16 @@ pub(crate) fn part(variable: &str) -> Option<PathBuf> {
     path
 }
 
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options::new(env!("CARGO_BIN_EXE_serin").into())
 }
 
-fn example(file: &str) -> String {
+pub(crate) fn example(file: &str) -> String {
     format!("{}/../../examples/sre/{file}", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Looks until it is so.
-async fn until<F: Future<Output = bool>>(what: &str, look: impl Fn() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, look: impl Fn() -> F) {
     let found = async {
         let mut looks = tokio::time::interval(Duration::from_millis(50));
         while !look().await {
@@ -47,14 +47,14 @@ async fn until<F: Future<Output = bool>>(what: &str, look: impl Fn() -> F) {
 }
 
 /// kubectl with a cache of its own, so that clusters on reused ports do not mix.
-struct Kubectl {
+pub(crate) struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
     home: PathBuf,
 }
 
 impl Kubectl {
-    fn new(program: PathBuf, cluster: &Cluster) -> Self {
+    pub(crate) fn new(program: PathBuf, cluster: &Cluster) -> Self {
         let home = cluster.dir().join("home");
         std::fs::create_dir_all(&home).unwrap();
         Self { program, kubeconfig: cluster.kubeconfig(), home }
@@ -66,20 +66,20 @@ impl Kubectl {
         command
     }
 
-    async fn output(&self, args: &[&str]) -> Output {
+    pub(crate) async fn output(&self, args: &[&str]) -> Output {
         let mut command = self.command(args);
         tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
     }
 
     /// Runs it to its end and gives what it printed.
-    async fn run(&self, args: &[&str]) -> String {
+    pub(crate) async fn run(&self, args: &[&str]) -> String {
         let output = self.output(args).await;
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "kubectl {args:?}: {errors}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    async fn wait_for_phase(&self, phase: &str) {
+    pub(crate) async fn wait_for_phase(&self, phase: &str) {
         let wanted = format!("--for=jsonpath={{.status.phase}}={phase}");
         let wait = ["wait", &wanted, "canary/backend", "-n", "develop", "--timeout=300s"];
         let waited = self.output(&wait).await;
@@ -126,7 +126,7 @@ async fn sample(cluster: &Cluster, requests: u32) -> Snapshot {
     load::run(options).unwrap().finish().await
 }
 
-async fn serves(cluster: &Cluster) {
+pub(crate) async fn serves(cluster: &Cluster) {
     until("the gateway serves the application", || async {
         matches!(get(&cluster.gateway_url()).await, Ok((status, _)) if status.is_success())
     })

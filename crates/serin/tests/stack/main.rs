@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 
 mod backtest;
+mod install;
 mod lab;
 mod local;
+mod refusals;
 
 use tokio::sync::{Mutex, MutexGuard};
 

@@ -112,12 +112,24 @@ impl Logs for ProcessRuntime {
 /// What `kubectl logs` reads.
 impl LogSource for ProcessRuntime {
     fn logs(&self, request: &LogRequest) -> Result<LogStream, Failure> {
-        let LogRequest { namespace, pod, container, follow, previous, tail_lines } = request;
+        let LogRequest {
+            namespace,
+            pod,
+            container,
+            follow,
+            previous,
+            tail_lines,
+            since,
+            timestamps,
+            limit_bytes,
+        } = request;
         let options = LogOptions {
             follow: *follow,
             previous: *previous,
             tail_lines: *tail_lines,
-            ..LogOptions::default()
+            since: *since,
+            timestamps: *timestamps,
+            limit_bytes: *limit_bytes,
         };
         let container = container.as_deref().unwrap_or("");
         self.read(namespace, pod, container, &options)

@@ -1,0 +1,58 @@
+//! What `kubectl logs` asks for, read from its query.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Call, LogRequest};
+use crate::failure::Failure;
+
+pub(super) fn request(
+    namespace: &str,
+    pod: &str,
+    call: &Call,
+    now: Timestamp,
+) -> Result<LogRequest, Failure> {
+    Ok(LogRequest {
+        namespace: namespace.to_owned(),
+        pod: pod.to_owned(),
+        container: Some(call.query("container").to_owned()).filter(|c| !c.is_empty()),
+        follow: call.flag("follow"),
+        previous: call.flag("previous"),
+        tail_lines: number(call, "tailLines", 0)?,
+        since: since(call, now)?,
+        timestamps: call.flag("timestamps"),
+        limit_bytes: number(call, "limitBytes", 1)?,
+    })
+}
+
+/// An option of a log that is a count, if it is given.
+fn number(call: &Call, option: &str, least: usize) -> Result<Option<usize>, Failure> {
+    let text = call.query(option);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match text.parse() {
+        Ok(number) if number >= least => Ok(Some(number)),
+        Ok(_) | Err(_) => {
+            let why = format!("{option} must be a whole number of at least {least}, not {text:?}");
+            Err(Failure::bad_request(why))
+        }
+    }
+}
+
+/// From when on a log is wanted: so many seconds before now, or a time.
+fn since(call: &Call, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+    let time = call.query("sinceTime");
+    match (number(call, "sinceSeconds", 1)?, time.is_empty()) {
+        (None, true) => Ok(None),
+        (Some(_), false) => {
+            Err(Failure::bad_request("at most one of sinceTime or sinceSeconds may be specified"))
+        }
+        (Some(secs), true) => {
+            let secs = SignedDuration::from_secs(i64::try_from(secs).unwrap_or(i64::MAX));
+            Ok(Some(now.checked_sub(secs).unwrap_or(Timestamp::MIN)))
+        }
+        (None, false) => time.parse().map(Some).map_err(|_| {
+            Failure::bad_request(format!("sinceTime must be a time of RFC 3339, not {time:?}"))
+        }),
+    }
+}
