@@ -24,8 +24,7 @@ pub struct Selector {
 
 impl Selector {
     pub fn parse(labels: &str, fields: &str) -> Result<Self, Failure> {
-        let mut selector = Self::default();
-        selector.labels = label_terms(labels)?;
+        let mut selector = Self { labels: label_terms(labels)?, fields: Vec::new() };
         for term in fields.split(',').filter(|term| !term.trim().is_empty()) {
             let (name, value, equal) = if let Some((name, value)) = term.split_once("!=") {
                 (name, value, false)
