@@ -140,7 +140,7 @@ fn find<'a>(value: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
     path.iter().try_fold(value, |value, token| match value {
         Value::Object(map) => map.get_mut(token),
         Value::Array(list) => list.get_mut(index(token)?),
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     })
 }
 
@@ -156,7 +156,7 @@ fn add(document: &mut Value, path: &[String], value: Value) -> Option<()> {
             let at = index(last).filter(|at| *at <= list.len())?;
             list.insert(at, value);
         }
-        _ => return None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
     }
     Some(())
 }
@@ -171,7 +171,7 @@ fn remove(document: &mut Value, path: &[String]) -> Option<Value> {
             let at = index(last).filter(|at| *at < list.len())?;
             Some(list.remove(at))
         }
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 

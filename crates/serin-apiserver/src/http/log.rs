@@ -56,3 +56,64 @@ fn since(call: &Call, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use http::{HeaderMap, Method};
+
+    use super::*;
+
+    fn read(query: &[(&str, &str)]) -> Result<LogRequest, String> {
+        let query: BTreeMap<String, String> =
+            query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (headers, body) = (HeaderMap::new(), Bytes::new());
+        let call = Call { method: Method::GET, query, headers, body };
+        let now = "2026-01-01T00:10:00Z".parse().unwrap();
+        request("develop", "web", &call, now).map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn every_option_of_kubectl_is_read() {
+        let since = Some("2026-01-01T00:09:30Z".parse().unwrap());
+        let read_all = read(&[
+            ("tailLines", "0"),
+            ("sinceSeconds", "30"),
+            ("timestamps", "true"),
+            ("limitBytes", "100"),
+            ("follow", "true"),
+            ("previous", "false"),
+            ("container", "main"),
+        ]);
+        let expected = LogRequest {
+            namespace: "develop".to_owned(),
+            pod: "web".to_owned(),
+            container: Some("main".to_owned()),
+            follow: true,
+            previous: false,
+            tail_lines: Some(0),
+            since,
+            timestamps: true,
+            limit_bytes: Some(100),
+        };
+        assert_eq!(read_all, Ok(expected));
+        assert_eq!(read(&[("sinceTime", "2026-01-01T00:09:30Z")]).unwrap().since, since);
+        assert_eq!(read(&[]).unwrap().since, None);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for (query, said) in [
+            (&[("tailLines", "-1")][..], "tailLines"),
+            (&[("sinceSeconds", "0")], "sinceSeconds"),
+            (&[("limitBytes", "0")], "limitBytes"),
+            (&[("sinceTime", "yesterday")], "sinceTime"),
+            (&[("sinceSeconds", "1"), ("sinceTime", "2026-01-01T00:00:00Z")], "at most one"),
+        ] {
+            let message = read(query).unwrap_err();
+            assert!(message.contains(said), "{query:?}: {message}");
+        }
+    }
+}

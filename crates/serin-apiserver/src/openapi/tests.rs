@@ -97,3 +97,20 @@ fn a_custom_resource_brings_its_own_schema() {
     assert_eq!(root["x-kubernetes-group-version-kind"][0]["kind"], "Canary");
     assert_ne!(hash(&one), hash(&document([deployment()])));
 }
+
+/// kubectl prints a field's words and then those of its type.
+#[test]
+fn nothing_is_explained_twice() {
+    for described in types().values() {
+        for field in &described.fields {
+            let named = types().get(base(&field.kind));
+            let twice = named.is_some_and(|named| named.description == field.description);
+            assert!(
+                !twice || field.description.is_empty(),
+                "{}: {}",
+                field.name,
+                field.description
+            );
+        }
+    }
+}

@@ -120,8 +120,8 @@ pub(crate) fn busy() -> Vec<(&'static str, Guard, Vec<Vec<Sample>>)> {
         .collect();
     let errors = |scrapes: &[Vec<Sample>], more: usize| -> Vec<Vec<Sample>> {
         let bad = |second: usize| Sample {
-            x: u64::from(second % 29 == 0),
-            y: u64::from(second % 2 == 0),
+            x: u64::from(second.is_multiple_of(29)),
+            y: u64::from(second.is_multiple_of(2)),
             ..scrapes[second][LIMIT]
         };
         (0..scrapes.len())

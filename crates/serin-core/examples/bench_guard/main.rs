@@ -357,7 +357,6 @@ fn dependence(count: u64) -> bool {
 }
 
 /// Nanoseconds that this thread has had a core for: others are at work on this machine too.
-#[expect(clippy::disallowed_methods, reason = "a stopwatch has to look at the clock")]
 fn busy_nanos(since: std::time::Instant) -> f64 {
     let scheduled = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
     let busy = scheduled.and_then(|text| text.split(' ').next()?.parse().ok());

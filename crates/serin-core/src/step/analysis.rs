@@ -357,6 +357,9 @@ fn judge(draft: &Draft<'_>, checks: &[Check]) -> Vec<Finding> {
                     && reaches_back(draft, &metric.interval)
                 {
                     finding.effect = Effect::Waits;
+                    finding
+                        .message
+                        .push_str("; its window begins before the canary's first request");
                 }
                 Some(finding)
             }

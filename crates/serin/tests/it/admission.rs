@@ -29,12 +29,23 @@ fn create(bed: &Bed, change: &Value) -> Result<(), String> {
 }
 
 /// A change of a spec that is fine, and what is said of it.
-fn refused() -> Vec<(Value, &'static str)> {
-    let steps = |steps: Value| json!({"analysis": {"stepWeights": steps}});
-    let analysis =
-        |field: &str, value: Value| json!({"analysis": {"stepWeight": 10, field: value}});
+type Refused = (Value, &'static str);
+
+fn steps(steps: Value) -> Value {
+    json!({"analysis": {"stepWeights": steps}})
+}
+
+fn analysis(field: &str, value: Value) -> Value {
+    json!({"analysis": {"stepWeight": 10, field: value}})
+}
+
+fn refused() -> Vec<Refused> {
+    [numbers(), strategies(), names(), missing(), contradictions()].concat()
+}
+
+/// Weights are percent, and what counts is whole.
+fn numbers() -> Vec<Refused> {
     vec![
-        // Weights are percent.
         (steps(json!([5, 120])), "spec.analysis.stepWeights[1]: Invalid value: 120"),
         (steps(json!([-5, 10])), "spec.analysis.stepWeights[0]: Invalid value: -5"),
         (json!({"analysis": {"stepWeight": 101}}), "spec.analysis.stepWeight: Invalid value: 101"),
@@ -53,7 +64,6 @@ fn refused() -> Vec<(Value, &'static str)> {
             analysis("canaryReadyThreshold", json!(101)),
             "spec.analysis.canaryReadyThreshold: Invalid value: 101",
         ),
-        // Whole numbers.
         (
             json!({"analysis": {"stepWeight": 2.5}}),
             "spec.analysis.stepWeight in body must be of type integer",
@@ -63,14 +73,18 @@ fn refused() -> Vec<(Value, &'static str)> {
             analysis("threshold", json!(1.5)),
             "spec.analysis.threshold in body must be of type integer",
         ),
-        // Steps that go somewhere.
+    ]
+}
+
+/// One strategy, with steps that go somewhere.
+fn strategies() -> Vec<Refused> {
+    vec![
         (steps(json!([5, 20, 10])), "analysis.stepWeights must rise"),
         (steps(json!([5, 20, 20])), "analysis.stepWeights must rise"),
         (steps(json!([])), "analysis.stepWeights must not be empty and each at least 1"),
         (steps(json!([0, 10])), "analysis.stepWeights must not be empty and each at least 1"),
         (json!({"analysis": {"stepWeight": 0}}), "analysis.stepWeight must be at least 1"),
         (json!({"analysis": {"iterations": 0}}), "analysis.iterations must be at least 1"),
-        // One strategy.
         (json!({}), "exactly one of iterations, stepWeight and stepWeights must be set"),
         (
             analysis("iterations", json!(3)),
@@ -80,10 +94,14 @@ fn refused() -> Vec<(Value, &'static str)> {
             analysis("stepWeights", json!([5])),
             "exactly one of iterations, stepWeight and stepWeights must be set",
         ),
-        // Times.
+    ]
+}
+
+/// Times that are times, and names that are known.
+fn names() -> Vec<Refused> {
+    vec![
         (analysis("interval", json!("often")), "spec.analysis.interval: Invalid value: \"often\""),
         (analysis("interval", json!(60)), "spec.analysis.interval in body must be of type string"),
-        // Names that are known.
         (
             json!({"provider": "consul", "analysis": {"stepWeight": 10}}),
             "spec.provider: Unsupported value: \"consul\"",
@@ -107,7 +125,12 @@ fn refused() -> Vec<(Value, &'static str)> {
             ),
             "spec.analysis.alerts[0].severity: Unsupported value: \"loud\"",
         ),
-        // What is needed.
+    ]
+}
+
+/// What is needed.
+fn missing() -> Vec<Refused> {
+    vec![
         (json!({"targetRef": null, "analysis": {"stepWeight": 10}}), "spec.targetRef"),
         (
             analysis("webhooks", json!([{"name": "gate"}])),
@@ -121,7 +144,12 @@ fn refused() -> Vec<(Value, &'static str)> {
             analysis("sessionAffinity", json!({"httpOnly": true})),
             "spec.analysis.sessionAffinity.cookieName: Required value",
         ),
-        // What contradicts itself.
+    ]
+}
+
+/// What contradicts itself.
+fn contradictions() -> Vec<Refused> {
+    vec![
         (
             analysis("sessionAffinity", json!({"cookieName": "a", "primaryCookieName": "a"})),
             "cookieName and primaryCookieName must differ",

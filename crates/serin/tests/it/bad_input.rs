@@ -266,8 +266,10 @@ fn series(name: &str, value: &str) -> Value {
     json!({"metric": {"pod": name}, "value": [0, value]})
 }
 
+type Answers = fn() -> Said;
+
 /// What a Prometheus, or something in its place, may answer to the query `suspect`.
-fn answers() -> Vec<(&'static str, fn() -> Said, Told)> {
+fn answers() -> Vec<(&'static str, Answers, Told)> {
     vec![
         (
             "nobody answers",

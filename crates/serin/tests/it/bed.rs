@@ -95,6 +95,11 @@ pub(crate) const ROUTES: (&str, &str) = ("traefik.io", "traefikservices");
 impl Bed {
     /// Images with `crash` never start, those with `never` never get ready.
     pub(crate) fn start() -> Self {
+        Self::start_with(|api| kube::Client::new(api, "default"))
+    }
+
+    /// The same, with something between the operator and the API.
+    pub(crate) fn start_with(client: impl FnOnce(Api) -> kube::Client) -> Self {
         let clock = VirtualClock::start();
         let ticking = Arc::clone(&clock);
         let now: serin_apiserver::store::Clock = Arc::new(move || ticking.now());

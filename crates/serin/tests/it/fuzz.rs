@@ -1,5 +1,6 @@
 //! A short, repeatable search with the fuzzer's own targets: their seeds, mutated by dice.
 
+#[allow(unreachable_pub, dead_code, reason = "a library of its own to the fuzzer")]
 #[path = "../../../../fuzz/src/lib.rs"]
 mod targets;
 

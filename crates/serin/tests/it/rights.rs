@@ -96,7 +96,11 @@ impl Service<Request<kube::client::Body>> for Recorded {
             let answer = api.handle(request).await;
             if asked.verb == "patch" && answer.status() == StatusCode::CREATED {
                 // An API server lets nobody create by an apply who may not create.
-                all.lock().unwrap().insert(Asked { verb: "create".to_owned(), name: None, ..asked });
+                all.lock().unwrap().insert(Asked {
+                    verb: "create".to_owned(),
+                    name: None,
+                    ..asked
+                });
             }
             Ok(answer)
         })
@@ -256,6 +260,9 @@ async fn the_manifests_grant_what_is_asked_and_no_more() {
     bed.kill_operator();
     bed.create_namespace(HOME);
     bed.election = Some(HOME.to_owned());
+    bed.gateways = ["service=develop/gateway:metrics", "selector=develop/app=gateway:metrics"]
+        .map(str::to_owned)
+        .to_vec();
     bed.start_operator();
     lived(&bed).await;
     let asked = asked.lock().unwrap().clone();

@@ -541,6 +541,28 @@ fn what_is_not_known_is_waited_for_or_passed_where_a_metric_asks_for_it() {
 }
 
 #[test]
+fn an_empty_window_that_begins_before_the_traffic_is_waited_for() {
+    let mut world = canary().at(10);
+    world.metric = Some(Answer::NoData("empty".into()));
+    let begun = world.now;
+    world.until(Phase::Failed);
+    let took = world.now.duration_since(begun).as_secs();
+    assert!(
+        (60..=90).contains(&took),
+        "the window is a minute long, the second check fails: {took}"
+    );
+    let log = world.take_log();
+    assert!(log.contains("begins before the canary's first request"), "{log}");
+
+    let mut world = canary().at(10);
+    world.metric = Some(Answer::NoData("empty".into()));
+    world.run(3);
+    assert_eq!((world.canary.status.failed_checks, world.canary.status.canary_weight), (0, 10));
+    world.metric = None;
+    world.until(Phase::Succeeded);
+}
+
+#[test]
 fn a_policy_for_what_is_not_known_never_excuses_what_is() {
     let mut world = canary().at(10);
     let metric = &mut world.canary.spec.analysis.metrics[0];

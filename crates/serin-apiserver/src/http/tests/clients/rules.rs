@@ -234,3 +234,14 @@ async fn kubectls_move_to_server_side_apply_works() {
     assert_eq!(moved.code, 200, "{}", moved.body);
     assert_eq!(moved.body["metadata"]["managedFields"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn every_namespace_has_a_default_account() {
+    let server = server();
+    let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "new"}});
+    server.made("/api/v1/namespaces", space).await;
+    for namespace in ["default", "kube-system", "new"] {
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/default");
+        assert_eq!(server.get(&path).await.code, 200, "{namespace}");
+    }
+}
