@@ -93,7 +93,7 @@ fn what_was_kept_is_given_back_with_its_configs() {
     let (shown_undo, now) = act(&canary, &undo, &now);
     assert_eq!(
         shown_undo,
-        "replace ConfigMap develop/settings-primary at 1\nreplace Secret develop/keys-primary at 1\nreplace Deployment develop/backend-primary at 2"
+        "replace ConfigMap develop/settings-primary at 2\nreplace Secret develop/keys-primary at 2\nreplace Deployment develop/backend-primary at 2"
     );
     let after = now.present(&references::primary(&canary)).unwrap();
     assert_eq!(before["spec"], after["spec"]);
