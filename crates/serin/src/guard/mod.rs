@@ -98,7 +98,7 @@ impl Guards {
         };
         let Some(spec) = spec else {
             if routed.is_some() || asked.is_none() {
-                self.forget(&canary.key);
+                self.wards().remove(&canary.key);
             }
             if !exposed {
                 self.probes.consider(canary);

@@ -223,9 +223,7 @@ fn surroundings(bed: &Bed) {
     );
 }
 
-/// One of everything: adoption, a promotion with configs and an autoscaler, a rollback, a repair and a deletion.
-async fn lived(bed: &Bed) {
-    surroundings(bed);
+async fn begun(bed: &Bed) {
     bed.apply("app:v1", spec());
     bed.modify(DEPLOYMENTS, "backend", |target| {
         target["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([
@@ -233,6 +231,12 @@ async fn lived(bed: &Bed) {
         ]);
     });
     bed.until_phase("Initialized").await;
+}
+
+/// One of everything: adoption, a promotion with configs and an autoscaler, a rollback, a repair and a deletion.
+async fn lived(bed: &Bed) {
+    surroundings(bed);
+    begun(bed).await;
     bed.modify(("", "configmaps"), "settings", |object| object["data"]["level"] = json!("two"));
     bed.modify(("", "secrets"), "password", |object| object["data"]["token"] = json!("bmV3"));
     bed.modify(("autoscaling", "horizontalpodautoscalers"), "backend", |scaler| {
@@ -248,6 +252,11 @@ async fn lived(bed: &Bed) {
     let id = ResourceId::new(CANARIES.0, CANARIES.1);
     bed.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
     bed.until("gone", |bed| bed.get(CANARIES, "backend").is_none()).await;
+    bed.pass(60).await;
+    // What it refers to is read by its name when the watches are there already.
+    let target = ResourceId::new(DEPLOYMENTS.0, DEPLOYMENTS.1);
+    bed.store.delete(&target, "develop", "backend", &Default::default()).unwrap();
+    begun(bed).await;
     bed.pass(60).await;
 }
 
