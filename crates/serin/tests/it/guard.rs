@@ -450,6 +450,9 @@ async fn everybody_is_told_the_same_sentence() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    // As long as there is only one, `tracing` asks the thread of whoever logs first whether anybody listens, and tests run
+    // on many.
+    let _other = tracing::Dispatch::new(tracing_subscriber::registry());
     let _logs = tracing::subscriber::set_default(subscriber);
     let bed = Bed::new(json!({"interval": "10s", "stepWeights": [5, 50]})).await;
     bed.release("local/app:v2");
