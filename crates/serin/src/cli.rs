@@ -35,6 +35,8 @@ enum Command {
     Explain(crate::explain::ExplainArgs),
     /// Try a policy on recorded history: what its checks and its guard would have stopped, and what not.
     Backtest(Box<crate::backtest::BacktestArgs>),
+    /// Say what a Canary would create and change, how its releases would go and what they risk, without a write.
+    Plan(crate::plan::PlanArgs),
     /// Print the CustomResourceDefinitions.
     Crds,
     /// Write the generated pages and manifests, or check that they are fresh.
@@ -84,6 +86,18 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Backtest(args) => block_on(async {
             say(&crate::backtest::run(&args).await?)?;
             Ok(ExitCode::SUCCESS)
+        }),
+        Command::Plan(args) => block_on(async {
+            let client = match args.kubeconfig() {
+                Some(path) => {
+                    let config = kubeconfig(Some(path)).await?;
+                    Some(Client::try_from(config).context("cannot set up the client")?)
+                }
+                None => None,
+            };
+            let (text, code) = crate::plan::run(client.as_ref(), &args).await?;
+            say(&text)?;
+            Ok(code)
         }),
         Command::Crds => {
             say(&crate::pages::crds_yaml()?)?;

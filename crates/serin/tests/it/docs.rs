@@ -122,6 +122,22 @@ fn help_texts_are_fresh() {
     assert!(seen >= 6, "{seen} commands");
 }
 
+/// The guide's plan is what the command of the guide prints.
+#[test]
+fn the_plan_of_the_guide_is_fresh() {
+    let text = std::fs::read_to_string(root().join("docs/guides/plan.md")).unwrap();
+    let command = text.split("```console\n").nth(1).unwrap().lines().next().unwrap();
+    let shown = text.split("```text\n").nth(1).unwrap().split("\n```").next().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_serin"))
+        .args(command.split_whitespace().skip(1))
+        .current_dir(root())
+        .env_clear()
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(trimmed(&printed), trimmed(shown), "paste what `{command}` prints");
+}
+
 fn trimmed(text: &str) -> String {
     text.trim().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }

@@ -267,3 +267,54 @@ async fn an_observer_of_the_primary_says_what_it_would_have_done() {
     assert_eq!((bed.events("GuardWouldRollBack"), bed.events("Undoing")), (1, 0));
     assert_eq!(image(&bed), "local/app:v2");
 }
+
+#[derive(clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    args: serin::plan::PlanArgs,
+}
+
+/// Everything in the cluster.
+fn everything(bed: &Bed) -> Vec<Value> {
+    let kinds = [
+        ("apps", "deployments"),
+        ("", "services"),
+        ("", "configmaps"),
+        ("flagger.app", "canaries"),
+        ("traefik.io", "traefikservices"),
+    ];
+    kinds
+        .into_iter()
+        .flat_map(|(group, plural)| bed.store.list(&id(group, plural), None))
+        .map(|object| object.as_ref().clone())
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_against_a_cluster_reads_and_says_what_differs() {
+    let mut bed = Bed::new(paced()).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    bed.stop().await;
+    let client = kube::Client::new(serin_apiserver::http::Api::new(bed.store.clone()), "default");
+    let mut canary = bed
+        .store
+        .get(&id("flagger.app", "canaries"), "develop", "backend")
+        .unwrap()
+        .as_ref()
+        .clone();
+    let before = everything(&bed);
+    let file = std::env::temp_dir().join(format!("serin-plan-cluster-{}.yaml", std::process::id()));
+    let line = ["plan", "-f", file.to_str().unwrap()];
+    let planned = async |canary: &Value| {
+        std::fs::write(&file, canary.to_string()).unwrap();
+        let args = <Line as clap::Parser>::parse_from(line).args;
+        serin::plan::run(Some(&client), &args).await.unwrap().0
+    };
+    let same = planned(&canary).await;
+    assert!(same.contains("writes, compared with the cluster\n  none\n"), "{same}");
+    canary["spec"]["service"]["port"] = json!(8080);
+    let other = planned(&canary).await;
+    assert!(other.contains("  change Service develop/backend\n    spec.ports: "), "{other}");
+    assert_eq!(before, everything(&bed), "a plan writes nothing");
+    drop(std::fs::remove_file(&file));
+}

@@ -102,8 +102,8 @@ fn run(cluster: &Cluster, kubectl: &Path, script: &str) -> String {
     let home = cluster.dir().join("home");
     std::fs::create_dir_all(&home).unwrap();
     let path = std::env::var("PATH").unwrap_or_default();
-    let output = Command::new("bash")
-        .args(["-c", script])
+    let output = Command::new("timeout")
+        .args(["600", "bash", "-c", script])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .env("PATH", format!("{}:{path}", kubectl.parent().unwrap().display()))
         .env("HOME", home)

@@ -1,0 +1,174 @@
+//! How long a bad release stays on the road, and whom it hurts: by Flagger's rule, by the checks as they run here, by the guard.
+
+use serin_core::model::{
+    Builtin, Canary, GuardMode, HookKind, Limit, Metric, MetricSource, Strategy,
+};
+
+use super::report::{Cell, Rollback, Row};
+use super::simulate::{ACTUATION_SECS, Fault, HORIZON_SECS, Luck, Outcome, first_share, play};
+
+/// Shares of the canary's requests that fail.
+const SEVERITIES: [f64; 4] = [1.0, 0.2, 0.05, 0.02];
+/// Imagined releases per severity; the second worst of twenty is what nineteen of them stay below.
+const RUNS: u64 = 40;
+
+/// Who rolls back, of the rules that know nothing but the step clock.
+#[derive(Clone, Copy)]
+enum Clock {
+    /// On the tick after the one that reached the threshold.
+    Flagger,
+    /// On the tick that reaches it.
+    Serin,
+}
+
+pub(super) fn of(canary: &Canary, rps: f64) -> Rollback {
+    let mut notes = Vec::new();
+    let analysis = &canary.spec.analysis;
+    if analysis.metrics.iter().any(|metric| limit_of(metric).is_none()) {
+        notes.push("metrics with a query of their own are taken to fail at the first check after the fault".to_owned());
+    }
+    if canary.spec.skip_analysis {
+        notes.push(
+            "skipAnalysis: nothing is checked, and nothing but pods that do not start rolls back"
+                .to_owned(),
+        );
+    }
+    let watched = match &analysis.guard {
+        None => {
+            notes.push(
+                "there is no guard: the spec has none, and no builtin check to derive one from"
+                    .to_owned(),
+            );
+            None
+        }
+        Some(guard) => {
+            if guard.mode == GuardMode::Observe {
+                notes.push("the guard only observes: what it would have done".to_owned());
+            }
+            guard.objectives.first().map(|objective| objective.name.clone())
+        }
+    };
+    if analysis.webhooks.iter().any(|hook| hook.kind == HookKind::Rollback) {
+        notes.push("a rollback hook can end a release sooner".to_owned());
+    }
+    let rows = SEVERITIES.iter().flat_map(|severity| rows(canary, rps, *severity)).collect();
+    Rollback { guard_watches: watched, runs: RUNS, rows, notes }
+}
+
+/// From the first request, and from the highest share on.
+fn rows(canary: &Canary, rps: f64, severity: f64) -> Vec<Row> {
+    let (first, highest) = shares(canary, rps);
+    let row = |begins, share: f64, fault| Row {
+        failing: severity,
+        begins,
+        share: share * 100.0,
+        flagger: clocked(canary, rps, severity, share, fault, Clock::Flagger),
+        checks: clocked(canary, rps, severity, share, fault, Clock::Serin),
+        guard: guarded(canary, rps, severity, fault),
+    };
+    vec![
+        row("with its first request", first, Fault::First),
+        row("at the highest share", highest, Fault::Highest),
+    ]
+}
+
+/// The canary's first and highest share.
+fn shares(canary: &Canary, rps: f64) -> (f64, f64) {
+    let analysis = &canary.spec.analysis;
+    match &analysis.strategy {
+        Strategy::Weighted(ladder) => {
+            let first = first_share(canary, rps).map_or(0, |w| w.percent());
+            let last = ladder.rungs.last().map_or(0, |w| w.percent());
+            (f64::from(first) / 100.0, f64::from(last) / 100.0)
+        }
+        // Nobody sees it before everybody does.
+        Strategy::BlueGreen { .. } => (1.0, 1.0),
+    }
+}
+
+/// Rounds of checks that pass before one fails, the worst moment for the fault to begin; none when none ever fails.
+fn blind_rounds(metric: &Metric, interval: i64, severity: f64, fault: Fault) -> Option<i64> {
+    let Some((limit, window)) = limit_of(metric) else { return Some(0) };
+    if severity <= limit {
+        return None;
+    }
+    match fault {
+        // The window has nothing but the fault in it.
+        Fault::First | Fault::Never => Some(0),
+        Fault::Highest => {
+            // After k rounds the fault fills `k interval / window` of what the query looks at.
+            let needed = limit / severity * window;
+            Some((needed / interval.max(1) as f64).ceil().max(1.0) as i64 - 1)
+        }
+    }
+}
+
+/// Failed share that a builtin check allows, and the seconds that it looks back.
+fn limit_of(metric: &Metric) -> Option<(f64, f64)> {
+    let rate = metric.sources.contains(&MetricSource::Builtin(Builtin::RequestSuccessRate));
+    let min = match metric.limit {
+        Limit::Range { min, max: _ } => min,
+        Limit::AtLeast(min) => Some(min),
+        Limit::AtMost(_) => None,
+    };
+    let latency = metric.sources.contains(&MetricSource::Builtin(Builtin::RequestDuration));
+    if latency {
+        // Requests that fail need not be slow.
+        return Some((1.0, 0.0));
+    }
+    rate.then(|| (1.0 - min.unwrap_or(0.0) / 100.0, window(&metric.interval)))
+}
+
+fn window(text: &str) -> f64 {
+    let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+    let number: f64 = digits.parse().unwrap_or(60.0);
+    match text.get(digits.len()..) {
+        Some(unit) if unit.starts_with("ms") => number / 1000.0,
+        Some(unit) if unit.starts_with('s') => number,
+        Some(unit) if unit.starts_with('h') => number * 3600.0,
+        Some(_) | None => number * 60.0,
+    }
+}
+
+fn clocked(
+    canary: &Canary,
+    rps: f64,
+    severity: f64,
+    share: f64,
+    fault: Fault,
+    clock: Clock,
+) -> Option<Cell> {
+    let analysis = &canary.spec.analysis;
+    if canary.spec.skip_analysis {
+        return None;
+    }
+    let blind = analysis.metrics.iter();
+    let blind =
+        blind.filter_map(|metric| blind_rounds(metric, analysis.interval_secs, severity, fault));
+    let extra = match clock {
+        Clock::Flagger => 1,
+        Clock::Serin => 0,
+    };
+    let rounds = blind.min()? + i64::from(analysis.threshold) + extra;
+    let secs = rounds.saturating_mul(analysis.interval_secs) as f64;
+    Some(Cell { secs, hurt: rps * share * severity * secs, missed: 0 })
+}
+
+/// What nineteen of twenty releases stay below.
+fn guarded(canary: &Canary, rps: f64, severity: f64, fault: Fault) -> Option<Cell> {
+    if canary.spec.skip_analysis {
+        return None;
+    }
+    let runs: Option<Vec<Outcome>> = (0..RUNS)
+        .map(|seed| play(canary, rps, severity, fault, Luck::Seed(20_240_601 + seed)))
+        .collect();
+    let runs = runs?;
+    let missed = runs.iter().filter(|run| run.rolled_back.is_none()).count();
+    let mut secs: Vec<f64> =
+        runs.iter().map(|run| run.rolled_back.unwrap_or(HORIZON_SECS + ACTUATION_SECS)).collect();
+    let mut hurt: Vec<f64> = runs.iter().map(|run| run.hurt).collect();
+    secs.sort_by(f64::total_cmp);
+    hurt.sort_by(f64::total_cmp);
+    let place = runs.len() * 19 / 20 - 1;
+    Some(Cell { secs: *secs.get(place)?, hurt: *hurt.get(place)?, missed })
+}
