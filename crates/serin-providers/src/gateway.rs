@@ -65,9 +65,25 @@ pub struct Wanted {
     patterns: BTreeSet<String>,
     /// Bucket bounds in milliseconds.
     bounds: Vec<f64>,
+    /// Also what goes on around the services, which tells why they have no requests.
+    around: bool,
 }
 
 impl Wanted {
+    /// Asks for routers, entry points and other names as well. A gateway's own page has them anyway.
+    pub fn look_around(&mut self) {
+        self.around = true;
+    }
+
+    pub fn looks_around(&self) -> bool {
+        self.around
+    }
+
+    /// Whether a request of any primary is on one of these pages.
+    pub fn is_known(&self, pages: &BTreeMap<String, Page>) -> bool {
+        pages.values().any(|page| self.apexes.values().any(|primary| page.knows(primary)))
+    }
+
     /// Both services of a canary and the bounds that its guard watches.
     pub fn add(&mut self, canary: &Canary, bounds: &[f64]) {
         let service = &canary.spec.service;
@@ -135,6 +151,10 @@ pub struct Page {
     pub entries: u64,
     /// Services have the names that `safeNaming` gives them.
     pub safe: bool,
+    /// The page ends where a line does. One that was cut off would show zeros where there are none.
+    pub whole: bool,
+    /// It is no exposition, but a page for people or an answer to another question.
+    pub foreign: bool,
     /// Namespaces in which requests are counted by router, as for routes to a plain Service.
     hashed: BTreeSet<String>,
     /// Requests that routers sent to an apex, by the primary behind it.
@@ -336,18 +356,21 @@ pub struct Scrape<'w> {
     rest: Vec<u8>,
     /// The line is too long and is skipped up to its end.
     skipping: bool,
+    /// There was a line.
+    some: bool,
 }
 
 impl<'w> Scrape<'w> {
     pub fn new(wanted: &'w Wanted) -> Self {
         let page = Page::empty(wanted);
-        Self { wanted, page, rest: Vec::new(), skipping: false }
+        Self { wanted, page, rest: Vec::new(), skipping: false, some: false }
     }
 
     /// Takes the next piece, cut anywhere.
     pub fn push(&mut self, mut piece: &[u8]) {
         while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
             let (line, after) = (&piece[..end], &piece[end + 1..]);
+            self.some = true;
             if self.rest.is_empty() && !self.skipping {
                 self.line(line);
             } else {
@@ -368,6 +391,7 @@ impl<'w> Scrape<'w> {
     /// The end of the page.
     pub fn finish(mut self) -> Page {
         let last = std::mem::take(&mut self.rest);
+        self.page.whole = last.is_empty() && !self.skipping && self.some;
         if !self.skipping {
             self.line(&last);
         }
@@ -386,6 +410,7 @@ impl<'w> Scrape<'w> {
     }
 
     fn line(&mut self, line: &[u8]) {
+        self.page.foreign |= matches!(line.first(), Some(b'<' | b'{' | b'['));
         // Nearly every line of a page is none of ours: decided on its first bytes.
         let (traefik, envoy, nginx) =
             (traefik::is_ours(line), envoy::is_ours(line), nginx::is_ours(line));

@@ -1,6 +1,7 @@
 //! `serin explain`: where a release stands and why, in the words of its status.
 
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -134,7 +135,7 @@ impl From<&CheckReason> for Check {
             log_evidence: *log_e,
             share: *share,
             missing: missing.map(|missing| missing.requests),
-            missing_secs: missing.and_then(|missing| missing.secs),
+            missing_secs: missing.and_then(|missing| missing.secs).filter(|secs| secs.is_finite()),
         }
     }
 }
@@ -319,7 +320,8 @@ impl fmt::Display for Report {
 impl fmt::Display for GuardReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { mode, interval_millis, alpha, pace, objectives, evidence, unreadable } = self;
-        writeln!(f, "guard: {mode}, looks every {interval_millis} ms, alpha {alpha}")?;
+        let every = Duration::from_millis(*interval_millis);
+        writeln!(f, "guard: {mode}, looks every {every:?}, alpha {alpha}")?;
         writeln!(f, "  {pace}")?;
         for objective in objectives {
             writeln!(f, "  {objective}")?;

@@ -91,12 +91,19 @@ pub(super) fn metrics(
         return false;
     }
     let (value, reason, message) = match fitness {
-        Fitness::Fit => ("True", "Measured", "The guard sees the requests of both versions."),
+        Fitness::Fit => (
+            "True",
+            "Measured",
+            "Requests are counted as they must be, with the labels and buckets that are asked for.",
+        ),
         Fitness::Unfit { reason, message } => ("False", *reason, message.as_str()),
         Fitness::Unknown { reason, message } => ("Unknown", *reason, message.as_str()),
     };
     let known = status.conditions.iter().find(|condition| condition.kind == METRICS_READY);
-    let news = known.is_none_or(|known| known.status != value || known.reason != reason);
+    let news = known.is_none_or(|known| {
+        let changed = known.observed_generation != Some(generation) && known.message != message;
+        known.status != value || known.reason != reason || changed
+    });
     put(status, METRICS_READY, value, reason, message, generation, now);
     news
 }
@@ -113,7 +120,7 @@ fn set(
 }
 
 /// The message alone is no news: it follows the next change of status or reason. Where it names what the user must put
-/// right, it is.
+/// right, it is; what is wrong with the metrics has figures in it that move, and is written anew for another spec.
 fn put(
     status: &mut Status,
     kind: &str,
@@ -126,8 +133,11 @@ fn put(
     let old = status.conditions.iter_mut().find(|condition| condition.kind == kind);
     match old {
         Some(old) => {
+            let respecified = old.observed_generation != Some(generation);
             old.observed_generation = Some(generation);
-            let named = kind == "SpecValid" || FROM_CHECKS.contains(&reason);
+            let named = kind == "SpecValid"
+                || FROM_CHECKS.contains(&reason)
+                || (kind == METRICS_READY && respecified);
             if old.status == value && old.reason == reason && !named {
                 return;
             }

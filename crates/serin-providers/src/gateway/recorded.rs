@@ -46,14 +46,46 @@ pub fn queries(wanted: &Wanted, window_secs: u64) -> Vec<String> {
             "{{__name__=~\"{names}\",le=~\"{bounds}\",service=~\"{services}\"}}[{window_secs}s]"
         )
     };
-    parts(wanted).iter().map(|services| query(services)).collect()
+    let mut all: Vec<String> = parts(&wanted.patterns).iter().map(|s| query(s)).collect();
+    if wanted.looks_around() {
+        all.extend(around(wanted, window_secs));
+    }
+    all
+}
+
+/// What tells why a service has no requests: entry points, routers to its apex, and plain Services under a router's name.
+fn around(wanted: &Wanted, window_secs: u64) -> Vec<String> {
+    let (entered, routed, requests) = (traefik::ENTERED, traefik::ROUTED, traefik::REQUESTS);
+    let apexes = traefik::apexes(wanted.apexes.keys());
+    let namespaces = traefik::plain_routes(wanted.services.iter().map(|s| s.namespace.as_str()));
+    let of = |name: &str, services: &str| {
+        format!("{{__name__=\"{name}\",service=~\"{services}\"}}[{window_secs}s]")
+    };
+    let mut all = vec![format!("{entered}[{window_secs}s]")];
+    all.extend(parts(&apexes).iter().map(|services| of(routed, services)));
+    all.extend(parts(&namespaces).iter().map(|services| of(requests, services)));
+    all
+}
+
+/// What to ask for whether the server has anything of the gateway's services, and then whether it has what is wanted under
+/// the name that it gives to a label of which it has one itself.
+pub fn elsewhere_queries(wanted: &Wanted) -> (String, Vec<String>) {
+    let requests = traefik::REQUESTS;
+    let query =
+        |services: &String| format!("count({requests}{{exported_service=~\"{services}\"}})");
+    (format!("count({requests})"), parts(&wanted.patterns).iter().map(query).collect())
+}
+
+/// Whether an answer has anything in it.
+pub fn is_something(body: &[u8]) -> Result<bool, String> {
+    Ok(!read(body)?.is_empty())
 }
 
 /// What to ask for the bounds of the histograms, where one that is wanted is missing.
 pub fn bounds_queries(wanted: &Wanted) -> Vec<String> {
     let bucket = traefik::BUCKET;
     let query = |services: &String| format!("count by (le) ({bucket}{{service=~\"{services}\"}})");
-    parts(wanted).iter().map(query).collect()
+    parts(&wanted.patterns).iter().map(query).collect()
 }
 
 /// A bound as servers write it in seconds, whole ones in two ways.
@@ -63,9 +95,9 @@ fn le(millis: f64) -> String {
     if secs.fract() == 0.0 { format!("{text}(\\\\.0)?") } else { text }
 }
 
-fn parts(wanted: &Wanted) -> Vec<String> {
+fn parts(patterns: &BTreeSet<String>) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
-    for pattern in &wanted.patterns {
+    for pattern in patterns {
         match parts.last_mut() {
             Some(part) if part.len() + pattern.len() < QUERY_MAX => {
                 part.push('|');
@@ -305,6 +337,25 @@ mod tests {
         assert_eq!(
             [None, Some(1), Some(60_000), Some(u64::MAX)].map(window_secs),
             [300, 10, 270, 300]
+        );
+    }
+
+    #[test]
+    fn what_goes_on_around_is_asked_for_on_demand() {
+        let (mut wanted, _) = wanted();
+        wanted.look_around();
+        let all = queries(&wanted, 30);
+        let around = [
+            "traefik_entrypoint_requests_total[30s]",
+            "{__name__=\"traefik_router_requests_total\",service=~\"develop-backend@kubernetescrd\"}[30s]",
+            "{__name__=\"traefik_service_requests_total\",service=~\"develop-.+-[0-9a-f]{20}@kubernetescrd\"}[30s]",
+        ];
+        assert_eq!(all[1..], around);
+        let (some, renamed) = elsewhere_queries(&wanted);
+        assert_eq!((some.as_str(), renamed.len()), ("count(traefik_service_requests_total)", 1));
+        assert!(
+            renamed[0]
+                .starts_with("count(traefik_service_requests_total{exported_service=~\"develop-")
         );
     }
 

@@ -189,3 +189,17 @@ fn routers_tell_of_requests_that_should_have_been_counted() {
     assert_eq!((page.routed(&pair.primary), page.services), (Some(7), false));
     assert_eq!(scrape(&wanted, &[PAGE.as_bytes()]).routed(&pair.primary), None);
 }
+
+#[test]
+fn a_page_that_does_not_end_with_its_line_is_not_whole() {
+    let (wanted, _) = wanted(&[]);
+    assert!(scrape(&wanted, &[PAGE.as_bytes()]).whole);
+    let long = format!("{PAGE}{}", "x".repeat(10_000));
+    for cut in ["", &PAGE[..PAGE.len() - 1], &PAGE[..300], &long] {
+        let page = scrape(&wanted, &[cut.as_bytes()]);
+        assert!(!page.whole && !page.foreign, "{cut}");
+    }
+    for foreign in ["<html>\n", "# TYPE up gauge\n{\"status\": \"error\"}\n"] {
+        assert!(scrape(&wanted, &[foreign.as_bytes()]).foreign, "{foreign}");
+    }
+}

@@ -1,5 +1,7 @@
 //! Traefik's names: leaf services under `safeNaming` and without, routers, entry points.
 
+use std::collections::BTreeSet;
+
 use serin_core::model::Canary;
 
 use super::line::Series;
@@ -9,8 +11,8 @@ use crate::metric::quoted;
 pub(super) const REQUESTS: &str = "traefik_service_requests_total";
 pub(super) const BUCKET: &str = "traefik_service_request_duration_seconds_bucket";
 pub(super) const TIMED: &str = "traefik_service_request_duration_seconds_count";
-const ROUTED: &str = "traefik_router_requests_total";
-const ENTERED: &str = "traefik_entrypoint_requests_total";
+pub(super) const ROUTED: &str = "traefik_router_requests_total";
+pub(super) const ENTERED: &str = "traefik_entrypoint_requests_total";
 /// Hexadecimal digits of a rule's hash.
 const HASH: usize = 20;
 /// Services of other providers have other names.
@@ -26,6 +28,17 @@ pub(crate) fn pattern(canary: &Canary, side: &str) -> String {
         "{namespace}-{side}-{port}{PROVIDER}|\
          {namespace}_{apex}_wrr_[0-9]+_{namespace}_{side}_{port}{PROVIDER}"
     )
+}
+
+/// What routers say of these apexes, which are `namespace-service`.
+pub(super) fn apexes<'a>(apexes: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+    apexes.map(|apex| format!("{}{PROVIDER}", quoted(apex))).collect()
+}
+
+/// Names of routes to plain Services in these namespaces.
+pub(super) fn plain_routes<'a>(namespaces: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+    let route = |ns: &str| format!("{}-.+-[0-9a-f]{{{HASH}}}{PROVIDER}", quoted(ns));
+    namespaces.map(route).collect()
 }
 
 pub(super) fn is_ours(line: &[u8]) -> bool {

@@ -1,9 +1,8 @@
 //! Whether the guard can measure what it is asked to, and the first thing to put right where it cannot.
 
 use jiff::{SignedDuration, Timestamp};
-use serin_core::model::{Bad, Builtin, Canary, GuardSpec, Limit, MetricSource, Objective};
+use serin_core::model::{Bad, Canary, GuardSpec, Objective};
 use serin_core::observed::Fitness;
-use serin_core::parse::duration_millis;
 use serin_providers::gateway::{Counted, Page, Pair};
 
 use super::source::Look;
@@ -102,17 +101,30 @@ pub(super) struct Rest<'a> {
     pub second: &'a Look,
 }
 
+/// Traefik's word for it, and why the server has another.
+pub(super) fn renamed() -> Fitness {
+    unfit(
+        "LabelsDiffer",
+        "The server has put its own label over Traefik's service, which it keeps as exported_service: scrape the gateway with honor_labels (honorLabels in a ServiceMonitor or PodMonitor).",
+    )
+}
+
 impl Rest<'_> {
-    /// The first thing to put right; `queries` are those that people have written, by metric.
-    pub(super) fn judge(&self, queries: &[(String, String)]) -> Fitness {
+    /// The first thing to put right.
+    pub(super) fn judge(&self) -> Fitness {
         let pages = &self.second.pages;
         let Pair { canary: _, primary } = &Pair::of(self.canary);
+        if self.second.renamed {
+            return renamed();
+        }
         if pages.is_empty() {
             let why = self.second.failure.clone().unwrap_or_default();
             if self.recorded && self.second.answered {
                 return self.quiet(&why);
             }
-            return unreachable(self.recorded, format!("The guard cannot be had: {why}."));
+            let whose = if self.recorded { "The metrics server" } else { "The gateway" };
+            let what = format!("{whose} does not tell what it has counted: {why}.");
+            return unreachable(self.recorded, what);
         }
         if let Some(coarse) = coarse(self.spec, pages) {
             return coarse;
@@ -136,8 +148,19 @@ impl Rest<'_> {
                 ),
             );
         }
-        let safe = pages.iter().any(|(_, page)| page.safe);
-        safe.then(|| unsafe_query(queries)).flatten().unwrap_or(Fitness::Fit)
+        self.silent().unwrap_or(Fitness::Fit)
+    }
+
+    /// One of the replicas has answered neither time.
+    fn silent(&self) -> Option<Fitness> {
+        let why = self.second.failure.as_ref().filter(|_| self.first.failure.is_some())?;
+        Some(unfit(
+            "ReplicaUnreachable",
+            format!(
+                "The guard judges by {} of the gateway's replicas, and cannot read what another has counted: {why}.",
+                self.second.pages.len()
+            ),
+        ))
     }
 
     /// No request of the primary has been counted.
@@ -173,92 +196,4 @@ fn uncounted_services() -> Fitness {
     let why =
         "The gateway counts no requests by service: set its metrics.prometheus.addServicesLabels.";
     unfit("ServicesNotCounted", why)
-}
-
-/// A query that knows only the names that Traefik gives without `safeNaming`.
-fn unsafe_query(queries: &[(String, String)]) -> Option<Fitness> {
-    let old = |text: &str| {
-        text.contains("traefik_service_")
-            && text.contains("@kubernetescrd")
-            && !text.contains("wrr")
-    };
-    let (metric, _) = queries.iter().find(|(_, text)| old(text))?;
-    Some(unfit(
-        "NamesDiffer",
-        format!(
-            "The query of {metric} finds nothing: Traefik runs with safeNaming and calls a service NAMESPACE_APEX_wrr_N_NAMESPACE_SERVICE_PORT@kubernetescrd; let it match that, or use the builtin check."
-        ),
-    ))
-}
-
-/// Whether the builtin checks have what they need of the metrics server.
-pub(super) fn checks(canary: &Canary, look: &Look) -> Option<Fitness> {
-    let metrics = canary.spec.analysis.metrics.iter();
-    let builtin: Vec<_> = metrics
-        .filter_map(|metric| match metric.sources.first() {
-            Some(MetricSource::Builtin(builtin)) => Some((metric, *builtin)),
-            Some(MetricSource::Query(_) | MetricSource::Template { .. }) | None => None,
-        })
-        .collect();
-    let (first, _) = builtin.first()?;
-    let Pair { canary: _, primary } = &Pair::of(canary);
-    let its: Vec<&Page> =
-        look.pages.iter().map(|(_, page)| page).filter(|page| page.knows(primary)).collect();
-    if its.is_empty() {
-        let why = look.failure.as_deref().unwrap_or("it has recorded no request of the primary");
-        let message = format!(
-            "{} has nothing to judge: {why}. Let the server scrape the gateway.",
-            first.name
-        );
-        let reason = if look.answered { "NotRecorded" } else { "PrometheusUnreachable" };
-        return Some(unfit(reason, message));
-    }
-    let Some(every) = its.iter().filter_map(|page| page.sampled?.every_millis).max() else {
-        let message = format!(
-            "The server has scraped the gateway once only; two scrapes tell whether {} can be measured.",
-            first.name
-        );
-        return Some(Fitness::Unknown { reason: "OneScrape", message });
-    };
-    for (metric, builtin) in &builtin {
-        let window =
-            duration_millis(&metric.interval).and_then(|window| u64::try_from(window).ok());
-        let short = window.is_some_and(|window| window < every.saturating_mul(2));
-        if short {
-            return Some(unfit(
-                "WindowTooShort",
-                format!(
-                    "{} looks back {}, in which the server, that scrapes every {} s, has fewer than two samples: set its interval to {} s or more.",
-                    metric.name,
-                    metric.interval,
-                    every as f64 / 1000.0,
-                    (every.saturating_mul(2)).div_ceil(1000),
-                ),
-            ));
-        }
-        if let Some(coarse) = too_coarse(&metric.name, metric.limit, *builtin, &its) {
-            return Some(coarse);
-        }
-    }
-    None
-}
-
-/// A percentile is never above the highest bound, so a limit that is can never be passed.
-fn too_coarse(name: &str, limit: Limit, builtin: Builtin, pages: &[&Page]) -> Option<Fitness> {
-    let max = match (builtin, limit) {
-        (Builtin::RequestDuration, Limit::Range { min: _, max }) => max?,
-        (Builtin::RequestDuration, Limit::AtMost(max)) => max,
-        (Builtin::RequestDuration, Limit::AtLeast(_)) | (Builtin::RequestSuccessRate, _) => {
-            return None;
-        }
-    };
-    let highest = pages.iter().filter_map(|page| page.bounds.last().copied()).reduce(f64::max)?;
-    (pages.iter().any(|page| !page.has_bound(max)) && highest < max).then(|| {
-        unfit(
-            "BucketsTooCoarse",
-            format!(
-                "{name} can never be above {max} ms: the highest bucket of the gateway ends at {highest} ms; add some to its metrics.prometheus.buckets."
-            ),
-        )
-    })
 }

@@ -3,6 +3,7 @@
 //! Ticks say which canaries have traffic; loops of its own read the sources, feed each canary's evidence and wake those whose
 //! opinion has changed. It decides nothing: `step` does, and the status keeps what must outlive this process.
 
+mod checks;
 mod fitness;
 mod probe;
 mod scrape;
@@ -101,7 +102,7 @@ impl Guards {
                 self.wards().remove(&canary.key);
             }
             if !exposed {
-                self.probes.consider(canary);
+                self.probes.consider(&self.sources, canary);
             }
             return;
         };

@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use serin_core::model::{Bad, Builtin, Canary, GuardSpec, Key, MetricSource, Phase};
-use serin_core::observed::{Fitness, Seen};
+use serin_core::model::{Bad, Canary, GuardSpec, Key, MetricSource, Phase, Provider};
+use serin_core::observed::Fitness;
 use serin_core::step::METRICS_READY;
 use serin_providers::gateway::Wanted;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::checks::{self, Asked};
 use super::fitness::{self, Rest};
 use super::source::{Discovery, Look, SourceKey, Sources};
 use crate::controller::Context;
-use crate::world::METRIC_TEMPLATE;
 
 /// Who comes within this is looked at together.
 const GATHER: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ impl Probes {
     }
 
     /// A canary that is not exposed, as a tick has it.
-    pub(super) fn consider(&self, canary: &Canary) {
+    pub(super) fn consider(&self, sources: &Sources, canary: &Canary) {
         let rests = matches!(
             canary.status.phase,
             Some(Phase::Initialized | Phase::Succeeded | Phase::Failed)
@@ -60,7 +60,7 @@ impl Probes {
                 && condition.observed_generation == Some(canary.generation)
         });
         let mut all = self.all();
-        if fit || !rests || canary.spec.analysis.guard.is_none() {
+        if fit || !rests || !is_measured(sources, canary) {
             all.remove(&canary.key);
             return;
         }
@@ -156,11 +156,18 @@ async fn check<'c>(
 ) -> Vec<(&'c Canary, Fitness)> {
     let mut wanted: BTreeMap<SourceKey, Wanted> = BTreeMap::new();
     let sources = &context.guards.sources;
-    for canary in canaries {
-        let Some(spec) = &canary.spec.analysis.guard else { continue };
-        let keys = [sources.key(canary, spec), checked(sources, canary)];
+    let canaries: Vec<(&Canary, Vec<Asked<'_>>)> =
+        canaries.iter().map(|canary| (canary, checks::asked(context, canary))).collect();
+    for (canary, asked) in &canaries {
+        let guard = canary.spec.analysis.guard.as_ref();
+        let keys = [
+            guard.and_then(|spec| sources.key(canary, spec)),
+            sources.prometheus(canary).filter(|_| !asked.is_empty()),
+        ];
         for key in keys.into_iter().flatten() {
-            wanted.entry(key).or_default().add(canary, &bounds(spec));
+            let wanted = wanted.entry(key).or_default();
+            wanted.add(canary, &bounds(canary));
+            wanted.look_around();
         }
     }
     let looks = wanted.iter().map(|(key, wanted)| async move {
@@ -170,26 +177,41 @@ async fn check<'c>(
         (key.clone(), (first, source.look(context, wanted).await))
     });
     let looks: BTreeMap<SourceKey, Both> = join_all(looks).await.into_iter().collect();
-    let judged = canaries.iter().filter_map(|canary| {
-        let spec = canary.spec.analysis.guard.as_ref()?;
-        Some((canary, judge(context, canary, spec, &looks)))
+    let judged = canaries.iter().map(|(canary, asked)| {
+        let of_guard = canary.spec.analysis.guard.as_ref();
+        let unfit = of_guard
+            .map(|spec| judge(context, canary, spec, &looks))
+            .filter(|fitness| *fitness != Fitness::Fit);
+        let server = sources.prometheus(canary).and_then(|key| looks.get(&key));
+        // A guard that is fit has seen its requests.
+        let used = of_guard.is_some();
+        let safe = looks.values().any(|(_, look)| look.pages.iter().any(|(_, page)| page.safe));
+        let fitness = unfit
+            .or_else(|| server.and_then(|(_, look)| checks::judge(canary, asked, look, safe, used)))
+            .unwrap_or(Fitness::Fit);
+        (*canary, fitness)
     });
     judged.collect()
 }
 
-fn bounds(spec: &GuardSpec) -> Vec<f64> {
-    let bounds = spec.objectives.iter().filter_map(|objective| match objective.bad {
+/// Whether anything is asked of a gateway's counters, by a guard or by a check.
+fn is_measured(sources: &Sources, canary: &Canary) -> bool {
+    let analysis = &canary.spec.analysis;
+    let mut checks = analysis.metrics.iter().flat_map(|metric| &metric.sources);
+    let builtin = checks.any(|source| matches!(source, MetricSource::Builtin(_)));
+    let of_gateway = builtin && canary.spec.provider == Provider::Traefik;
+    analysis.guard.is_some() || (of_gateway && sources.prometheus(canary).is_some())
+}
+
+/// Bounds that somebody cares about.
+fn bounds(canary: &Canary) -> Vec<f64> {
+    let guard = canary.spec.analysis.guard.as_ref();
+    let objectives = guard.iter().flat_map(|spec| &spec.objectives);
+    let bounds = objectives.filter_map(|objective| match objective.bad {
         Bad::Failed => None,
         Bad::SlowerThan(millis) => Some(millis),
     });
-    bounds.collect()
-}
-
-/// The server that the builtin checks ask.
-fn checked(sources: &Sources, canary: &Canary) -> Option<SourceKey> {
-    let mut metrics = canary.spec.analysis.metrics.iter().flat_map(|metric| &metric.sources);
-    let builtin = metrics.any(|source| matches!(source, MetricSource::Builtin(_)));
-    if builtin { sources.prometheus(canary) } else { None }
+    bounds.chain(checks::limits(canary)).collect()
 }
 
 fn apart(first: &Look) -> Duration {
@@ -197,43 +219,15 @@ fn apart(first: &Look) -> Duration {
     every.map_or(APART, |every| Duration::from_millis(every).saturating_add(APART)).min(APART_MAX)
 }
 
+/// Whether the guard can measure.
 fn judge(
     context: &Context,
     canary: &Canary,
     spec: &GuardSpec,
     looks: &BTreeMap<SourceKey, Both>,
 ) -> Fitness {
-    let sources = &context.guards.sources;
-    let Some(key) = sources.key(canary, spec) else { return fitness::nobody() };
+    let Some(key) = context.guards.sources.key(canary, spec) else { return fitness::nobody() };
     let Some((first, second)) = looks.get(&key) else { return fitness::nobody() };
     let recorded = matches!(key, SourceKey::Prometheus(_));
-    let rest = Rest { canary, spec, recorded, first, second };
-    let found = rest.judge(&queries(context, canary));
-    if found != Fitness::Fit {
-        return found;
-    }
-    let server = checked(sources, canary).and_then(|key| looks.get(&key));
-    server.and_then(|(_, look)| fitness::checks(canary, look)).unwrap_or(Fitness::Fit)
-}
-
-/// Queries that people have written for this canary, with the metric's name.
-fn queries(context: &Context, canary: &Canary) -> Vec<(String, String)> {
-    let metrics = canary.spec.analysis.metrics.iter();
-    let sources = metrics.flat_map(|metric| metric.sources.iter().map(move |s| (metric, s)));
-    let texts = sources.filter_map(|(metric, source)| {
-        let text = match source {
-            MetricSource::Builtin(Builtin::RequestSuccessRate | Builtin::RequestDuration) => None,
-            MetricSource::Query(text) => Some(text.clone()),
-            MetricSource::Template { namespace, name, variables: _ } => {
-                let Seen::Present(object) =
-                    context.world.object(&METRIC_TEMPLATE.named(namespace, name))
-                else {
-                    return None;
-                };
-                object.pointer("/spec/query")?.as_str().map(str::to_owned)
-            }
-        };
-        text.map(|text| (metric.name.clone(), text))
-    });
-    texts.collect()
+    Rest { canary, spec, recorded, first, second }.judge()
 }

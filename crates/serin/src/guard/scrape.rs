@@ -93,7 +93,8 @@ async fn look(context: &Context, key: &SourceKey, source: &mut dyn Source) -> Tu
     for (_, ward) in &context.guards.of(key) {
         lock(ward).want(&mut wanted);
     }
-    let Look { pages, failure, answered: _, wait } = source.look(context, &wanted).await;
+    let Look { pages, failure, answered: _, renamed: _, wait } =
+        source.look(context, &wanted).await;
     let now = context.clock.now();
     let (mut again, mut turned) = (false, false);
     // Who came in between was not asked for.

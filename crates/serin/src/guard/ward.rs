@@ -1,6 +1,6 @@
 //! One canary under guard: its evidence, what it leads to, and whether it can be had at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -20,11 +20,14 @@ use super::source::SourceKey;
 
 /// Not seeing anything for this long is a reason not to go on.
 const BLIND: SignedDuration = SignedDuration::from_secs(5);
+/// More processes of gateways than are looked at; those that are gone are forgotten then.
+const PROCESSES_MAX: usize = 512;
 /// Keeps the memory small whatever objectives are called.
 const SENTENCE_MAX: usize = 400;
 
 /// Where the counts come from, as the ledger says it.
-const SOURCE: &str = "guard, from the gateway's counters";
+const COUNTED: &str = "guard, from the gateway's counters";
+const RECORDED: &str = "guard, from what Prometheus has of the gateway";
 
 /// A process that was scraped, by a name that changes when it restarts.
 pub(super) type Scraped = (String, Page);
@@ -42,6 +45,10 @@ impl Trust {
     pub(super) fn of(spec: &GuardSpec, source: Option<&SourceKey>) -> Self {
         let recorded = matches!(source, Some(SourceKey::Prometheus(_)));
         Self { optional: recorded && !spec.asked && spec.source.is_none(), recorded }
+    }
+
+    fn source(self) -> &'static str {
+        if self.recorded { RECORDED } else { COUNTED }
     }
 }
 
@@ -94,12 +101,14 @@ pub(super) struct Ward {
     /// When the status last got our memory, as far as is known, or was last asked to.
     saved: Option<Timestamp>,
     trust: Trust,
-    /// When the samples of the last look were taken.
-    samples: Vec<i64>,
+    /// When the newest sample of each process was taken.
+    samples: BTreeMap<String, i64>,
     /// None has been taken since the canary's share was changed.
     stale: bool,
     /// Samples that are older have been counted by another source.
     not_before: Option<i64>,
+    /// Until then another source has counted, under other names, so that a process born before is no news.
+    counted_until: Option<Timestamp>,
 }
 
 impl Ward {
@@ -121,9 +130,10 @@ impl Ward {
             fitness: blind.then(fitness::nobody),
             saved: None,
             trust: Trust::default(),
-            samples: Vec::new(),
+            samples: BTreeMap::new(),
             stale: true,
             not_before: None,
+            counted_until: None,
         };
         if let Some(kept) = &canary.status.guard {
             ward.restore(kept);
@@ -162,6 +172,9 @@ impl Ward {
     pub(super) fn trust(&mut self, trust: Trust) {
         if trust.recorded && !self.trust.recorded {
             self.not_before = self.seen.map(Timestamp::as_millisecond);
+        }
+        if trust.recorded != self.trust.recorded {
+            self.counted_until = self.seen;
         }
         self.trust = trust;
     }
@@ -273,19 +286,34 @@ impl Ward {
 
     /// Whether any of it was counted since the last look: the same samples once more are no time without requests.
     fn is_news(&mut self, pages: &[Scraped]) -> bool {
-        let samples = pages.iter().filter_map(|(_, page)| page.sampled);
-        let samples: Vec<i64> = samples.map(|sampled| sampled.at_millis).collect();
+        let samples = pages.iter().filter_map(|(process, page)| Some((process, page.sampled?)));
+        let samples: BTreeMap<&String, i64> =
+            samples.map(|(process, sampled)| (process, sampled.at_millis)).collect();
         if samples.is_empty() {
             return !pages.is_empty();
         }
-        if self.not_before.is_some_and(|time| samples.iter().any(|at| *at < time)) {
+        if self.not_before.is_some_and(|time| samples.values().any(|at| *at < time)) {
             return false;
         }
-        let news = samples != self.samples;
+        let first = self.samples.is_empty();
+        let mut news = false;
+        for (process, at) in &samples {
+            let newest = self.samples.entry((*process).clone()).or_insert(i64::MIN);
+            news |= *at > *newest;
+            *newest = (*newest).max(*at);
+        }
+        if self.samples.len() > PROCESSES_MAX {
+            self.samples.retain(|process, _| samples.contains_key(process));
+        }
         // The first ones may have been taken before.
-        self.stale &= !news || self.samples.is_empty();
-        self.samples = samples;
+        self.stale &= !news || first;
         news
+    }
+
+    /// Another replica of the server may be behind the one that was asked before: what it has is known.
+    fn is_old(&self, process: &str, page: &Page) -> bool {
+        let newest = self.samples.get(process).copied();
+        page.sampled.zip(newest).is_some_and(|(sampled, newest)| sampled.at_millis < newest)
     }
 
     fn take(&mut self, pages: &[Scraped], now: Timestamp) -> Option<Verdict> {
@@ -296,14 +324,17 @@ impl Ward {
         let status = &self.canary.status;
         let soak = status.soak.as_ref().filter(|_| self.soaks()).and_then(|soak| soak.start_time);
         let began = soak.or(status.analysis_start_time).unwrap_or(now);
+        let began = self.counted_until.map_or(began, |until| until.max(began));
         let began = began.as_millisecond() as f64 / 1000.0;
-        let State::Watching { watch, objectives: _, bounds } = &mut self.state else { return None };
+        let State::Watching { watch: _, objectives: _, bounds } = &self.state else { return None };
         // A process that lacks a bound would show every request as slow.
         let sides: Vec<(&str, Sides)> = pages
             .iter()
             .filter(|(_, page)| bounds.iter().all(|bound| page.has_bound(*bound)))
+            .filter(|(process, page)| !self.is_old(process, page))
             .map(|(process, page)| (process.as_str(), page.sides(&self.pair, bounds, began)))
             .collect();
+        let State::Watching { watch, .. } = &mut self.state else { return None };
         let verdict = watch.observe(at_millis, readings(&sides));
         let increase = watch.evidence().increase();
         if verdict.is_some() {
@@ -425,7 +456,7 @@ impl Ward {
             GuardMode::Observe => self.decided.clone(),
         };
         let checks = match &self.state {
-            State::Watching { watch, .. } => watch.records(SOURCE),
+            State::Watching { watch, .. } => watch.records(self.trust.source()),
             State::New { .. } | State::Lost(_) => Vec::new(),
         };
         let (known, memory, metrics) = (self.known(), self.memory(), self.fitness.clone());
@@ -457,7 +488,7 @@ impl Ward {
     /// The evidence as it is now, in one line; none before the first request.
     pub(super) fn line(&self) -> Option<String> {
         let State::Watching { watch, .. } = &self.state else { return None };
-        let checks = watch.records(SOURCE);
+        let checks = watch.records(self.trust.source());
         let first = checks.first()?;
         let odds = watch.explain().odds;
         Some(format!("{odds}; {}: {}", first.name, first.evidence()?))

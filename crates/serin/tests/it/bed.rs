@@ -53,14 +53,19 @@ impl Outside for Script {
     fn send(
         &self,
         request: Request<Bytes>,
-        _: Manner,
+        manner: Manner,
     ) -> BoxFuture<'_, Result<Response<Bytes>, OutsideError>> {
         let url = request.uri().to_string();
         let body = String::from_utf8_lossy(request.body()).into_owned();
         self.asked.lock().unwrap().push(url.clone());
         let answers = Arc::clone(&self.answers.lock().unwrap());
         Box::pin(async move {
-            let (status, body) = answers(&url, &body)?;
+            let answer = answers(&url, &body);
+            if let Err(OutsideError::Timeout(_)) = answer {
+                tokio::time::sleep(manner.timeout).await;
+                return Err(OutsideError::Timeout(manner.timeout));
+            }
+            let (status, body) = answer?;
             Ok(Response::builder().status(status).body(Bytes::from(body)).unwrap())
         })
     }

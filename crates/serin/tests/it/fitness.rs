@@ -75,8 +75,8 @@ async fn a_window_of_less_than_two_scrapes_is_no_window() {
     bed.until("a verdict", |bed| state(bed) == "False").await;
     let (reason, message) = metrics_ready(&bed);
     assert_eq!(reason, "WindowTooShort", "{message}");
-    assert!(message.contains("looks back 1m") && message.contains("every 40 s"), "{message}");
-    assert!(message.contains("80 s or more"), "{message}");
+    assert!(message.contains("looks back 60 s") && message.contains("every 40.0 s"), "{message}");
+    assert!(message.contains("79 s or more"), "{message}");
     assert_eq!(warned(&bed).len(), 1, "{:?}", bed.events());
     bed.modify(CANARIES, "backend", |object| {
         object["spec"]["analysis"]["metrics"][0]["interval"] = json!("2m");
@@ -196,4 +196,114 @@ async fn a_server_that_does_not_scrape_the_gateway_leaves_the_checks_without_dat
     recorder.lock().unwrap().scraping = false;
     let (reason, message) = said(&bed, guarded(Value::Null)).await;
     assert!(reason == "NotRecorded" && message.contains("request-success-rate"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_follows_the_spec() {
+    let bed = told(|counts| page(counts, 1.7e9));
+    let guard = |threshold: u32| json!({"latency": [{"threshold": threshold, "slo": 1}]});
+    let (reason, message) = said(&bed, guarded(guard(400))).await;
+    assert!(reason == "NoSuchBucket" && message.contains("slower than 400 ms"), "{message}");
+    bed.modify(CANARIES, "backend", |object| object["spec"]["analysis"]["guard"] = guard(300));
+    bed.until("the other bound", |bed| metrics_ready(bed).1.contains("slower than 300 ms")).await;
+    assert_eq!(warned(&bed).len(), 2, "{:?}", warned(&bed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_between_two_buckets_is_guessed() {
+    let bed = told(|counts| page(counts, 1.7e9));
+    let slow =
+        json!([{"name": "request-duration", "interval": "1m", "thresholdRange": {"max": 400}}]);
+    let mut spec =
+        guarded(json!({"errorRate": {"slo": 1}, "latency": [{"threshold": 500, "slo": 1}]}));
+    spec["analysis"]["metrics"] = slow;
+    said(&bed, spec).await;
+    bed.until("a verdict", |bed| state(bed) == "False").await;
+    let (reason, message) = metrics_ready(&bed);
+    assert_eq!(reason, "BucketsTooCoarse", "{message}");
+    assert!(message.contains("between the buckets of 0 and 500 ms"), "{message}");
+    assert!(message.contains("add 400 ms"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_are_looked_at_where_there_is_no_guard() {
+    let bed = Bed::start();
+    recorded(&bed, Duration::from_secs(40));
+    said(&bed, guarded(json!({"mode": "off"}))).await;
+    bed.until("a verdict", |bed| state(bed) == "False").await;
+    assert_eq!(metrics_ready(&bed).0, "WindowTooShort");
+}
+
+#[tokio::test(start_paused = true)]
+async fn windows_and_buckets_of_written_queries_are_looked_at() {
+    let bed = Bed::start();
+    recorded(&bed, Duration::from_secs(20));
+    let query = |window: &str| {
+        format!(
+            "sum(rate(traefik_service_requests_total{{service=~\"develop-backend-canary-[0-9a-z]+@kubernetescrd\"}}[{window}]))"
+        )
+    };
+    let metric = |query: String, max: u32| json!({"name": "mine", "interval": "1m", "thresholdRange": {"max": max}, "query": query});
+    let mut spec = guarded(json!({"errorRate": {"slo": 1}}));
+    spec["analysis"]["metrics"] = json!([metric(query("30s"), 1)]);
+    said(&bed, spec).await;
+    bed.until("a verdict", |bed| metrics_ready(bed).0 == "WindowTooShort").await;
+    let (_, message) = metrics_ready(&bed);
+    assert!(message.contains("mine looks back 30 s"), "{message}");
+    let quantile = |max: u32| {
+        let text = "1000 * histogram_quantile(0.99, sum by (le) (rate(traefik_service_request_duration_seconds_bucket{service=~\"develop-backend-canary-.+\"}[{{ interval }}])))";
+        json!([metric(text.to_owned(), max)])
+    };
+    for (max, expected) in [(400, "False"), (500, "True")] {
+        bed.modify(CANARIES, "backend", |o| o["spec"]["analysis"]["metrics"] = quantile(max));
+        bed.pass(120).await;
+        assert_eq!(state(&bed), expected, "{:?}", metrics_ready(&bed));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_label_that_the_server_has_renamed_is_told() {
+    for guard in [json!({"source": "prometheus"}), json!({"mode": "off"})] {
+        let bed = Bed::start();
+        recorded(&bed, EVERY).lock().unwrap().renamed = true;
+        let (reason, message) = said(&bed, guarded(guard)).await;
+        assert!(reason == "LabelsDiffer" && message.contains("honor_labels"), "{message}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_knows_of_routers_tells_what_is_wrong_with_the_route() {
+    let bed = Bed::start();
+    let recorder = recorded(&bed, EVERY);
+    recorder.lock().unwrap().routers = true;
+    // Nothing is counted for the services, though routers send requests to the apex.
+    recorder.lock().unwrap().rate = 0.0;
+    recorder.lock().unwrap().counts.insert("primary", [7.0, 0.0, 0.0]);
+    bed.pass(30).await;
+    let (reason, message) = said(&bed, guarded(json!({"source": "prometheus"}))).await;
+    assert!(reason == "CountersStand" && message.contains("do its pods answer"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_replica_that_is_out_of_reach_is_told() {
+    let bed = with_gateways("http://gateway-1:9100/metrics,http://gateway-2:9100/metrics");
+    recorded_beside(&bed, EVERY, |url, counts| match url {
+        "http://gateway-1:9100/metrics" => Ok((200, page(counts, 1.7e9))),
+        "http://gateway-2:9100/metrics" => {
+            Err(serin::outside::OutsideError::Timeout(Duration::ZERO))
+        }
+        _ => value(99.9),
+    });
+    said(&bed, guarded(Value::Null)).await;
+    bed.until("a verdict", |bed| state(bed) == "False").await;
+    let (reason, message) = metrics_ready(&bed);
+    assert_eq!(reason, "ReplicaUnreachable");
+    assert!(message.contains("gateway-2") && message.contains("no answer within"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_for_people_is_no_page_of_metrics() {
+    let bed = told(|_| "<html>\n<p>Sign in</p>\n</html>\n".to_owned());
+    let (reason, message) = said(&bed, guarded(Value::Null)).await;
+    assert!(reason == "GatewayUnreachable" && message.contains("no page of metrics"), "{message}");
 }

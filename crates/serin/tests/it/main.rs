@@ -9,6 +9,7 @@ mod docs;
 mod fitness;
 mod fuzz;
 mod guard;
+mod mishaps;
 mod pace;
 mod pages;
 mod rights;

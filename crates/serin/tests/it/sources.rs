@@ -34,7 +34,12 @@ pub(crate) struct Recorder {
     pub(crate) scraping: bool,
     /// The histogram's only bound, in seconds.
     pub(crate) bound: &'static str,
-    asked: usize,
+    /// The server has a label `service` of its own, and Traefik's is `exported_service`.
+    pub(crate) renamed: bool,
+    /// Routers and entry points are recorded as well.
+    pub(crate) routers: bool,
+    /// Looks at the counters.
+    pub(crate) asked: usize,
 }
 
 pub(crate) type Shared = Arc<Mutex<Recorder>>;
@@ -50,6 +55,8 @@ impl Recorder {
             rate: RATE,
             scraping: true,
             bound: "0.5",
+            renamed: false,
+            routers: false,
             asked: 0,
         }));
         tokio::spawn(serve(store, every, Arc::clone(&recorder)));
@@ -79,15 +86,68 @@ impl Recorder {
             .into_values()
             .map(|(metric, values)| json!({"metric": metric, "values": values}))
             .collect();
-        json!({"status": "success", "data": {"resultType": "matrix", "result": result}}).to_string()
+        matrix(result)
     }
 
     fn bounds(&self) -> String {
         let result: Vec<Value> = [self.bound, "+Inf"]
             .map(|le| json!({"metric": {"le": le}, "value": [0, "1"]}))
             .to_vec();
-        json!({"status": "success", "data": {"resultType": "vector", "result": result}}).to_string()
+        vector(&result)
     }
+
+    /// Everything that is asked with a body; nothing but requests of services is recorded, unless `around` says so.
+    fn answer(&mut self, body: &str) -> String {
+        if body.contains("count%20by") {
+            return self.bounds();
+        }
+        if body.contains("count%28") {
+            let some = if body.contains("exported_service") {
+                self.renamed
+            } else {
+                self.renamed || !self.scrapes.is_empty()
+            };
+            let one = json!({"metric": {}, "value": [0, "1"]});
+            return vector(if some { std::slice::from_ref(&one) } else { &[] });
+        }
+        // `[67s]`, as a form has it.
+        let window = body.rsplit_once("%5B").unwrap().1.trim_end_matches("s%5D");
+        let window = window.parse().unwrap();
+        for name in ["traefik_entrypoint_requests_total", "traefik_router_requests_total"] {
+            if body.contains(name) {
+                return self.around(window, name);
+            }
+        }
+        if body.contains("%5B0-9a-f%5D") {
+            return matrix(Vec::new());
+        }
+        self.asked += 1;
+        if self.renamed { matrix(Vec::new()) } else { self.matrix(window) }
+    }
+
+    /// All requests, as entry points and routers count them.
+    fn around(&self, window: f64, name: &str) -> String {
+        if !self.routers {
+            return matrix(Vec::new());
+        }
+        let now = self.now();
+        let scrapes = self.scrapes.iter().filter(|(at, _)| *at >= now - window);
+        let values: Vec<Value> =
+            scrapes.map(|(at, _)| json!([at, (at - BEGIN).floor().to_string()])).collect();
+        let metric = json!({
+            "__name__": name, "instance": "10.9.0.1:9100", "job": "traefik", "code": "200",
+            "service": "develop-backend@kubernetescrd",
+        });
+        matrix(vec![json!({"metric": metric, "values": values})])
+    }
+}
+
+fn vector(result: &[Value]) -> String {
+    json!({"status": "success", "data": {"resultType": "vector", "result": result}}).to_string()
+}
+
+fn matrix(result: Vec<Value>) -> String {
+    json!({"status": "success", "data": {"resultType": "matrix", "result": result}}).to_string()
 }
 
 /// Name, labels, value.
@@ -121,7 +181,7 @@ pub(crate) fn page(counts: &Counts, started: f64) -> String {
 }
 
 /// The part of the traffic that the router gives to the canary; none before there is a route.
-fn share(store: &Store) -> Option<f64> {
+pub(crate) fn share(store: &Store) -> Option<f64> {
     let id = serin_apiserver::registry::ResourceId::new(ROUTES.0, ROUTES.1);
     let route = store.get(&id, "develop", "backend")?;
     let services = route.pointer("/spec/weighted/services")?.as_array()?.clone();
@@ -180,14 +240,7 @@ pub(crate) fn recorded_beside(
         if body.is_empty() {
             return others(url, &answering.lock().unwrap().counts);
         }
-        let mut recorder = answering.lock().unwrap();
-        if body.contains("count%20by") {
-            return Ok((200, recorder.bounds()));
-        }
-        recorder.asked += 1;
-        // `[67s]`, as a form has it.
-        let window = body.rsplit_once("%5B").unwrap().1.trim_end_matches("s%5D");
-        Ok((200, recorder.matrix(window.parse().unwrap())))
+        Ok((200, answering.lock().unwrap().answer(body)))
     });
     recorder
 }
@@ -313,9 +366,9 @@ async fn slowness_shows_in_recorded_histograms() {
     assert!(events.iter().any(|event| event.contains("slower than 500 ms")), "{events:?}");
 }
 
-const SLICES: (&str, &str) = ("discovery.k8s.io", "endpointslices");
+pub(crate) const SLICES: (&str, &str) = ("discovery.k8s.io", "endpointslices");
 
-fn slice(addresses: &[&str]) -> Value {
+pub(crate) fn slice(addresses: &[&str]) -> Value {
     let endpoints: Vec<Value> = addresses
         .iter()
         .map(|ip| json!({"addresses": [ip], "conditions": {"ready": true, "serving": true}}))

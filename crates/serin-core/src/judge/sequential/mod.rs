@@ -296,6 +296,11 @@ impl Guard {
         self.streams.iter().all(|stream| stream.total.n == 0)
     }
 
+    /// Whether any time has passed since it began or was restored, so that there is a rate to speak of.
+    fn sees_time(&self) -> bool {
+        self.late.0 > 0.0
+    }
+
     /// Canary requests per second of late; none when there are none.
     pub fn rate(&self) -> Option<f64> {
         let (secs, requests) = self.late;

@@ -84,7 +84,7 @@ pub struct CheckReason {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Missing {
     pub requests: u64,
-    /// None when none come.
+    /// None as long as nobody knows how many come; infinite when none do.
     pub secs: Option<f64>,
 }
 
@@ -185,7 +185,9 @@ impl Guard {
             limit: seat.rules.p0,
             missing: Some(self.missing(seat, stream)).filter(|m| *m > 0).map(|requests| Missing {
                 requests,
-                secs: self.rate().map(|rate| requests as f64 / rate),
+                secs: self
+                    .sees_time()
+                    .then(|| self.rate().map_or(f64::INFINITY, |rate| requests as f64 / rate)),
             }),
         })
     }
@@ -250,8 +252,9 @@ impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "about {} more good requests to go on", self.requests)?;
         match self.secs {
-            Some(secs) => write!(f, ", {} at this rate", About(secs)),
-            None => write!(f, ", and none come"),
+            Some(secs) if secs.is_finite() => write!(f, ", {} at this rate", About(secs)),
+            Some(_) => write!(f, ", and none come"),
+            None => Ok(()),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The gateway's own counters, of every replica.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,42 +21,64 @@ const KNOWN: Duration = Duration::from_secs(10);
 const REPLICAS_MAX: usize = 256;
 /// A gateway that needs longer has missed this look; the next one makes up for it.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// One that has missed the last look is waited for this long, but for every so manieth time.
+const PATIENCE_AGAIN: Duration = Duration::from_millis(200);
+const CHANCE: u32 = 10;
 
 pub(super) struct Gateway {
     gateways: Arc<Discovery>,
     /// What the names in URLs stood for when they were looked up.
     named: Vec<String>,
     since: Option<Instant>,
+    /// How often in a row those that do not answer have not.
+    missed: BTreeMap<String, u32>,
+    /// None of them answered the last look.
+    blind: bool,
 }
 
 impl Source for Gateway {
     fn look<'a>(&'a mut self, context: &'a Context, wanted: &'a Wanted) -> BoxFuture<'a, Look> {
         Box::pin(async move {
             let (gateways, mut failure) = self.replicas(context).await;
-            let answers =
-                join_all(gateways.iter().map(|gateway| scrape(context, gateway, wanted))).await;
+            let scrapes = gateways.iter().map(|gateway| {
+                let patience = self.patience(gateway);
+                scrape(context, gateway, wanted, patience)
+            });
+            let answers = join_all(scrapes).await;
             let mut pages = Vec::new();
+            self.missed.retain(|gateway, _| gateways.contains(gateway));
             for (gateway, answer) in gateways.iter().zip(answers) {
                 match answer {
-                    Ok(scraped) => pages.push(scraped),
+                    Ok(scraped) => {
+                        self.missed.remove(gateway);
+                        pages.push(scraped);
+                    }
                     Err(why) => {
+                        *self.missed.entry(gateway.clone()).or_default() += 1;
                         context.metrics.count_scrape_failure(gateway);
                         tracing::debug!(gateway, error = %why, "the guard cannot see");
                         failure = Some(format!("{gateway}: {why}"));
                     }
                 }
             }
+            self.blind = pages.is_empty();
             if pages.is_empty() {
                 failure.get_or_insert_with(|| "no replica of the gateway is known".to_owned());
             }
-            Look { answered: !pages.is_empty(), pages, failure, wait: Duration::ZERO }
+            Look { answered: !pages.is_empty(), pages, failure, ..Look::default() }
         })
     }
 }
 
 impl Gateway {
     pub(super) fn new(gateways: Arc<Discovery>) -> Self {
-        Self { gateways, named: Vec::new(), since: None }
+        Self { gateways, named: Vec::new(), since: None, missed: BTreeMap::new(), blind: true }
+    }
+
+    /// One that is gone keeps nobody waiting for those that are there, and is given a chance now and then.
+    fn patience(&self, gateway: &str) -> Duration {
+        let missed = self.missed.get(gateway).copied().unwrap_or_default();
+        if self.blind || missed.is_multiple_of(CHANCE) { PATIENCE } else { PATIENCE_AGAIN }
     }
 
     /// Every replica that is known now, and what went wrong with one of the entries.
@@ -116,10 +139,15 @@ async fn replicas(context: &Context, gateway: &str) -> Result<Vec<String>, Strin
 }
 
 /// One gateway's page, under a name that changes when the process behind the address does.
-async fn scrape(context: &Context, gateway: &str, wanted: &Wanted) -> Result<Scraped, String> {
+async fn scrape(
+    context: &Context,
+    gateway: &str,
+    wanted: &Wanted,
+    patience: Duration,
+) -> Result<Scraped, String> {
     let request = Request::get(gateway).body(Bytes::new()).map_err(|error| error.to_string())?;
     let mut scrape = Scrape::new(wanted);
-    let manner = Manner::within(PATIENCE);
+    let manner = Manner::within(patience);
     let status = context
         .outside
         .read(request, manner, &mut |piece| scrape.push(piece))
@@ -129,6 +157,13 @@ async fn scrape(context: &Context, gateway: &str, wanted: &Wanted) -> Result<Scr
         return Err(format!("it answers {status}"));
     }
     let mut page = scrape.finish();
+    if page.foreign {
+        return Err("what it answers is no page of metrics".to_owned());
+    }
+    // Zeros that are none would make it start over, and count everything once more.
+    if !page.whole {
+        return Err("its page is cut off".to_owned());
+    }
     let name = format!("{gateway}#{}", page.started.unwrap_or_default());
     if page.started.is_none() {
         // Not to the second, and so no part of the name.

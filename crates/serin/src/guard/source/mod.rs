@@ -75,6 +75,8 @@ pub(super) struct Look {
     pub failure: Option<String>,
     /// Somebody has answered, whatever it was.
     pub answered: bool,
+    /// What is wanted is there under another label.
+    pub renamed: bool,
     /// There can be nothing new before this has passed.
     pub wait: Duration,
 }

@@ -30,17 +30,19 @@ struct Missed {
     why: String,
     /// The server has spoken, and has nothing for us.
     answered: bool,
+    /// It has it under another label.
+    renamed: bool,
 }
 
 impl Missed {
     fn answered(why: String) -> Self {
-        Self { why, answered: true }
+        Self { why, answered: true, renamed: false }
     }
 }
 
 impl From<String> for Missed {
     fn from(why: String) -> Self {
-        Self { why, answered: false }
+        Self { why, answered: false, renamed: false }
     }
 }
 
@@ -57,11 +59,11 @@ impl Source for Prometheus {
         Box::pin(async move {
             match self.read(context, wanted).await {
                 Ok(look) => look,
-                Err(Missed { why, answered }) => {
+                Err(Missed { why, answered, renamed }) => {
                     context.metrics.count_scrape_failure(&self.server);
                     tracing::debug!(server = self.server, error = %why, "the guard cannot see");
                     let failure = Some(format!("{}: {why}", self.server));
-                    Look { failure, answered, ..Look::default() }
+                    Look { failure, answered, renamed, ..Look::default() }
                 }
             }
         })
@@ -84,8 +86,21 @@ impl Prometheus {
                 return Err(Missed::answered(self.late(known.len(), since.elapsed())));
             }
             self.every_millis = None;
-            let why = "it has no requests of these canaries and their primaries; does it scrape the gateway, and does the gateway count by service?";
-            return Err(Missed::answered(why.to_owned()));
+            let (some, renamed) = self.elsewhere(context, wanted).await?;
+            let why = match (some, renamed) {
+                (_, true) => "it keeps the gateway's label service as exported_service",
+                (true, false) => "it has requests of other services only",
+                (false, false) => {
+                    "it has no requests of any service; does it scrape the gateway, and does the gateway count by service?"
+                }
+            };
+            return Err(Missed { why: why.to_owned(), answered: true, renamed });
+        }
+        let mut renamed = false;
+        if wanted.looks_around() && !wanted.is_known(&recorded.pages) {
+            let some;
+            (some, renamed) = self.elsewhere(context, wanted).await?;
+            recorded.pages.values_mut().for_each(|page| page.services |= some);
         }
         if recorded.lacks_bounds(wanted) {
             recorded.add_bounds(wanted, &self.bounds(context, wanted).await?);
@@ -94,7 +109,7 @@ impl Prometheus {
         let news = self.note(&recorded).map_err(Missed::answered)?;
         let wait = if news { self.wait(&recorded) } else { Duration::ZERO };
         let pages = recorded.pages.into_iter().collect();
-        Ok(Look { pages, failure: None, answered: true, wait })
+        Ok(Look { pages, failure: None, answered: true, renamed, wait })
     }
 
     /// Whether anything was scraped since the last look; an error when nothing has been for too long. By our own clock, as
@@ -128,6 +143,17 @@ impl Prometheus {
         let every = self.every_millis.unwrap_or_default();
         let due = recorded.due_millis().unwrap_or_default();
         Duration::from_millis(due.saturating_sub(every / 5))
+    }
+
+    /// Whether it has requests of any service, and whether it has those that are wanted under another label.
+    async fn elsewhere(&self, context: &Context, wanted: &Wanted) -> Result<(bool, bool), String> {
+        let (some, renamed) = recorded::elsewhere_queries(wanted);
+        let some = recorded::is_something(&self.ask_one(context, &some).await?)?;
+        let mut other = false;
+        for body in self.ask(context, &renamed).await? {
+            other |= recorded::is_something(&body)?;
+        }
+        Ok((some, other))
     }
 
     async fn bounds(&mut self, context: &Context, wanted: &Wanted) -> Result<Vec<f64>, String> {

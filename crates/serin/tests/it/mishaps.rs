@@ -1,0 +1,441 @@
+//! What happens to gateways and to those who read them while a release is under way: nothing is counted twice, little is lost.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use serin::outside::OutsideError;
+use serin_apiserver::store::Store;
+use tokio::time::Instant;
+
+use super::bed::{Bed, CANARIES, DEPLOYMENTS, value};
+use super::sources::{
+    Counts, SLICES, guarded, metrics_ready, page, recorded, release, share, slice, with_gateways,
+};
+
+/// Requests per second at all gateways together.
+const RATE: f64 = 200.0;
+const BEAT: Duration = Duration::from_millis(50);
+/// When the bed's clock begins, in seconds since 1970.
+const BEGIN: f64 = 1_767_225_600.0;
+/// When gateways that are there from the start have started.
+const LONG_AGO: f64 = 1.7e9;
+
+/// How a replica answers whoever asks for its metrics.
+#[derive(Clone, Debug)]
+enum How {
+    Well,
+    /// Not at all; `Refuses` says so at once.
+    Hangs,
+    Refuses,
+    /// With the first part of its page.
+    Cut,
+    /// With an old page.
+    Again(String),
+}
+
+struct Replica {
+    counts: Counts,
+    /// None is a process that does not tell.
+    started: Option<f64>,
+    how: How,
+    /// Users come in here.
+    serves: bool,
+}
+
+impl Replica {
+    fn new(started: f64) -> Self {
+        Self { counts: Counts::new(), started: Some(started), how: How::Well, serves: true }
+    }
+
+    /// One that has seen a bad release before.
+    fn scarred() -> Self {
+        let mut replica = Self::new(LONG_AGO);
+        replica.counts.insert("canary", [1000.0, 700.0, 0.0]);
+        replica.counts.insert("primary", [1e6, 10.0, 0.0]);
+        replica
+    }
+
+    fn page(&self) -> String {
+        let page = page(&self.counts, self.started.unwrap_or_default());
+        match self.started {
+            Some(_) => page,
+            None => page.split_once('\n').unwrap().1.to_owned(),
+        }
+    }
+}
+
+/// All replicas, and what users have done to the canary.
+struct World {
+    began: Instant,
+    replicas: Vec<Replica>,
+    fails: f64,
+    /// Canary requests since the beginning.
+    truth: f64,
+    /// Other applications, to which the same happens.
+    others: Vec<&'static str>,
+}
+
+impl World {
+    fn now(&self) -> f64 {
+        BEGIN + self.began.elapsed().as_secs_f64()
+    }
+
+    fn answer(&self, place: usize) -> Result<(u16, String), OutsideError> {
+        let Some(replica) = self.replicas.get(place) else {
+            return Err(OutsideError::Timeout(Duration::ZERO));
+        };
+        match &replica.how {
+            How::Well => {
+                let page = replica.page();
+                let of = |name: &&str| page.replace("-backend-", &format!("-{name}-"));
+                let others: String = self.others.iter().map(of).collect();
+                Ok((200, page + &others))
+            }
+            How::Hangs => Err(OutsideError::Timeout(Duration::ZERO)),
+            How::Refuses => Ok((503, "no".to_owned())),
+            How::Cut => {
+                let page = replica.page();
+                Ok((200, page[..page.len() / 2 - 1].to_owned()))
+            }
+            How::Again(page) => Ok((200, page.clone())),
+        }
+    }
+}
+
+type Shared = Arc<Mutex<World>>;
+
+async fn users(store: Store, world: Shared) {
+    loop {
+        tokio::time::sleep(BEAT).await;
+        let Some(canary) = share(&store) else { continue };
+        let mut world = world.lock().unwrap();
+        let fails = world.fails;
+        let serving = world.replicas.iter().filter(|replica| replica.serves).count() as f64;
+        world.truth += RATE * BEAT.as_secs_f64() * canary;
+        for replica in world.replicas.iter_mut().filter(|replica| replica.serves) {
+            for (side, share, fails) in [("canary", canary, fails), ("primary", 1.0 - canary, 0.0)]
+            {
+                let requests = RATE * BEAT.as_secs_f64() * share / serving;
+                let counts = replica.counts.entry(side).or_default();
+                counts[0] += requests;
+                counts[1] += requests * fails;
+            }
+        }
+    }
+}
+
+fn addresses(count: usize) -> Vec<String> {
+    (1..=count).map(|number| format!("10.9.0.{number}")).collect()
+}
+
+/// A bed with these replicas behind a Service.
+fn bed(replicas: Vec<Replica>) -> (Bed, Shared) {
+    let bed = with_gateways("service=develop/gateway:metrics");
+    let all = addresses(replicas.len());
+    bed.create(SLICES, slice(&all.iter().map(String::as_str).collect::<Vec<_>>()));
+    let world = World { began: Instant::now(), replicas, fails: 0.0, truth: 0.0, others: vec![] };
+    let world = Arc::new(Mutex::new(world));
+    tokio::spawn(users(bed.store.clone(), Arc::clone(&world)));
+    let answering = Arc::clone(&world);
+    bed.answer(move |url, _| {
+        let of = url.strip_prefix("http://10.9.0.").and_then(|rest| rest.split_once(':'));
+        match of {
+            Some((number, "9100/metrics")) => {
+                answering.lock().unwrap().answer(number.parse::<usize>().unwrap() - 1)
+            }
+            Some(_) | None => value(99.9),
+        }
+    });
+    (bed, world)
+}
+
+/// The slice of the gateway's Service, as its controller would write it.
+fn listed(bed: &Bed, addresses: &[&str]) {
+    bed.modify(SLICES, "gateway-1", |object| {
+        let mut next = slice(addresses);
+        next["metadata"] = object["metadata"].clone();
+        *object = next;
+    });
+}
+
+/// Canary requests and failures that the kept evidence stands on.
+fn counted(bed: &Bed) -> (f64, f64) {
+    let canary = bed.get(CANARIES, "backend").unwrap();
+    let report = serde_json::to_value(serin::explain::report(&canary)).unwrap();
+    let of = |field: &str| {
+        let path = format!("/guard/evidence/checks/0/canary/{field}");
+        report.pointer(&path).and_then(Value::as_f64).unwrap_or(0.0)
+    };
+    (of("requests"), of("bad"))
+}
+
+fn asked_for() -> Value {
+    guarded(json!({"errorRate": {"slo": 1}}))
+}
+
+fn was_rolled_back(bed: &Bed) -> bool {
+    bed.events().iter().any(|event| event.contains("RolledBack"))
+}
+
+/// The release goes through, and the guard has counted every request of it but `lost`.
+async fn succeeds(bed: &Bed, world: &Shared, lost: f64) {
+    bed.until_phase("Succeeded").await;
+    assert!(!was_rolled_back(bed), "{:?}", bed.events());
+    let ((requests, bad), truth) = (counted(bed), world.lock().unwrap().truth);
+    // The last look at a weight of 50 was up to a second and a half before the end.
+    let least = truth - lost - 150.0;
+    assert!((least..=truth + 2.0).contains(&requests), "{requests} of {truth}, {lost} may be lost");
+    assert!(bad == 0.0, "{bad} failures that nobody had");
+}
+
+/// From now on the canary fails, and is off the road soon.
+async fn is_caught(bed: &Bed, world: &Shared, within: u64) {
+    world.lock().unwrap().fails = 1.0;
+    let began = Instant::now();
+    bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+    assert!(began.elapsed() <= Duration::from_secs(within), "{:?}", began.elapsed());
+    bed.until_phase("Failed").await;
+    assert!(was_rolled_back(bed), "{:?}", bed.events());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_counted_before_the_release_is_no_evidence() {
+    let (bed, world) = bed(vec![Replica::scarred(), Replica::scarred()]);
+    release(&bed, asked_for()).await;
+    succeeds(&bed, &world, 0.0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_restarts_loses_a_second_and_counts_nothing_twice() {
+    for tells in [true, false] {
+        let mut replica = Replica::scarred();
+        replica.started = replica.started.filter(|_| tells);
+        let (bed, world) = bed(vec![replica]);
+        release(&bed, asked_for()).await;
+        for _ in 0..3 {
+            bed.pass(7).await;
+            let mut world = world.lock().unwrap();
+            let now = world.now();
+            world.replicas[0].counts = Counts::new();
+            world.replicas[0].started = tells.then_some(now);
+        }
+        // Up to a look's requests with each of them: twice at 5 % and once at 50 %.
+        succeeds(&bed, &world, 130.0).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_that_fails_after_a_restart_of_the_gateway_is_caught() {
+    let (bed, world) = bed(vec![Replica::scarred()]);
+    release(&bed, asked_for()).await;
+    bed.pass(10).await;
+    {
+        let mut world = world.lock().unwrap();
+        let now = world.now();
+        world.replicas[0] = Replica::new(now);
+    }
+    is_caught(&bed, &world, 4).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_cut_off_is_no_restart() {
+    let (bed, world) = bed(vec![Replica::scarred()]);
+    release(&bed, asked_for()).await;
+    for _ in 0..5 {
+        world.lock().unwrap().replicas[0].how = How::Cut;
+        bed.pass(2).await;
+        world.lock().unwrap().replicas[0].how = How::Well;
+        bed.pass(3).await;
+    }
+    succeeds(&bed, &world, 0.0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_page_again_is_no_evidence_and_the_next_one_makes_up_for_it() {
+    let (bed, world) = bed(vec![Replica::scarred()]);
+    release(&bed, asked_for()).await;
+    for _ in 0..3 {
+        {
+            let mut world = world.lock().unwrap();
+            let page = world.replicas[0].page();
+            world.replicas[0].how = How::Again(page);
+        }
+        bed.pass(4).await;
+        world.lock().unwrap().replicas[0].how = How::Well;
+        bed.pass(3).await;
+    }
+    succeeds(&bed, &world, 0.0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn looks_that_are_missed_become_one_longer_one() {
+    for how in [How::Hangs, How::Refuses] {
+        let (bed, world) = bed(vec![Replica::scarred()]);
+        release(&bed, asked_for()).await;
+        world.lock().unwrap().replicas[0].how = how.clone();
+        bed.pass(4).await;
+        assert_ne!(bed.status()["lastReason"]["code"], "GuardHolds", "{how:?}");
+        world.lock().unwrap().replicas[0].how = How::Well;
+        bed.pass(3).await;
+        world.lock().unwrap().replicas[0].how = how;
+        // Longer than that is a reason not to go on.
+        bed.until("a hold", |bed| bed.status()["lastReason"]["code"] == "GuardHolds").await;
+        assert_eq!(metrics_ready(&bed).0, "GatewayUnreachable");
+        bed.pass(60).await;
+        assert_eq!(bed.canary_share(), 5);
+        world.lock().unwrap().replicas[0].how = How::Well;
+        succeeds(&bed, &world, 0.0).await;
+        assert_eq!(metrics_ready(&bed).0, "Measured");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_in_a_gap_are_found_when_it_ends() {
+    let (bed, world) = bed(vec![Replica::scarred()]);
+    release(&bed, asked_for()).await;
+    bed.pass(5).await;
+    world.lock().unwrap().replicas[0].how = How::Refuses;
+    world.lock().unwrap().fails = 1.0;
+    bed.pass(4).await;
+    assert_eq!(bed.canary_share(), 5);
+    world.lock().unwrap().replicas[0].how = How::Well;
+    is_caught(&bed, &world, 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_that_come_bring_only_what_happened_since() {
+    let (bed, world) = bed(vec![Replica::scarred()]);
+    release(&bed, asked_for()).await;
+    bed.pass(5).await;
+    // One was there before and was not listed, one is new.
+    {
+        let mut world = world.lock().unwrap();
+        let now = world.now();
+        world.replicas.extend([Replica::scarred(), Replica::new(now)]);
+    }
+    listed(&bed, &["10.9.0.1", "10.9.0.2", "10.9.0.3"]);
+    succeeds(&bed, &world, 20.0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_vanishes_takes_only_its_last_second_with_it() {
+    // Either it is off the list at once, or nobody has noticed yet and it hangs.
+    for noticed in [true, false] {
+        let (bed, world) = bed(vec![Replica::scarred(), Replica::scarred(), Replica::scarred()]);
+        release(&bed, asked_for()).await;
+        bed.pass(6).await;
+        {
+            let mut world = world.lock().unwrap();
+            world.replicas[1].serves = false;
+            world.replicas[1].how = How::Hangs;
+        }
+        if noticed {
+            listed(&bed, &["10.9.0.1", "10.9.0.3"]);
+        }
+        succeeds(&bed, &world, 20.0).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_replica_delays_no_rollback() {
+    let (bed, world) = bed(vec![Replica::scarred(), Replica::scarred()]);
+    release(&bed, asked_for()).await;
+    bed.pass(4).await;
+    {
+        let mut world = world.lock().unwrap();
+        world.replicas[1].serves = false;
+        world.replicas[1].how = How::Hangs;
+    }
+    bed.pass(3).await;
+    is_caught(&bed, &world, 4).await;
+}
+
+/// Another application with a Canary like `backend`.
+fn another(bed: &Bed, name: &str, spec: &Value) {
+    for (id, kind) in [(DEPLOYMENTS, "backend"), (CANARIES, "backend")] {
+        let mut object = (*bed.get(id, kind).unwrap()).clone();
+        object["metadata"] = json!({"name": name});
+        object.as_object_mut().unwrap().remove("status");
+        if id == DEPLOYMENTS {
+            object["spec"]["replicas"] = json!(2);
+            object["spec"]["selector"]["matchLabels"] = json!({"app": name});
+            object["spec"]["template"]["metadata"]["labels"] = json!({"app": name});
+        } else {
+            object["spec"]["targetRef"]["name"] = json!(name);
+            object["spec"]["analysis"] = spec["analysis"].clone();
+        }
+        bed.create(id, object);
+    }
+}
+
+fn release_of(bed: &Bed, name: &str) {
+    bed.modify(DEPLOYMENTS, name, |object| {
+        object["spec"]["template"]["spec"]["containers"][0]["image"] = json!("local/app:v2");
+    });
+}
+
+fn looks(bed: &Bed, from: usize) -> usize {
+    let asked = bed.script.asked.lock().unwrap();
+    asked.iter().skip(from).filter(|url| url.ends_with(":9100/metrics")).count()
+}
+
+fn asked_so_far(bed: &Bed) -> usize {
+    bed.script.asked.lock().unwrap().len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_look_a_second_is_for_all_canaries_and_only_while_one_has_traffic() {
+    let (bed, world) = bed(vec![Replica::scarred()]);
+    let mut spec = asked_for();
+    spec["analysis"]["stepWeights"] = json!([5, 10, 20]);
+    // The metrics server of this bed is none, and would be asked again.
+    spec["analysis"]["metrics"] =
+        json!([{"name": "errors", "query": "errors", "thresholdRange": {"max": 100}}]);
+    let names = ["backend", "two", "three", "four"];
+    world.lock().unwrap().others = names[1..].to_vec();
+    bed.apply("local/app:v1", spec.clone());
+    names[1..].iter().for_each(|name| another(&bed, name, &spec));
+    bed.until_phase("Initialized").await;
+    // The fitness check has seen what it wanted.
+    bed.pass(60).await;
+    let rest = asked_so_far(&bed);
+    bed.pass(600).await;
+    assert_eq!(looks(&bed, rest), 0, "looks at rest");
+    names.iter().for_each(|name| release_of(&bed, name));
+    bed.until("traffic", |bed| bed.canary_share() > 0).await;
+    let from = asked_so_far(&bed);
+    bed.pass(20).await;
+    let during = looks(&bed, from);
+    assert!((18..=30).contains(&during), "{during} looks in 20 s for {} canaries", names.len());
+    let done =
+        |bed: &Bed, name: &str| bed.get(CANARIES, name).unwrap()["status"]["phase"] == "Succeeded";
+    bed.until("all done", |bed| names.iter().all(|name| done(bed, name))).await;
+    bed.pass(2).await;
+    let after = asked_so_far(&bed);
+    bed.pass(300).await;
+    assert_eq!(looks(&bed, after), 0, "looks after the release");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_query_is_for_all_canaries() {
+    let bed = Bed::start();
+    let recorder = recorded(&bed, Duration::from_secs(5));
+    let mut spec = guarded(json!({"source": "prometheus"}));
+    spec["analysis"]["interval"] = json!("60s");
+    let mut asked = Vec::new();
+    for name in ["two", "three", "four"] {
+        if asked.is_empty() {
+            release(&bed, spec.clone()).await;
+        }
+        bed.pass(10).await;
+        let before = recorder.lock().unwrap().asked;
+        bed.pass(20).await;
+        asked.push(recorder.lock().unwrap().asked - before);
+        another(&bed, name, &spec);
+        bed.pass(20).await;
+        release_of(&bed, name);
+    }
+    let (least, most) = (asked.iter().min().unwrap(), asked.iter().max().unwrap());
+    assert!(*least >= 4 && most - least <= 4, "{asked:?}");
+}
