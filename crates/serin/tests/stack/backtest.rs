@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use serin::local::get::get;
+use serin_local::prometheus::{Options, Prometheus, Target};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::lab;
 
@@ -98,18 +100,56 @@ async fn the_real_prometheus_says_the_same() {
             .spawn()
             .unwrap(),
     );
-    let ready = async {
-        let mut looks = tokio::time::interval(Duration::from_millis(50));
-        let url = format!("{url}/-/ready");
-        while !matches!(get(&url).await, Ok((status, _)) if status.is_success()) {
-            looks.tick().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(120), ready).await.unwrap();
+    until(&format!("{url}/-/ready"), |_| true).await;
     let server = tokio::task::spawn_blocking(move || report(&["--prometheus", &url]));
     let server = server.await.unwrap();
     let file = report(&["--history", HISTORY]);
     drop(std::fs::remove_dir_all(&dir));
     assert_eq!(server["incidents"][0]["guard"]["caught"], true, "{server:#}");
     assert_eq!(server, file);
+}
+
+/// Asks until the answer is as wanted.
+async fn until(url: &str, so: impl Fn(&[u8]) -> bool) {
+    let asked = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        while !matches!(get(url).await, Ok((status, body)) if status.is_success() && so(&body)) {
+            looks.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), asked).await.unwrap();
+}
+
+/// The recording is scraped by the embedded Prometheus, as a page that brings its own times.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_prometheus_says_the_same() {
+    let text = std::fs::read_to_string(root().join(HISTORY)).unwrap();
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let page: String = samples.map(|line| format!("{line}000\n")).collect();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = format!("http://{}/metrics", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length";
+        let answer = format!("{head}: {}\r\n\r\n{page}", page.len());
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            drop(stream.read(&mut request).await);
+            drop(stream.write_all(answer.as_bytes()).await);
+        }
+    });
+    let targets = vec![Target { url: target, labels: std::collections::BTreeMap::new() }];
+    let (_publish, wanted) = tokio::sync::watch::channel(targets);
+    let options = Options {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        scrape_interval: Duration::from_secs(1),
+        retention: Duration::from_secs(100 * 365 * 24 * 3600),
+    };
+    let server = Prometheus::start(options, wanted).await.unwrap();
+    let url = format!("http://{}", server.address());
+    let last = format!("{url}/api/v1/query?query=traefik_service_requests_total&time=1793529000");
+    until(&last, |body| body.windows(5).any(|part| part == b"value")).await;
+    let asked = tokio::task::spawn_blocking(move || report(&["--prometheus", &url]));
+    let asked = asked.await.unwrap();
+    serving.abort();
+    assert_eq!(asked, report(&["--history", HISTORY]));
 }
