@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -84,7 +84,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }),
         Command::Backtest(args) => block_on(async {
-            say(&crate::backtest::run(&args).await?)?;
+            let (text, tried) = crate::backtest::run(&args, &SystemClock).await?;
+            say(&text)?;
+            if !tried {
+                bail!("nothing was tried: no canary had requests at the times that were named");
+            }
             Ok(ExitCode::SUCCESS)
         }),
         Command::Plan(args) => block_on(async {

@@ -120,6 +120,15 @@ pub(super) struct Looks {
     pub(super) bounds: Vec<f64>,
 }
 
+impl Looks {
+    /// Between which looks, in milliseconds, nothing was scraped for much longer than usual.
+    pub(super) fn gaps(&self, from: i64, to: i64) -> Vec<(i64, i64)> {
+        let times: Vec<i64> = self.looks.iter().map(|look| look.at).collect();
+        let pairs = times.windows(2).map(|pair| (pair[0], pair[1]));
+        pairs.filter(|(a, b)| *b > from && *a < to && b - a > GONE * self.interval_ms).collect()
+    }
+}
+
 /// The canary's requests up to a look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counted {

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::Request;
 use http::header::AUTHORIZATION;
+use jiff::Timestamp;
 use serde_json::Value;
 use serin_local::prometheus::history::{self as recorded, History as Recorded};
 use serin_providers::call::percent_encoded;
@@ -93,15 +94,23 @@ impl History {
     }
 
     pub(super) fn describe(&self) -> String {
-        let time = |millis| jiff::Timestamp::from_millisecond(millis).unwrap_or_default();
+        match (self, self.span()) {
+            (Self::Server { base, .. }, _) => base.clone(),
+            (Self::Recorded(_), Some((first, last))) => {
+                format!("a recording from {first} to {last}")
+            }
+            (Self::Recorded(_), None) => "an empty recording".to_owned(),
+        }
+    }
+
+    /// What a recording covers; a server does not say.
+    pub(super) fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        let time = |millis| Timestamp::from_millisecond(millis).unwrap_or_default();
         match self {
-            Self::Server { base, .. } => base.clone(),
-            Self::Recorded(recorded) => match recorded.span() {
-                Some((first, last)) => {
-                    format!("a recording from {} to {}", time(first), time(last))
-                }
-                None => "an empty recording".to_owned(),
-            },
+            Self::Server { .. } => None,
+            Self::Recorded(recorded) => {
+                recorded.span().map(|(first, last)| (time(first), time(last)))
+            }
         }
     }
 

@@ -5,8 +5,10 @@
 mod chance;
 mod checks;
 mod counters;
+mod flagger;
 mod guarded;
 mod history;
+mod past;
 mod quiet;
 mod record;
 mod release;
@@ -24,6 +26,7 @@ use serde::Serialize;
 use serin_core::model::{Canary, Key, MetricTemplate, Strategy};
 use serin_core::parse::{self, Limits};
 
+use crate::clock::Clock;
 use crate::local::manifest;
 use history::History;
 use report::Report;
@@ -140,8 +143,8 @@ impl Policy {
     }
 }
 
-/// Does what the arguments say.
-pub async fn run(args: &BacktestArgs) -> anyhow::Result<String> {
+/// Does what the arguments say: the text, and whether anything could be tried.
+pub async fn run(args: &BacktestArgs, clock: &dyn Clock) -> anyhow::Result<(String, bool)> {
     let BacktestArgs { release, incident, quiet, .. } = args;
     let asked = release.len() + incident.len() + quiet.len();
     let history = history_of(args)?;
@@ -152,15 +155,17 @@ pub async fn run(args: &BacktestArgs) -> anyhow::Result<String> {
     if asked > ASKED_MAX {
         bail!("{asked} releases, incidents and quiet days are more than {ASKED_MAX}");
     }
+    past::check(args, &history, clock.now())?;
     let policy = policy(&args.filename, args.min_interval)?;
     let report = report(&policy, &history, args).await?;
     if let Some(path) = &args.record {
         record::write(&policy, &history, args, path).await?;
     }
-    Ok(match args.output {
+    let text = match args.output {
         Output::Human => report.to_string(),
         Output::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
-    })
+    };
+    Ok((text, report.tried()))
 }
 
 async fn report(policy: &Policy, history: &History, args: &BacktestArgs) -> anyhow::Result<Report> {

@@ -15,7 +15,7 @@ use super::chance::{self, Coin};
 use super::counters::{self, BUCKET, REQUESTS, TIMED};
 use super::history::{Curve, History};
 use super::release::{self, BEFORE_MS};
-use super::{Outcome, Policy, Stretch, checks};
+use super::{Outcome, Policy, Stretch, checks, past};
 
 /// More releases than this say nothing new, and take long.
 const WINDOWS_MAX: usize = 5000;
@@ -61,8 +61,11 @@ pub(super) struct Quiet {
     pub(super) to: jiff::Timestamp,
     /// How long one release takes.
     pub(super) release_secs: i64,
+    /// How many of them there were.
+    pub(super) tried: u64,
     /// Stretches without enough traffic.
     pub(super) skipped: u64,
+    pub(super) flagger: Option<Alarms>,
     pub(super) checks: Option<Alarms>,
     pub(super) guard: Option<Alarms>,
     pub(super) notes: Vec<String>,
@@ -86,12 +89,14 @@ pub(super) async fn alarms(
         bail!("{windows} releases fit into it, more than {WINDOWS_MAX}: name less time");
     }
     let has_checks = !policy.canary.spec.analysis.metrics.is_empty();
-    let (mut checks, mut guard, mut skipped) = (Alarms::default(), Alarms::default(), 0);
-    let mut guarded = false;
+    let (mut flagger, mut checks) = (Alarms::default(), Alarms::default());
+    let (mut guard, mut guarded, mut skipped) = (Alarms::default(), false, 0);
+    let mut known = false;
     for window in 0..windows as i64 {
         let begin = (from.as_second() + window * length) * 1000;
         let end = begin + length * 1000;
         let curves = counters::fetch(history, &policy.canary, begin - BEFORE_MS, end, true).await?;
+        known |= !curves.is_empty();
         let mut coin = Coin::new(seed ^ begin.unsigned_abs());
         let split = Split { policy: &policy, begin };
         let (halves, requests) = split.halves(&curves, &mut coin);
@@ -105,7 +110,10 @@ pub(super) async fn alarms(
             skipped += 1;
             continue;
         };
+        flagger.add(replayed.flagger.outcome, &replayed.flagger.why);
         checks.add(replayed.checks.outcome, &replayed.checks.why);
+        let (start, end) = (replayed.start.as_millisecond(), replayed.end.as_millisecond());
+        notes.extend(replayed.looks.gaps(start, end).into_iter().map(past::gap));
         match replayed.guard {
             Ok(Some(course)) => {
                 guarded = true;
@@ -116,11 +124,18 @@ pub(super) async fn alarms(
             Err(why) => notes.push(why),
         }
     }
+    if !known {
+        let (from, to) = (from.as_millisecond(), to.as_millisecond());
+        bail!("{}", past::nothing(history, &policy.canary, from, to).await?);
+    }
+    past::shorten(&mut notes);
     Ok(Quiet {
         from,
         to,
         release_secs: length,
+        tried: flagger.releases,
         skipped,
+        flagger: has_checks.then(|| flagger.weighed()),
         checks: has_checks.then(|| checks.weighed()),
         guard: guarded.then(|| guard.weighed()),
         notes,

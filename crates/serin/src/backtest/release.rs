@@ -14,7 +14,7 @@ use serin_providers::metric::{self, Resolved, metric_provider};
 use super::counters::{self, Counted, Looks};
 use super::history::{Curve, History};
 use super::report::{Caught, IncidentReport, Release, Rule};
-use super::{Incident, Outcome, Policy, checks, guarded};
+use super::{Incident, Outcome, Policy, checks, flagger, guarded, past};
 
 /// Looks before a release, so that its first requests count from a base.
 pub(super) const BEFORE_MS: i64 = 120_000;
@@ -26,8 +26,11 @@ const PAUSE_MS: i64 = 300_000;
 /// A release as the history has it.
 pub(super) struct Replayed {
     pub(super) start: Timestamp,
+    /// When nothing more is looked at.
+    pub(super) end: Timestamp,
     pub(super) looks: Looks,
     pub(super) counts: Vec<Counted>,
+    pub(super) flagger: flagger::Course,
     pub(super) checks: checks::Course,
     pub(super) guard: Result<Option<guarded::Course>, String>,
 }
@@ -40,7 +43,11 @@ pub(super) async fn replay(
 ) -> anyhow::Result<Release> {
     let asked = time.as_millisecond();
     let until = asked + WAIT_MS + policy.length_secs() * 1000;
-    let curves = counters::fetch(history, &policy.canary, asked - BEFORE_MS, until, false).await?;
+    let from = asked - BEFORE_MS;
+    let curves = counters::fetch(history, &policy.canary, from, until, false).await?;
+    if curves.is_empty() {
+        bail!("{}", past::nothing(history, &policy.canary, from, until).await?);
+    }
     let Some(replayed) = evaluate(policy, history, &curves, asked, until).await? else {
         return Ok(Release::silent(time));
     };
@@ -66,6 +73,7 @@ pub(super) async fn evaluate(
     let end = (last + 2 * looks.interval_ms).min(until).min(longest);
     let answers = answers(policy, history, start.as_millisecond(), end, interval).await?;
     let end = Timestamp::from_millisecond(end)?;
+    let flagger = flagger::play(canary, &answers, start, end);
     let checks = checks::play(canary, &answers, start, end);
     // What a promotion would have ended was counted in history as long as it went on.
     let over = match checks.outcome {
@@ -73,7 +81,7 @@ pub(super) async fn evaluate(
         Outcome::RolledBack | Outcome::Undecided => end,
     };
     let guard = guarded::watch(canary, &looks, &ladder(policy, &checks), over);
-    Ok(Some(Replayed { start, looks, counts, checks, guard }))
+    Ok(Some(Replayed { start, end, looks, counts, flagger, checks, guard }))
 }
 
 /// When the weight changed; a release that the checks stopped is watched as if they had not.
@@ -196,7 +204,7 @@ fn cost(replayed: &Replayed, at: Timestamp) -> (u64, u64) {
 }
 
 fn told(policy: &Policy, time: Timestamp, replayed: &Replayed) -> Release {
-    let Replayed { start, looks, counts: _, checks, guard } = replayed;
+    let Replayed { start, end, looks, counts: _, flagger, checks, guard } = replayed;
     let rule = |outcome, at: Timestamp, why: &str| {
         let (requests, failed) = cost(replayed, at);
         let seconds = at.duration_since(*start).as_secs_f64();
@@ -214,10 +222,13 @@ fn told(policy: &Policy, time: Timestamp, replayed: &Replayed) -> Release {
             others.join(", ")
         ));
     }
+    let gaps = looks.gaps(start.as_millisecond(), end.as_millisecond());
+    notes.extend(gaps.into_iter().map(past::gap));
     Release {
         release: time,
         started: Some(*start),
         scraped_every_secs: Some(looks.interval_ms as f64 / 1000.0),
+        flagger: Some(rule(flagger.outcome, flagger.at, &flagger.why)),
         checks: Some(rule(checks.outcome, checks.at, &checks.why)),
         guard,
         notes,
@@ -250,6 +261,7 @@ pub(super) async fn caught(
         name: name.clone(),
         time: *time,
         release_started: release.started,
+        flagger: caught(&release.flagger),
         checks: caught(&release.checks),
         guard: caught(&release.guard),
         notes: release.notes.clone(),

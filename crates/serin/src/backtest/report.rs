@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serin_core::parse::INTERVAL_FLOOR_SECS;
 
 use super::quiet::{Alarms, Quiet};
 use super::{Outcome, Policy, chance};
@@ -50,6 +51,8 @@ pub(super) struct Release {
     /// When the canary's requests began; none if there were none.
     pub(super) started: Option<Timestamp>,
     pub(super) scraped_every_secs: Option<f64>,
+    /// Flagger as it is; then the same metrics on Serin's step clock; then the guard.
+    pub(super) flagger: Option<Rule>,
     pub(super) checks: Option<Rule>,
     pub(super) guard: Option<Rule>,
     pub(super) notes: Vec<String>,
@@ -62,6 +65,7 @@ impl Release {
             release,
             started: None,
             scraped_every_secs: None,
+            flagger: None,
             checks: None,
             guard: None,
             notes: vec![note.to_owned()],
@@ -101,6 +105,7 @@ pub(super) struct IncidentReport {
     pub(super) name: String,
     pub(super) time: Timestamp,
     pub(super) release_started: Option<Timestamp>,
+    pub(super) flagger: Option<Caught>,
     pub(super) checks: Option<Caught>,
     pub(super) guard: Option<Caught>,
     pub(super) notes: Vec<String>,
@@ -110,6 +115,7 @@ pub(super) struct IncidentReport {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Stopped {
+    flagger: Share,
     checks: Share,
     guard: Share,
 }
@@ -145,6 +151,9 @@ impl Report {
     ) -> Self {
         let analysis = &policy.canary.spec.analysis;
         let mut notes = Vec::new();
+        if analysis.interval_secs < INTERVAL_FLOOR_SECS {
+            notes.push(format!("Flagger itself takes no interval below {INTERVAL_FLOOR_SECS} s."));
+        }
         if !analysis.webhooks.is_empty() {
             notes.push("Webhooks are not recorded: all of them are taken to approve.".to_owned());
         }
@@ -162,6 +171,7 @@ impl Report {
         };
         let calm: Vec<&Release> = releases.iter().filter(hit).collect();
         let stopped = (!calm.is_empty()).then(|| Stopped {
+            flagger: Share::of(calm.iter().filter_map(|release| release.flagger.as_ref())),
             checks: Share::of(calm.iter().filter_map(|release| release.checks.as_ref())),
             guard: Share::of(calm.iter().filter_map(|release| release.guard.as_ref())),
         });
@@ -178,6 +188,16 @@ impl Report {
             quiet,
             notes,
         }
+    }
+}
+
+impl Report {
+    /// Whether there was any release to judge.
+    pub(super) fn tried(&self) -> bool {
+        let Self { releases, incidents, quiet, .. } = self;
+        releases.iter().any(|release| release.started.is_some())
+            || incidents.iter().any(|incident| incident.release_started.is_some())
+            || quiet.iter().any(|quiet| quiet.tried > 0)
     }
 }
 
@@ -199,21 +219,22 @@ impl fmt::Display for Report {
         writeln!(f, "{canary} over {history}")?;
         writeln!(
             f,
-            "  checks  Flagger's rule: {metrics} {} every {interval_secs} s, threshold {threshold}",
+            "  flagger  {metrics} {} every {interval_secs} s, threshold {threshold}, as Flagger acts: an interval later",
             if *metrics == 1 { "metric" } else { "metrics" }
         )?;
+        writeln!(f, "  checks   the same in Serin: at once")?;
         if let Some(alpha) = alpha {
             let percent = alpha * 100.0;
-            writeln!(f, "  guard   at most {percent} % of healthy releases rolled back")?;
+            writeln!(f, "  guard    at most {percent} % of healthy releases rolled back")?;
         }
         for release in releases {
             write!(f, "\n{release}")?;
         }
-        if let Some(Stopped { checks, guard }) = stopped {
+        if let Some(Stopped { flagger, checks, guard }) = stopped {
             writeln!(f, "\nReleases without a named incident that were rolled back:")?;
-            writeln!(f, "  checks  {checks}")?;
+            writeln!(f, "  flagger  {flagger}\n  checks   {checks}")?;
             if guard.releases > 0 {
-                writeln!(f, "  guard   {guard}")?;
+                writeln!(f, "  guard    {guard}")?;
             }
         }
         for incident in incidents {
@@ -245,8 +266,18 @@ fn share(f: &mut fmt::Formatter<'_>, k: u64, n: u64, low: f64, high: f64) -> fmt
     write!(f, "{k} of {n} ({of} %, between {} % and {} %)", percent(low), percent(high))
 }
 
+/// A line for each rule there is.
+fn rows<T: fmt::Display>(f: &mut fmt::Formatter<'_>, rules: [Option<&T>; 3]) -> fmt::Result {
+    for (name, rule) in ["flagger  ", "checks   ", "guard    "].into_iter().zip(rules) {
+        if let Some(rule) = rule {
+            writeln!(f, "  {name}{rule}")?;
+        }
+    }
+    Ok(())
+}
+
 fn lines(f: &mut fmt::Formatter<'_>, notes: &[String]) -> fmt::Result {
-    notes.iter().try_for_each(|note| writeln!(f, "  note    {note}"))
+    notes.iter().try_for_each(|note| writeln!(f, "  note     {note}"))
 }
 
 impl fmt::Display for Rule {
@@ -267,18 +298,13 @@ impl fmt::Display for Rule {
 
 impl fmt::Display for Release {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { release, started, scraped_every_secs, checks, guard, notes } = self;
+        let Self { release, started, scraped_every_secs, flagger, checks, guard, notes } = self;
         write!(f, "Release {release}")?;
         if let (Some(started), Some(secs)) = (started, scraped_every_secs) {
             write!(f, ", first requests at {started}, counted every {secs} s")?;
         }
         writeln!(f)?;
-        if let Some(rule) = checks {
-            writeln!(f, "  checks  {rule}")?;
-        }
-        if let Some(rule) = guard {
-            writeln!(f, "  guard   {rule}")?;
-        }
+        rows(f, [flagger.as_ref(), checks.as_ref(), guard.as_ref()])?;
         lines(f, notes)
     }
 }
@@ -300,18 +326,13 @@ impl fmt::Display for Caught {
 
 impl fmt::Display for IncidentReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, time, release_started, checks, guard, notes } = self;
+        let Self { name, time, release_started, flagger, checks, guard, notes } = self;
         write!(f, "Incident {name} at {time}")?;
         match release_started {
             Some(started) => writeln!(f, ", in the release that began at {started}")?,
             None => writeln!(f, ", in no release")?,
         }
-        if let Some(rule) = checks {
-            writeln!(f, "  checks  {rule}")?;
-        }
-        if let Some(rule) = guard {
-            writeln!(f, "  guard   {rule}")?;
-        }
+        rows(f, [flagger.as_ref(), checks.as_ref(), guard.as_ref()])?;
         lines(f, notes)
     }
 }
@@ -329,19 +350,15 @@ impl fmt::Display for Alarms {
 
 impl fmt::Display for Quiet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { from, to, release_secs, skipped, checks, guard, notes } = self;
+        let Self { from, to, release_secs, tried: _, skipped, flagger, checks, guard, notes } =
+            self;
         writeln!(
             f,
             "Quiet from {from} to {to}: the running version against itself, {release_secs} s each; false alarms:"
         )?;
-        if let Some(alarms) = checks {
-            writeln!(f, "  checks  {alarms}")?;
-        }
-        if let Some(alarms) = guard {
-            writeln!(f, "  guard   {alarms}")?;
-        }
+        rows(f, [flagger.as_ref(), checks.as_ref(), guard.as_ref()])?;
         if *skipped > 0 {
-            writeln!(f, "  note    {skipped} stretches had too little traffic and are left out")?;
+            writeln!(f, "  note     {skipped} stretches had too little traffic and are left out")?;
         }
         lines(f, notes)
     }

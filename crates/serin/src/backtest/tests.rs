@@ -129,6 +129,9 @@ async fn a_fifth_of_failures_is_found_by_both_and_earlier_by_the_guard() {
     assert_eq!(checks["outcome"], "rolledBack", "{found:#}");
     assert_eq!(guard["outcome"], "rolledBack", "{found:#}");
     assert_eq!(checks["seconds"], 300.0, "five checks, one a minute");
+    let flagger = &found["releases"][0]["flagger"];
+    assert_eq!(flagger["seconds"], 360.0, "and Flagger acts on the sixth: {flagger}");
+    assert!(flagger["failed"].as_u64() > checks["failed"].as_u64(), "{found:#}");
     assert!(guard["seconds"].as_f64().unwrap() <= 30.0, "{guard}");
     let failed = |rule: &Value| rule["failed"].as_u64().unwrap();
     assert!(failed(guard) > 0 && 10 * failed(guard) < failed(checks), "{found:#}");
@@ -149,6 +152,9 @@ async fn a_healthy_release_goes_through() {
         "{found:#}"
     );
     assert_eq!(release["checks"]["seconds"], 360.0, "six steps, one a minute");
+    let flagger = &release["flagger"];
+    assert_eq!(flagger["outcome"], "passed");
+    assert_eq!(flagger["seconds"], 360.0, "both promote on the same round");
 }
 
 #[tokio::test]
@@ -188,6 +194,87 @@ async fn what_both_suffer_holds_the_guard_and_fools_the_checks() {
     let found = tried(&world, &policy_of("1m", 1), &["--release", RELEASE]).await;
     assert_eq!(found["releases"][0]["checks"]["outcome"], "rolledBack", "{found:#}");
     assert_eq!(found["releases"][0]["guard"]["outcome"], "passed", "{found:#}");
+}
+
+#[tokio::test]
+async fn no_data_is_a_failed_check_for_flagger_at_once() {
+    let world = World { canary: Some(|_| 1.0), interval_secs: 10, secs: 200, ..World::new() };
+    let mut policy = policy_of("10s", 1);
+    policy.canary.spec.analysis.metrics.truncate(1);
+    let found = tried(&world, &policy, &["--release", RELEASE]).await;
+    let flagger = &found["releases"][0]["flagger"];
+    assert_eq!((&flagger["outcome"], &flagger["seconds"]), (&json!("rolledBack"), &json!(20.0)));
+    assert!(flagger["why"].as_str().unwrap().contains("1 of 1 allowed checks"), "{flagger}");
+    assert_eq!(found["releases"][0]["guard"]["outcome"], "rolledBack");
+}
+
+#[tokio::test]
+async fn failures_add_up_and_successes_take_none_back() {
+    let bursts = |since: i64| if (since / 120) % 2 == 0 { 0.3 } else { 0.0 };
+    let world = World { canary: Some(bursts), secs: 1200, ..World::new() };
+    let found = tried(&world, &policy_of("1m", 3), &["--release", RELEASE]).await;
+    let flagger = &found["releases"][0]["flagger"];
+    // Rounds at 60, 120, 180 (a window half full of failures), ..., and the third failure is seen a round later.
+    assert_eq!(flagger["outcome"], "rolledBack", "{flagger}");
+    assert!(flagger["seconds"].as_f64().unwrap() >= 240.0, "{flagger}");
+    let share = |rule: &str| found["stopped"][rule]["stopped"].clone();
+    assert_eq!((share("flagger"), share("checks")), (json!(1), json!(1)), "{found:#}");
+}
+
+#[tokio::test]
+async fn a_gap_is_named() {
+    let world = World { canary: Some(|_| 0.001), ..World::new() };
+    let start = RELEASE.parse::<Timestamp>().unwrap().as_second();
+    let mut recorded = Recorded::default();
+    for line in world.lines().lines() {
+        let at: i64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+        if !(start + 100..start + 220).contains(&at) {
+            recorded.read_line(line).unwrap();
+        }
+    }
+    let history = History::recorded(recorded).unwrap();
+    let found = report(&policy_of("1m", 1), &history, &args(&["--release", RELEASE])).await;
+    let found = serde_json::to_value(found.unwrap()).unwrap();
+    let note = found["releases"][0]["notes"][0].as_str().unwrap();
+    assert!(
+        note.starts_with("nothing was recorded for 125 s, from 2026-11-01T10:01:35Z"),
+        "{note}"
+    );
+    assert_eq!(found["releases"][0]["flagger"]["outcome"], "rolledBack", "{found:#}");
+    assert_eq!(found["releases"][0]["guard"]["outcome"], "passed", "{found:#}");
+}
+
+#[tokio::test]
+async fn what_the_history_cannot_know_is_refused() {
+    let world = World { canary: Some(|_| 0.0), secs: 100, ..World::new() };
+    let history = world.history();
+    let now = RELEASE.parse().unwrap();
+    let checked = |more: &[&str], history: &History| {
+        past::check(&args(more), history, now).map_err(|error| error.to_string())
+    };
+    let (later, early) = ("2026-11-01T12:00:00Z", "2026-10-01..2026-10-02");
+    let said = checked(&["--release", later], &history).unwrap_err();
+    assert_eq!(
+        said,
+        format!(
+            "--release {later}: the recording is from 2026-11-01T09:58:00Z to 2026-11-01T10:01:35Z"
+        )
+    );
+    assert!(checked(&["--quiet", early], &history).unwrap_err().starts_with("--quiet 2026-10-01T"));
+    assert_eq!(checked(&["--quiet", "2026-11-01..2026-11-02"], &history), Ok(()));
+    let server = History::server("http://prometheus:9090", None).unwrap();
+    let said = checked(&["--incident", &format!("x={later}")], &server).unwrap_err();
+    assert_eq!(said, format!("--incident x={later}: that is yet to come, it is {RELEASE}"));
+    assert_eq!(checked(&["--release", RELEASE], &server), Ok(()));
+    let mut policy = policy_of("1m", 1);
+    policy.canary.spec.service.name = "frontend".to_owned();
+    let said = report(&policy, &history, &args(&["--release", RELEASE])).await.unwrap_err();
+    let said = format!("{said:#}");
+    assert!(said.contains("develop-frontend(-primary|-canary)?"), "{said}");
+    assert!(said.contains("there is: develop-backend-canary-80@kubernetescrd, develop-"), "{said}");
+    let empty = History::recorded(Recorded::default()).unwrap();
+    let said = report(&policy, &empty, &args(&["--quiet", "2026-11-01..2026-11-02"])).await;
+    assert!(format!("{:#}", said.unwrap_err()).contains("is Traefik scraped"));
 }
 
 #[tokio::test]
