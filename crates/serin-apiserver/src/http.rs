@@ -27,6 +27,7 @@ use crate::store::Store;
 mod asked;
 mod body;
 mod browser;
+mod fields;
 mod follow;
 mod log;
 mod objects;

@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 
 /// Real objects stay below fifteen levels.
 const DEPTH_MAX: usize = 32;
+/// Options of a DELETE, which clients write in the version of what they delete.
+const OPTIONS: &str = "DeleteOptions";
 const MAGIC: &[u8] = b"k8s\0";
 
 /// Why a body was refused.
@@ -58,7 +60,8 @@ pub fn decode(body: &[u8]) -> Result<Value, ProtobufError> {
     }
     let (api_version, kind) = (text(api_version)?, text(kind)?);
     let table = table();
-    let Some(message) = table.roots.get(&(api_version.clone(), kind.clone())) else {
+    let named = table.roots.get(&(api_version.clone(), kind.clone()));
+    let Some(message) = named.map(String::as_str).or((kind == OPTIONS).then_some(OPTIONS)) else {
         return Err(ProtobufError::Unsupported(format!("{kind} of {api_version}")));
     };
     let mut object = Map::from_iter([

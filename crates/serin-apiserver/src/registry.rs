@@ -51,6 +51,8 @@ pub struct Version {
     pub schema: Option<Arc<Structural>>,
     /// The raw OpenAPI schema of custom resources.
     pub raw_schema: Value,
+    /// Fields that objects can be selected by, dotted; only of custom resources.
+    pub selectable: Vec<String>,
     pub keys: ListKeys,
 }
 
@@ -257,6 +259,7 @@ pub(crate) fn builtins() -> Vec<Resource> {
                     columns: Vec::new(),
                     schema: None,
                     raw_schema: Value::Null,
+                    selectable: Vec::new(),
                     keys: ListKeys::builtin(b.kind),
                 })
                 .collect(),
@@ -387,7 +390,18 @@ fn crd_version(version: &Value) -> Result<Version, Vec<FieldError>> {
         keys: schema.as_ref().map(ListKeys::from_schema).unwrap_or_else(|| ListKeys::builtin("")),
         schema: schema.map(Arc::new),
         raw_schema: raw,
+        selectable: selectable(version),
     })
+}
+
+fn selectable(version: &Value) -> Vec<String> {
+    let list = version.get("selectableFields").and_then(Value::as_array);
+    let path = |field: &Value| field.get("jsonPath").and_then(Value::as_str).map(str::to_owned);
+    list.into_iter()
+        .flatten()
+        .filter_map(path)
+        .map(|p| p.trim_start_matches('.').to_owned())
+        .collect()
 }
 
 fn columns(version: &Value) -> Vec<Column> {

@@ -52,6 +52,10 @@ impl Selector {
         self
     }
 
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(path, _, _)| path.as_str())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
@@ -77,6 +81,7 @@ impl Selector {
 
 /// A field as text; one that is not there is empty.
 fn field(object: &Value, path: &str) -> String {
+    let path = if path == "source" { "source.component" } else { path };
     let mut value = object;
     for part in path.split('.') {
         match value.get(part) {

@@ -71,6 +71,7 @@ catalogue! {
     CANNOT_SEE = "CannotSee": "Something could not be read, so nothing advances; rollbacks go on.";
     SPEC_INVALID = "SpecInvalid": "The spec makes no sense; the running version keeps all traffic.";
     TERMINATING = "Terminating": "The Canary is being deleted and the target takes the traffic back.";
+    TARGET_NOT_READY = "TargetNotReady": "The Canary is being deleted, and its target did not become ready in time to take the traffic back.";
     TERMINATED = "Terminated": "The target has the traffic again and the Canary may go.";
     LINT_BROKEN = "LintBroken": "A plan would have broken a law and was not carried out; the traffic stays where it is.";
 }

@@ -338,7 +338,7 @@ pub struct Status {
     /// The last decision and its numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_reason: Option<ReasonRecord>,
-    /// The last checks, oldest first, at most [`LEDGER_MAX`].
+    /// The last checks, oldest first, at most 16.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckRecord>,
     /// Evidence of the guard, opaque to people; written at weight changes and at a bounded rate.

@@ -39,6 +39,14 @@ fn node(now: Timestamp) -> Value {
         "spec": {},
         "status": {
             "addresses": [{"type": "InternalIP", "address": NODE_ADDRESS}, {"type": "Hostname", "address": NODE}],
+            "nodeInfo": {
+                "architecture": arch(),
+                "operatingSystem": std::env::consts::OS,
+                "osImage": "this machine",
+                "containerRuntimeVersion": concat!("processes://", env!("CARGO_PKG_VERSION")),
+                "kubeletVersion": concat!("serin-", env!("CARGO_PKG_VERSION")),
+                "kernelVersion": "", "machineID": "", "systemUUID": "", "bootID": "", "kubeProxyVersion": "",
+            },
             "allocatable": room,
             "capacity": room,
             "conditions": [{

@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::route::Place;
-use super::{Api, Body, Call, asked, body, json as respond, log, stream, text};
+use super::{Api, Body, Call, asked, body, fields, json as respond, log, stream, text};
 use crate::core_events;
 use crate::failure::Failure;
 use crate::old_scaler;
@@ -103,15 +103,30 @@ impl Target {
 
     pub(super) fn selector(&self, labels: &str, fields: &str) -> Result<Selector, Failure> {
         let selector = Selector::parse(labels, fields)?;
-        Ok(match self.face {
+        let selector = match self.face {
             Face::NewEvent => selector.with_fields(|path| core_events::core_path(path, '.')),
             Face::AsStored | Face::OldScaler => selector,
-        })
+        };
+        for field in selector.fields() {
+            fields::check(&self.resource, self.version()?, field)?;
+        }
+        Ok(selector)
     }
 }
 
 fn missing() -> Failure {
     Failure::new(404, "NotFound", "the server could not find the requested resource")
+}
+
+/// What a pod that is a process has no need of, and where it is instead.
+fn not_offered(sub: &str, object: Option<&Value>) -> Failure {
+    let text = |pointer: &str| object.and_then(|object| object.pointer(pointer)?.as_str());
+    let place = match (text("/kind"), text("/status/podIP")) {
+        (Some("Pod"), Some(address)) if !address.is_empty() => format!("this one is at {address}"),
+        (_, _) => "reach them directly".to_owned(),
+    };
+    let message = format!("{sub} is not offered: pods are processes of this machine, {place}");
+    Failure::new(501, "NotImplemented", message)
 }
 
 pub(super) fn not_allowed() -> Failure {
@@ -170,16 +185,10 @@ impl Api {
             }
             (None, None, _) => Err(not_allowed()),
             (
-                Some(_),
+                Some(name),
                 Some(sub @ ("exec" | "attach" | "portforward" | "proxy" | "eviction")),
                 _,
-            ) => Err(Failure::new(
-                501,
-                "NotImplemented",
-                format!(
-                    "{sub} is not offered: pods are processes of this machine, reach them directly"
-                ),
-            )),
+            ) => Err(not_offered(sub, self.find(&target, name).ok().as_deref())),
             _ => Err(missing()),
         }
     }

@@ -11,6 +11,14 @@ fn bytes(hex: &str) -> Vec<u8> {
 /// What kubectl sent, and what it stands for.
 const SENT: &[(&str, &str)] = &[
     (
+        "6b3873000a2d0a1861757468656e7469636174696f6e2e6b38732e696f2f7631121153656c665375626a656374526576696577121a0a100a0012001a0022002a0032003800420012060a040a0012001a002200",
+        r#"{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}"#,
+    ),
+    (
+        "6b3873000a130a027631120d44656c6574654f7074696f6e73120208051a002200",
+        r#"{"apiVersion":"v1","kind":"DeleteOptions","gracePeriodSeconds":5}"#,
+    ),
+    (
         "6b3873000a0f0a02763112094e616d65737061636512190a110a017812001a0022002a0032003800420012001a020a001a002200",
         r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"x"}}"#,
     ),

@@ -23,8 +23,7 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         draft.enter(Phase::Terminating);
         draft.status.drain_time = None;
         draft.status.iterations = 0;
-        let message = format!("Terminating canary {}", draft.name());
-        draft.note(reason::TERMINATING, message);
+        announce(&mut draft);
     }
     match &draft.seen.target {
         Seen::Unreadable(why) => {
@@ -65,16 +64,38 @@ fn scale_and_switch(mut draft: Draft<'_>) -> Step {
     }
     if !draft.canary_ready() {
         let why = match readiness {
-            Readiness::Progressing(why) | Readiness::Stuck(why) => why,
+            Readiness::Progressing(why) => why,
+            Readiness::Stuck(why) => {
+                let secs = draft.settings.retry_secs;
+                let message = format!(
+                    "The target cannot take the traffic back: {why}. Repair it, or let go of the traffic with revertOnDeletion: false."
+                );
+                return draft.stall(reason::TARGET_NOT_READY, message, secs);
+            }
             Readiness::Ready => "no ready endpoint yet".to_owned(),
         };
-        let message = format!(
-            "The target is not ready to take over: {why}. Turn revertOnDeletion off to let go."
-        );
+        let message = format!("The target is not ready to take over: {why}.");
         return draft.hold(reason::TERMINATING, message);
     }
     draft.actions.push(Action::ApexToTarget);
     draft.hold(reason::TERMINATING, "The apex Service goes back to the target.")
+}
+
+/// What takes the traffic is what the user left there, and not always what was promoted.
+fn announce(draft: &mut Draft<'_>) {
+    let name = draft.name();
+    match (draft.seen.target.present(), draft.serving_primary()) {
+        (Some(target), Some(primary)) if !primary.matches_target => {
+            let message = format!(
+                "Terminating canary {name}: its target takes the traffic with revision {}, which was not promoted",
+                target.revision
+            );
+            draft.warn(reason::TERMINATING, message);
+        }
+        (Some(_) | None, _) => {
+            draft.note(reason::TERMINATING, format!("Terminating canary {name}"));
+        }
+    }
 }
 
 /// The apex selects the target: the route goes back to it, and the primary drains.

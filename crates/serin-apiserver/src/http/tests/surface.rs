@@ -172,3 +172,24 @@ async fn what_is_not_offered_says_so() {
     assert_eq!(answer.code, 501);
     assert!(answer.text("/message").starts_with("exec is not offered"));
 }
+
+#[tokio::test]
+async fn a_selector_names_fields_that_can_be_selected_by() {
+    let bed = Bed::new();
+    for (path, field, code) in [
+        ("/api/v1/pods", "status.phase%3DRunning,spec.nodeName!%3Da", 200),
+        ("/api/v1/events", "source%3Dserin", 200),
+        ("/apis/events.k8s.io/v1/events", "regarding.kind%3DCanary", 200),
+        ("/api/v1/configmaps", "data.x%3D1", 400),
+        ("/api/v1/pods", "spec.image%3Dx", 400),
+        ("/apis/apps/v1/deployments", "metadata.name%3Dx", 200),
+    ] {
+        for verb in ["", "&watch=true&timeoutSeconds=1"] {
+            let answer = bed.get(&format!("{path}?fieldSelector={field}{verb}")).await;
+            assert_eq!(answer.code, code, "{path} {field}: {:?}", answer.body);
+            if code == 400 {
+                assert!(answer.text("/message").starts_with("field label not supported: "));
+            }
+        }
+    }
+}

@@ -638,13 +638,46 @@ fn leaving_gives_the_target_its_traffic_before_the_primary_goes() {
     check(
         &mut world,
         &expect![[r#"
-        5726s Terminating 0 (route 10) Terminating [!route 0] [apex to target]
-               - Terminating canary backend.develop
-        5728s Terminating 0 (route 0) Terminating [restore route]
-        5733s Terminating 0 (route -) Terminated [restore route] [finalizer false]
-               - Terminated canary backend.develop
+            5726s Terminating 0 (route 10) Terminating [!route 0] [apex to target]
+                   ! Terminating canary backend.develop: its target takes the traffic with revision s1:v2, which was not promoted
+            5728s Terminating 0 (route 0) Terminating [restore route]
+            5733s Terminating 0 (route -) Terminated [restore route] [finalizer false]
+                   - Terminated canary backend.develop
+        "#]],
+    );
+}
+
+#[test]
+fn a_target_that_cannot_take_over_is_said_to_hold_the_deletion() {
+    let mut world = canary().spec(|spec| spec.revert_on_deletion = true).resting();
+    world.broken.insert("s1:v2".into());
+    world.push("s1:v2");
+    world.run(2);
+    world.canary.deleting = true;
+    world.run(4);
+    assert!(!world.gone);
+    let status = &world.canary.status;
+    let stalled = status.conditions.iter().find(|condition| condition.kind == "Stalled").unwrap();
+    assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "TargetNotReady"));
+    check(
+        &mut world,
+        &expect![[r#"
+        5713s Progressing 0 (route 0) NewRevision [scale 2]
+               - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
+        5715s Failed 0 (route 0) CanaryStuck [!route 0]
+               ! Rolling back backend.develop progress deadline exceeded ImagePullBackOff <Error: Progress deadline exceeded ImagePullBackOff>
+               ! Canary failed! Scaling down backend.develop
+        5716s Terminating 0 (route 0) TargetNotReady
+               ! Terminating canary backend.develop: its target takes the traffic with revision s1:v2, which was not promoted
+               ! The target cannot take the traffic back: ImagePullBackOff. Repair it, or let go of the traffic with revertOnDeletion: false.
+        5718s Terminating 0 (route 0) TargetNotReady
+        5720s Terminating 0 (route 0) TargetNotReady
+        5722s Terminating 0 (route 0) TargetNotReady
     "#]],
     );
+    world.broken.clear();
+    world.run(200);
+    assert!(world.gone);
 }
 
 #[test]
