@@ -51,6 +51,8 @@ pub(super) enum History {
 enum Refusal {
     /// A smaller piece may do.
     TooMuch,
+    /// Nobody answered.
+    Silent(String),
     Other(String),
 }
 
@@ -91,6 +93,13 @@ impl History {
     pub(super) fn recorded(mut recorded: Recorded) -> anyhow::Result<Self> {
         recorded.flush().map_err(anyhow::Error::msg)?;
         Ok(Self::Recorded(Box::new(recorded)))
+    }
+
+    pub(super) fn is_recording(&self) -> bool {
+        match self {
+            Self::Server { .. } => false,
+            Self::Recorded(_) => true,
+        }
     }
 
     pub(super) fn describe(&self) -> String {
@@ -205,7 +214,7 @@ impl History {
         let status = match outside.read(request, Manner::within(PATIENCE), &mut take).await {
             Ok(status) => status,
             Err(OutsideError::TooLong) => return Err(Refusal::TooMuch),
-            Err(error) => return Err(Refusal::Other(error.to_string())),
+            Err(error) => return Err(Refusal::Silent(format!("{base} does not answer: {error}"))),
         };
         if over {
             return Err(Refusal::TooMuch);
@@ -221,6 +230,7 @@ impl Refusal {
                 "the query {query} brings more than {} MiB in a minute; is it meant for one canary?",
                 ANSWER_MAX >> 20
             ),
+            Self::Silent(why) => anyhow::anyhow!(why),
             Self::Other(why) => anyhow::anyhow!("the query {query} failed: {why}"),
         }
     }

@@ -23,6 +23,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use serde_json::Value;
 use serin_core::model::{Canary, Key, MetricTemplate, Strategy};
 use serin_core::parse::{self, Limits};
 
@@ -57,7 +58,7 @@ pub struct BacktestArgs {
     #[arg(long, value_name = "FILE")]
     bearer_token_file: Option<PathBuf>,
     /// When a past release began, such as 2026-11-01T10:00:00Z; may be given many times.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = time_of)]
     release: Vec<Timestamp>,
     /// A release, or a moment in one, that should have been caught.
     #[arg(long, value_name = "NAME=TIME", value_parser = incident)]
@@ -215,8 +216,11 @@ fn policy(files: &[PathBuf], min_interval_secs: i64) -> anyhow::Result<Policy> {
         let documents = manifest::documents(&text)
             .with_context(|| format!("--filename {shown}: it is no YAML"))?;
         for mut document in documents {
-            if document["metadata"]["namespace"].is_null() {
-                document["metadata"]["namespace"] = "default".into();
+            if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
+                let namespace = metadata.entry("namespace").or_insert(Value::Null);
+                if namespace.is_null() {
+                    *namespace = "default".into();
+                }
             }
             match document["kind"].as_str() {
                 Some("Canary") => {

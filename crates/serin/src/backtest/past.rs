@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use serin_core::model::Canary;
+use serin_core::observed::{Answer, Check};
 
+use super::checks::{self, Answers};
 use super::counters::{REQUESTS, services};
 use super::history::History;
 use super::{BacktestArgs, Incident, Stretch};
@@ -27,7 +29,8 @@ pub(super) fn check(args: &BacktestArgs, history: &History, now: Timestamp) -> a
             Some((first, last)) if to < first || from > last => {
                 anyhow::bail!("{name}: the recording is from {first} to {last}")
             }
-            None if to > now => anyhow::bail!("{name}: that is yet to come, it is {now}"),
+            None if history.is_recording() => anyhow::bail!("--history: the recording is empty"),
+            None if to > now => anyhow::bail!("{name}: that is yet to come, it is {now:.0}"),
             Some(_) | None => {}
         }
     }
@@ -62,6 +65,21 @@ pub(super) async fn nothing(
             names.join(", ")
         ),
     })
+}
+
+/// Metrics that said nothing at any time: perhaps their queries do not fit this history.
+pub(super) fn unanswered(canary: &Canary, answers: &Answers) -> Vec<String> {
+    let silent = |check: &Check| {
+        let nothing = |answer: &Answer| matches!(answer, Answer::NoData(_));
+        answers.get(check).is_some_and(|said| said.len() > 1 && said.values().skip(1).all(nothing))
+    };
+    let sources = checks::sources(canary).into_iter().filter(|(check, ..)| silent(check));
+    sources
+        .map(|(_, metric, _)| {
+            let name = &metric.name;
+            format!("metric {name} had no data at any time of this release: does its query fit this history?")
+        })
+        .collect()
 }
 
 /// A gap in words.

@@ -4,7 +4,7 @@
 //! time, as a weighted route would send it. Both halves are then read as two versions: by the same queries, in memory, and
 //! by the guard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::bail;
 use serde::Serialize;
@@ -65,6 +65,8 @@ pub(super) struct Quiet {
     pub(super) tried: u64,
     /// Stretches without enough traffic.
     pub(super) skipped: u64,
+    /// Stretches in which another version had requests as well: they were not quiet.
+    pub(super) unquiet: u64,
     pub(super) flagger: Option<Alarms>,
     pub(super) checks: Option<Alarms>,
     pub(super) guard: Option<Alarms>,
@@ -91,7 +93,7 @@ pub(super) async fn alarms(
     let has_checks = !policy.canary.spec.analysis.metrics.is_empty();
     let (mut flagger, mut checks) = (Alarms::default(), Alarms::default());
     let (mut guard, mut guarded, mut skipped) = (Alarms::default(), false, 0);
-    let mut known = false;
+    let (mut known, mut unquiet) = (false, 0);
     for window in 0..windows as i64 {
         let begin = (from.as_second() + window * length) * 1000;
         let end = begin + length * 1000;
@@ -99,7 +101,10 @@ pub(super) async fn alarms(
         known |= !curves.is_empty();
         let mut coin = Coin::new(seed ^ begin.unsigned_abs());
         let split = Split { policy: &policy, begin };
-        let (halves, requests) = split.halves(&curves, &mut coin);
+        let Some((halves, requests)) = split.halves(&curves, &mut coin) else {
+            unquiet += 1;
+            continue;
+        };
         if requests < REQUESTS_MIN {
             skipped += 1;
             continue;
@@ -135,6 +140,7 @@ pub(super) async fn alarms(
         release_secs: length,
         tried: flagger.releases,
         skipped,
+        unquiet,
         flagger: has_checks.then(|| flagger.weighed()),
         checks: has_checks.then(|| checks.weighed()),
         guard: guarded.then(|| guard.weighed()),
@@ -180,6 +186,23 @@ struct Group<'a> {
     buckets: Vec<(f64, &'a Curve)>,
 }
 
+impl<'a> Group<'a> {
+    fn lead(&self) -> Option<&'a Curve> {
+        self.timed.or(self.requests)
+    }
+}
+
+/// Whether a counter counted anything.
+fn grows(curve: &Curve) -> bool {
+    curve.points.windows(2).any(|pair| pair[0].1 != pair[1].1)
+}
+
+/// Whether a service's name is the canary's, in either of Traefik's ways.
+fn is_canary(policy: &Policy, service: &str) -> bool {
+    let name = policy.canary.spec.service.canary_name();
+    service.contains(&format!("-{name}-")) || service.contains(&format!("_{name}_"))
+}
+
 struct Split<'a> {
     policy: &'a Policy,
     begin: i64,
@@ -189,15 +212,26 @@ struct Split<'a> {
 type Both = (u64, u64);
 
 impl Split<'_> {
-    /// Both halves as series, and how many requests the canary's half has.
-    fn halves(&self, curves: &[Curve], coin: &mut Coin) -> (Vec<Curve>, f64) {
+    /// Both halves as series, and how many requests the canary's half has; none if more than one version had requests.
+    fn halves(&self, curves: &[Curve], coin: &mut Coin) -> Option<(Vec<Curve>, f64)> {
         let mut out = Vec::new();
         let mut requests = 0.0;
-        for group in families(curves).values_mut() {
+        let mut families = families(curves);
+        // The gateway goes on showing what it once counted.
+        let running: BTreeSet<&str> = families
+            .iter()
+            .filter(|(_, group)| group.lead().is_some_and(grows))
+            .filter_map(|(labels, _)| labels.get("service").copied())
+            .collect();
+        if running.len() > 1 || running.iter().any(|service| is_canary(self.policy, service)) {
+            return None;
+        }
+        families.retain(|labels, _| labels.get("service").is_some_and(|s| running.contains(s)));
+        for group in families.values_mut() {
             group.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
             requests += self.group(group, coin, &mut out);
         }
-        (out, requests)
+        Some((out, requests))
     }
 
     /// The canary's share of the requests at a time.
@@ -220,7 +254,7 @@ impl Split<'_> {
 
     /// Deals every request of a group to a half, with all that is counted of it.
     fn group(&self, group: &Group<'_>, coin: &mut Coin, out: &mut Vec<Curve>) -> f64 {
-        let Some(lead) = group.timed.or(group.requests) else { return 0.0 };
+        let Some(lead) = group.lead() else { return 0.0 };
         let mut sums: Vec<Both> = vec![(0, 0); group.buckets.len()];
         let (mut timed, mut counted): (Both, Both) = ((0, 0), (0, 0));
         let mut made = Made::new(self.policy, group);

@@ -30,6 +30,8 @@ pub(super) struct Replayed {
     pub(super) end: Timestamp,
     pub(super) looks: Looks,
     pub(super) counts: Vec<Counted>,
+    /// Metrics that never had data, in words.
+    pub(super) unanswered: Vec<String>,
     pub(super) flagger: flagger::Course,
     pub(super) checks: checks::Course,
     pub(super) guard: Result<Option<guarded::Course>, String>,
@@ -73,6 +75,7 @@ pub(super) async fn evaluate(
     let end = (last + 2 * looks.interval_ms).min(until).min(longest);
     let answers = answers(policy, history, start.as_millisecond(), end, interval).await?;
     let end = Timestamp::from_millisecond(end)?;
+    let unanswered = past::unanswered(canary, &answers);
     let flagger = flagger::play(canary, &answers, start, end);
     let checks = checks::play(canary, &answers, start, end);
     // What a promotion would have ended was counted in history as long as it went on.
@@ -81,7 +84,7 @@ pub(super) async fn evaluate(
         Outcome::RolledBack | Outcome::Undecided => end,
     };
     let guard = guarded::watch(canary, &looks, &ladder(policy, &checks), over);
-    Ok(Some(Replayed { start, end, looks, counts, flagger, checks, guard }))
+    Ok(Some(Replayed { start, end, looks, counts, unanswered, flagger, checks, guard }))
 }
 
 /// When the weight changed; a release that the checks stopped is watched as if they had not.
@@ -204,7 +207,7 @@ fn cost(replayed: &Replayed, at: Timestamp) -> (u64, u64) {
 }
 
 fn told(policy: &Policy, time: Timestamp, replayed: &Replayed) -> Release {
-    let Replayed { start, end, looks, counts: _, flagger, checks, guard } = replayed;
+    let Replayed { start, end, looks, counts: _, unanswered, flagger, checks, guard } = replayed;
     let rule = |outcome, at: Timestamp, why: &str| {
         let (requests, failed) = cost(replayed, at);
         let seconds = at.duration_since(*start).as_secs_f64();
@@ -222,6 +225,7 @@ fn told(policy: &Policy, time: Timestamp, replayed: &Replayed) -> Release {
             others.join(", ")
         ));
     }
+    notes.extend(unanswered.iter().cloned());
     let gaps = looks.gaps(start.as_millisecond(), end.as_millisecond());
     notes.extend(gaps.into_iter().map(past::gap));
     Release {

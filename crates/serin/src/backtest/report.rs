@@ -170,7 +170,7 @@ impl Report {
                 .any(|i| i.release_started.is_some() && i.release_started == release.started)
         };
         let calm: Vec<&Release> = releases.iter().filter(hit).collect();
-        let stopped = (!calm.is_empty()).then(|| Stopped {
+        let stopped = calm.iter().any(|release| release.started.is_some()).then(|| Stopped {
             flagger: Share::of(calm.iter().filter_map(|release| release.flagger.as_ref())),
             checks: Share::of(calm.iter().filter_map(|release| release.checks.as_ref())),
             guard: Share::of(calm.iter().filter_map(|release| release.guard.as_ref())),
@@ -350,13 +350,29 @@ impl fmt::Display for Alarms {
 
 impl fmt::Display for Quiet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { from, to, release_secs, tried: _, skipped, flagger, checks, guard, notes } =
-            self;
+        let Self {
+            from,
+            to,
+            release_secs,
+            tried: _,
+            skipped,
+            unquiet,
+            flagger,
+            checks,
+            guard,
+            notes,
+        } = self;
         writeln!(
             f,
             "Quiet from {from} to {to}: the running version against itself, {release_secs} s each; false alarms:"
         )?;
         rows(f, [flagger.as_ref(), checks.as_ref(), guard.as_ref()])?;
+        if *unquiet > 0 {
+            writeln!(
+                f,
+                "  note     {unquiet} stretches were not quiet and are left out: another version had requests, as in a release"
+            )?;
+        }
         if *skipped > 0 {
             writeln!(f, "  note     {skipped} stretches had too little traffic and are left out")?;
         }

@@ -295,6 +295,41 @@ async fn quiet_days_count_false_alarms() {
 }
 
 #[tokio::test]
+async fn a_day_with_a_release_in_it_is_quiet_around_it() {
+    let world = World { canary: Some(|_| 0.001), secs: 900, ..World::new() };
+    let from = |minute: &str| format!("2026-11-01T09:58:00Z..2026-11-01T{minute}:00Z");
+    let (all, after) = (from("10:16"), "2026-11-01T10:14:00Z..2026-11-01T10:20:00Z".to_owned());
+    let found = tried(&world, &policy_of("10s", 1), &["--quiet", &all, "--quiet", &after]).await;
+    let quiet = &found["quiet"][0];
+    assert_eq!((&quiet["releaseSecs"], &quiet["tried"]), (&json!(90), &json!(1)), "{found:#}");
+    assert!(quiet["unquiet"].as_u64().unwrap() >= 9, "{found:#}");
+    assert_eq!(found["quiet"][1]["tried"], 0, "{found:#}");
+}
+
+#[tokio::test]
+async fn a_metric_that_the_history_does_not_have_is_named() {
+    let world = World { canary: Some(|_| 0.001), ..World::new() };
+    let mut policy = policy_of("1m", 1);
+    policy.canary.spec.analysis.metrics[0].sources =
+        vec![serin_core::model::MetricSource::Query("no_such_metric".to_owned())];
+    let found = tried(&world, &policy, &["--release", RELEASE]).await;
+    let note = found["releases"][0]["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("metric request-success-rate had no data at any time"), "{note}");
+    assert_eq!(found["releases"][0]["flagger"]["outcome"], "rolledBack", "{found:#}");
+}
+
+#[test]
+fn files_that_are_no_objects_are_refused() {
+    let path = std::env::temp_dir().join(format!("serin-no-canary-{}.yaml", std::process::id()));
+    for text in ["a word", "- 1\n- 2", "metadata: 3", "{kind: Canary}", "kind: Canary\nmetadata: x"]
+    {
+        std::fs::write(&path, text).unwrap();
+        assert!(policy(std::slice::from_ref(&path), 10).is_err(), "{text}");
+    }
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[tokio::test]
 async fn a_recording_says_the_same_again() {
     let world = World { canary: Some(|_| 0.05), ..World::new() };
     let path = std::env::temp_dir().join(format!("serin-backtest-{}.om", std::process::id()));
