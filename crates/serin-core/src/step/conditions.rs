@@ -61,9 +61,20 @@ pub(super) fn write(status: &mut Status, stance: &Stance<'_>, now: Timestamp) {
 /// What a round of checks says of its metrics; only another round takes it back.
 const FROM_CHECKS: [&str; 2] = [reason::CANNOT_MEASURE, reason::NO_DATA];
 
+fn of_metrics(status: &Status) -> Option<&Condition> {
+    status.conditions.iter().find(|condition| condition.kind == METRICS_READY)
+}
+
 fn blamed_by_checks(status: &Status) -> bool {
-    let found = status.conditions.iter().find(|condition| condition.kind == METRICS_READY);
-    found.is_some_and(|found| FROM_CHECKS.contains(&found.reason.as_str()))
+    of_metrics(status).is_some_and(|found| FROM_CHECKS.contains(&found.reason.as_str()))
+}
+
+/// Whether it is known already why there is nothing to measure: that is put right first.
+fn is_explained(status: &Status, generation: i64) -> bool {
+    !blamed_by_checks(status)
+        && of_metrics(status).is_some_and(|found| {
+            found.status == "False" && found.observed_generation == Some(generation)
+        })
 }
 
 /// Whether the round could measure, with the first metric that it could not.
@@ -73,6 +84,9 @@ pub(super) fn checked(status: &mut Status, findings: &[Finding], generation: i64
         .map(|finding| (reason::CANNOT_MEASURE, finding))
         .or_else(|| first(Verdict::NoData).map(|finding| (reason::NO_DATA, finding)));
     if let Some((why, finding)) = unfit {
+        if is_explained(status, generation) {
+            return;
+        }
         put(status, METRICS_READY, "False", why, &finding.message, generation, now);
     } else if blamed_by_checks(status) && findings.iter().any(Finding::is_metric) {
         let message = "Every metric of the last checks had a value.";
@@ -99,7 +113,7 @@ pub(super) fn metrics(
         Fitness::Unfit { reason, message } => ("False", *reason, message.as_str()),
         Fitness::Unknown { reason, message } => ("Unknown", *reason, message.as_str()),
     };
-    let known = status.conditions.iter().find(|condition| condition.kind == METRICS_READY);
+    let known = of_metrics(status);
     let news = known.is_none_or(|known| {
         let changed = known.observed_generation != Some(generation) && known.message != message;
         known.status != value || known.reason != reason || changed

@@ -56,7 +56,7 @@ pub fn queries(wanted: &Wanted, window_secs: u64) -> Vec<String> {
 /// What tells why a service has no requests: entry points, routers to its apex, and plain Services under a router's name.
 fn around(wanted: &Wanted, window_secs: u64) -> Vec<String> {
     let (entered, routed, requests) = (traefik::ENTERED, traefik::ROUTED, traefik::REQUESTS);
-    let apexes = traefik::apexes(wanted.apexes.keys());
+    let apexes = traefik::apexes(wanted.apexes.iter());
     let namespaces = traefik::plain_routes(wanted.services.iter().map(|s| s.namespace.as_str()));
     let of = |name: &str, services: &str| {
         format!("{{__name__=\"{name}\",service=~\"{services}\"}}[{window_secs}s]")
@@ -347,8 +347,8 @@ mod tests {
         let all = queries(&wanted, 30);
         let around = [
             "traefik_entrypoint_requests_total[30s]",
-            "{__name__=\"traefik_router_requests_total\",service=~\"develop-backend@kubernetescrd\"}[30s]",
-            "{__name__=\"traefik_service_requests_total\",service=~\"develop-.+-[0-9a-f]{20}@kubernetescrd\"}[30s]",
+            "{__name__=\"traefik_router_requests_total\",service=~\"develop[-_]backend@kubernetescrd\"}[30s]",
+            "{__name__=\"traefik_service_requests_total\",service=~\"develop-.+-[0-9a-f]{20}@kubernetescrd|develop_.+_[0-9]+_lb@kubernetescrd\"}[30s]",
         ];
         assert_eq!(all[1..], around);
         let (some, renamed) = elsewhere_queries(&wanted);

@@ -203,3 +203,27 @@ fn a_page_that_does_not_end_with_its_line_is_not_whole() {
         assert!(scrape(&wanted, &[foreign.as_bytes()]).foreign, "{foreign}");
     }
 }
+
+/// As Traefik 3.7 wrote them with `safeNaming` and without, for a route to a plain Service.
+#[test]
+fn routes_have_names_of_both_forms() {
+    let (wanted, pair) = wanted(&[]);
+    for (service, routed, plain) in [
+        ("develop-backend", Some(7), false),
+        ("develop_backend", Some(7), false),
+        ("develop_other", Some(0), false),
+        ("develop-plain-41fb224448fd39173614", Some(0), true),
+        ("develop_plain_0_lb", Some(0), true),
+        ("other_plain_0_lb", Some(0), false),
+        ("develop_plain__lb", Some(0), false),
+        ("develop_lb", Some(0), false),
+    ] {
+        let page = format!(
+            "traefik_router_requests_total{{code=\"200\",service=\"{service}@kubernetescrd\"}} 7\n\
+             traefik_service_requests_total{{code=\"200\",service=\"{service}@kubernetescrd\"}} 7\n"
+        );
+        let page = scrape(&wanted, &[page.as_bytes()]);
+        let said = (page.routed(&pair.primary), page.has_plain_route(&pair.primary));
+        assert_eq!(said, (routed, plain), "{service}");
+    }
+}

@@ -30,14 +30,23 @@ pub(crate) fn pattern(canary: &Canary, side: &str) -> String {
     )
 }
 
-/// What routers say of these apexes, which are `namespace-service`.
-pub(super) fn apexes<'a>(apexes: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
-    apexes.map(|apex| format!("{}{PROVIDER}", quoted(apex))).collect()
+/// What routers say of these apexes, which are given with their namespaces.
+pub(super) fn apexes<'a>(
+    apexes: impl Iterator<Item = (&'a String, &'a Counted)>,
+) -> BTreeSet<String> {
+    let apex = |(joined, primary): (&String, &Counted)| {
+        let name = joined.get(primary.namespace.len() + 1..).unwrap_or_default();
+        format!("{}[-_]{}{PROVIDER}", quoted(&primary.namespace), quoted(name))
+    };
+    apexes.map(apex).collect()
 }
 
 /// Names of routes to plain Services in these namespaces.
 pub(super) fn plain_routes<'a>(namespaces: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
-    let route = |ns: &str| format!("{}-.+-[0-9a-f]{{{HASH}}}{PROVIDER}", quoted(ns));
+    let route = |ns: &str| {
+        let ns = quoted(ns);
+        format!("{ns}-.+-[0-9a-f]{{{HASH}}}{PROVIDER}|{ns}_.+_[0-9]+_lb{PROVIDER}")
+    };
     namespaces.map(route).collect()
 }
 
@@ -52,12 +61,19 @@ pub(super) fn is_safe(series: &Series<'_>) -> bool {
     series.label("service").contains("_wrr_")
 }
 
-/// The namespace of a route to a plain Service, which is counted as `namespace-route-hash`.
+/// The namespace of a route to a plain Service, which is counted as `namespace-route-hash`, or under `safeNaming` as
+/// `namespace_route_0_lb`.
 pub(super) fn plain_route<'n>(
     series: &Series<'_>,
     mut namespaces: impl Iterator<Item = &'n String>,
 ) -> Option<&'n String> {
     let name = series.label("service").strip_suffix(PROVIDER)?;
+    if let Some(route) = name.strip_suffix("_lb") {
+        let (route, number) = route.rsplit_once('_')?;
+        let (namespace, _) = route.split_once('_')?;
+        let counted = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+        return namespaces.find(|ns| counted && *ns == namespace);
+    }
     let (route, hash) = name.rsplit_once('-')?;
     let hashed = hash.len() == HASH && hash.bytes().all(|b| b.is_ascii_hexdigit());
     if !hashed {
@@ -77,8 +93,11 @@ pub(super) fn read<'w>(wanted: &'w Wanted, series: &Series<'_>) -> Option<Said<'
     };
     let label = series.label("service");
     if series.name == ROUTED {
+        // Under `safeNaming` it is `namespace_apex`.
         let name = label.strip_suffix(PROVIDER)?;
-        return Some(Said { counted: wanted.apexes.get(name), count: Count::Routed });
+        let counted =
+            wanted.apexes.get(name).or_else(|| wanted.apexes.get(&name.replacen('_', "-", 1)));
+        return Some(Said { counted, count: Count::Routed });
     }
     Some(Said { counted: service(wanted, label), count })
 }

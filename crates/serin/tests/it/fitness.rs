@@ -307,3 +307,23 @@ async fn a_page_for_people_is_no_page_of_metrics() {
     let (reason, message) = said(&bed, guarded(Value::Null)).await;
     assert!(reason == "GatewayUnreachable" && message.contains("no page of metrics"), "{message}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_release_without_data_keeps_the_cause_in_sight() {
+    let bed = with_gateways("http://gateway:9100/metrics");
+    recorded_beside(&bed, EVERY, |url, _| {
+        match url {
+        "http://gateway:9100/metrics" => Ok((
+            200,
+            "traefik_service_requests_total{code=\"200\",service=\"develop_web_0_lb@kubernetescrd\"} 9\n".to_owned(),
+        )),
+        _ => Ok((200, r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#.to_owned())),
+    }
+    });
+    let (reason, _) = said(&bed, guarded(Value::Null)).await;
+    assert_eq!(reason, "PrimaryNotCounted");
+    bed.set_image("local/app:v2");
+    bed.until("no data", |bed| bed.status()["lastReason"]["code"] == "NoData").await;
+    bed.pass(30).await;
+    assert_eq!(metrics_ready(&bed).0, "PrimaryNotCounted");
+}
