@@ -8,7 +8,7 @@ use serin_core::observed::{Fitness, Guard};
 use serin_core::parse::{self, Limits};
 use serin_providers::gateway::{Scrape, Wanted};
 
-use super::ward::{Scraped, Ward};
+use super::ward::{Scraped, Trust, Ward};
 
 fn canary(analysis: &Value, status: &Value) -> Canary {
     let mut all = json!({"interval": "10s", "stepWeights": [5, 10]});
@@ -194,4 +194,36 @@ fn without_a_gateway_only_guards_that_were_asked_for_hold() {
         assert_eq!(matches!(ward.opinion(), Guard::Hold(_)), holds);
         assert!(reason(&ward).starts_with("NoGateway"), "{}", reason(&ward));
     }
+}
+
+/// Ten requests a second, eight of them bad since the process was born in this second of the release.
+fn born(ward: &Ward, second: f64, now: u64) -> Scraped {
+    let age = now - second as u64;
+    let sides = [("canary", 10 * age, 8 * age, 0), ("primary", 190 * age, 0, 0)];
+    let (name, mut page) = page(ward, "g#2", "0.5", &sides);
+    page.started = Some(1_800_000_000.0 + second);
+    (name, page)
+}
+
+#[test]
+fn what_one_source_has_counted_another_does_not_count_again() {
+    let start = json!({"phase": "Progressing", "canaryWeight": 5, "analysisStartTime": "2027-01-15T08:00:00Z"});
+    let canary = canary(&asked_errors(), &start);
+    let spec = canary.spec.analysis.guard.as_ref().unwrap();
+    let requests = |switches: bool| {
+        let mut ward = Ward::begin(&canary, spec, false);
+        ward.trust(Trust { recorded: switches, optional: false });
+        // Nothing bad so far, by whoever counts.
+        for k in 0..9u64 {
+            let sides = [("canary", 10 * k, 0, 0), ("primary", 190 * k, 0, 0)];
+            ward.look(&[page(&ward, "10.0.0.1", "0.5", &sides)], None, now(k as i64));
+        }
+        ward.trust(Trust { recorded: false, optional: false });
+        let born = born(&ward, 3.0, 10);
+        ward.look(&[born], None, now(10));
+        ward.watched().checks[0].canary.unwrap().requests
+    };
+    // Eight seconds of one process, and then all of one that was born during the release; but whoever came before the switch
+    // has been seen by the server.
+    assert_eq!((requests(false), requests(true)), (80 + 70, 80));
 }

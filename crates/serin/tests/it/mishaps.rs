@@ -439,3 +439,62 @@ async fn one_query_is_for_all_canaries() {
     let (least, most) = (asked.iter().min().unwrap(), asked.iter().max().unwrap());
     assert!(*least >= 4 && most - least <= 4, "{asked:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn replicas_of_a_metric_server_that_take_turns_count_nothing_twice() {
+    let bed = Bed::start();
+    let recorder = recorded(&bed, Duration::from_secs(5));
+    recorder.lock().unwrap().counts.insert("canary", [1000.0, 700.0, 0.0]);
+    let canary = |recorder: &super::sources::Shared| recorder.lock().unwrap().counts["canary"][0];
+    release(&bed, guarded(json!({"source": "prometheus"}))).await;
+    for behind in [11.0, 0.0, 16.0, 0.0, 6.0, 0.0, 11.0] {
+        bed.pass(7).await;
+        recorder.lock().unwrap().behind = behind;
+    }
+    recorder.lock().unwrap().behind = 0.0;
+    bed.until_phase("Succeeded").await;
+    assert!(!was_rolled_back(&bed), "{:?}", bed.events());
+    let ((requests, bad), truth) = (counted(&bed), canary(&recorder) - 1000.0);
+    assert!((truth * 0.5..=truth + 2.0).contains(&requests), "{requests} of {truth}");
+    assert!(bad == 0.0, "{bad} failures that nobody had");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_restarts_between_two_scrapes_counts_nothing_twice() {
+    let bed = Bed::start();
+    let recorder = recorded(&bed, Duration::from_secs(5));
+    recorder.lock().unwrap().counts.insert("canary", [1000.0, 700.0, 0.0]);
+    release(&bed, guarded(json!({"source": "prometheus"}))).await;
+    for _ in 0..2 {
+        bed.pass(12).await;
+        recorder.lock().unwrap().counts.clear();
+    }
+    bed.until_phase("Succeeded").await;
+    assert!(!was_rolled_back(&bed), "{:?}", bed.events());
+    assert!(counted(&bed).1 == 0.0, "failures that nobody had");
+    recorder.lock().unwrap().counts.clear();
+    recorder.lock().unwrap().fails = 1.0;
+    bed.set_image("local/app:v3");
+    bed.until("traffic", |bed| bed.canary_share() > 0).await;
+    let began = Instant::now();
+    bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+    assert!(began.elapsed() <= Duration::from_secs(16), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn scrapes_that_are_missed_become_one_longer_one() {
+    let bed = Bed::start();
+    let recorder = recorded(&bed, Duration::from_secs(5));
+    release(&bed, guarded(json!({"source": "prometheus"}))).await;
+    bed.pass(6).await;
+    recorder.lock().unwrap().scraping = false;
+    recorder.lock().unwrap().fails = 1.0;
+    bed.pass(8).await;
+    assert_eq!(bed.canary_share(), 5);
+    recorder.lock().unwrap().scraping = true;
+    let began = Instant::now();
+    bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+    assert!(began.elapsed() <= Duration::from_secs(6), "{:?}", began.elapsed());
+    bed.until_phase("Failed").await;
+    assert!(was_rolled_back(&bed), "{:?}", bed.events());
+}

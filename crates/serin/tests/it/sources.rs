@@ -32,6 +32,8 @@ pub(crate) struct Recorder {
     /// Requests per second.
     pub(crate) rate: f64,
     pub(crate) scraping: bool,
+    /// Whoever answers lags behind by this many seconds.
+    pub(crate) behind: f64,
     /// The histogram's only bound, in seconds.
     pub(crate) bound: &'static str,
     /// The server has a label `service` of its own, and Traefik's is `exported_service`.
@@ -54,6 +56,7 @@ impl Recorder {
             slow: 0.0,
             rate: RATE,
             scraping: true,
+            behind: 0.0,
             bound: "0.5",
             renamed: false,
             routers: false,
@@ -71,7 +74,8 @@ impl Recorder {
     fn matrix(&self, window: f64) -> String {
         let mut series: BTreeMap<String, (Value, Vec<Value>)> = BTreeMap::new();
         let now = self.now();
-        for (at, counts) in self.scrapes.iter().filter(|(at, _)| *at >= now - window) {
+        let known = |at: f64| at >= now - window && at <= now - self.behind;
+        for (at, counts) in self.scrapes.iter().filter(|(at, _)| known(*at)) {
             for (name, labels, count) in samples(counts, self.bound) {
                 let mut metric =
                     json!({"__name__": name, "instance": "10.9.0.1:9100", "job": "traefik"});
