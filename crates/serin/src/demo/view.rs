@@ -11,6 +11,8 @@ use terminal_size::{Width, terminal_size};
 /// Of the bar that stands for the weight.
 const BAR: usize = 40;
 const WIDTH: usize = 80;
+/// How evidence begins that speaks for the canary.
+const HEALTHY: &str = "nothing against it";
 /// Checks of one round that are shown.
 const CHECKS_MAX: usize = 5;
 /// Without a change, a pipe hears of us this often.
@@ -40,12 +42,15 @@ pub(super) struct View {
     drawn: usize,
     last: Option<(Option<Phase>, u8, String)>,
     spoken: Duration,
+    /// The evidence that a pipe was told last.
+    told: String,
 }
 
 impl View {
     pub(super) fn new(terminal: bool) -> Self {
         let color = terminal && std::env::var_os("NO_COLOR").is_none();
-        Self { terminal, color, drawn: 0, last: None, spoken: Duration::ZERO }
+        let (spoken, told) = (Duration::ZERO, String::new());
+        Self { terminal, color, drawn: 0, last: None, spoken, told }
     }
 
     /// A line that stays.
@@ -77,7 +82,8 @@ impl View {
             return String::new();
         }
         if self.last.as_ref() == Some(&now) && quiet {
-            return String::new();
+            // What speaks against a canary is told as it grows.
+            return self.guard(frame, true);
         }
         self.last = Some(now);
         self.spoken = frame.elapsed;
@@ -91,10 +97,22 @@ impl View {
             let _infallible = write!(line, "  {version} {} {}", rate(tally), p99(tally));
         }
         line = format!("{line}  {}: {}\n", reason.code, reason.message);
-        if let Some(evidence) = frame.evidence.filter(|_| !self.terminal) {
-            let _infallible = writeln!(line, "{:>10}guard: {evidence}", "");
+        line + &self.guard(frame, false)
+    }
+
+    /// The evidence for a pipe, which has no picture of it.
+    fn guard(&mut self, frame: &Frame<'_>, only_against: bool) -> String {
+        let Some(evidence) = frame.evidence.filter(|_| !self.terminal) else {
+            return String::new();
+        };
+        if only_against && (evidence.starts_with(HEALTHY) || evidence == self.told) {
+            return String::new();
         }
-        line
+        evidence.clone_into(&mut self.told);
+        match only_against {
+            true => format!("{:>6.1} s  guard: {evidence}\n", frame.elapsed.as_secs_f64()),
+            false => format!("{:>10}guard: {evidence}\n", ""),
+        }
     }
 
     fn put(&mut self, news: &str, picture: &str) -> io::Result<()> {
@@ -225,6 +243,29 @@ mod tests {
         assert_eq!(view.news(&frame(4)), line);
         assert_eq!(view.news(&frame(5)), "");
         assert_ne!(view.news(&frame(15)), "", "a pipe hears that it is still alive");
+    }
+
+    #[test]
+    fn evidence_against_a_canary_is_told_as_it_grows() {
+        let mut view = View::new(false);
+        let status = status();
+        let mut told = Vec::new();
+        for (secs, odds) in [(4, "nothing against it"), (5, "nothing against it"), (6, "1 in 12")] {
+            let evidence = format!("{odds}; error-rate: canary {secs} of 40");
+            let frame = Frame {
+                elapsed: Duration::from_secs(secs),
+                title: "A bad release",
+                status: &status,
+                load: None,
+                canary: "v3",
+                evidence: Some(&evidence),
+            };
+            told.push(view.news(&frame));
+            assert_eq!(view.news(&frame), "", "once is enough");
+        }
+        assert!(told[0].ends_with("guard: nothing against it; error-rate: canary 4 of 40\n"));
+        assert_eq!(told[1], "");
+        assert_eq!(told[2], "   6.0 s  guard: 1 in 12; error-rate: canary 6 of 40\n");
     }
 
     #[test]
