@@ -1,9 +1,13 @@
 //! What the documents mean: types that cannot be wrong, made by `parse` and used by everything behind it.
 
+mod guard;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use guard::{Bad, EvidencePace, GuardMode, GuardSource, GuardSpec, Margin, Objective, Pace};
 
 pub use crate::status::{Condition, Phase, Soak, Status};
 
@@ -257,107 +261,6 @@ impl Analysis {
             Pace::Evidence(pace) => Some(pace),
         }
     }
-}
-
-/// What the guard watches, and what it does about it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GuardSpec {
-    pub mode: GuardMode,
-    /// The spec has a guard of its own; else it follows from the builtin checks and must not stand in the way where it
-    /// cannot measure.
-    pub asked: bool,
-    /// Where the counters come from; none leaves it to what the operator was told.
-    pub source: Option<GuardSource>,
-    /// Time between two looks.
-    pub interval_millis: u64,
-    /// Bound on the chance that a healthy release is rolled back, over the whole release.
-    pub alpha: f64,
-    /// The canary is not blamed for what the primary suffers too.
-    pub attributed: bool,
-    /// Never empty.
-    pub objectives: Vec<Objective>,
-    pub pace: Pace,
-    /// Time with traffic before the promotion, at least.
-    pub min_bake_secs: i64,
-    /// How long the primary is watched after a promotion; none does not.
-    pub soak_secs: Option<i64>,
-}
-
-impl GuardSpec {
-    /// The same objectives for a primary that nobody runs beside: there is nothing to blame or to compare with.
-    pub fn of_soak(&self) -> Self {
-        Self { attributed: false, ..self.clone() }
-    }
-}
-
-/// What lets the canary's share rise.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pace {
-    /// The step clock; the guard only brakes.
-    Fixed,
-    Evidence(EvidencePace),
-}
-
-/// Bounds of a pace that follows the evidence.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct EvidencePace {
-    /// Requests beyond an objective that may be hurt in one reaction time.
-    pub blast_radius: f64,
-    pub min_dwell_secs: i64,
-    pub max_duration_secs: i64,
-}
-
-/// Who counts the requests that the guard judges by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum GuardSource {
-    /// The gateway itself.
-    Gateway,
-    /// A server that reads the gateway now and then.
-    Prometheus,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GuardMode {
-    /// Holds and rolls back.
-    Enforce,
-    /// Says what it would have done.
-    Observe,
-}
-
-impl GuardMode {
-    pub fn name(self) -> &'static str {
-        match self {
-            GuardMode::Enforce => "enforce",
-            GuardMode::Observe => "observe",
-        }
-    }
-}
-
-/// A share of bad requests that the canary must not pass.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Objective {
-    pub name: String,
-    pub bad: Bad,
-    /// Greatest share that may be bad, between 0 and 1.
-    pub slo: f64,
-    pub margin: Margin,
-    /// The guard names it; else it follows from a builtin check.
-    pub asked: bool,
-}
-
-/// What makes a request a bad one.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Bad {
-    Failed,
-    /// Milliseconds.
-    SlowerThan(f64),
-}
-
-/// How much worse than the primary the canary may be, as shares.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Margin {
-    pub absolute: f64,
-    pub relative: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Key, Split};
+use crate::model::{Key, Policy, Split};
 
 /// The result of looking at one thing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -178,6 +178,20 @@ pub struct Watched {
     pub would: Option<String>,
     /// What it has counted and concluded, for the ledger.
     pub checks: Vec<crate::status::CheckRecord>,
+    /// How many of the primary's requests share one fate, by objective.
+    pub dispersion: BTreeMap<String, f64>,
+    /// Objectives that nothing is known of, where that is not just passed over.
+    pub unknown: Vec<Unknown>,
+}
+
+/// An objective of the guard that nothing is known of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    pub name: String,
+    /// Why nobody counts; none: somebody does, and there was nothing to count.
+    pub unmeasured: Option<String>,
+    /// What follows.
+    pub policy: Policy,
 }
 
 /// Whether the guard can measure what it is asked to.

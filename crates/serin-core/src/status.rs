@@ -341,6 +341,10 @@ pub struct Status {
     /// The last checks, oldest first, at most 16.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckRecord>,
+    /// How many bad requests come together, by objective of the guard, as seen on the primary during the last promoted
+    /// release; where it is not named they come one by one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub dispersion: BTreeMap<String, f64>,
     /// Evidence of the guard, opaque to people; written at weight changes and at a bounded rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guard: Option<serde_json::Value>,

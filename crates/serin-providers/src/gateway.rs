@@ -329,15 +329,15 @@ pub struct Sides {
 }
 
 impl Sides {
-    pub fn readings<'a>(&'a self, process: &'a str) -> [Reading<'a>; 2] {
+    /// A gateway does not know how old the pods behind it are: whether they are warm is for others to say.
+    pub fn readings<'a>(&'a self, process: &'a str, warm: bool) -> [Reading<'a>; 2] {
         [(Side::Canary, &self.canary), (Side::Primary, &self.primary)].map(|(side, counters)| {
             let Counters { requests, errors, timed, within } = counters;
             Reading {
                 side,
                 series: process,
                 born: self.born,
-                // A gateway does not know how old the pods behind it are.
-                warm: true,
+                warm,
                 requests: *requests,
                 errors: *errors,
                 timed: *timed,

@@ -215,8 +215,12 @@ fn guard_report(spec: &GuardSpec, status: &Status) -> GuardReport {
     let percent = |share: f64| share * 100.0;
     let objectives = spec.objectives.iter().map(|objective| {
         let margin = objective.margin;
+        let groups = status.dispersion.get(&objective.name);
+        let groups = groups.map_or(String::new(), |size| {
+            format!("; bad requests come in groups of about {size:.0} and count for less")
+        });
         format!(
-            "{}: at most {:.3} %, and at most {} x primary + {:.3} points",
+            "{}: at most {:.3} %, and at most {} x primary + {:.3} points{groups}",
             objective.name,
             percent(objective.slo),
             margin.relative,
@@ -240,8 +244,9 @@ fn guard_report(spec: &GuardSpec, status: &Status) -> GuardReport {
 }
 
 fn evidence(spec: &GuardSpec, kept: &Value) -> Result<Evidence, String> {
-    let Memory { time, weight: _, steps, objectives, decided, watch } = Memory::read(kept)?;
-    let Design { config, sources, bounds } = Design::new(spec, &objectives, steps);
+    let Memory { time, weight: _, steps, objectives, dispersion, decided, watch } =
+        Memory::read(kept)?;
+    let Design { config, sources, bounds } = Design::new(spec, &objectives, &dispersion, steps);
     let watch = Watch::restore(config, bounds.len(), sources, &watch).map_err(|e| e.to_string())?;
     let explanation = watch.explain();
     let text = explanation.to_string();
@@ -376,7 +381,7 @@ mod tests {
         let guard = json!({"errorRate": {"slo": 1}});
         let spec = parse::canary(&object(&guard, &Value::Null), &Limits::default()).unwrap().spec;
         let spec = spec.analysis.guard.unwrap();
-        let Design { config, sources, bounds } = Design::new(&spec, &[0], 2);
+        let Design { config, sources, bounds } = Design::new(&spec, &[0], &[], 2);
         let mut watch = Watch::new(config, bounds.len(), sources).unwrap();
         for k in 1..20 {
             use serin_core::judge::evidence::{Born, Reading, Side};
@@ -401,6 +406,7 @@ mod tests {
             weight: 5,
             steps: 2,
             objectives: vec![0],
+            dispersion: Vec::new(),
             decided: Some("10 % failed".to_owned()),
             watch: watch.kept(),
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serin_core::model::{Canary, MetricSource};
-use serin_core::observed::{Observed, Seen};
+use serin_core::observed::{Observed, Seen, Workload};
 use serin_providers::change::{ENDPOINT_SLICE, SECRET};
 use serin_providers::router::router;
 use serin_providers::workload::{config_references, kept_configs};
@@ -40,6 +40,8 @@ pub async fn observe(context: &Context, canary: &Canary, now: Timestamp) -> Sigh
         Seen::Unreadable(_) => None,
     };
     context.guards.follow(canary, routed);
+    let pods = |seen: &Seen<Workload>| seen.present().map(|workload| workload.available_replicas);
+    context.guards.count_pods(&canary.key, pods(&observed.target), pods(&observed.primary));
     (observed.guard, observed.watched) = context.guards.sight(&canary.key);
     Sight { observed, objects }
 }

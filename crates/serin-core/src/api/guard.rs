@@ -44,6 +44,10 @@ document! {
         /// known and what is missing, and goes on only when that is there. Default `30m`.
         #[schemars(regex(pattern = "^([0-9]+(ms|s|m|h))+$"))]
         max_duration: String,
+        /// Latencies are not judged for this long after the canary's first request, and after pods were added to it;
+        /// failures always are. `0s` to `10m`. Default `5s`.
+        #[schemars(regex(pattern = "^([0-9]+(ms|s|m|h))+$"))]
+        warm_up: String,
         /// Shortest time with traffic before the promotion. Default `0s`.
         #[schemars(regex(pattern = "^([0-9]+(ms|s|m|h))+$"))]
         min_bake: String,
@@ -58,6 +62,14 @@ document! {
         slo: Number,
         /// How much worse than the primary the canary may be.
         tolerance: Tolerance,
+        /// What follows at a step at which no request of the canary was counted: `hold` advances nothing and counts nothing,
+        /// `pass` goes on, `fail` counts a failed check. Default `hold`.
+        #[schemars(extend("enum" = ["hold", "pass", "fail"]))]
+        no_data: String,
+        /// What follows when the source of the counters does not answer, or does not have them: `hold`, `pass` or `fail`.
+        /// Default `hold`.
+        #[schemars(extend("enum" = ["hold", "pass", "fail"]))]
+        cannot_measure: String,
     }
 
     /// How many requests may be slow.
@@ -68,6 +80,12 @@ document! {
         slo: Number,
         /// How much worse than the primary the canary may be.
         tolerance: Tolerance,
+        /// As for the failures.
+        #[schemars(extend("enum" = ["hold", "pass", "fail"]))]
+        no_data: String,
+        /// As for the failures.
+        #[schemars(extend("enum" = ["hold", "pass", "fail"]))]
+        cannot_measure: String,
     }
 
     /// How much worse than the primary the canary may be.

@@ -91,6 +91,7 @@ fn whole_numbers_are_integers() {
         "status.checks.[].primary.high",
         "status.checks.[].primary.low",
         "status.checks.[].value",
+        "status.dispersion.{}",
     ];
     assert_eq!(numbers, expected);
 }

@@ -1,5 +1,7 @@
 //! From what a spec asks to the guard's questions, and what of a rollout's guard is kept in its status.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,15 +20,19 @@ pub struct Design {
 }
 
 impl Design {
-    /// The guard of those of the objectives that can be measured, by their places in the spec.
-    pub fn new(spec: &GuardSpec, measured: &[usize], weight_steps: u32) -> Self {
+    /// The guard of those of the objectives that can be measured, by their places in the spec, and how many requests share
+    /// one fate in each of them; one where nothing is said.
+    pub fn new(
+        spec: &GuardSpec,
+        measured: &[usize],
+        dispersion: &[f64],
+        weight_steps: u32,
+    ) -> Self {
         let attribution = if spec.attributed { Attribution::Primary } else { Attribution::None };
         let (mut questions, mut sources, mut bounds) = (Vec::new(), Vec::new(), Vec::new());
         for place in measured {
-            let Some(Objective { name, bad, slo, margin, asked: _ }) = spec.objectives.get(*place)
-            else {
-                continue;
-            };
+            let Some(objective) = spec.objectives.get(*place) else { continue };
+            let Objective { name, bad, slo, margin, .. } = objective;
             let Margin { absolute, relative } = *margin;
             let tolerance = Tolerance { rho: relative, delta: absolute };
             questions.push((name.clone(), Question::Share { slo: *slo, attribution, tolerance }));
@@ -38,10 +44,20 @@ impl Design {
                 }
             });
         }
-        let config =
+        let mut config =
             GuardConfig { alpha: spec.alpha, ..GuardConfig::new(questions, weight_steps.max(1)) };
+        for (metric, dispersion) in config.metrics.iter_mut().zip(dispersion) {
+            metric.dispersion = dispersion.max(1.0);
+        }
         Self { config, sources, bounds }
     }
+}
+
+/// How many requests share one fate in each of the objectives, as releases before have shown; empty when none do.
+pub fn dispersion(spec: &GuardSpec, measured: &[usize], known: &BTreeMap<String, f64>) -> Vec<f64> {
+    let names = measured.iter().filter_map(|place| spec.objectives.get(*place));
+    let all: Vec<f64> = names.map(|o| known.get(&o.name).copied().unwrap_or(1.0)).collect();
+    if all.iter().all(|dispersion| *dispersion <= 1.0) { Vec::new() } else { all }
 }
 
 /// How often the canary's share is expected to change before the promotion.
@@ -67,6 +83,9 @@ pub struct Memory {
     pub steps: u32,
     /// Places of the objectives that can be measured.
     pub objectives: Vec<usize>,
+    /// How many requests share one fate in each of them; empty where none do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dispersion: Vec<f64>,
     /// Why it rolled back, or would have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<String>,
@@ -158,8 +177,8 @@ mod tests {
             steps in 1..10_000_u32,
         ) {
             let all: Vec<usize> = (0..9).collect();
-            let Design { mut config, sources, bounds } = Design::new(&spec(), &all, steps);
-            config.metrics.iter_mut().for_each(|metric| metric.dispersion = dispersion);
+            let dispersion = vec![dispersion; 9];
+            let Design { config, sources, bounds } = Design::new(&spec(), &all, &dispersion, steps);
             let mut watch = Watch::new(config.clone(), bounds.len(), sources.clone()).unwrap();
             let mut at = 1_800_000_000_000;
             for page in &pages {
@@ -181,7 +200,9 @@ mod tests {
                 }
             }
             let time = Timestamp::from_nanosecond(1_800_000_000_123_456_789).unwrap();
-            let memory = Memory { time, weight, steps, objectives: all, decided, watch: watch.kept() };
+            let (objectives, kept) = (all, watch.kept());
+            let memory =
+                Memory { time, weight, steps, objectives, dispersion, decided, watch: kept };
             let value = memory.to_value();
             prop_assert!(value.to_string().len() <= MEMORY_BYTES_MAX, "{} bytes", value.to_string().len());
             let back = Memory::read(&value).unwrap();

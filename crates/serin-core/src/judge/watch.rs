@@ -6,7 +6,8 @@ use super::evidence::{Evidence, Reading};
 use super::ledger;
 use super::paper::{Damaged, Paper, Pen};
 use super::sequential::{
-    Decision, Explanation, Guard, GuardConfig, GuardError, RestoreError, Sample, Verdict,
+    Decision, DispersionMeter, Explanation, Guard, GuardConfig, GuardError, Metric, Question,
+    RestoreError, Sample, Verdict,
 };
 use crate::observed;
 use crate::status::CheckRecord;
@@ -49,6 +50,8 @@ pub struct Watch {
     sources: Vec<Source>,
     /// The samples of a scrape, kept so that a scrape allocates nothing.
     samples: Vec<Sample>,
+    /// How the primary's bad requests come, one for each sample; not kept.
+    meters: Vec<DispersionMeter>,
 }
 
 impl Watch {
@@ -90,7 +93,8 @@ impl Watch {
         if named != samples {
             return Err(WatchError::Sources { sources: named, samples });
         }
-        Ok(Self { evidence, guard, sources, samples: Vec::with_capacity(samples) })
+        let meters = vec![DispersionMeter::new(1); samples];
+        Ok(Self { evidence, guard, sources, samples: Vec::with_capacity(samples), meters })
     }
 
     /// Takes in one scrape; nothing when its time is not after the last one's.
@@ -105,7 +109,22 @@ impl Watch {
             Source::Errors => increase.errors(),
             Source::Slower(bound) => increase.slower(*bound),
         }));
+        for (sample, meter) in self.samples.iter().zip(&mut self.meters) {
+            meter.observe(0, sample.m, sample.y);
+        }
         Some(self.guard.observe(increase.secs, &self.samples))
+    }
+
+    /// How many of the primary's requests shared one fate, by metric, where that could be seen.
+    pub fn dispersion(&self) -> impl Iterator<Item = (&str, f64)> {
+        let metrics = self.guard.config().metrics.iter().zip(&self.meters);
+        metrics.filter_map(|(metric, meter)| {
+            let Metric { name, question, weight: _, dispersion: _ } = metric;
+            match question {
+                Question::Share { slo, .. } => Some((name.as_str(), meter.usual(*slo)?)),
+                Question::Dominance { .. } => None,
+            }
+        })
     }
 
     /// Tells that the canary's weight was changed.

@@ -277,18 +277,19 @@ fn metric(doc: &Doc<'_>, scope: &Scope<'_>) -> Metric {
         interval: interval.to_owned(),
         sources,
         limit,
-        no_data: policy(doc, "noData"),
-        cannot_measure: policy(doc, "cannotMeasure"),
+        no_data: policy(doc, "noData").unwrap_or_default(),
+        cannot_measure: policy(doc, "cannotMeasure").unwrap_or_default(),
     }
 }
 
-fn policy(doc: &Doc<'_>, field: &str) -> Policy {
-    let Some(text) = doc.text(field) else { return Policy::default() };
+/// What follows from not knowing, where the spec says so.
+pub(super) fn policy(doc: &Doc<'_>, field: &str) -> Option<Policy> {
+    let text = doc.text(field)?;
     let known = Policy::ALL.into_iter().find(|policy| policy.name() == text);
-    known.unwrap_or_else(|| {
+    if known.is_none() {
         doc.error(field, format!("{text:?} is none of hold, pass, fail"));
-        Policy::default()
-    })
+    }
+    known
 }
 
 fn sources(doc: &Doc<'_>, builtin: Option<Builtin>, scope: &Scope<'_>) -> Vec<MetricSource> {

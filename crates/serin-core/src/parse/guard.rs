@@ -1,10 +1,11 @@
 //! `spec.analysis.guard`: what the fast clock watches, asked for by name or derived from the builtin checks.
 
+use super::analysis::policy;
 use super::doc::Doc;
 use super::{duration, pace};
 use crate::model::{
     Bad, Builtin, GuardMode, GuardSource, GuardSpec, Limit, Margin, Metric, MetricSource,
-    Objective, Provider,
+    Objective, Policy, Provider,
 };
 
 /// Time between two looks of guards that name none.
@@ -41,6 +42,7 @@ pub(super) fn read(
     derive(&mut objectives, metrics);
     let pace = pace::read(&doc, mode);
     let (min_bake_secs, soak_secs) = pace::around(&doc, mode);
+    let warm_up_secs = pace::warm_up(&doc);
     let mode = mode?;
     if provider == Some(Provider::Kubernetes) {
         if asked {
@@ -65,6 +67,7 @@ pub(super) fn read(
         attributed,
         objectives,
         pace,
+        warm_up_secs,
         min_bake_secs,
         soak_secs,
     })
@@ -127,8 +130,8 @@ fn objectives(doc: &Doc<'_>) -> Vec<Objective> {
     let mut objectives = Vec::new();
     if let Some(errors) = doc.object("errorRate") {
         let slo = share(&errors);
-        let margin = margin(&errors, slo);
-        objectives.extend(slo.map(|slo| failing(slo, margin, true)));
+        let (margin, policies) = (margin(&errors, slo), policies(&errors));
+        objectives.extend(slo.map(|slo| asked(failing(slo, margin, true), policies)));
     }
     let latencies = doc.objects("latency");
     if latencies.len() > LATENCIES_MAX {
@@ -137,24 +140,39 @@ fn objectives(doc: &Doc<'_>) -> Vec<Objective> {
     }
     for latency in latencies.iter().take(LATENCIES_MAX) {
         let (slo, millis) = (share(latency), threshold(latency));
-        let margin = margin(latency, slo);
+        let (margin, policies) = (margin(latency, slo), policies(latency));
         let (Some(slo), Some(millis)) = (slo, millis) else { continue };
         if objectives.iter().any(|known| known.bad == Bad::SlowerThan(millis)) {
             latency.error("threshold", format!("{millis} ms has an entry already"));
             continue;
         }
-        objectives.push(slower(millis, slo, margin, true));
+        objectives.push(asked(slower(millis, slo, margin, true), policies));
     }
     objectives
 }
 
 fn failing(slo: f64, margin: Margin, asked: bool) -> Objective {
-    Objective { name: "error-rate".to_owned(), bad: Bad::Failed, slo, margin, asked }
+    let (no_data, cannot_measure) = (Policy::Pass, None);
+    let (name, bad) = ("error-rate".to_owned(), Bad::Failed);
+    Objective { name, bad, slo, margin, asked, no_data, cannot_measure }
 }
 
 fn slower(millis: f64, slo: f64, margin: Margin, asked: bool) -> Objective {
     let name = format!("slower than {millis} ms");
-    Objective { name, bad: Bad::SlowerThan(millis), slo, margin, asked }
+    Objective { name, bad: Bad::SlowerThan(millis), ..failing(slo, margin, asked) }
+}
+
+/// What is asked by name waits for its answer, unless told otherwise.
+fn asked(
+    objective: Objective,
+    (no_data, cannot_measure): (Option<Policy>, Option<Policy>),
+) -> Objective {
+    Objective { no_data: no_data.unwrap_or(Policy::Hold), cannot_measure, ..objective }
+}
+
+/// `noData` and `cannotMeasure`.
+fn policies(doc: &Doc<'_>) -> (Option<Policy>, Option<Policy>) {
+    (policy(doc, "noData"), policy(doc, "cannotMeasure"))
 }
 
 fn threshold(doc: &Doc<'_>) -> Option<f64> {

@@ -17,6 +17,11 @@ const SOAK_SECS_MIN: i64 = 10;
 /// Longer, and the revision before is no place to go back to.
 const SOAK_SECS_MAX: i64 = 24 * 3600;
 
+/// What fresh pods need for their first connections.
+const WARM_UP_SECS: i64 = 5;
+/// More is no warming up.
+const WARM_UP_SECS_MAX: i64 = 600;
+
 /// Fields that mean something with pace `evidence` only.
 const OF_EVIDENCE: [&str; 3] = ["blastRadius", "minDwell", "maxDuration"];
 
@@ -59,6 +64,15 @@ pub(super) fn around(doc: &Doc<'_>, mode: Option<GuardMode>) -> (i64, Option<i64
         }
     }
     (seconds(doc, "minBake", 0), soak(doc))
+}
+
+/// `warmUp`, in seconds.
+pub(super) fn warm_up(doc: &Doc<'_>) -> i64 {
+    let secs = seconds(doc, "warmUp", WARM_UP_SECS);
+    if secs > WARM_UP_SECS_MAX {
+        doc.error("warmUp", format!("must be at most 10m, not {secs}s"));
+    }
+    secs
 }
 
 fn soak(doc: &Doc<'_>) -> Option<i64> {

@@ -219,6 +219,7 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     }
     let unrouted = routed_nothing(&draft);
     let mut findings = judge(&draft, &checks);
+    findings.extend(guard::unknown(&draft));
     if unrouted {
         // Without traffic there is nothing to measure. What is measured still counts: a rollback that got no further
         // than the route is decided again.

@@ -1,13 +1,17 @@
 //! What the guard wants the status to say: its memory at a bounded rate, whether it can measure, what it would have done.
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
 
 use super::Draft;
-use super::check::Finding;
+use super::check::{Effect, Finding, Verdict};
 use super::conditions;
 use crate::judge::design::Memory;
 use crate::judge::ledger;
-use crate::observed::{Fitness, Guard, Watched};
+use crate::judge::sequential::METRICS_MAX;
+use crate::model::{Phase, Policy};
+use crate::observed::{Fitness, Guard, Unknown, Watched};
 use crate::reason;
 use crate::status::{CheckRecord, LEDGER_MAX};
 
@@ -16,12 +20,18 @@ pub const KEEP_EVERY_SECS: i64 = 15;
 
 /// Name of the guard's records that are about none of its objectives.
 const NAME: &str = "guard";
+/// Where the guard's numbers come from, as the ledger says it.
+const SOURCE: &str = "guard";
 /// Their verdict while it lets nothing advance.
 const HOLD: &str = "hold";
 
 /// The last thing that happens to a status before it is handed over.
 pub(super) fn keep(draft: &mut Draft<'_>) {
-    let Watched { known: _, memory, metrics, would, checks: _ } = &draft.seen.watched;
+    let Watched { known: _, memory, metrics, would, checks: _, dispersion, unknown: _ } =
+        &draft.seen.watched;
+    if passes(draft) {
+        learn(&mut draft.status.dispersion, dispersion);
+    }
     if let Some(fitness) = metrics {
         let generation = draft.canary.generation;
         let news = conditions::metrics(&mut draft.status, fitness, generation, draft.now);
@@ -50,6 +60,28 @@ pub(super) fn keep(draft: &mut Draft<'_>) {
     }
 }
 
+/// The analysis is over, and the canary was good.
+fn passes(draft: &Draft<'_>) -> bool {
+    let was = draft.canary.status.phase;
+    let is = draft.status.phase;
+    matches!(was, Some(Phase::Progressing | Phase::WaitingPromotion))
+        && matches!(is, Some(Phase::Promoting | Phase::Finalising))
+}
+
+/// What one release has shown, for the next one. What could not be seen this time is left as it was.
+fn learn(known: &mut BTreeMap<String, f64>, seen: &BTreeMap<String, f64>) {
+    for (name, dispersion) in seen {
+        if *dispersion > 1.0 {
+            known.insert(name.clone(), (dispersion * 100.0).round() / 100.0);
+        } else {
+            known.remove(name);
+        }
+    }
+    while known.len() > METRICS_MAX {
+        known.pop_first();
+    }
+}
+
 /// What the guard rolled back for, or would have: the sentence that everybody is told, with its numbers.
 pub(super) fn record(draft: &mut Draft<'_>, message: &str) {
     let first = draft.seen.watched.checks.first().cloned().unwrap_or_default();
@@ -64,7 +96,10 @@ pub(super) fn record(draft: &mut Draft<'_>, message: &str) {
 
 /// What the guard thinks of each of its objectives, and why it holds where that is for another reason.
 pub(super) fn record_all(draft: &mut Draft<'_>) {
-    let checks = draft.seen.watched.checks.iter().cloned();
+    let Watched { checks, unknown, .. } = &draft.seen.watched;
+    // They have a record of their own.
+    let known = |check: &&CheckRecord| unknown.iter().all(|unknown| unknown.name != check.name);
+    let checks = checks.iter().filter(known).cloned();
     let mut records: Vec<CheckRecord> = checks.map(|check| dated(draft, check)).collect();
     if let Guard::Hold(why) = &draft.seen.guard {
         match records.iter_mut().find(|record| record.verdict == HOLD) {
@@ -78,6 +113,43 @@ pub(super) fn record_all(draft: &mut Draft<'_>) {
         }
     }
     note(draft, records);
+}
+
+/// What is not known of the guard's objectives, and what follows from that. Where no canary has traffic nothing is missed.
+pub(super) fn unknown(draft: &Draft<'_>) -> Vec<Finding> {
+    if draft.status.canary_weight == 0 {
+        return Vec::new();
+    }
+    let finding = |unknown: &Unknown| {
+        let Unknown { name, unmeasured, policy } = unknown;
+        let (canary, weight) = (draft.name(), draft.status.canary_weight);
+        let (verdict, message) = match unmeasured {
+            Some(why) => (
+                Verdict::CannotMeasure,
+                format!("Halt {canary} advancement {name} cannot be measured: {why}"),
+            ),
+            None => (
+                Verdict::NoData,
+                format!("Halt {canary} advancement no requests counted for {name} at {weight} %"),
+            ),
+        };
+        Finding {
+            name: name.clone(),
+            verdict,
+            effect: Effect::from(*policy),
+            source: SOURCE.to_owned(),
+            window: String::new(),
+            value: None,
+            limit: String::new(),
+            message,
+        }
+    };
+    // A pace that follows the evidence waits for requests by itself.
+    let paced = draft.spec.analysis.evidence_pace().is_some();
+    let counts = |unknown: &&Unknown| {
+        !paced || unknown.unmeasured.is_some() || unknown.policy == Policy::Fail
+    };
+    draft.seen.watched.unknown.iter().filter(counts).map(finding).collect()
 }
 
 fn dated(draft: &Draft<'_>, record: CheckRecord) -> CheckRecord {

@@ -60,7 +60,7 @@ fn absent_series_are_zeros_and_bounds_unknown_without_a_histogram() {
     let sides = page.sides(&pair, &[500.0], 0.0);
     assert_eq!((sides.canary, sides.primary), (zeros.clone(), zeros));
     assert!(page.has_bound(300.0) && !page.services && !page.knows(&pair.canary));
-    let names: Vec<_> = page.sides(&pair, &[500.0], 0.0).readings("g").map(|r| r.side).into();
+    let names: Vec<_> = page.sides(&pair, &[500.0], 0.0).readings("g", true).map(|r| r.side).into();
     assert_eq!(names, [Side::Canary, Side::Primary]);
 }
 

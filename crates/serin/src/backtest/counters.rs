@@ -232,7 +232,7 @@ pub(super) fn count(looks: &Looks) -> Vec<Counted> {
     let mut all = Vec::with_capacity(looks.looks.len());
     for look in &looks.looks {
         let at = u64::try_from(look.at).unwrap_or(0);
-        let readings = look.pages.iter().flat_map(|(process, sides)| sides.readings(process));
+        let readings = look.pages.iter().flat_map(|(process, sides)| sides.readings(process, true));
         if let Some(increase) = evidence.observe(at, readings) {
             sum.requests += increase.canary.requests;
             sum.failed += increase.canary.errors;

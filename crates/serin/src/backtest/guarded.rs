@@ -48,7 +48,7 @@ pub(super) fn watch(
     let over = steps.last().map_or(i64::MAX, |last| last.saturating_add(interval));
     let over = Timestamp::from_millisecond(over).unwrap_or(Timestamp::MAX);
     let (places, _) = measurable(canary, looks);
-    let design = Design::new(spec, &places, weight_steps(&canary.spec.analysis));
+    let design = Design::new(spec, &places, &[], weight_steps(&canary.spec.analysis));
     let Design { config, sources, bounds } = design;
     if places.is_empty() {
         let bounds: Vec<String> = watched(canary).iter().map(f64::to_string).collect();
@@ -67,13 +67,16 @@ pub(super) fn watch(
         looks: 0,
     };
     // The first share is where the evidence begins.
+    let begun = steps.first().copied().unwrap_or(i64::MIN);
+    let warm = begun.saturating_add(spec.warm_up_secs * 1000);
     let mut steps = steps.iter().copied().skip(1).peekable();
     for look in looks.looks.iter().take_while(|look| look.at <= end.as_millisecond()) {
         while steps.next_if(|step| *step < look.at).is_some() {
             watch.weight_changed();
         }
         let at = u64::try_from(look.at).unwrap_or(0);
-        let readings = look.pages.iter().flat_map(|(process, sides)| sides.readings(process));
+        let pages = look.pages.iter();
+        let readings = pages.flat_map(|(process, sides)| sides.readings(process, look.at >= warm));
         let Some(verdict) = watch.observe(at, readings) else { continue };
         course.looks += 1;
         course.peak = course.peak.max(verdict.log_e);

@@ -11,6 +11,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod ward;
+mod warm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -134,6 +135,15 @@ impl Guards {
         self.came.send_modify(|count| *count += 1);
         if condemned {
             self.turned.notify_waiters();
+        }
+    }
+
+    /// How many pods can serve, of the target and of the primary.
+    pub fn count_pods(&self, key: &Key, target: Option<u32>, primary: Option<u32>) {
+        if let Some(ward) = self.ward(key) {
+            let mut ward = lock(&ward);
+            let pods = if ward.soaks() { primary } else { target };
+            ward.count_pods(pods);
         }
     }
 

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use serin_core::judge::design::Memory;
-use serin_core::model::Canary;
+use serin_core::model::{Canary, Policy};
 use serin_core::observed::{Fitness, Guard};
 use serin_core::parse::{self, Limits};
 use serin_providers::gateway::{Scrape, Wanted};
@@ -226,4 +226,98 @@ fn what_one_source_has_counted_another_does_not_count_again() {
     // Eight seconds of one process, and then all of one that was born during the release; but whoever came before the switch
     // has been seen by the server.
     assert_eq!((requests(false), requests(true)), (80 + 70, 80));
+}
+
+fn of_errors(fields: &Value) -> Value {
+    let mut errors = json!({"slo": 1});
+    for (field, value) in fields.as_object().unwrap() {
+        errors[field] = value.clone();
+    }
+    json!({"guard": {"errorRate": errors}})
+}
+
+#[test]
+fn no_requests_and_no_answers_are_what_the_spec_calls_them() {
+    for (fields, no_data, cannot_measure) in [
+        (json!({}), Some(Policy::Hold), None),
+        (json!({"noData": "pass", "cannotMeasure": "hold"}), None, None),
+        (
+            json!({"noData": "fail", "cannotMeasure": "fail"}),
+            Some(Policy::Fail),
+            Some(Policy::Fail),
+        ),
+        (json!({"cannotMeasure": "pass"}), Some(Policy::Hold), None),
+    ] {
+        let mut ward = ward(&of_errors(&fields));
+        let unknown = |ward: &Ward| ward.watched().unknown.first().map(|unknown| unknown.policy);
+        for k in 0..3 {
+            let idle = page(&ward, "g#1", "0.5", &[("primary", 190 * k, 0, 0)]);
+            ward.look(&[idle], None, now(k as i64));
+        }
+        assert_eq!((unknown(&ward), ward.opinion()), (no_data, Guard::Quiet), "{fields}");
+        for k in 3..12 {
+            ward.look(&[], Some("refused"), now(k));
+        }
+        assert_eq!(unknown(&ward), cannot_measure, "{fields}");
+        let holds = matches!(fields["cannotMeasure"].as_str(), None | Some("hold"));
+        assert_eq!(matches!(ward.opinion(), Guard::Hold(_)), holds, "{fields}");
+    }
+    let mut ward = ward(&of_errors(&json!({})));
+    run(&mut ward, "0.5", 0, 0);
+    assert_eq!(ward.watched().unknown, Vec::new());
+}
+
+#[test]
+fn first_seconds_count_for_failures_only() {
+    let begun = now(16);
+    let status = json!({"phase": "Progressing", "canaryWeight": 5, "trafficStartTime": begun});
+    for (failed, slow, found) in [(0, 10, false), (10, 0, true)] {
+        let mut analysis = asked_spec();
+        analysis["guard"]["warmUp"] = json!("30s");
+        let canary = canary(&analysis, &status);
+        let mut ward = Ward::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), false);
+        run(&mut ward, "0.5", failed, slow);
+        assert_eq!(matches!(ward.opinion(), Guard::RollBack(_)), found, "{:?}", ward.opinion());
+    }
+}
+
+/// Looks at a primary with twenty bad requests at once, now and then.
+fn batches(ward: &mut Ward) {
+    for k in 0..300u64 {
+        let bad = 20 * (k / 30);
+        let sides = [("canary", 10 * k, 0, 0), ("primary", 190 * k, bad, 0)];
+        let page = page(ward, "g#1", "0.5", &sides);
+        ward.look(&[page], None, now(k as i64));
+    }
+}
+
+#[test]
+fn groups_of_errors_that_one_release_shows_count_for_less_in_the_next() {
+    let mut first = ward(&asked_errors());
+    batches(&mut first);
+    let seen = first.watched().dispersion;
+    assert!((15.0..30.0).contains(&seen["error-rate"]), "{seen:?}");
+    let release = |dispersion: &Value| {
+        let status = json!({"phase": "Progressing", "canaryWeight": 5, "dispersion": dispersion});
+        let canary = canary(&asked_errors(), &status);
+        let mut ward = Ward::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), false);
+        // Three groups hit the canary.
+        for k in 0..20u64 {
+            let bad = 20 * (k / 6);
+            let sides = [("canary", 30 * k, bad, 0), ("primary", 170 * k, 0, 0)];
+            let page = page(&ward, "g#1", "0.5", &sides);
+            ward.look(&[page], None, now(k as i64));
+        }
+        (ward.opinion(), ward.watched().memory.unwrap())
+    };
+    let (surprised, _) = release(&json!({}));
+    assert!(matches!(surprised, Guard::RollBack(_)), "{surprised:?}");
+    let (warned, memory) = release(&json!(seen));
+    assert!(!matches!(warned, Guard::RollBack(_)), "{warned:?}");
+    // What is learnt later does not change the questions of this release.
+    assert_eq!(Memory::read(&memory).unwrap().dispersion, [seen["error-rate"]]);
+    let status = json!({"phase": "Progressing", "canaryWeight": 5, "guard": memory});
+    let canary = canary(&asked_errors(), &status);
+    let again = Ward::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), false);
+    assert!(again.log_evidence().is_some());
 }

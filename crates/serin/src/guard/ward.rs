@@ -1,22 +1,25 @@
 //! One canary under guard: its evidence, what it leads to, and whether it can be had at all.
 
+mod opinion;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use serin_core::judge::design::{Design, Memory, weight_steps};
+use serin_core::judge::design::{Design, Memory, dispersion, weight_steps};
 use serin_core::judge::evidence::{Born, Reading};
 use serin_core::judge::sequential::{Decision, Percent, Verdict};
 use serin_core::judge::traffic::Traffic;
 use serin_core::judge::watch::Watch;
-use serin_core::model::{Bad, Canary, GuardMode, GuardSpec, Objective};
-use serin_core::observed::{Fitness, Guard, Known, Watched};
-use serin_core::step::{KEEP_EVERY_SECS, allows_more};
+use serin_core::model::{Bad, Canary, GuardSpec, Objective};
+use serin_core::observed::{Fitness, Guard};
+use serin_core::step::KEEP_EVERY_SECS;
 use serin_providers::gateway::{Counters, Page, Pair, Sides, Wanted};
 
 use super::fitness;
 use super::source::SourceKey;
+use super::warm::Warmth;
 
 /// Not seeing anything for this long is a reason not to go on.
 const BLIND: SignedDuration = SignedDuration::from_secs(5);
@@ -72,6 +75,7 @@ enum State {
     Watching {
         watch: Box<Watch>,
         objectives: Vec<usize>,
+        dispersion: Vec<f64>,
         bounds: Vec<f64>,
     },
     /// The evidence so far cannot be continued, and a fresh start would spend alpha again.
@@ -95,6 +99,7 @@ pub(super) struct Ward {
     since: Option<Timestamp>,
     decided: Option<String>,
     traffic: Traffic,
+    warmth: Warmth,
     /// The last look found that the evidence allows more.
     ready: bool,
     fitness: Option<Fitness>,
@@ -126,6 +131,7 @@ impl Ward {
             since: None,
             decided: None,
             traffic: Traffic::default(),
+            warmth: Warmth::default(),
             ready: false,
             fitness: blind.then(fitness::nobody),
             saved: None,
@@ -154,14 +160,15 @@ impl Ward {
                 return;
             }
         };
-        let Memory { time, weight, steps, objectives, decided, watch } = memory;
-        let Design { config, sources, bounds } = Design::new(&self.spec, &objectives, steps);
+        let Memory { time, weight, steps, objectives, dispersion, decided, watch } = memory;
+        let Design { config, sources, bounds } =
+            Design::new(&self.spec, &objectives, &dispersion, steps);
         self.state = match Watch::restore(config, bounds.len(), sources, &watch) {
             Ok(mut watch) => {
                 if weight != self.canary.status.canary_weight {
                     watch.weight_changed();
                 }
-                State::Watching { watch: Box::new(watch), objectives, bounds }
+                State::Watching { watch: Box::new(watch), objectives, dispersion, bounds }
             }
             Err(error) => lost(&error),
         };
@@ -202,6 +209,11 @@ impl Ward {
             }
             self.saved = saved;
         }
+    }
+
+    /// How many of the pods that are judged can serve.
+    pub(super) fn count_pods(&mut self, pods: Option<u32>) {
+        self.warmth.count(pods);
     }
 
     /// The promoted primary is what is watched.
@@ -323,10 +335,12 @@ impl Ward {
         }
         let status = &self.canary.status;
         let soak = status.soak.as_ref().filter(|_| self.soaks()).and_then(|soak| soak.start_time);
+        let warm =
+            self.warmth.is_warm(soak.or(status.traffic_start_time), self.spec.warm_up_secs, now);
         let began = soak.or(status.analysis_start_time).unwrap_or(now);
         let began = self.counted_until.map_or(began, |until| until.max(began));
         let began = began.as_millisecond() as f64 / 1000.0;
-        let State::Watching { watch: _, objectives: _, bounds } = &self.state else { return None };
+        let State::Watching { bounds, .. } = &self.state else { return None };
         // A process that lacks a bound would show every request as slow.
         let sides: Vec<(&str, Sides)> = pages
             .iter()
@@ -335,7 +349,7 @@ impl Ward {
             .map(|(process, page)| (process.as_str(), page.sides(&self.pair, bounds, began)))
             .collect();
         let State::Watching { watch, .. } = &mut self.state else { return None };
-        let verdict = watch.observe(at_millis, readings(&sides));
+        let verdict = watch.observe(at_millis, readings(&sides, warm));
         let increase = watch.evidence().increase();
         if verdict.is_some() {
             let requests = increase.canary.requests.saturating_add(increase.primary.requests);
@@ -360,10 +374,12 @@ impl Ward {
         let objectives: Vec<usize> = (0..self.spec.objectives.len())
             .filter(|place| self.spec.objectives.get(*place).is_some_and(has))
             .collect();
-        let Design { config, sources, bounds } = Design::new(&self.spec, &objectives, self.steps);
         if objectives.is_empty() {
             return;
         }
+        let dispersion = dispersion(&self.spec, &objectives, &self.canary.status.dispersion);
+        let Design { config, sources, bounds } =
+            Design::new(&self.spec, &objectives, &dispersion, self.steps);
         self.state = match Watch::new(config, bounds.len(), sources) {
             Err(error) => State::Lost(error.to_string()),
             Ok(mut watch) => {
@@ -373,9 +389,9 @@ impl Ward {
                 if *before > 0 && *before < at_millis {
                     let sides: Vec<_> =
                         blank.iter().map(|process| (process.as_str(), zeros.clone())).collect();
-                    watch.observe(*before, readings(&sides));
+                    watch.observe(*before, readings(&sides, true));
                 }
-                State::Watching { watch: Box::new(watch), objectives, bounds }
+                State::Watching { watch: Box::new(watch), objectives, dispersion, bounds }
             }
         };
     }
@@ -403,105 +419,17 @@ impl Ward {
         fitness::judge(&self.canary, &self.spec, pages, self.since.unwrap_or(now), now)
     }
 
-    /// What the next step is told.
-    pub(super) fn opinion(&self) -> Guard {
-        match self.spec.mode {
-            GuardMode::Observe => return Guard::Quiet,
-            GuardMode::Enforce => {}
-        }
-        if let Some(why) = &self.decided {
-            return Guard::RollBack(why.clone());
-        }
-        if let (true, Some(Fitness::Unfit { message, .. })) = (self.blind, &self.fitness) {
-            return if self.spec.asked { Guard::Hold(message.clone()) } else { Guard::Quiet };
-        }
-        if let State::Lost(why) = &self.state {
-            return Guard::Hold(why.clone());
-        }
-        if let Some(why) = self.blindness().filter(|_| !self.trust.optional) {
-            return Guard::Hold(why);
-        }
-        if let Some(Objective { name, .. }) = self.unmeasured().find(|o| o.asked) {
-            return Guard::Hold(format!(
-                "{name} cannot be measured, see the condition MetricsReady"
-            ));
-        }
-        match &self.state {
-            State::Watching { watch, .. } => watch.opinion(),
-            State::New { .. } | State::Lost(_) => Guard::Quiet,
-        }
-    }
-
-    /// Why nothing is known of the present.
-    fn blindness(&self) -> Option<String> {
-        // Law 2: after a restart nothing rises before somebody has looked.
-        if self.seen.is_none() && self.failure.is_none() {
-            return Some("the guard has not looked yet".to_owned());
-        }
-        if let Some((_, why)) = &self.failure
-            && (self.seen.is_none() || self.sightless)
-        {
-            return Some(sightless(why));
-        }
-        let stale = self.trust.recorded && self.stale;
-        stale.then(|| {
-            "the metric server has not read the gateway since the weight changed".to_owned()
-        })
-    }
-
-    /// What the status is to say.
-    pub(super) fn watched(&self) -> Watched {
-        let would = match self.spec.mode {
-            GuardMode::Enforce => None,
-            GuardMode::Observe => self.decided.clone(),
-        };
-        let checks = match &self.state {
-            State::Watching { watch, .. } => watch.records(self.trust.source()),
-            State::New { .. } | State::Lost(_) => Vec::new(),
-        };
-        let (known, memory, metrics) = (self.known(), self.memory(), self.fitness.clone());
-        Watched { known, memory, metrics, would, checks }
-    }
-
-    /// What a pace may go by; nothing of counters that are not what they should be.
-    fn known(&self) -> Option<Known> {
-        self.canary.spec.analysis.evidence_pace()?;
-        let State::Watching { watch, .. } = &self.state else { return None };
-        if self.sightless || matches!(self.fitness, Some(Fitness::Unfit { .. })) {
-            return None;
-        }
-        let guard = watch.guard();
-        Some(Known {
-            rate: self.traffic.rate()?,
-            look_secs: self.traffic.look_secs(),
-            excess: guard.excess(),
-            step_requests: guard.step_requests(),
-            requests_to_go: guard.requests_to_go(),
-        })
-    }
-
-    /// Whether the evidence allows the canary more than it has.
-    fn allows_more(&self, now: Timestamp) -> bool {
-        self.known().is_some_and(|known| allows_more(&self.canary, &known, now))
-    }
-
-    /// The evidence as it is now, in one line; none before the first request.
-    pub(super) fn line(&self) -> Option<String> {
-        let State::Watching { watch, .. } = &self.state else { return None };
-        let checks = watch.records(self.trust.source());
-        let first = checks.first()?;
-        let odds = watch.explain().odds;
-        Some(format!("{odds}; {}: {}", first.name, first.evidence()?))
-    }
-
     fn memory(&self) -> Option<Value> {
-        let State::Watching { watch, objectives, bounds: _ } = &self.state else { return None };
+        let State::Watching { watch, objectives, dispersion, bounds: _ } = &self.state else {
+            return None;
+        };
         let at = i64::try_from(watch.evidence().at_millis()?).ok()?;
         let memory = Memory {
             time: Timestamp::from_millisecond(at).ok()?,
             weight: self.canary.status.canary_weight,
             steps: self.steps,
             objectives: objectives.clone(),
+            dispersion: dispersion.clone(),
             decided: self.decided.clone(),
             watch: watch.kept(),
         };
@@ -509,8 +437,8 @@ impl Ward {
     }
 }
 
-fn readings<'a>(sides: &'a [(&'a str, Sides)]) -> impl Iterator<Item = Reading<'a>> {
-    sides.iter().flat_map(|(process, sides)| sides.readings(process))
+fn readings<'a>(sides: &'a [(&'a str, Sides)], warm: bool) -> impl Iterator<Item = Reading<'a>> {
+    sides.iter().flat_map(move |(process, sides)| sides.readings(process, warm))
 }
 
 fn kind(opinion: &Guard) -> u8 {

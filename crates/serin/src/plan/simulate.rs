@@ -1,7 +1,7 @@
 //! One imagined release under the guard: requests that arrive, fail and are counted, with a seed and no cluster.
 
 use jiff::{SignedDuration, Timestamp};
-use serin_core::judge::design::{Design, weight_steps};
+use serin_core::judge::design::{Design, dispersion, weight_steps};
 use serin_core::judge::sequential::{Decision, Guard, Sample};
 use serin_core::judge::watch::Source;
 use serin_core::model::{Canary, GuardSpec, Strategy, Weight};
@@ -130,7 +130,8 @@ pub(super) fn play(
     let spec = canary.spec.analysis.guard.as_ref()?;
     let Strategy::Weighted(ladder) = &canary.spec.analysis.strategy else { return None };
     let all: Vec<usize> = (0..spec.objectives.len()).collect();
-    let design = Design::new(spec, &all, weight_steps(&canary.spec.analysis));
+    let groups = dispersion(spec, &all, &canary.status.dispersion);
+    let design = Design::new(spec, &all, &groups, weight_steps(&canary.spec.analysis));
     let seed = match luck {
         Luck::Best => 0,
         Luck::Seed(seed) => seed,

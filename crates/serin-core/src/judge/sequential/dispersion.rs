@@ -9,6 +9,11 @@ pub const DISPERSION_IGNORED: f64 = 1.2;
 /// More than this makes the guard blind; it is held at the bound and reported.
 pub const DISPERSION_MAX: f64 = 1000.0;
 
+/// Fewer bad requests do not tell groups from chance.
+const BAD_MIN: f64 = 10.0;
+/// What is measured beside one release may make the guard of the next one this much slower, and no more.
+pub const DISPERSION_KEPT_MAX: f64 = 50.0;
+
 /// The open window of one pod at every scale.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Open {
@@ -61,6 +66,14 @@ impl DispersionMeter {
                 }
             }
         }
+    }
+
+    /// What the next release may go by: none when there was too little to see, or when more was bad than `slo` allows, as
+    /// incidents are no sign of what is usual.
+    pub fn usual(&self, slo: f64) -> Option<f64> {
+        let Closed { windows, n, x, squares: _ } = self.closed[0];
+        let seen = windows >= WINDOWS_MIN && x >= BAD_MIN && x <= slo * n;
+        seen.then(|| self.value().min(DISPERSION_KEPT_MAX))
     }
 
     /// The dispersion seen so far; 1 when nothing tells the requests from independent ones.
@@ -120,6 +133,21 @@ mod tests {
                 assert!(d >= low && d <= high, "batch {batch} seed {seed}: {d}");
             }
         }
+    }
+
+    #[test]
+    fn incidents_and_silence_are_not_kept() {
+        let meter = |bad: &dyn Fn(u64) -> u64| {
+            let mut meter = DispersionMeter::new(1);
+            (0..300).for_each(|k| meter.observe(0, 200, bad(k)));
+            meter.usual(0.01)
+        };
+        assert_eq!(meter(&|_| 0), None, "nothing bad");
+        assert_eq!(meter(&|k| u64::from(k % 100 == 0)), None, "three bad ones");
+        assert_eq!(meter(&|k| if k > 250 { 100 } else { 0 }), None, "an incident");
+        assert_eq!(meter(&|k| u64::from(k % 3 == 0)), Some(1.0));
+        let groups = meter(&|k| if k % 30 == 0 { 20 } else { 0 }).unwrap();
+        assert!((15.0..30.0).contains(&groups), "{groups}");
     }
 
     #[test]

@@ -291,6 +291,11 @@ impl Guard {
         self.streams.iter().map(|stream| stream.step.0).max().unwrap_or(0)
     }
 
+    /// Canary requests since the last weight change in one sample.
+    pub fn step_requests_of(&self, sample: usize) -> u64 {
+        self.streams.get(sample).map_or(0, |stream| stream.step.0)
+    }
+
     /// Whether no canary request was ever seen.
     pub fn is_silent(&self) -> bool {
         self.streams.iter().all(|stream| stream.total.n == 0)

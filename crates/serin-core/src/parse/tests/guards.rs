@@ -20,7 +20,7 @@ fn guards(rows: &[&str], adopted: bool, expected: Expect) {
             "    {mode} every {millis} ms, alpha {alpha}, asked {asked}, attributed {attributed}\n"
         ));
         for objective in guard.objectives {
-            let crate::model::Objective { name, bad: _, slo, margin, asked } = objective;
+            let crate::model::Objective { name, slo, margin, asked, .. } = objective;
             let (absolute, relative) = (margin.absolute, margin.relative);
             out.push_str(&format!(
                 "    {name} at most {slo}, {relative} x primary + {absolute}, asked {asked}\n"

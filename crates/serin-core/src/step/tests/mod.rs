@@ -4,4 +4,5 @@ mod laws;
 mod lint;
 mod pace;
 mod stories;
+mod unknown;
 mod world;

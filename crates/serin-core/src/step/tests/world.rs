@@ -48,6 +48,8 @@ pub(super) struct World {
     pub metric: Option<Answer>,
     pub guard: Guard,
     pub known: Option<Known>,
+    pub unknown: Vec<Unknown>,
+    pub dispersion: BTreeMap<String, f64>,
     /// Faults: what cannot be read.
     pub blind: BTreeSet<&'static str>,
     pub log: String,
@@ -107,6 +109,8 @@ impl World {
             metric: None,
             guard: Guard::Quiet,
             known: None,
+            unknown: Vec::new(),
+            dispersion: BTreeMap::new(),
             blind: BTreeSet::new(),
             log: String::new(),
             gone: false,
@@ -136,6 +140,8 @@ impl World {
             slo: 0.01,
             margin,
             asked: true,
+            no_data: Policy::Hold,
+            cannot_measure: None,
         };
         self.spec(|spec| {
             spec.analysis.guard = Some(GuardSpec {
@@ -147,6 +153,7 @@ impl World {
                 attributed: true,
                 objectives: vec![objective],
                 pace,
+                warm_up_secs: 5,
                 min_bake_secs,
                 soak_secs,
             });
@@ -290,7 +297,12 @@ impl World {
             route: self.seen_or("route", self.route),
             duplicate_of: None,
             guard: self.guard.clone(),
-            watched: Watched { known: self.known, ..Watched::default() },
+            watched: Watched {
+                known: self.known,
+                unknown: self.unknown.clone(),
+                dispersion: self.dispersion.clone(),
+                ..Watched::default()
+            },
             answers: BTreeMap::new(),
         }
     }

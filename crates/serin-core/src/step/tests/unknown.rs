@@ -1,0 +1,82 @@
+//! What the guard does not know, and what it learns of one release for the next.
+
+use super::world::{World, canary};
+use crate::model::*;
+use crate::observed::*;
+
+fn world(unmeasured: Option<&str>, policy: Policy) -> World {
+    let mut world = canary().guarded(Pace::Fixed, 0, None).at(10);
+    let unmeasured = unmeasured.map(str::to_owned);
+    world.unknown = vec![Unknown { name: "error-rate".into(), unmeasured, policy }];
+    world
+}
+
+#[test]
+fn what_the_guard_does_not_know_is_waited_for_or_a_failed_check() {
+    let rows = [
+        (None, "NoData", "noData", "no requests counted for error-rate at 10 %"),
+        (
+            Some("refused"),
+            "CannotMeasure",
+            "cannotMeasure",
+            "error-rate cannot be measured: refused",
+        ),
+    ];
+    for (unmeasured, code, verdict, text) in rows {
+        let mut world = world(unmeasured, Policy::Hold);
+        world.run(30);
+        let status = &world.canary.status;
+        assert_eq!((status.canary_weight, status.failed_checks), (10, 0));
+        let reason = status.last_reason.as_ref().unwrap();
+        assert_eq!(reason.code, code);
+        assert!(reason.message.contains(text), "{}", reason.message);
+        let record = status.checks.iter().rfind(|check| check.name == "error-rate").unwrap();
+        assert_eq!((record.verdict.as_str(), &record.message), (verdict, &reason.message));
+        let halts = world.log.lines().filter(|line| line.contains("! ")).count();
+        assert_eq!(halts, 1, "people are told once: {}", world.log);
+        world.unknown.clear();
+        world.until(Phase::Succeeded);
+
+        let mut world = self::world(unmeasured, Policy::Fail);
+        world.until(Phase::Failed);
+        assert!(world.log.contains(text), "{}", world.log);
+    }
+}
+
+#[test]
+fn a_pace_that_follows_the_evidence_waits_for_requests_by_itself() {
+    let pace = EvidencePace { blast_radius: 25.0, min_dwell_secs: 10, max_duration_secs: 1800 };
+    let mut world = canary().guarded(Pace::Fixed, 0, None).at(10);
+    world.canary.spec.analysis.guard.as_mut().unwrap().pace = Pace::Evidence(pace);
+    let unmeasured = None;
+    world.unknown = vec![Unknown { name: "error-rate".into(), unmeasured, policy: Policy::Hold }];
+    world.run(30);
+    let status = &world.canary.status;
+    assert_eq!((status.canary_weight, status.failed_checks), (10, 0));
+    assert_ne!(status.last_reason.as_ref().unwrap().code, "NoData");
+}
+
+#[test]
+fn groups_of_errors_are_remembered_of_releases_that_are_promoted() {
+    let seen = |size: f64| [("error-rate".to_owned(), size)].into();
+    let mut world = canary().guarded(Pace::Fixed, 0, None).resting();
+    let kept = |world: &World| world.canary.status.dispersion.get("error-rate").copied();
+    world.dispersion = seen(9.876);
+    world.failing.insert("s1:v2".into());
+    world.push("s1:v2");
+    world.until(Phase::Failed);
+    assert_eq!(kept(&world), None, "nothing is learnt beside a bad canary");
+    world.push("s1:v3");
+    world.until(Phase::Succeeded);
+    assert_eq!(kept(&world), Some(9.88));
+    world.dispersion.clear();
+    world.push("s1:v4");
+    world.run(1);
+    world.until(Phase::Succeeded);
+    assert_eq!(kept(&world), Some(9.88), "nothing could be seen");
+    world.dispersion = seen(1.0);
+    world.push("s1:v5");
+    world.run(1);
+    world.until(Phase::Succeeded);
+    assert_eq!(kept(&world), None, "they come one by one again");
+}

@@ -1,0 +1,175 @@
+//! What a ward leads to: hold, roll back, or what the status and the pace are told.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serin_core::model::{Bad, GuardMode, Objective, Policy};
+use serin_core::observed::{Fitness, Guard, Known, Unknown, Watched};
+use serin_core::step::allows_more;
+
+use super::{State, Ward, sightless};
+
+/// Why an objective cannot be measured.
+const NO_BUCKET: &str = "no bound of the histogram is its threshold";
+
+impl Ward {
+    /// What the next step is told.
+    pub(in crate::guard) fn opinion(&self) -> Guard {
+        match self.spec.mode {
+            GuardMode::Observe => return Guard::Quiet,
+            GuardMode::Enforce => {}
+        }
+        if let Some(why) = &self.decided {
+            return Guard::RollBack(why.clone());
+        }
+        if let (true, Some(Fitness::Unfit { message, .. })) = (self.blind, &self.fitness) {
+            let holds = self.spec.asked && self.blind_policy() == Policy::Hold;
+            return if holds { Guard::Hold(message.clone()) } else { Guard::Quiet };
+        }
+        if let State::Lost(why) = &self.state {
+            return Guard::Hold(why.clone());
+        }
+        if let Some(why) = self.blindness().filter(|_| !self.trust.optional) {
+            return Guard::Hold(why);
+        }
+        let holds = |o: &&Objective| o.asked && o.cannot_measure.is_none_or(|p| p == Policy::Hold);
+        if let Some(Objective { name, .. }) = self.unmeasured().find(holds) {
+            return Guard::Hold(format!(
+                "{name} cannot be measured, see the condition MetricsReady"
+            ));
+        }
+        match &self.state {
+            State::Watching { watch, .. } => watch.opinion(),
+            State::New { .. } | State::Lost(_) => Guard::Quiet,
+        }
+    }
+
+    /// Why nothing is known of the present.
+    fn blindness(&self) -> Option<String> {
+        // Law 2: after a restart nothing rises before somebody has looked.
+        if self.seen.is_none() && self.failure.is_none() {
+            return Some("the guard has not looked yet".to_owned());
+        }
+        if let Some((_, why)) = &self.failure
+            && (self.seen.is_none() || self.sightless)
+        {
+            // What is passed over, or counted as a failed check, does not hold as well.
+            if self.sightless && self.blind_policy() != Policy::Hold {
+                return None;
+            }
+            return Some(sightless(why));
+        }
+        let stale = self.trust.recorded && self.stale;
+        stale.then(|| {
+            "the metric server has not read the gateway since the weight changed".to_owned()
+        })
+    }
+
+    /// What the status is to say.
+    pub(in crate::guard) fn watched(&self) -> Watched {
+        let would = match self.spec.mode {
+            GuardMode::Enforce => None,
+            GuardMode::Observe => self.decided.clone(),
+        };
+        let checks = match &self.state {
+            State::Watching { watch, .. } => watch.records(self.trust.source()),
+            State::New { .. } | State::Lost(_) => Vec::new(),
+        };
+        let (known, memory, metrics) = (self.known(), self.memory(), self.fitness.clone());
+        let (dispersion, unknown) = (self.dispersion(), self.unknown());
+        Watched { known, memory, metrics, would, checks, dispersion, unknown }
+    }
+
+    /// What this release shows of the primary, for the next one.
+    fn dispersion(&self) -> BTreeMap<String, f64> {
+        match &self.state {
+            State::Watching { watch, .. } if !self.soaks() => {
+                watch.dispersion().map(|(name, seen)| (name.to_owned(), seen)).collect()
+            }
+            State::Watching { .. } | State::New { .. } | State::Lost(_) => BTreeMap::new(),
+        }
+    }
+
+    /// What follows when nobody counts at all: a failed check where an objective asks for that, nothing where all do.
+    fn blind_policy(&self) -> Policy {
+        let mut policies = self.spec.objectives.iter().map(|o| o.cannot_measure);
+        if policies.clone().any(|policy| policy == Some(Policy::Fail)) {
+            Policy::Fail
+        } else if policies.all(|policy| policy == Some(Policy::Pass)) {
+            Policy::Pass
+        } else {
+            Policy::Hold
+        }
+    }
+
+    /// The objectives that nothing is known of, and that do not just let the release go on.
+    fn unknown(&self) -> Vec<Unknown> {
+        match self.spec.mode {
+            GuardMode::Observe => return Vec::new(),
+            GuardMode::Enforce => {}
+        }
+        let nobody = match (&self.fitness, &self.failure) {
+            (Some(Fitness::Unfit { message, .. }), _) if self.blind => Some(message.clone()),
+            (_, Some((_, why))) if self.sightless => Some(sightless(why)),
+            (_, _) => None,
+        };
+        let mut unknown = Vec::new();
+        for (place, objective) in self.spec.objectives.iter().enumerate() {
+            let Objective { name, no_data, cannot_measure, .. } = objective;
+            let (missing, counted) = match &self.state {
+                State::Watching { watch, objectives, .. } => {
+                    let sample = objectives.iter().position(|measured| *measured == place);
+                    (sample.is_none(), sample.map_or(0, |s| watch.guard().step_requests_of(s)))
+                }
+                State::New { .. } | State::Lost(_) => (false, 0),
+            };
+            let unmeasured = nobody.clone().or_else(|| missing.then(|| NO_BUCKET.to_owned()));
+            let policy = match &unmeasured {
+                // Holding is an opinion, which needs no round of checks.
+                Some(_) => cannot_measure.filter(|policy| *policy == Policy::Fail),
+                None if self.seen.is_some() && counted == 0 => Some(*no_data),
+                None => None,
+            };
+            let cold = matches!(objective.bad, Bad::SlowerThan(_)) && !self.warmth.was_warm();
+            let policy = match policy {
+                // Nobody has looked for any.
+                Some(Policy::Fail) if cold && unmeasured.is_none() => Some(Policy::Hold),
+                Some(Policy::Pass) | None => None,
+                Some(policy @ (Policy::Hold | Policy::Fail)) => Some(policy),
+            };
+            unknown.extend(policy.map(|policy| Unknown { name: name.clone(), unmeasured, policy }));
+        }
+        unknown
+    }
+
+    /// What a pace may go by; nothing of counters that are not what they should be.
+    fn known(&self) -> Option<Known> {
+        self.canary.spec.analysis.evidence_pace()?;
+        let State::Watching { watch, .. } = &self.state else { return None };
+        if self.sightless || matches!(self.fitness, Some(Fitness::Unfit { .. })) {
+            return None;
+        }
+        let guard = watch.guard();
+        Some(Known {
+            rate: self.traffic.rate()?,
+            look_secs: self.traffic.look_secs(),
+            excess: guard.excess(),
+            step_requests: guard.step_requests(),
+            requests_to_go: guard.requests_to_go(),
+        })
+    }
+
+    /// Whether the evidence allows the canary more than it has.
+    pub(super) fn allows_more(&self, now: Timestamp) -> bool {
+        self.known().is_some_and(|known| allows_more(&self.canary, &known, now))
+    }
+
+    /// The evidence as it is now, in one line; none before the first request.
+    pub(in crate::guard) fn line(&self) -> Option<String> {
+        let State::Watching { watch, .. } = &self.state else { return None };
+        let checks = watch.records(self.trust.source());
+        let first = checks.first()?;
+        let odds = watch.explain().odds;
+        Some(format!("{odds}; {}: {}", first.name, first.evidence()?))
+    }
+}
