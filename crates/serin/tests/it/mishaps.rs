@@ -348,7 +348,7 @@ async fn a_dead_replica_delays_no_rollback() {
         world.replicas[1].how = How::Hangs;
     }
     bed.pass(3).await;
-    is_caught(&bed, &world, 4).await;
+    is_caught(&bed, &world, 2).await;
 }
 
 /// Another application with a Canary like `backend`.

@@ -485,3 +485,45 @@ async fn a_service_without_pods_holds_a_guard_that_was_asked_for() {
     assert_eq!(reason, "GatewayUnreachable");
     assert!(message.contains("develop/gateway: no pod with that port is running"), "{message}");
 }
+
+/// Requests and failures in the words of Envoy, or of the NGINX ingress controller.
+fn foreign_page(counts: &Counts, nginx: bool) -> String {
+    let mut page = String::from("# TYPE up gauge\n");
+    for (side, [requests, failed, _]) in counts {
+        for (class, count) in [("2", requests - failed), ("5", *failed)] {
+            let count = count.floor();
+            let line = if nginx {
+                let canary = if *side == "canary" { "develop-backend-canary-80" } else { "" };
+                format!(
+                    "nginx_ingress_controller_requests{{namespace=\"develop\",service=\"backend\",status=\"{class}00\",canary=\"{canary}\"}}"
+                )
+            } else {
+                format!(
+                    "envoy_cluster_upstream_rq_xx{{envoy_response_code_class=\"{class}\",envoy_cluster_name=\"develop_backend-{side}_80\"}}"
+                )
+            };
+            let _ = writeln!(page, "{line} {count}");
+        }
+    }
+    page
+}
+
+#[tokio::test(start_paused = true)]
+async fn gateways_of_other_makes_are_read_as_well() {
+    for nginx in [false, true] {
+        let bed = with_gateways("http://10.9.0.1:9901/stats/prometheus");
+        let recorder = recorded_beside(&bed, Duration::from_secs(5), move |url, counts| {
+            if url == "http://10.9.0.1:9901/stats/prometheus" {
+                return Ok((200, foreign_page(counts, nginx)));
+            }
+            value(99.9)
+        });
+        release(&bed, guarded(json!({"errorRate": {"slo": 1}}))).await;
+        bed.pass(10).await;
+        assert_eq!(metrics_ready(&bed).0, "Measured");
+        recorder.lock().unwrap().fails = 1.0;
+        let began = Instant::now();
+        bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+        assert!(began.elapsed() <= Duration::from_secs(3), "{:?}", began.elapsed());
+    }
+}
