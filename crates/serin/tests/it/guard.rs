@@ -47,6 +47,8 @@ pub(crate) struct Traffic {
     pub(crate) counts: BTreeMap<&'static str, (f64, f64)>,
     canary_fails: f64,
     primary_fails: f64,
+    /// What came to the chat.
+    chat: Vec<String>,
 }
 
 /// A cluster, its users and the operator.
@@ -73,6 +75,11 @@ impl Outside for World {
                 Some("10.9.0.1") => page(&self.traffic.lock().unwrap()),
                 // Nobody comes in here.
                 Some("10.9.0.2") => "process_start_time_seconds 1.6e+09\n".to_owned(),
+                Some("chat") => {
+                    let said = String::from_utf8_lossy(request.body()).into_owned();
+                    self.traffic.lock().unwrap().chat.push(said);
+                    String::new()
+                }
                 Some("metrics") => {
                     let result = json!([{"metric": {}, "value": [0, "99.9"]}]);
                     json!({"status": "success", "data": {"resultType": "vector", "result": result}})
@@ -139,6 +146,7 @@ impl Bed {
             counts: BTreeMap::new(),
             canary_fails: 0.0,
             primary_fails: 0.0,
+            chat: Vec::new(),
         }));
         tokio::spawn(serve(store.clone(), Arc::clone(&traffic)));
         let mut bed = Self { store, clock, traffic, operator: None };
@@ -256,7 +264,12 @@ async fn serve(store: Store, traffic: Arc<Mutex<Traffic>>) {
 fn objects(analysis: &Value) -> Vec<Value> {
     let namespace =
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "develop"}});
-    [vec![namespace], application("backend", analysis)].concat()
+    let chat = json!({
+        "apiVersion": "flagger.app/v1beta1", "kind": "AlertProvider",
+        "metadata": {"name": "chat", "namespace": "develop"},
+        "spec": {"type": "slack", "channel": "releases", "address": "http://chat/"},
+    });
+    [vec![namespace, chat], application("backend", analysis)].concat()
 }
 
 /// A Deployment and its Canary.
@@ -454,7 +467,8 @@ async fn everybody_is_told_the_same_sentence() {
     // on many.
     let _other = tracing::Dispatch::new(tracing_subscriber::registry());
     let _logs = tracing::subscriber::set_default(subscriber);
-    let bed = Bed::new(json!({"interval": "10s", "stepWeights": [5, 50]})).await;
+    let alerts = json!([{"name": "chat", "severity": "error", "providerRef": {"name": "chat"}}]);
+    let bed = Bed::new(json!({"interval": "10s", "stepWeights": [5, 50], "alerts": alerts})).await;
     bed.release("local/app:v2");
     bed.until(|status| status["canaryWeight"] == 50).await;
     let ledger = bed.status()["checks"].clone();
@@ -485,6 +499,8 @@ async fn everybody_is_told_the_same_sentence() {
     let events = bed.store.list(&ResourceId::core("events"), Some("develop"));
     let told = events.iter().any(|event| event["message"].as_str().unwrap().contains(&why));
     assert!(told, "no Event has: {why}");
+    let chat = bed.traffic.lock().unwrap().chat.clone();
+    assert!(chat.iter().any(|alert| alert.contains(&why)), "{why} is in none of {chat:?}");
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains(&said), "{log}");
     let metrics = bed.operator.as_ref().unwrap().context().metrics.render();

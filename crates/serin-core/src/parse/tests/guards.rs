@@ -134,6 +134,8 @@ fn paces_and_soaks() {
         "{pace: evidence, blastRadius: 0, minDwell: 2h, minBake: soon}",
         "{soak: {}}",
         "{soak: {duration: 5s}}",
+        "{warmUp: 1h}",
+        "{warmUp: soon}",
     ];
     expect![[r#"
         {}
@@ -168,6 +170,10 @@ fn paces_and_soaks() {
             spec.analysis.guard.soak.duration: is required
         {soak: {duration: 5s}}
             spec.analysis.guard.soak.duration: "5s" is no duration between 10s and 24h
+        {warmUp: 1h}
+            spec.analysis.guard.warmUp: must be at most 10m, not 3600s
+        {warmUp: soon}
+            spec.analysis.guard.warmUp: "soon" is no duration such as 30s or 10m
     "#]].assert_eq(&complaints(&rows, false));
     expect![[r#"
         {pace: evidence}
@@ -177,4 +183,24 @@ fn paces_and_soaks() {
             [1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
     "#]]
         .assert_eq(&complaints(&["{pace: evidence}", "{mode: enforce, pace: evidence}"], true));
+}
+
+#[test]
+fn what_follows_from_not_knowing_is_named_or_usual() {
+    let rows = [
+        ("{slo: 1}", "hold", None),
+        ("{slo: 1, noData: pass, cannotMeasure: fail}", "pass", Some("fail")),
+    ];
+    for (errors, no_data, cannot_measure) in rows {
+        let object = object(&format!("analysis: {{guard: {{errorRate: {errors}}}}}"));
+        let guard = canary(&object).unwrap().spec.analysis.guard.unwrap();
+        let objective = &guard.objectives[0];
+        assert_eq!(objective.no_data.name(), no_data);
+        assert_eq!(objective.cannot_measure.map(crate::model::Policy::name), cannot_measure);
+        assert_eq!(guard.warm_up_secs, 5);
+    }
+    let object = object("analysis: {guard: {latency: [{threshold: 1, slo: 1, noData: wait}]}}");
+    let errors = canary(&object).unwrap_err().errors;
+    let text = "spec.analysis.guard.latency[0].noData: \"wait\" is none of hold, pass, fail";
+    assert_eq!(errors[0].to_string(), text);
 }
