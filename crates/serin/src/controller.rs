@@ -364,6 +364,10 @@ async fn reconcile(packed: &Packed, context: &Arc<Context>) -> Result<Duration, 
     let result = AssertUnwindSafe(tick::tick(context, &object)).catch_unwind().await;
     context.metrics.observe_tick(started.elapsed().as_secs_f64());
     let next = match result {
+        Ok(Err(error)) if object.metadata.deletion_timestamp.is_some() && error.is_absence() => {
+            tracing::debug!(canary = %key, "the canary is gone");
+            return Ok(Duration::from_secs(RETRY_MAX_SECS));
+        }
         Ok(next) => next?,
         Err(_) => return Err(TickError::Panicked),
     };

@@ -99,7 +99,15 @@ impl Events {
         });
         let object: DynamicObject =
             serde_json::from_value(event).map_err(kube::Error::SerdeError)?;
-        let created = api.create(&PostParams::default(), &object).await?;
+        let created = match api.create(&PostParams::default(), &object).await {
+            // The namespace goes, and its Events with it.
+            Err(kube::Error::Api(status))
+                if status.code == 403 && status.message.contains("being terminated") =>
+            {
+                return Ok(());
+            }
+            created => created?,
+        };
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.len() >= RECENT_MAX {
             recent.pop_front();

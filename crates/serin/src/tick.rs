@@ -8,11 +8,12 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use serin_core::course::{self, Course, Next};
 use serin_core::lint;
-use serin_core::model::{Builtin, Canary, Key, MetricSource, Phase, Status};
+use serin_core::model::{Builtin, Canary, Key, MetricSource, Phase};
 use serin_core::observed::{Answer, Check, Guard, Observed, Seen};
 use serin_core::parse;
 use serin_core::plan::{Plan, Reason, Step};
 use serin_core::step;
+use serin_providers::change::CANARY;
 
 use crate::apply::{ApplyError, Stage};
 use crate::controller::{Context, key_of};
@@ -41,6 +42,28 @@ pub enum TickError {
     Panicked,
     #[error("cannot read the canary as JSON")]
     Encode,
+}
+
+impl TickError {
+    /// The API server knows no such canary.
+    pub fn is_absence(&self) -> bool {
+        let source = match self {
+            TickError::Apply(error) => match &**error {
+                ApplyError::Write { target, source } if target.kind == CANARY => &**source,
+                ApplyError::Write { .. }
+                | ApplyError::Render { .. }
+                | ApplyError::Encode { .. } => return false,
+            },
+            TickError::Record(RecordError::Write { source, .. }) => source,
+            TickError::Record(RecordError::Conflict | RecordError::Encode { .. })
+            | TickError::Conflict
+            | TickError::AsksInCircles
+            | TickError::Unlawful(_)
+            | TickError::Panicked
+            | TickError::Encode => return false,
+        };
+        matches!(source, kube::Error::Api(status) if status.code == 404)
+    }
 }
 
 impl From<RecordError> for TickError {
@@ -180,7 +203,7 @@ async fn carry_out(
                 }
             }
             Next::Tell => {
-                log(&canary.key, &plan.status, &plan.reason, changed);
+                log(&canary.key, &plan, changed);
                 // The first counters are read before the first request that they are to show.
                 context.guards.follow(&after, Some(false));
                 show(context, canary, &after, &observed.answers, &plan.reason, changed, now);
@@ -250,11 +273,18 @@ fn show(
     }
 }
 
-fn log(key: &Key, status: &Status, reason: &Reason, changed: bool) {
+/// A warning where the Event is one, or where a person must end the wait.
+fn log(key: &Key, plan: &Plan, changed: bool) {
+    let Plan { status, notices, reason, .. } = plan;
     let phase = status.phase.map_or("", Phase::name);
     let weight = status.canary_weight;
     let code = reason.code;
-    if changed {
+    let stalled = status.conditions.iter().any(|condition| {
+        condition.kind == "Stalled" && condition.status == "True" && condition.reason == code
+    });
+    if changed && (stalled || notices.iter().any(|notice| notice.warning)) {
+        tracing::warn!(canary = %key, phase, weight, reason = code, "{}", reason.message);
+    } else if changed {
         tracing::info!(canary = %key, phase, weight, reason = code, "{}", reason.message);
     } else {
         tracing::debug!(canary = %key, phase, weight, reason = code, "{}", reason.message);
@@ -333,7 +363,7 @@ async fn tick_unknown(
     if changed {
         context.remember(&key, &object);
     }
-    log(&key, &plan.status, &plan.reason, changed);
+    log(&key, &plan, changed);
     if let Some(subject) = nameplate(context, value) {
         context.teller.tell(&subject, &object, plan.notices, plan.calls, now);
     }

@@ -1,6 +1,7 @@
 //! Bad input, one case after the other: each says what is wrong with which field or query, the running version keeps
 //! all traffic, and the neighbour's release goes on.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -8,6 +9,7 @@ use serin::outside::OutsideError;
 use serin_apiserver::registry::ResourceId;
 
 use crate::bed::{Bed, CANARIES, DEPLOYMENTS, ROUTES, value};
+use crate::ear::Ear;
 
 const TEMPLATES: (&str, &str) = ("flagger.app", "metrictemplates");
 
@@ -102,7 +104,7 @@ async fn neighbour_is_promoted(bed: &Bed, case: &str) {
 }
 
 /// Everywhere that people look, in the same words.
-fn said(bed: &Bed, canary: &str, case: &str, told: &Told) {
+fn said(bed: &Town, canary: &str, case: &str, told: &Told) {
     let object = bed.get(CANARIES, canary).unwrap();
     let status = &object["status"];
     let conditions = status["conditions"].as_array().unwrap();
@@ -132,10 +134,32 @@ fn said(bed: &Bed, canary: &str, case: &str, told: &Told) {
             assert!(text.contains(name), "{case}: the {place} does not name {name}: {text}");
         }
     }
+    let log = bed.ear.heard();
+    let whose = format!("canary=develop/{canary}");
+    let mut lines = log.lines().filter(|line| line.contains(" WARN ") && line.contains(&whose));
+    let complete = |line: &str| {
+        line.contains(told.reason) && told.names.iter().all(|name| line.contains(name))
+    };
+    assert!(lines.any(complete), "{case}: no line of the log has it all: {log}");
 }
 
-async fn bed() -> Bed {
-    let bed = Bed::start();
+/// A bed with an ear for its log.
+struct Town {
+    bed: Bed,
+    ear: Ear,
+}
+
+impl Deref for Town {
+    type Target = Bed;
+
+    fn deref(&self) -> &Bed {
+        &self.bed
+    }
+}
+
+async fn bed() -> Town {
+    let ear = Ear::open();
+    let bed = Town { bed: Bed::start(), ear };
     neighbour(&bed);
     bed.until("the neighbour rests", |bed| {
         bed.get(CANARIES, "neighbour").unwrap()["status"]["phase"] == "Initialized"
@@ -244,8 +268,8 @@ async fn what_makes_no_sense_can_be_deleted() {
         bed.modify(CANARIES, "backend", |canary| canary["spec"]["provider"] = json!("istio"));
         bed.until("told", |bed| bed.status()["lastReason"]["code"] == "SpecInvalid").await;
         if restart {
-            bed.kill_operator();
-            bed.start_operator();
+            bed.bed.kill_operator();
+            bed.bed.start_operator();
         }
         bed.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
         bed.until("gone", |bed| bed.get(CANARIES, "backend").is_none()).await;
@@ -339,7 +363,7 @@ async fn an_answer_that_is_none_never_advances_and_names_its_query() {
 }
 
 /// The release is rolled back from its first step, all is said, and the neighbour's is promoted meanwhile.
-async fn rejected(bed: &Bed, case: &str, told: &Told) {
+async fn rejected(bed: &Town, case: &str, told: &Told) {
     bed.set_image("app:v2");
     bed.until_phase("Failed").await;
     neighbour_is_promoted(bed, case).await;

@@ -23,6 +23,8 @@ use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::{Store, Sub, WriteOptions};
 use tokio::time::Instant;
 
+use crate::ear::Ear;
+
 /// Requests per second at the gateway, unless a story says otherwise.
 const RATE: f64 = 200.0;
 const BEAT: Duration = Duration::from_millis(50);
@@ -443,30 +445,9 @@ async fn an_observer_says_what_it_would_have_done_and_does_nothing() {
     assert_eq!((bed.events("GuardWouldRollBack"), bed.events("GuardRolledBack")), (1, 0));
 }
 
-/// Collects what is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn everybody_is_told_the_same_sentence() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
-    // As long as there is only one, `tracing` asks the thread of whoever logs first whether anybody listens, and tests run
-    // on many.
-    let _other = tracing::Dispatch::new(tracing_subscriber::registry());
-    let _logs = tracing::subscriber::set_default(subscriber);
+    let ear = Ear::open();
     let alerts = json!([{"name": "chat", "severity": "error", "providerRef": {"name": "chat"}}]);
     let bed = Bed::new(json!({"interval": "10s", "stepWeights": [5, 50], "alerts": alerts})).await;
     bed.release("local/app:v2");
@@ -501,7 +482,7 @@ async fn everybody_is_told_the_same_sentence() {
     assert!(told, "no Event has: {why}");
     let chat = bed.traffic.lock().unwrap().chat.clone();
     assert!(chat.iter().any(|alert| alert.contains(&why)), "{why} is in none of {chat:?}");
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = ear.heard();
     assert!(log.contains(&said), "{log}");
     let metrics = bed.operator.as_ref().unwrap().context().metrics.render();
     for series in ["serin_check_verdicts_total{", "serin_check_bad_share_high{"] {

@@ -6,6 +6,7 @@ mod admission;
 mod bad_input;
 mod bed;
 mod docs;
+mod ear;
 mod fitness;
 mod fuzz;
 mod guard;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use serin::outside::OutsideError;
 
 use crate::bed::{Bed, CANARIES, DEPLOYMENTS, ROUTES, value};
+use crate::ear::Ear;
 
 async fn at_rest(spec: Value) -> Bed {
     let bed = Bed::start();
@@ -193,6 +194,7 @@ async fn a_route_set_by_hand_is_brought_back_and_never_raised() {
 
 #[tokio::test(start_paused = true)]
 async fn deleting_gives_the_traffic_back_before_the_primary_goes() {
+    let ear = Ear::open();
     let bed = at_rest(json!({})).await;
     let id = serin_apiserver::registry::ResourceId::new(CANARIES.0, CANARIES.1);
     bed.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
@@ -201,6 +203,7 @@ async fn deleting_gives_the_traffic_back_before_the_primary_goes() {
     assert_eq!(bed.get(DEPLOYMENTS, "backend").unwrap()["status"]["readyReplicas"], 2);
     assert_eq!(bed.route(), [("backend".to_owned(), 100)].into());
     assert!(bed.get(DEPLOYMENTS, "backend-primary").is_none());
+    assert!(!ear.heard().contains(" WARN "), "{}", ear.heard());
 }
 
 #[tokio::test(start_paused = true)]
