@@ -358,12 +358,14 @@ pub struct Scrape<'w> {
     skipping: bool,
     /// There was a line.
     some: bool,
+    /// There was a line with something in it.
+    judged: bool,
 }
 
 impl<'w> Scrape<'w> {
     pub fn new(wanted: &'w Wanted) -> Self {
         let page = Page::empty(wanted);
-        Self { wanted, page, rest: Vec::new(), skipping: false, some: false }
+        Self { wanted, page, rest: Vec::new(), skipping: false, some: false, judged: false }
     }
 
     /// Takes the next piece, cut anywhere.
@@ -411,6 +413,12 @@ impl<'w> Scrape<'w> {
 
     fn line(&mut self, line: &[u8]) {
         self.page.foreign |= matches!(line.first(), Some(b'<' | b'{' | b'['));
+        if !self.judged && !line.trim_ascii().is_empty() {
+            // A proxy's words, or a page that it has packed.
+            let sample = std::str::from_utf8(line).is_ok_and(|line| Sample::read(line).is_some());
+            self.page.foreign |= !sample && !line.starts_with(b"#");
+            self.judged = true;
+        }
         // Nearly every line of a page is none of ours: decided on its first bytes.
         let (traefik, envoy, nginx) =
             (traefik::is_ours(line), envoy::is_ours(line), nginx::is_ours(line));

@@ -62,7 +62,7 @@ pub async fn send_with_retries(
         let again = match &result {
             Ok(response) => hook::may_retry(response.status()),
             Err(OutsideError::Timeout(_) | OutsideError::Connect { .. }) => true,
-            Err(OutsideError::TooLong | OutsideError::Setup(_)) => false,
+            Err(OutsideError::TooLong | OutsideError::Unframed | OutsideError::Setup(_)) => false,
         };
         if !again || attempt >= retries.min(RETRIES_MAX) {
             return result;
@@ -79,6 +79,7 @@ pub fn manner(call: &Call) -> Manner {
         insecure: call.insecure,
         ca: call.ca.clone(),
         proxy: call.proxy.clone(),
+        framed: false,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
+use http::header::TRANSFER_ENCODING;
 use http::{Request, Response, StatusCode};
 
 /// Answers longer than this are cut off and treated as an error: no metric or hook needs more.
@@ -26,11 +27,13 @@ pub struct Manner {
     pub ca: Option<Bytes>,
     /// Proxy URL, for chats.
     pub proxy: Option<String>,
+    /// Refuse an answer that ends with the connection: it looks whole wherever it was cut. JSON does not, pages do.
+    pub framed: bool,
 }
 
 impl Manner {
     pub fn within(timeout: Duration) -> Self {
-        Self { timeout, insecure: false, ca: None, proxy: None }
+        Self { timeout, insecure: false, ca: None, proxy: None, framed: false }
     }
 }
 
@@ -40,6 +43,8 @@ pub enum OutsideError {
     Timeout(Duration),
     #[error("the answer is too long")]
     TooLong,
+    #[error("the answer does not say where it ends, so it may be cut short")]
+    Unframed,
     #[error("cannot reach {host}: {why}")]
     Connect { host: String, why: String },
     #[error("cannot set up the client: {0}")]
@@ -64,7 +69,8 @@ pub trait Outside: Send + Sync {
         Box::pin(async { Ok(None) })
     }
 
-    /// Sends a request and hands the answer over in pieces, for pages too long to be kept.
+    /// Sends a request and hands the answer over in pieces, for pages too long to be kept. What was handed over before an
+    /// error is worth nothing.
     fn read<'a>(
         &'a self,
         request: Request<Bytes>,
@@ -92,7 +98,7 @@ impl HttpOutside {
     }
 
     fn client(&self, manner: &Manner) -> Result<reqwest::Client, OutsideError> {
-        let Manner { timeout: _, insecure, ca, proxy } = manner;
+        let Manner { timeout: _, insecure, ca, proxy, framed: _ } = manner;
         if !insecure && ca.is_none() && proxy.is_none() {
             return Ok(self.plain.clone());
         }
@@ -127,7 +133,8 @@ impl Outside for HttpOutside {
         Box::pin(async move {
             let client = self.client(&manner)?;
             let host = request.uri().host().unwrap_or("").to_owned();
-            match tokio::time::timeout(manner.timeout, exchange(&client, request, &host)).await {
+            let answer = exchange(&client, request, &host, manner.framed);
+            match tokio::time::timeout(manner.timeout, answer).await {
                 Ok(result) => result,
                 Err(_) => Err(OutsideError::Timeout(manner.timeout)),
             }
@@ -159,8 +166,8 @@ impl Outside for HttpOutside {
         Box::pin(async move {
             let client = self.client(&manner)?;
             let host = request.uri().host().unwrap_or("").to_owned();
-            match tokio::time::timeout(manner.timeout, pieces(&client, request, take, &host)).await
-            {
+            let answer = pieces(&client, request, take, &host, manner.framed);
+            match tokio::time::timeout(manner.timeout, answer).await {
                 Ok(result) => result,
                 Err(_) => Err(OutsideError::Timeout(manner.timeout)),
             }
@@ -173,6 +180,7 @@ async fn pieces(
     request: Request<Bytes>,
     take: &mut (dyn FnMut(&[u8]) + Send),
     host: &str,
+    framed: bool,
 ) -> Result<StatusCode, OutsideError> {
     let connect = |error: reqwest::Error| OutsideError::Connect {
         host: host.to_owned(),
@@ -180,6 +188,7 @@ async fn pieces(
     };
     let request = reqwest::Request::try_from(request).map_err(connect)?;
     let mut response = client.execute(request).await.map_err(connect)?;
+    expect_end(&response, PAGE_MAX, framed)?;
     let mut length = 0;
     while let Some(chunk) = response.chunk().await.map_err(connect)? {
         length += chunk.len();
@@ -191,10 +200,26 @@ async fn pieces(
     Ok(response.status())
 }
 
+/// What the head of an answer says of its end.
+fn expect_end(response: &reqwest::Response, max: usize, framed: bool) -> Result<(), OutsideError> {
+    let length = response.content_length();
+    if length.is_some_and(|length| !usize::try_from(length).is_ok_and(|length| length <= max)) {
+        return Err(OutsideError::TooLong);
+    }
+    let coding = response.headers().get_all(TRANSFER_ENCODING).iter().next_back();
+    let coding = coding.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let last = coding.rsplit(',').next().unwrap_or_default().trim();
+    match framed && length.is_none() && !last.eq_ignore_ascii_case("chunked") {
+        true => Err(OutsideError::Unframed),
+        false => Ok(()),
+    }
+}
+
 async fn exchange(
     client: &reqwest::Client,
     request: Request<Bytes>,
     host: &str,
+    framed: bool,
 ) -> Result<Response<Bytes>, OutsideError> {
     let connect = |error: reqwest::Error| OutsideError::Connect {
         host: host.to_owned(),
@@ -202,6 +227,7 @@ async fn exchange(
     };
     let request = reqwest::Request::try_from(request).map_err(connect)?;
     let mut response = client.execute(request).await.map_err(connect)?;
+    expect_end(&response, BODY_MAX, framed)?;
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(connect)? {
         if body.len() + chunk.len() > BODY_MAX {
@@ -229,3 +255,6 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

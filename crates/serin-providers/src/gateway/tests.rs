@@ -199,7 +199,16 @@ fn a_page_that_does_not_end_with_its_line_is_not_whole() {
         let page = scrape(&wanted, &[cut.as_bytes()]);
         assert!(!page.whole && !page.foreign, "{cut}");
     }
-    for foreign in ["<html>\n", "# TYPE up gauge\n{\"status\": \"error\"}\n"] {
+    for known in [PAGE, ENVOY, NGINX, "\n# EOF\n", "up 1\n"] {
+        let page = scrape(&wanted, &[known.as_bytes()]);
+        assert!(page.whole && !page.foreign, "{known}");
+    }
+    for foreign in [
+        "<html>\n",
+        "# TYPE up gauge\n{\"status\": \"error\"}\n",
+        "\nupstream connect error\n",
+        "\u{1f}\u{8b}\u{8}\u{0}\n",
+    ] {
         assert!(scrape(&wanted, &[foreign.as_bytes()]).foreign, "{foreign}");
     }
 }

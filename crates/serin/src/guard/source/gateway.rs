@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
-use http::{Request, Uri};
+use http::{Request, StatusCode, Uri};
 use serin_providers::gateway::{Scrape, Wanted};
 use tokio::time::Instant;
 
@@ -147,13 +147,14 @@ async fn scrape(
 ) -> Result<Scraped, String> {
     let request = Request::get(gateway).body(Bytes::new()).map_err(|error| error.to_string())?;
     let mut scrape = Scrape::new(wanted);
-    let manner = Manner::within(patience);
+    let manner = Manner { framed: true, ..Manner::within(patience) };
     let status = context
         .outside
         .read(request, manner, &mut |piece| scrape.push(piece))
         .await
         .map_err(|error| error.to_string())?;
-    if !status.is_success() {
+    // A part of a page (206) is a success, too.
+    if status != StatusCode::OK {
         return Err(format!("it answers {status}"));
     }
     let mut page = scrape.finish();
