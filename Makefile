@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make demo` shows the story, `make test` proves it.
 CARGO ?= cargo
 
-.PHONY: demo test check unit docs bench bench-guard bench-rollback simulation soak parts
+.PHONY: demo test check unit docs bench bench-guard bench-rollback simulation soak fuzz parts
 
 demo: ## The whole story on this machine: promotion of v2, rollback of v3. KEEP=1 leaves it running.
 	$(CARGO) build --locked -p serin
@@ -43,3 +43,14 @@ bench: ## Figures: requests lost, requests and queries while idle and per step, 
 
 soak: ## More simulated lives, and a table of what was simulated: make soak SERIN_SEEDS=100000 SERIN_FIRST=2000
 	SERIN_SEEDS=$(or $(SERIN_SEEDS),20000) $(CARGO) test --profile sim --locked -p serin --test sim no_life -- --nocapture
+
+# What the fuzzer finds is kept in fuzz/corpus and fuzz/artifacts; both are ignored by git.
+TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+SECONDS_EACH ?= 60
+
+fuzz: ## Coverage-guided search, a minute each: make fuzz TARGETS=promql SECONDS_EACH=3600. Needs nightly and cargo-fuzz.
+	for target in $(TARGETS); do \
+	  mkdir -p fuzz/corpus/$$target && \
+	  RUSTUP_TOOLCHAIN=nightly $(CARGO) fuzz run --fuzz-dir fuzz $$target fuzz/corpus/$$target $$(ls -d fuzz/seeds/$$target 2>/dev/null) -- \
+	    -max_total_time=$(SECONDS_EACH) -timeout=10 -max_len=4096 -print_final_stats=1 || exit 1; \
+	done

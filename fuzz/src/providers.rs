@@ -7,7 +7,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serin_core::model::{Canary, MetricKind};
 use serin_core::observed::Answer;
 use serin_core::parse::{self, Limits};
-use serin_providers::gateway::{Scrape, Wanted};
+use serin_providers::gateway::recorded::{self, Recorded};
+use serin_providers::gateway::{Pair, Scrape, Wanted};
 use serin_providers::hook;
 use serin_providers::metric::{self, Sample, template};
 
@@ -15,6 +16,8 @@ use super::source::Source;
 
 /// No message about an answer is longer: it goes into a status and into Events.
 const WORDS_MAX: usize = 1024;
+/// Nothing older is asked for.
+const WINDOW_MILLIS: u64 = 300_000;
 /// No rendered query is longer.
 const QUERY_MAX: usize = 32 * 1024;
 
@@ -64,6 +67,27 @@ pub fn page(data: &[u8]) {
         cut.push(piece);
     }
     assert_eq!(format!("{whole:?}"), format!("{:?}", cut.finish()), "cut every {step} bytes");
+}
+
+/// Samples as a server recorded them, in one answer or in two.
+pub fn recorded(data: &[u8]) {
+    let canary = backend();
+    let mut wanted = Wanted::default();
+    wanted.add(&canary, &[100.0, 500.0]);
+    let body = Bytes::copy_from_slice(data);
+    let known = Bytes::from_static(include_bytes!("../seeds/recorded/matrix.json"));
+    for bodies in [vec![body.clone()], vec![body, known]] {
+        let Ok(mut read) = Recorded::read(&wanted, &bodies) else { continue };
+        assert_eq!(Ok(&read), Recorded::read(&wanted, &bodies).as_ref());
+        assert!(read.every_millis().is_none_or(|every| every <= WINDOW_MILLIS));
+        assert!(read.due_millis().is_none_or(|due| due <= WINDOW_MILLIS), "the guard would sleep");
+        for page in read.pages.values() {
+            page.sides(&Pair::of(&canary), &[100.0, 500.0], 0.0);
+        }
+        if read.lacks_bounds(&wanted) {
+            read.add_bounds(&wanted, &recorded::bounds(data).unwrap_or_default());
+        }
+    }
 }
 
 pub fn template(data: &[u8]) {

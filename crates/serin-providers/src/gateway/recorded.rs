@@ -21,6 +21,8 @@ const QUERY_MAX: usize = 12_000;
 /// How far back is looked while the server's rhythm is not known.
 const WINDOW_SECS: u64 = 300;
 const WINDOW_SECS_MIN: u64 = 10;
+/// A scrape that is not whole by then never will be; looking through all that a server says would take the server's time for ours.
+const SCRAPES_MAX: usize = 32;
 /// Of the server's own words in a message.
 const WORDS_MAX: usize = 200;
 /// Labels that the gateway itself sets; all others were put on by whoever scraped it.
@@ -204,7 +206,8 @@ impl Recorded {
         let newest = self.pages.values().filter_map(|page| Some(page.sampled?.at_millis)).max()?;
         let due = |page: &Page| {
             let Sampled { at_millis, every_millis } = page.sampled?;
-            u64::try_from(at_millis - newest + i64::try_from(every_millis?).ok()?).ok()
+            let due = at_millis.checked_sub(newest)?.checked_add_unsigned(every_millis?)?;
+            u64::try_from(due).ok()
         };
         self.pages.values().filter_map(due).min()
     }
@@ -256,11 +259,14 @@ fn page(wanted: &Wanted, series: &[&Found<'_>]) -> Option<Page> {
         (Some(at), Some(before)) => times.iter().all(|t| t.contains(at) || !t.contains(before)),
         (None, _) | (_, None) => true,
     };
-    let place = (0..all.len()).find(|place| whole(*place))?;
+    let place = (0..all.len().min(SCRAPES_MAX)).find(|place| whole(*place))?;
     let at_millis = *all.get(place)?;
-    let gaps = all.windows(2).filter_map(|pair| u64::try_from(pair.first()? - pair.last()?).ok());
+    let gaps = all.windows(2).filter_map(|pair| pair.first()?.checked_sub(*pair.last()?));
+    let gaps = gaps.filter_map(|gap| u64::try_from(gap).ok());
     let mut page = Page::empty(wanted);
-    page.sampled = Some(Sampled { at_millis, every_millis: gaps.min() });
+    // Nothing is asked for that lies further apart.
+    let every_millis = gaps.min().filter(|gap| *gap <= WINDOW_SECS * 1000);
+    page.sampled = Some(Sampled { at_millis, every_millis });
     for series in series {
         let name = series.metric.get("__name__").map_or("", |name| name);
         let sample = series.values.iter().rev().find(|(secs, _)| millis(*secs) == at_millis);
@@ -458,5 +464,22 @@ mod tests {
         let request = request("http://prometheus:9090/", "up{a=\"b\"}").unwrap();
         assert_eq!(request.uri(), "http://prometheus:9090/api/v1/query");
         assert_eq!(request.body(), "query=up%7Ba%3D%22b%22%7D");
+    }
+
+    #[test]
+    fn samples_from_the_ends_of_time_break_nothing_and_are_no_rhythm() {
+        let far = |t: f64| series("s_total", "canary", json!({}), &[(t, 1)]);
+        let both = series("s_total", "canary", json!({}), &[(-1e300, 1), (1e300, 2)]);
+        for all in [vec![far(1e300), far(-1e300)], vec![both], vec![far(1e9), far(9e9)]] {
+            let recorded = read(&all);
+            assert_eq!((recorded.every_millis(), recorded.due_millis()), (None, None), "{all:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_which_no_scrape_is_whole_is_given_up() {
+        let at = |second: u32| series("s_total", "canary", json!({}), &[(f64::from(second), 1)]);
+        let all: Vec<Value> = (0..3000).map(at).collect();
+        assert_eq!(read(&all), Recorded::default());
     }
 }
