@@ -38,6 +38,6 @@ macro_rules! searches {
 }
 
 searches!(
-    canary, duration, metric, page, recorded, template, hook, patch, apply, selector, schema, protobuf,
-    promql, exposition, rule, gateway,
+    canary, duration, metric, page, recorded, template, hook, patch, apply, selector, schema,
+    protobuf, promql, exposition, rule, gateway,
 );
