@@ -105,7 +105,8 @@ impl View {
         let Some(evidence) = frame.evidence.filter(|_| !self.terminal) else {
             return String::new();
         };
-        if only_against && (evidence.starts_with(HEALTHY) || evidence == self.told) {
+        let healthy = evidence.starts_with(HEALTHY);
+        if (only_against && healthy) || (!healthy && evidence == self.told) {
             return String::new();
         }
         evidence.clone_into(&mut self.told);

@@ -175,6 +175,7 @@ impl Guard {
     ) -> Option<CheckReason> {
         let weight = seat.rules.slo?;
         let (canary, primary) = self.rates(seat, stream);
+        let undecided = self.decision() != Decision::RollBack;
         Some(CheckReason {
             metric: metric.to_owned(),
             kind: CheckKind::Objective,
@@ -183,12 +184,15 @@ impl Guard {
             canary,
             primary,
             limit: seat.rules.p0,
-            missing: Some(self.missing(seat, stream)).filter(|m| *m > 0).map(|requests| Missing {
-                requests,
-                secs: self
-                    .sees_time()
-                    .then(|| self.rate().map_or(f64::INFINITY, |rate| requests as f64 / rate)),
-            }),
+            // No request makes up for what was rolled back.
+            missing: Some(self.missing(seat, stream)).filter(|m| *m > 0 && undecided).map(
+                |requests| Missing {
+                    requests,
+                    secs: self
+                        .sees_time()
+                        .then(|| self.rate().map_or(f64::INFINITY, |rate| requests as f64 / rate)),
+                },
+            ),
         })
     }
 
