@@ -130,12 +130,12 @@ async fn bad(bed: &Bed, args: &Args, missed: &mut Vec<String>) -> anyhow::Result
     );
     say("|---|---:|---:|---:|---:|---|");
     let rules = [
-        ("guard", "Serin's guard", args.releases, rule("10s", 1, true)),
-        ("fast", "Flagger's rule, 10 s, threshold 1", args.fast, rule("10s", 1, false)),
-        ("slow", "Flagger's rule, 60 s, threshold 5", args.slow, rule("60s", 5, false)),
+        ("guard", "Serin's guard", args.releases, 10, rule("10s", 1, true)),
+        ("fast", "Flagger's rule, 10 s, threshold 1", args.fast, 10, rule("10s", 1, false)),
+        ("slow", "Flagger's rule, 60 s, threshold 5", args.slow, 60, rule("60s", 5, false)),
     ];
     let mut all = Vec::new();
-    for (name, title, releases, analysis) in rules {
+    for (name, title, releases, interval, analysis) in rules {
         if releases == 0 {
             continue;
         }
@@ -151,17 +151,22 @@ async fn bad(bed: &Bed, args: &Args, missed: &mut Vec<String>) -> anyhow::Result
             worst(hurt),
             codes.join(", ")
         ));
-        all.push(series);
+        all.push((series, interval));
     }
     say("");
     if let Some((guard, others)) =
-        all.split_first().filter(|(first, _)| first.title == "Serin's guard")
+        all.split_first().filter(|((first, _), _)| first.title == "Serin's guard")
     {
+        let (guard, _) = guard;
         let (secs, hurt) = (median(&guard.secs), median(&guard.hurt));
-        for other in others {
-            let (slower, more) = (median(&other.secs) / secs, median(&other.hurt) / hurt);
+        for (other, interval) in others {
+            // Serin's checks act on the round that failed; Flagger on the round after, with the canary still at 5 %.
+            let later = f64::from(*interval);
+            let (long, many) = (median(&other.secs), median(&other.hurt));
+            let (slower, more) = (long / secs, many / hurt);
+            let (flagger, most) = ((long + later) / secs, (many + later * args.rate * 0.05) / hurt);
             say(&format!(
-                "{}: {slower:.1} times as long, {more:.1} times as many hurt",
+                "{}: {slower:.1} times as long, {more:.1} times as many hurt; with Flagger, which acts {interval} s later: {flagger:.1} times, {most:.1} times",
                 other.title
             ));
         }
