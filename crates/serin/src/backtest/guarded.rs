@@ -95,7 +95,8 @@ pub(super) fn watch(
     course.why = match course.outcome {
         Outcome::RolledBack => main,
         Outcome::Passed | Outcome::Undecided => {
-            format!("at most {}", Odds(course.peak))
+            let odds = Odds(course.peak);
+            if course.peak > 0.0 { format!("at most {odds}") } else { odds.to_string() }
         }
     };
     Ok(Some(course))
