@@ -6,8 +6,8 @@ use super::evidence::{Evidence, Reading};
 use super::ledger;
 use super::paper::{Damaged, Paper, Pen};
 use super::sequential::{
-    Decision, DispersionMeter, Explanation, Guard, GuardConfig, GuardError, Metric, Question,
-    RestoreError, Sample, Verdict,
+    CheckReason, Decision, DispersionMeter, Explanation, Guard, GuardConfig, GuardError, Hold,
+    Metric, Question, RestoreError, Sample, Verdict,
 };
 use crate::observed;
 use crate::status::CheckRecord;
@@ -156,7 +156,13 @@ impl Watch {
     pub fn opinion(&self) -> observed::Guard {
         match self.guard.decision() {
             Decision::Continue => observed::Guard::Quiet,
-            Decision::Hold(why) => observed::Guard::Hold(format!("{why}: {}", self.main_reason())),
+            Decision::Hold(why) => {
+                let main = match why {
+                    Hold::Suspicion => self.main_reason(),
+                    Hold::ObjectiveBurning => self.burning(),
+                };
+                observed::Guard::Hold(format!("{why}: {main}"))
+            }
             Decision::RollBack => observed::Guard::RollBack(self.main_reason()),
         }
     }
@@ -164,6 +170,14 @@ impl Watch {
     /// The check with the largest part of the evidence, in words.
     fn main_reason(&self) -> String {
         self.guard.explain().checks.first().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// The objective that is furthest from being kept, in words: where both versions suffer, the evidence speaks of others.
+    fn burning(&self) -> String {
+        let checks = self.guard.explain().checks;
+        let missing =
+            |check: &&CheckReason| check.missing.as_ref().map_or(0, |missing| missing.requests);
+        checks.iter().max_by_key(missing).map(ToString::to_string).unwrap_or_default()
     }
 
     /// What to keep in the status: the guard's memory, and the raw counters of the same scrape if they fit.
@@ -188,7 +202,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::super::evidence::{Born, Side};
-    use super::super::sequential::{Attribution, Hold, Question, Tolerance};
+    use super::super::sequential::{Attribution, Question, Tolerance};
     use super::*;
 
     fn config() -> GuardConfig {
@@ -246,6 +260,22 @@ mod tests {
         };
         assert!(why.starts_with("error-rate against "), "{why}");
         assert!(watch.observe(1000, []).is_none(), "an old scrape is ignored");
+    }
+
+    #[test]
+    fn what_both_suffer_holds_for_the_objective_that_burns() {
+        let mut watch = Watch::new(config(), 1, sources()).unwrap();
+        for k in 1..40 {
+            let fast = [10 * k, 190 * k];
+            let both = [
+                reading(Side::Canary, "gateway-1", 10 * k, 3 * k, &fast[..1]),
+                reading(Side::Primary, "gateway-1", 190 * k, 57 * k, &fast[1..]),
+            ];
+            watch.observe(1000 * k, both).unwrap();
+        }
+        let observed::Guard::Hold(why) = watch.opinion() else { panic!("{:?}", watch.opinion()) };
+        let said = "the canary breaks its objective now: error-rate against its objective of 1 %";
+        assert!(why.starts_with(said), "{why}");
     }
 
     #[test]
