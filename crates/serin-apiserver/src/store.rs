@@ -28,6 +28,10 @@ const LOG_MAX: usize = 2048;
 /// Events of all namespaces together; the oldest go first, as a real cluster forgets them after an hour.
 const EVENTS_MAX: usize = 4096;
 
+/// Versions between what a snapshot knows and what the next life of the server begins with. A server that was killed may have
+/// given out versions that no snapshot knows, and none is ever used twice.
+const LIVES_APART: u64 = 100_000;
+
 /// Tells the time; a simulation hands in its own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -261,7 +265,7 @@ impl Store {
                     table.objects.insert(name, Arc::new(object));
                 }
             }
-            inner.version += 1;
+            inner.version += LIVES_APART;
             let version = inner.version;
             for table in inner.tables.values_mut() {
                 table.log.clear();

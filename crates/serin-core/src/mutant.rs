@@ -23,14 +23,10 @@ pub enum Mutant {
     RetryConflict,
     /// A replica acts without the lease.
     LeadWithoutLease,
-    /// A second Canary on the same target acts as well.
-    ShareTarget,
     /// A missing route is made with the share that the status speaks of.
     RepairWithShare,
     /// A side without traffic stays in the route with weight 100.
     RepairToHundred,
-    /// Other services in the user's route are dropped.
-    DropForeign,
     /// No data counts as a passed check.
     NoDataPasses,
     /// A metric server that cannot be reached counts as a passed check.
@@ -59,8 +55,6 @@ pub enum Mutant {
     KeepShareOnRestart,
     /// The promotion copies whatever the target is by then.
     PromoteWhateverIsThere,
-    /// The copy to the primary does not look which revision it copies.
-    CopyMovedTarget,
     /// Two steps are taken at once.
     DoubleStep,
     /// The promotion comes before the last step was passed.
@@ -79,14 +73,14 @@ pub enum Mutant {
     RollBackAfterHook,
     /// The finalizer goes before the target has its traffic.
     DropFinalizerEarly,
-    /// The primary is given up before the traffic has left it.
+    /// Whoever leaves gets the traffic before its pods are ready.
     RestoreRouteFirst,
     /// The apex goes to the primary before it has ready endpoints.
     SwitchEarly,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 40] = [
+    pub const ALL: [Mutant; 37] = [
         Mutant::ActBeforeRecord,
         Mutant::LowerAfterRecord,
         Mutant::ActUnrecorded,
@@ -97,10 +91,8 @@ impl Mutant {
         Mutant::UnfencedRecord,
         Mutant::RetryConflict,
         Mutant::LeadWithoutLease,
-        Mutant::ShareTarget,
         Mutant::RepairWithShare,
         Mutant::RepairToHundred,
-        Mutant::DropForeign,
         Mutant::NoDataPasses,
         Mutant::UnreachablePasses,
         Mutant::BlindChecks,
@@ -115,7 +107,6 @@ impl Mutant {
         Mutant::KeepLostCanary,
         Mutant::KeepShareOnRestart,
         Mutant::PromoteWhateverIsThere,
-        Mutant::CopyMovedTarget,
         Mutant::DoubleStep,
         Mutant::SkipLastStep,
         Mutant::ReleaseOnGeneration,

@@ -147,7 +147,7 @@ async fn run(
         () = canaries.wait_until_ready() => {}
     }
     health.ready.store(true, Ordering::Relaxed);
-    let Some(election) = election else {
+    let Some(election) = election.filter(|_| !serin_core::mutant!(LeadWithoutLease)) else {
         context.metrics.set_leader(true);
         tokio::select! {
             biased;

@@ -127,6 +127,10 @@ impl Speaker {
             }
         }
         if !calls.is_empty() {
+            if serin_core::mutant!(TellTwice) {
+                let calls = calls.clone();
+                self.post_rollout(canary.clone(), subject.clone(), calls).await;
+            }
             self.post_rollout(canary, subject, calls).await;
         }
     }

@@ -24,8 +24,20 @@ fn hash(state: &State, into: &mut DefaultHasher) {
     let super::laws::Ghost { pushed, rejected, passed, unrouted } = ghost;
     (pushed, rejected, passed).hash(into);
     unrouted.map(|since| (world.now - since).min(AGE_MAX)).hash(into);
-    let World { now, truth, silent, flight, zombie, looked, condemned, woken, next, asked: _ } =
-        world;
+    let World {
+        now,
+        truth,
+        silent,
+        flight,
+        zombie,
+        looked,
+        condemned,
+        woken,
+        next,
+        generation,
+        asked: _,
+        asked_anything: _,
+    } = world;
     objects(truth, truth, *now, into);
     match silent {
         Some((kind, old)) => {
@@ -45,6 +57,7 @@ fn hash(state: &State, into: &mut DefaultHasher) {
         None => 0_u8.hash(into),
     }
     (looked, condemned, woken).hash(into);
+    (truth.status.observed_generation == Some(*generation)).hash(into);
     (next - now).clamp(0, AGE_MAX).hash(into);
 }
 

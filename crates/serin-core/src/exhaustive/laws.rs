@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::moves::apex_leads_to_target;
+use super::moves::{Verdict, apex_leads_to_target};
 use super::world::{BEAT, Flight, Objects, Revision, World};
 use crate::course::Next;
 use crate::model::Phase;
@@ -20,6 +20,10 @@ pub(super) fn broken(law: u8, what: impl Into<String>) -> Result<(), Broken> {
     Err(Broken { law, what: what.into() })
 }
 
+/// What runs where Flagger was.
+const FOUND: &str = "s1:v1";
+/// Failed checks of the only policy here.
+const THRESHOLD: u32 = 2;
 /// The steps of the only policy here.
 const RUNGS: [u8; 3] = [10, 30, 50];
 
@@ -86,8 +90,9 @@ pub(super) fn decided(
     world: &World,
     ghost: &mut Ghost,
     flight: &Flight,
-    passes: bool,
+    answer: Verdict,
 ) -> Result<(), Broken> {
+    let passes = answer == Verdict::Pass;
     let view = world.view();
     let before = &flight.before;
     if world.asked && passes && share(&view) == before.canary_weight {
@@ -104,6 +109,29 @@ pub(super) fn decided(
         if !lowers {
             return broken(1, "the guard condemns, and the first write is not the route");
         }
+        if world.asked_anything {
+            return broken(1, "the guard condemns, and somebody is asked first");
+        }
+    }
+    let after = &flight.plan.status;
+    let rises = after.canary_weight > before.canary_weight;
+    if rises && !world.looked {
+        return broken(2, "the canary rises before the guard has looked");
+    }
+    if rises && view.primary.as_ref().is_some_and(|primary| !primary.serving) {
+        return broken(5, "the canary rises while the primary has no ready pod");
+    }
+    let analysed = matches!(after.phase, Some(Phase::Progressing | Phase::WaitingPromotion));
+    if analysed && before.canary_weight > 0 && after.canary_weight > 0 && !view.target.serving {
+        return broken(5, "a canary without a ready pod keeps its share");
+    }
+    let another = after.last_applied_spec != before.last_applied_spec;
+    if analysed && another && after.canary_weight > 0 {
+        return broken(4, "a new revision inherits the share of the one before");
+    }
+    let fails = world.asked && !passes;
+    if fails && analysed && after.failed_checks >= THRESHOLD {
+        return broken(9, "as many checks failed as may, and the release goes on");
     }
     Ok(())
 }
@@ -130,6 +158,7 @@ pub(super) fn written(
     let looks = Look { world, before, flight, zombie };
     looks.route(ghost)?;
     looks.primary(ghost)?;
+    looks.apex()?;
     looks.target(ghost)?;
     looks.status(ghost)?;
     ghost.follow(world);
@@ -170,6 +199,9 @@ impl Look<'_> {
             }
             if self.knowing() && ghost.rejected.contains(truth.target.revision) {
                 return broken(2, "a rejected revision gets traffic again");
+            }
+            if old == 0 && new > RUNGS[0] && new < 100 && self.knowing() {
+                return broken(2, format!("from nothing to {new} %"));
             }
             let rung = RUNGS.iter().position(|rung| *rung == new).unwrap_or(0);
             let revision = known(&status.last_applied_spec);
@@ -214,6 +246,15 @@ impl Look<'_> {
         // A copy that was on its way when the guard spoke is as good as one that had arrived.
         if ghost.rejected.contains(revision) && !self.zombie {
             return broken(4, format!("{revision} goes to the primary and was rejected"));
+        }
+        Ok(())
+    }
+
+    fn apex(&self) -> Result<(), Broken> {
+        let moved = self.before.apex != self.world.truth.apex;
+        let dead = self.world.truth.primary.as_ref().is_none_or(|primary| !primary.serving);
+        if moved && dead && self.knowing() {
+            return broken(5, "the apex goes to a primary without a ready pod");
         }
         Ok(())
     }
@@ -266,7 +307,8 @@ impl Look<'_> {
         }
         if new.phase == Some(Phase::Failed) && old.phase != new.phase {
             if new.canary_weight == 0 {
-                ghost.rejected.insert(revision);
+                // What the status calls it afterwards changes nothing.
+                ghost.rejected.insert(known(&old.last_applied_spec));
             }
             let routed = share(&self.world.truth);
             if routed > new.canary_weight && self.knowing() {
@@ -292,14 +334,18 @@ pub(super) fn at_rest(world: &World, ghost: &Ghost) -> Result<(), Broken> {
         return broken(9, "at rest the route or the apex is not in order");
     }
     let primary = truth.primary.as_ref().map_or("", |primary| primary.revision);
-    if truth.status.last_promoted_spec != primary {
+    // What was brought while nobody looked is adopted as it is, with a warning.
+    let as_found = truth.status.adopted
+        && primary == FOUND
+        && truth.status.last_promoted_spec == truth.target.revision;
+    if truth.status.last_promoted_spec != primary && !as_found {
         return broken(4, "at rest the primary runs something else than the status says");
     }
     if truth.target.replicas > 0 {
         return broken(9, "at rest the target still runs");
     }
     let good = !ghost.rejected.contains(truth.target.revision);
-    if good && primary != truth.target.revision {
+    if good && primary != truth.target.revision && !as_found {
         return broken(9, "a healthy revision was never released");
     }
     Ok(())

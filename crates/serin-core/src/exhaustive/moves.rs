@@ -13,6 +13,7 @@ pub(super) enum Verdict {
     Pass,
     Fail,
     NoData,
+    Away,
 }
 
 impl Verdict {
@@ -21,6 +22,7 @@ impl Verdict {
             Verdict::Pass => Answer::Value(0.5),
             Verdict::Fail => Answer::Value(7.0),
             Verdict::NoData => Answer::NoData("empty".to_owned()),
+            Verdict::Away => Answer::Unreachable("refused".to_owned()),
         }
     }
 }
@@ -75,8 +77,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(faults: u8, pushes: u8) -> Self {
-        let world = World::plain();
+    pub(super) fn new(world: World, faults: u8, pushes: u8) -> Self {
         let ghost = Ghost::new(&world);
         Self { world, ghost, faults_left: faults, pushes_left: pushes, condemnations_left: 1 }
     }
@@ -139,7 +140,7 @@ impl State {
         };
         let flies = world.flight.is_some();
         for due in [false, true] {
-            for answer in [Verdict::Pass, Verdict::Fail, Verdict::NoData] {
+            for answer in [Verdict::Pass, Verdict::Fail, Verdict::NoData, Verdict::Away] {
                 may(!flies && due != world.woken, Move::Tick { due, answer });
             }
         }
@@ -286,7 +287,10 @@ impl State {
                 truth.target.version += 1;
                 truth.target.rolled = truth.target.replicas == 0;
             }
-            Move::EditSpec => truth.canary_version += 1,
+            Move::EditSpec => {
+                truth.canary_version += 1;
+                self.world.generation += 1;
+            }
             Move::EditRoute => self.world.set_route(Some(100)),
             Move::DeleteRoute => self.world.set_route(None),
             Move::ScaleAway => self.world.scale_target(0),
@@ -321,7 +325,7 @@ impl State {
         }
         world.woken = false;
         let flight = world.decide(canary, &answer.answer());
-        laws::decided(world, &mut self.ghost, &flight, answer == Verdict::Pass)?;
+        laws::decided(world, &mut self.ghost, &flight, answer)?;
         world.flight = Some(flight);
         self.skip_idle()
     }

@@ -23,13 +23,17 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         // No advance on what cannot be seen, and no new revision either; the checks go on.
         Change::Unknown(why) => Some((reason::CANNOT_SEE, why)),
     };
-    if draft.status.canary_weight > 0 && draft.canary_endpoints() == Some(0) {
+    if draft.status.canary_weight > 0
+        && draft.canary_endpoints() == Some(0)
+        && !crate::mutant!(KeepLostCanary)
+    {
         return lost(draft);
     }
     if let Some(message) = lower(&mut draft) {
         return draft.hold(reason::ROUTE_LOWERED, message);
     }
-    if draft.status.failed_checks >= draft.spec.analysis.threshold {
+    if draft.status.failed_checks >= draft.spec.analysis.threshold && !crate::mutant!(NeverRollBack)
+    {
         return roll_back(draft, &Cause::Threshold("the threshold was lowered".to_owned()));
     }
     if let Some(Readiness::Stuck(why)) =
@@ -235,14 +239,18 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
         let (code, message) = (unknown(finding.verdict), finding.message.clone());
         return passed_but_held(draft, code, message);
     }
-    if let Guard::Hold(why) | Guard::RollBack(why) = &draft.seen.guard {
+    if let Guard::Hold(why) | Guard::RollBack(why) = &draft.seen.guard
+        && !crate::mutant!(IgnoreGuardHold)
+    {
         let why = why.clone();
         return match draft.spec.analysis.evidence_pace() {
             Some(pace) => super::pace::wait(draft, pace, reason::GUARD_HOLDS, why),
             None => passed_but_held(draft, reason::GUARD_HOLDS, why),
         };
     }
-    if let Some((code, message)) = held {
+    if let Some((code, message)) = held
+        && !crate::mutant!(AdvanceWhileHeld)
+    {
         return passed_but_held(draft, code, message);
     }
     if unrouted {
@@ -366,7 +374,7 @@ fn judge(draft: &Draft<'_>, checks: &[Check]) -> Vec<Finding> {
             }
         }
     };
-    checks.iter().filter_map(one).collect()
+    checks.iter().filter_map(one).map(check::distorted).collect()
 }
 
 /// Whether a metric's window begins before the canary's first request: that it is empty says nothing yet.
@@ -426,7 +434,7 @@ fn failed(mut draft: Draft<'_>, findings: &[Finding]) -> Step {
     }
     let first = failing.first().map_or(String::new(), |finding| finding.message.clone());
     let (count, threshold) = (draft.status.failed_checks, draft.spec.analysis.threshold);
-    if count >= threshold {
+    if count >= threshold && !crate::mutant!(NeverRollBack) {
         return roll_back(draft, &Cause::Threshold(first));
     }
     let secs = draft.spec.analysis.interval_secs;

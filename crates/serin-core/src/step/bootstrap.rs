@@ -38,6 +38,9 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         Seen::Absent => create(draft, target),
         Seen::Present(primary) => match &primary.readiness {
             Readiness::Ready => switch(draft, target, primary),
+            Readiness::Progressing(_) if crate::mutant!(SwitchEarly) => {
+                switch(draft, target, primary)
+            }
             Readiness::Progressing(why) if !fixed(primary, target) => {
                 draft.hold(reason::INITIALIZING, format!("The primary is not ready: {why}"))
             }
@@ -94,7 +97,7 @@ fn take_up(draft: &mut Draft<'_>) {
 /// The primary is ready: move the traffic to it, see that it moved, let the target drain, and scale it away.
 fn switch(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> Step {
     let endpoints = draft.seen.services.primary.present().map_or(0, |seen| seen.ready_endpoints);
-    if endpoints == 0 {
+    if endpoints == 0 && !crate::mutant!(SwitchEarly) {
         return draft
             .hold(reason::INITIALIZING, "The primary's Service has no ready endpoint yet.");
     }

@@ -103,6 +103,20 @@ pub fn limit_text(limit: Limit) -> String {
     }
 }
 
+/// A finding as deliberate bugs would have it.
+pub(super) fn distorted(mut finding: Finding) -> Finding {
+    let passes = match finding.verdict {
+        Verdict::Pass => false,
+        Verdict::Fail => crate::mutant!(BlindChecks),
+        Verdict::NoData => crate::mutant!(NoDataPasses),
+        Verdict::CannotMeasure => crate::mutant!(UnreachablePasses),
+    };
+    if passes {
+        (finding.verdict, finding.effect) = (Verdict::Pass, Effect::GoesOn);
+    }
+    finding
+}
+
 /// One source of a metric.
 pub fn metric(
     metric: &Metric,

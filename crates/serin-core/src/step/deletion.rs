@@ -6,7 +6,7 @@ use super::{Draft, Step};
 use crate::model::Phase;
 use crate::observed::{Readiness, Seen, Selects};
 use crate::plan::Action;
-use crate::reason;
+use crate::{mutant, reason};
 
 pub(super) fn step(mut draft: Draft<'_>) -> Step {
     if !draft.canary.has_finalizer {
@@ -33,6 +33,9 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         Seen::Absent => return let_go(draft, "There is no target to give the traffic back to."),
         Seen::Present(_) => {}
     }
+    if mutant!(DropFinalizerEarly) {
+        return let_go(draft, "The finalizer goes at once.");
+    }
     if draft.apex_selects() == Some(Selects::Target) {
         return restored(draft);
     }
@@ -47,6 +50,9 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         draft.status.drain_time = None;
     }
     draft.status.canary_weight = 0;
+    if mutant!(RestoreRouteFirst) && draft.has_router() {
+        draft.actions.push(Action::ApexToTarget);
+    }
     scale_and_switch(draft)
 }
 

@@ -201,7 +201,7 @@ impl<'a> Draft<'a> {
 
     /// Whether the canary's pods had the time to finish what they began.
     pub(super) fn drained(&self) -> bool {
-        self.drain_end().is_none_or(|end| end <= self.now)
+        self.drain_end().is_none_or(|end| end <= self.now) || crate::mutant!(ForgetDrain)
     }
 
     /// Seconds until the drain is over, at least one.
@@ -292,6 +292,9 @@ impl<'a> Draft<'a> {
         match &self.seen.route {
             Seen::Present(split) if split.canary.percent() <= self.status.canary_weight => {
                 self.actions.push(Action::EnsureRoute(*split));
+            }
+            Seen::Absent if crate::mutant!(RepairWithShare) => {
+                self.actions.push(Action::EnsureRoute(Split::canary(self.weight())));
             }
             Seen::Absent => self.actions.push(Action::EnsureRoute(Split::PRIMARY)),
             // Too high is lowered elsewhere, at once; unreadable is left alone.

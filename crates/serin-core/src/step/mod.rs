@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use crate::model::{Canary, Phase};
 use crate::observed::{Guard, Observed, Seen};
 pub use crate::plan::Step;
-use crate::reason;
+use crate::{mutant, reason};
 
 pub use conditions::METRICS_READY;
 use draft::Draft;
@@ -68,7 +68,13 @@ pub fn step(canary: &Canary, seen: &Observed, now: Timestamp, settings: &Setting
     // Before everything that could wait, `suspend` included: it pauses progress, not safety.
     if let Guard::RollBack(why) = &seen.guard
         && exposed(&draft)
+        && !ignored(&draft)
     {
+        let asks: Vec<_> = draft.hooks(crate::model::HookKind::Rollback).collect();
+        let unanswered = draft.unanswered(&asks);
+        if mutant!(RollBackAfterHook) && !unanswered.is_empty() {
+            return draft.ask(unanswered);
+        }
         return roll_back(draft, &Cause::Guard(why.clone()));
     }
     if canary.spec.suspend {
@@ -81,6 +87,11 @@ pub fn step(canary: &Canary, seen: &Observed, now: Timestamp, settings: &Setting
     }
     if canary.spec.revert_on_deletion != canary.has_finalizer {
         draft.actions.push(crate::plan::Action::Finalizer(canary.spec.revert_on_deletion));
+    }
+    let edited = canary.status.observed_generation != Some(canary.generation);
+    if mutant!(ResetOnSpecEdit) && edited && draft.status.phase == Some(Phase::Progressing) {
+        draft.take_off();
+        draft.reset_analysis();
     }
     match revision::adopt(draft) {
         revision::Adoption::Ours(draft) => table(*draft),
@@ -101,6 +112,12 @@ fn table(draft: Draft<'_>) -> Step {
         // Not being deleted, so the status is of an earlier object that was restored: it begins anew.
         Some(Phase::Terminating | Phase::Terminated) => bootstrap::step(draft),
     }
+}
+
+/// Deliberate bugs.
+fn ignored(draft: &Draft<'_>) -> bool {
+    let promotes = matches!(draft.status.phase, Some(Phase::Promoting | Phase::Finalising));
+    mutant!(IgnoreGuard) || (mutant!(IgnoreGuardInPromotion) && promotes)
 }
 
 /// Whether the canary has or may have traffic that a rollback takes away, or may get some again.

@@ -24,6 +24,9 @@ pub(super) fn promote(mut draft: Draft<'_>) -> Step {
 }
 
 fn copy(draft: &mut Draft<'_>) {
+    if crate::mutant!(PromoteWhateverIsThere) {
+        draft.take_up();
+    }
     let revision = draft.status.last_applied_spec.clone();
     if draft.seen.primary == Seen::Absent {
         let replicas = draft.canary_replicas();
@@ -76,6 +79,7 @@ pub(super) fn promoting(mut draft: Draft<'_>) -> Step {
             }
             false
         }
+        Change::Revised if !copied && crate::mutant!(PromoteWhateverIsThere) => false,
         Change::Revised if !copied => return super::restart(draft),
         Change::Reverted if !copied => return super::revert(draft),
         Change::Revised | Change::Reverted => true,
@@ -156,6 +160,7 @@ fn wait_for_primary(draft: Draft<'_>) -> Step {
             let why = why.clone();
             failed_promotion(draft, why)
         }
+        Some(Readiness::Progressing(_)) if crate::mutant!(GiveBackEarly) => give_back(draft),
         Some(Readiness::Progressing(why)) => {
             let why = why.clone();
             if !ramped(&draft) && overdue(&draft) {
@@ -225,6 +230,9 @@ fn finalise(mut draft: Draft<'_>) -> Step {
         draft.note(reason::FINALISING, "Routing all traffic to primary");
         draft.actions.push(Action::Route(Split::PRIMARY));
     }
+    if crate::mutant!(ScaleDownWhileRouted) {
+        draft.actions.insert(0, Action::ScaleTarget(0));
+    }
     draft.status.canary_weight = 0;
     draft.status.drain_time = Some(draft.now);
     draft.enter(Phase::Finalising);
@@ -277,7 +285,9 @@ fn succeed(mut draft: Draft<'_>) -> Step {
     }
     draft.enter(Phase::Succeeded);
     super::soak::begin(&mut draft);
-    draft.mark_promoted();
+    if !crate::mutant!(ForgetPromoted) {
+        draft.mark_promoted();
+    }
     draft.status.iterations = 0;
     draft.call_post_rollout();
     let target = draft.target_name();

@@ -43,7 +43,8 @@ pub(super) fn change(draft: &mut Draft<'_>) -> Change {
         }
         status.last_applied_spec.clone_from(&target.revision);
     }
-    if target.revision == status.last_applied_spec && configs_same {
+    let surprise = crate::mutant!(ReleaseOnGeneration) && moved;
+    if target.revision == status.last_applied_spec && configs_same && !surprise {
         status.target_generation = Some(target.generation);
         return Change::None;
     }
@@ -52,7 +53,7 @@ pub(super) fn change(draft: &mut Draft<'_>) -> Change {
         (Some(_), None) => configs_same,
         (None, _) => true,
     };
-    if target.revision == status.last_promoted_spec && promoted_configs_same {
+    if target.revision == status.last_promoted_spec && promoted_configs_same && !surprise {
         return Change::Reverted;
     }
     Change::Revised
@@ -86,6 +87,9 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
     let same = draft.seen.primary.present().is_some_and(|primary| primary.matches_target);
     draft.status.adopted = true;
     match phase {
+        Phase::Initialized | Phase::Succeeded if crate::mutant!(ReleaseOnAdoption) => {
+            Adoption::Done(super::restart(draft))
+        }
         Phase::Initialized | Phase::Succeeded => {
             if !same {
                 let message = format!(

@@ -52,6 +52,10 @@ pub(super) fn roll_back(mut draft: Draft<'_>, cause: &Cause) -> Step {
         // The generation belongs to a revision that is no longer recorded.
         draft.status.target_generation = None;
     }
+    if crate::mutant!(ForgetRejected) {
+        draft.status.last_applied_spec.clone_from(&draft.status.last_promoted_spec);
+        draft.status.target_generation = None;
+    }
     draft.status.failed_checks = 0;
     draft.status.iterations = 0;
     draft.enter(Phase::Failed);
@@ -112,8 +116,14 @@ fn announce(draft: &mut Draft<'_>, cause: &Cause, weight: u8, failed: u32) -> St
 
 /// Another revision came mid-analysis: nobody approved it and nothing is known of it, so it starts from the beginning.
 pub(super) fn restart(mut draft: Draft<'_>) -> Step {
-    draft.take_off();
+    let share = draft.status.canary_weight;
+    if !crate::mutant!(KeepShareOnRestart) {
+        draft.take_off();
+    }
     draft.reset_analysis();
+    if crate::mutant!(KeepShareOnRestart) {
+        draft.status.canary_weight = share;
+    }
     let message = format!("New revision detected! Restarting analysis for {}", draft.name());
     draft.note(reason::RESTARTED, message);
     draft.alert(Severity::Info, "New revision detected, progressing canary analysis.", true);

@@ -12,6 +12,13 @@ pub(super) fn advance(draft: Draft<'_>) -> Step {
         Strategy::Weighted(ladder) => match spec.analysis.evidence_pace() {
             Some(pace) => super::pace::advance(draft, ladder, pace),
             None => match ladder.next(draft.weight()) {
+                Some(last) if crate::mutant!(SkipLastStep) && ladder.next(last).is_none() => {
+                    promotion_gate(draft)
+                }
+                Some(rung) if crate::mutant!(DoubleStep) => {
+                    let next = ladder.next(rung).unwrap_or(rung);
+                    raise(draft, next, "")
+                }
                 Some(rung) => raise(draft, rung, ""),
                 None => promotion_gate(draft),
             },

@@ -562,7 +562,9 @@ impl Book {
         if self.phase == "Succeeded" && target != primary {
             found.push(broken(law, format!("{target} succeeded, and the primary runs {primary}")));
         }
-        let twin = primary == target && !self.shape.configs;
+        // After a rollback the user may have gone back to what the primary runs: then it is another version that failed.
+        let rejected = self.applied.as_ref().is_some_and(|applied| self.rejected.contains(applied));
+        let twin = primary == target && !self.shape.configs && rejected;
         if self.phase == "Failed" && twin && !self.skips && !self.hurt {
             found.push(broken(law, format!("{target} failed, and the primary runs it")));
         }

@@ -22,6 +22,7 @@ mod dice;
 mod faults;
 mod invariants;
 mod manifests;
+mod mutants;
 mod plan;
 mod run;
 mod seeds;

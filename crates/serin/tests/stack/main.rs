@@ -5,6 +5,7 @@
 
 mod backtest;
 mod install;
+mod kill;
 mod lab;
 mod local;
 mod refusals;
