@@ -551,7 +551,13 @@ impl Book {
         }
         let mut found = Vec::new();
         let law = "law 9: everything ends";
-        if !is_rest(&self.phase) || self.stated > 0 || self.routed > 0 {
+        // A target that never gets ready takes nobody's place: it waits for whoever can put it right, and says so.
+        let lame = target
+            .as_deref()
+            .is_some_and(|image| matches!(Quality::of(image), Quality::Never | Quality::Crash));
+        let waits = self.phase == "Terminating" || (self.phase == "Initializing" && self.hurt);
+        let rests = is_rest(&self.phase) || (lame && waits);
+        if !rests || self.stated > 0 || self.routed > 0 {
             let (name, phase, stated, routed) = (&self.name, &self.phase, self.stated, self.routed);
             found.push(broken(
                 law,

@@ -147,9 +147,12 @@ impl City {
         }
     }
 
-    fn metric(&self, query: &str) -> (usize, Option<f64>, bool) {
-        let of = (0..self.canaries).find(|canary| query.contains(&name(*canary)));
-        let canary = of.unwrap_or_default();
+    /// The canary that a query asks for; the others ask what the server itself is like.
+    fn asked_for(&self, query: &str) -> Option<usize> {
+        (0..self.canaries).find(|canary| query.contains(&name(*canary)))
+    }
+
+    fn metric(&self, canary: usize, query: &str) -> (Option<f64>, bool) {
         let health = self.health(canary);
         let slow = query.contains("histogram_quantile");
         let rate = query.contains("code!~") || query.contains("status!~");
@@ -166,7 +169,7 @@ impl City {
             Health::Fails if slow => (Some(20.0), true),
             Health::Slow | Health::Fails => (Some(7.0), false),
         };
-        (canary, value, passed)
+        (value, passed)
     }
 
     fn note(&self, canary: usize, what: Question, passed: bool) {
@@ -174,16 +177,21 @@ impl City {
     }
 
     async fn prometheus(&self, query: &str, manner: &Manner) -> Result<Answer, OutsideError> {
+        let of = self.asked_for(query);
+        let note = |passed| {
+            if let Some(canary) = of {
+                self.note(canary, Question::Metric(query.to_owned()), passed);
+            }
+        };
         let outage = self.state().metrics.filter(|(until, _)| Instant::now() < *until);
         if let Some((_, how)) = outage
             && let Some(answer) = fail(how, manner).await
         {
-            let (canary, ..) = self.metric(query);
-            self.note(canary, Question::Metric(query.to_owned()), false);
+            note(false);
             return answer;
         }
-        let (canary, value, passed) = self.metric(query);
-        self.note(canary, Question::Metric(query.to_owned()), passed);
+        let (value, passed) = self.metric(of.unwrap_or_default(), query);
+        note(passed);
         let result = match value {
             Some(value) => json!([{"metric": {}, "value": [0, value.to_string()]}]),
             None => json!([]),
