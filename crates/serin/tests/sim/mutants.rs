@@ -17,13 +17,16 @@ const THREADS: usize = 2;
 
 /// What the small world of `serin-core` cannot show: the shell, the routers, deletions. The gate that is not optimised
 /// looks for these only.
-const OF_THE_SHELL: [Mutant; 6] = [
+const OF_THE_SHELL: [Mutant; 9] = [
     Mutant::TellTwice,
     Mutant::RetryConflict,
     Mutant::LeadWithoutLease,
     Mutant::RepairToHundred,
     Mutant::DropFinalizerEarly,
     Mutant::RestoreRouteFirst,
+    Mutant::UnfencedScale,
+    Mutant::PromoteWhateverIsThere,
+    Mutant::RollBackAfterHook,
 ];
 
 fn number(name: &str) -> Option<u64> {
