@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make demo` shows the story, `make test` proves it.
 CARGO ?= cargo
 
-.PHONY: demo test check unit docs bench bench-guard bench-rollback simulation soak fuzz parts
+.PHONY: demo test check unit mutants kill docs bench bench-guard bench-rollback simulation soak fuzz parts
 
 demo: ## The whole story on this machine: promotion of v2, rollback of v3. KEEP=1 leaves it running.
 	$(CARGO) build --locked -p serin
@@ -21,6 +21,12 @@ unit:
 
 simulation: ## 2,000 simulated lives of the whole operator, two at a time.
 	SERIN_SEEDS=$(or $(SERIN_SEEDS),2000) SERIN_TWICE=20 $(CARGO) test --profile sim --locked -p serin --test sim
+
+mutants: ## The deliberate bugs that only whole lives can show; SERIN_MUTANT=RetryConflict looks for one.
+	$(CARGO) test --profile sim --locked -p serin --test sim -- --ignored --nocapture every_deliberate_bug
+
+kill: ## Kills the parts of a real stack in the middle of 20 releases.
+	parts=$$(scripts/parts.sh) && eval "$$parts" && $(CARGO) test --locked -p serin --test stack -- --ignored --nocapture no_kill
 
 docs: ## Write the generated pages and install manifests anew; a test checks that they are fresh.
 	$(CARGO) run -q --locked -p serin -- docs

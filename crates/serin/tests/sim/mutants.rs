@@ -15,8 +15,8 @@ const BUDGET: u64 = 400;
 const LENGTH: u64 = 12;
 const THREADS: usize = 2;
 
-/// What the small world of `serin-core` cannot show: the shell, the routers, deletions. The gate that is not optimised
-/// looks for these only.
+/// What the small world of `serin-core` cannot show: the shell, the routers, hooks, deletions. The test there finds the
+/// others.
 const OF_THE_SHELL: [Mutant; 9] = [
     Mutant::TellTwice,
     Mutant::RetryConflict,
@@ -43,11 +43,11 @@ fn find(mutant: Mutant, budget: u64) -> Option<(u64, String)> {
 }
 
 #[test]
+#[ignore = "takes long: make mutants"]
 fn every_deliberate_bug_is_found() {
     let wanted: Vec<Mutant> = match std::env::var("SERIN_MUTANT") {
         Ok(name) => Mutant::ALL.into_iter().filter(|m| format!("{m:?}") == name).collect(),
-        Err(_) if number("SERIN_SEEDS").is_none() => OF_THE_SHELL.to_vec(),
-        Err(_) => Mutant::ALL.to_vec(),
+        Err(_) => OF_THE_SHELL.to_vec(),
     };
     let budget = number("SERIN_MUTANT_SEEDS").unwrap_or(BUDGET);
     let next = AtomicUsize::new(0);

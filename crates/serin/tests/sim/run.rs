@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serin_apiserver::registry::ResourceId;
+use serin_apiserver::store::Change;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -216,11 +217,12 @@ impl Run<'_> {
         let written = self.written();
         if !self.over() {
             self.pass(REST, Run::over).await;
-            if self.written() != written && !self.over() {
-                self.watcher.fail(
-                    "law 9: everything comes to rest",
-                    "something is still written".to_owned(),
-                );
+            let after = self.written();
+            let moved = after.iter().filter(|(kind, version)| written.get(*kind) != Some(*version));
+            let moved: Vec<&str> = moved.map(|(kind, _)| kind.as_str()).collect();
+            if !moved.is_empty() && !self.over() {
+                self.watcher
+                    .fail("law 9: everything comes to rest", format!("still written: {moved:?}"));
             }
         }
         if !self.over() {
@@ -228,19 +230,20 @@ impl Run<'_> {
         }
     }
 
-    /// Versions of everything but Leases, which are renewed for ever, and Pods, which may crash for ever.
-    fn written(&self) -> u64 {
+    /// Versions of everything but Leases, which are renewed for ever, and Pods with their Events, which may crash for
+    /// ever.
+    fn written(&self) -> BTreeMap<String, u64> {
         let restless = [ResourceId::new("coordination.k8s.io", "leases"), ResourceId::core("pods")];
-        let all = self.world.store.resources();
         let last = |id: &ResourceId| {
             let (changes, _) = self.world.store.changes_since(id, self.world.first).ok()?;
-            changes.last().map(|change| change.version)
+            let of_pods = |change: &Change| change.new["involvedObject"]["kind"] == "Pod";
+            changes.iter().rfind(|change| !of_pods(change)).map(|change| change.version)
         };
+        let all = self.world.store.resources();
         all.iter()
-            .filter(|r| !restless.contains(&r.id))
-            .filter_map(|r| last(&r.id))
-            .max()
-            .unwrap_or(0)
+            .filter(|resource| !restless.contains(&resource.id))
+            .filter_map(|resource| Some((resource.id.plural.clone(), last(&resource.id)?)))
+            .collect()
     }
 
     /// Nothing has happened for so long that nothing more is to be expected.

@@ -418,6 +418,7 @@ async fn moment(stack: &Stack, dice: &mut Dice, before: &str) {
 }
 
 #[tokio::test]
+#[ignore = "takes a quarter of an hour: make kill"]
 async fn no_kill_hurts_anybody() {
     let (Some(kubectl), Some(traefik), Some(prometheus)) =
         (program("SERIN_KUBECTL"), program("SERIN_TRAEFIK"), program("SERIN_PROMETHEUS"))
