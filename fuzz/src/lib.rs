@@ -159,7 +159,7 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "patch",
         run: patch::patch,
-        seeds: seeds!["patch/a.bin", "patch/b.bin", "patch/c.bin"],
+        seeds: seeds!["patch/a.bin", "patch/b.bin", "patch/c.bin", "patch/moved.bin"],
         words: &[],
         inputs: 800,
     },

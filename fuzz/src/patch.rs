@@ -162,9 +162,8 @@ fn add(document: &mut Value, path: &[String], value: Value) -> Option<()> {
 }
 
 fn remove(document: &mut Value, path: &[String]) -> Option<Value> {
-    let Some((last, above)) = path.split_last() else {
-        return Some(document.take());
-    };
+    // The document itself can be replaced, but not taken away, so it cannot be moved either.
+    let (last, above) = path.split_last()?;
     match find(document, above)? {
         Value::Object(map) => map.remove(last),
         Value::Array(list) => {

@@ -54,6 +54,8 @@ fn json_patches_apply_in_order_or_not_at_all() {
         (json!([{"op": "test", "path": "/a/b/0", "value": 9}]), 422),
         (json!([{"op": "remove", "path": "/nothing"}]), 422),
         (json!([{"op": "replace", "path": "", "value": 1}]), 422),
+        (json!([{"op": "move", "from": "", "path": ""}]), 422),
+        (json!([{"op": "remove", "path": ""}, {"op": "add", "path": "", "value": {}}]), 422),
         (json!([{"op": "fly", "path": "/a"}]), 400),
         (json!({"op": "add"}), 400),
     ];
