@@ -23,10 +23,10 @@ simulation: ## 2,000 simulated lives of the whole operator, two at a time.
 	SERIN_SEEDS=$(or $(SERIN_SEEDS),2000) SERIN_TWICE=20 $(CARGO) test --profile sim --locked -p serin --test sim
 
 mutants: ## The deliberate bugs that only whole lives can show; SERIN_MUTANT=RetryConflict looks for one.
-	$(CARGO) test --profile sim --locked -p serin --test sim -- --ignored --nocapture every_deliberate_bug
+	SERIN_MUTANT_SEEDS=$(or $(SERIN_MUTANT_SEEDS),400) $(CARGO) test --profile sim --locked -p serin --test sim -- --nocapture every_deliberate_bug
 
 kill: ## Kills the parts of a real stack in the middle of 20 releases.
-	parts=$$(scripts/parts.sh) && eval "$$parts" && $(CARGO) test --locked -p serin --test stack -- --ignored --nocapture no_kill
+	parts=$$(scripts/parts.sh) && eval "$$parts" && SERIN_KILLS=$(or $(SERIN_KILLS),20) $(CARGO) test --locked -p serin --test stack -- --nocapture no_kill
 
 docs: ## Write the generated pages and install manifests anew; a test checks that they are fresh.
 	$(CARGO) run -q --locked -p serin -- docs

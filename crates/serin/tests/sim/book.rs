@@ -555,7 +555,7 @@ impl Book {
         let lame = target
             .as_deref()
             .is_some_and(|image| matches!(Quality::of(image), Quality::Never | Quality::Crash));
-        let waits = self.phase == "Terminating" || (self.phase == "Initializing" && self.hurt);
+        let waits = matches!(self.phase.as_str(), "Terminating" | "Initializing");
         let rests = is_rest(&self.phase) || (lame && waits);
         if !rests || self.stated > 0 || self.routed > 0 {
             let (name, phase, stated, routed) = (&self.name, &self.phase, self.stated, self.routed);
