@@ -54,6 +54,8 @@ struct State {
     hooks: Option<(Instant, Outage)>,
     /// Requests and failures of primary and canary.
     counts: BTreeMap<usize, [(f64, f64); 2]>,
+    /// Requests of the canary that took long.
+    slowness: BTreeMap<usize, f64>,
     counted: Option<Instant>,
     asked: Vec<Asked>,
     chats: u64,
@@ -236,23 +238,41 @@ impl City {
         let mut page = "process_start_time_seconds 1.7e+09\n".to_owned();
         for canary in 0..self.canaries {
             let share = self.share(canary);
-            let fails = match self.health(canary) {
+            let health = self.health(canary);
+            let fails = match health {
                 Health::Fails => 0.5,
                 Health::Well | Health::Slow | Health::Nothing => 0.0,
             };
+            let mut slow = 0.0;
             let mut state = self.state();
             let counts = state.counts.entry(canary).or_default();
             for (side, part) in [(0, 1.0 - share), (1, share)] {
                 let requests = RATE * gone * part;
                 counts[side].0 += requests;
                 counts[side].1 += if side == 1 { requests * fails } else { 0.0 };
+                slow += if side == 1 && health == Health::Slow { requests } else { 0.0 };
             }
-            for (side, (requests, failed)) in ["primary", "canary"].iter().zip(*counts) {
+            let counts = *counts;
+            let slowness = state.slowness.entry(canary).or_default();
+            *slowness += slow;
+            let slow = [0.0, slowness.floor()];
+            for ((side, (requests, failed)), slow) in
+                ["primary", "canary"].iter().zip(counts).zip(slow)
+            {
                 let service = format!("{NAMESPACE}-{}-{side}-80@kubernetescrd", name(canary));
                 let failed = failed.floor();
                 for (code, count) in [("200", requests.floor() - failed), ("500", failed)] {
                     let labels = format!("code=\"{code}\",service=\"{service}\"");
                     let _ = writeln!(page, "traefik_service_requests_total{{{labels}}} {count}");
+                }
+                let all = requests.floor();
+                for (le, count) in [("0.1", all - slow), ("0.5", all - slow), ("+Inf", all)] {
+                    let labels = format!("code=\"200\",le=\"{le}\",service=\"{service}\"");
+                    let count = count.max(0.0);
+                    let _ = writeln!(
+                        page,
+                        "traefik_service_request_duration_seconds_bucket{{{labels}}} {count}"
+                    );
                 }
             }
         }
