@@ -1,124 +1,85 @@
 //! Deliberate bugs, to prove that the checks would find them. Without the feature `mutants` none of them is in the program.
 
-/// One deliberate bug. Each is one line of product code behind [`mutant!`](crate::mutant!).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mutant {
-    /// The route is written before the status that says so.
-    ActBeforeRecord,
-    /// A rollback lowers the route only after the status write.
-    LowerAfterRecord,
-    /// The rest of a plan is carried out although its status was not written.
-    ActUnrecorded,
-    /// People and hooks are told of a decision twice.
-    TellTwice,
-    /// A raise of the route carries no version.
-    UnfencedRaise,
-    /// A rollback leaves a route alone that has no share of the canary yet.
-    ForgetSeal,
-    /// The target is scaled away without a version.
-    UnfencedScale,
-    /// The status is written without a version.
-    UnfencedRecord,
-    /// A conflicting status write is repeated with the same plan and the newer version.
-    RetryConflict,
-    /// A replica acts without the lease.
-    LeadWithoutLease,
-    /// A missing route is made with the share that the status speaks of.
-    RepairWithShare,
-    /// A side without traffic stays in the route with weight 100.
-    RepairToHundred,
-    /// No data counts as a passed check.
-    NoDataPasses,
-    /// A metric server that cannot be reached counts as a passed check.
-    UnreachablePasses,
-    /// Every check passes.
-    BlindChecks,
-    /// A rolled back revision counts as new.
-    ForgetRejected,
-    /// The analysis advances though something forbids it.
-    AdvanceWhileHeld,
-    /// The guard's hold does not keep the canary from rising.
-    IgnoreGuardHold,
-    /// The guard is not heeded once the promotion has begun.
-    IgnoreGuardInPromotion,
-    /// The guard is not heeded at all.
-    IgnoreGuard,
-    /// All traffic goes to the primary before its new pods are ready.
-    GiveBackEarly,
-    /// Pods that lost their traffic go at once.
-    ForgetDrain,
-    /// The canary is scaled away in the same plan that takes its traffic.
-    ScaleDownWhileRouted,
-    /// A canary without ready pods keeps its share.
-    KeepLostCanary,
-    /// A new revision in the middle of an analysis keeps the share of the one before.
-    KeepShareOnRestart,
-    /// The promotion copies whatever the target is by then.
-    PromoteWhateverIsThere,
-    /// Two steps are taken at once.
-    DoubleStep,
-    /// The promotion comes before the last step was passed.
-    SkipLastStep,
-    /// A moved generation counts as a new revision.
-    ReleaseOnGeneration,
-    /// What Flagger left is released instead of adopted.
-    ReleaseOnAdoption,
-    /// An edit of the Canary starts the analysis anew at no traffic.
-    ResetOnSpecEdit,
-    /// Failed checks never reach the threshold.
-    NeverRollBack,
-    /// A promotion forgets to note what it promoted.
-    ForgetPromoted,
-    /// A rollback asks its hooks first.
-    RollBackAfterHook,
-    /// The finalizer goes before the target has its traffic.
-    DropFinalizerEarly,
-    /// Whoever leaves gets the traffic before its pods are ready.
-    RestoreRouteFirst,
-    /// The apex goes to the primary before it has ready endpoints.
-    SwitchEarly,
+/// Where a deliberate bug is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// In every order of events of one canary: `serin-core`'s exhaustive search.
+    InTheSmallWorld,
+    /// In the shell, in a router, in gates, reads or deletions, which the small world has not: lives of the whole operator.
+    InLives,
 }
 
-impl Mutant {
-    pub const ALL: [Mutant; 37] = [
-        Mutant::ActBeforeRecord,
-        Mutant::LowerAfterRecord,
-        Mutant::ActUnrecorded,
-        Mutant::TellTwice,
-        Mutant::UnfencedRaise,
-        Mutant::ForgetSeal,
-        Mutant::UnfencedScale,
-        Mutant::UnfencedRecord,
-        Mutant::RetryConflict,
-        Mutant::LeadWithoutLease,
-        Mutant::RepairWithShare,
-        Mutant::RepairToHundred,
-        Mutant::NoDataPasses,
-        Mutant::UnreachablePasses,
-        Mutant::BlindChecks,
-        Mutant::ForgetRejected,
-        Mutant::AdvanceWhileHeld,
-        Mutant::IgnoreGuardHold,
-        Mutant::IgnoreGuardInPromotion,
-        Mutant::IgnoreGuard,
-        Mutant::GiveBackEarly,
-        Mutant::ForgetDrain,
-        Mutant::ScaleDownWhileRouted,
-        Mutant::KeepLostCanary,
-        Mutant::KeepShareOnRestart,
-        Mutant::PromoteWhateverIsThere,
-        Mutant::DoubleStep,
-        Mutant::SkipLastStep,
-        Mutant::ReleaseOnGeneration,
-        Mutant::ReleaseOnAdoption,
-        Mutant::ResetOnSpecEdit,
-        Mutant::NeverRollBack,
-        Mutant::ForgetPromoted,
-        Mutant::RollBackAfterHook,
-        Mutant::DropFinalizerEarly,
-        Mutant::RestoreRouteFirst,
-        Mutant::SwitchEarly,
-    ];
+macro_rules! mutants {
+    ($($name:ident, $shows:ident, $what:literal;)*) => {
+        /// One deliberate bug. Each is a line or two of product code behind [`mutant!`](crate::mutant!).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Mutant {
+            $(#[doc = $what] $name,)*
+        }
+
+        impl Mutant {
+            pub const ALL: &[Mutant] = &[$(Mutant::$name,)*];
+
+            /// What goes wrong.
+            pub fn what(self) -> &'static str {
+                match self {
+                    $(Mutant::$name => $what,)*
+                }
+            }
+
+            pub fn shows(self) -> Shows {
+                match self {
+                    $(Mutant::$name => Shows::$shows,)*
+                }
+            }
+        }
+    };
+}
+
+mutants! {
+    ActBeforeRecord, InTheSmallWorld, "The route is written before the status that says so.";
+    LowerAfterRecord, InTheSmallWorld, "A rollback lowers the route only after the status write.";
+    ActUnrecorded, InTheSmallWorld, "The rest of a plan is carried out although its status was not written.";
+    TellTwice, InLives, "People and hooks are told of a decision twice.";
+    UnfencedRaise, InTheSmallWorld, "A raise of the route carries no version.";
+    ForgetSeal, InTheSmallWorld, "A rollback leaves a route alone that has no share of the canary yet.";
+    UnfencedScale, InLives, "The target is scaled away without a version.";
+    UnfencedRecord, InTheSmallWorld, "The status is written without a version.";
+    RetryConflict, InLives, "A conflicting status write is repeated with the same plan and the newer version.";
+    LeadWithoutLease, InLives, "A replica acts without the lease.";
+    RepairWithShare, InTheSmallWorld, "A missing route is made with the share that the status speaks of.";
+    RepairToHundred, InLives, "A side without traffic stays in the route with weight 100.";
+    NoDataPasses, InTheSmallWorld, "No data counts as a passed check.";
+    UnreachablePasses, InTheSmallWorld, "A metric server that cannot be reached counts as a passed check.";
+    BlindChecks, InTheSmallWorld, "Every check passes.";
+    ForgetRejected, InTheSmallWorld, "A rolled back revision counts as new.";
+    AdvanceWhileHeld, InTheSmallWorld, "The analysis advances though something forbids it.";
+    IgnoreGuardHold, InTheSmallWorld, "The guard's hold does not keep the canary from rising.";
+    IgnoreGuardInPromotion, InTheSmallWorld, "The guard is not heeded once the promotion has begun.";
+    IgnoreGuard, InTheSmallWorld, "The guard is not heeded at all.";
+    GiveBackEarly, InTheSmallWorld, "All traffic goes to the primary before its new pods are ready.";
+    ForgetDrain, InTheSmallWorld, "Pods that lost their traffic go at once.";
+    ScaleDownWhileRouted, InTheSmallWorld, "The canary is scaled away in the same plan that takes its traffic.";
+    KeepLostCanary, InTheSmallWorld, "A canary without ready pods keeps its share.";
+    KeepShareOnRestart, InTheSmallWorld, "A new revision in the middle of an analysis keeps the share of the one before.";
+    PromoteWhateverIsThere, InLives, "The promotion copies whatever the target is by then.";
+    DoubleStep, InTheSmallWorld, "Two steps are taken at once.";
+    SkipLastStep, InTheSmallWorld, "The promotion comes before the last step was passed.";
+    ReleaseOnGeneration, InTheSmallWorld, "A moved generation counts as a new revision.";
+    ReleaseOnAdoption, InTheSmallWorld, "What Flagger left is released instead of adopted.";
+    ResetOnSpecEdit, InTheSmallWorld, "An edit of the Canary starts the analysis anew at no traffic.";
+    NeverRollBack, InTheSmallWorld, "Failed checks never reach the threshold.";
+    ForgetPromoted, InTheSmallWorld, "A promotion forgets to note what it promoted.";
+    RollBackAfterHook, InLives, "A rollback asks its hooks first.";
+    DropFinalizerEarly, InLives, "The finalizer goes before the target has its traffic.";
+    RestoreRouteFirst, InLives, "Whoever leaves gets the traffic before its pods are ready.";
+    SwitchEarly, InTheSmallWorld, "The apex goes to the primary before it has ready endpoints.";
+    ActOnStaleCache, InLives, "A replica decides on what the watch brought last, though its own write is newer.";
+    SpendAlphaAgain, InLives, "A guard that starts again forgets what it has counted, and spends its alpha once more.";
+    ReadErrorIsChange, InLives, "Configs that cannot be read count as changed ones.";
+    GatesOpen, InLives, "A gate that refuses is taken for open.";
+    TouchTarget, InLives, "Who scales the target writes something of the user as well.";
+    ForgetReason, InTheSmallWorld, "Nobody says why.";
 }
 
 /// Whether this deliberate bug is to happen here.

@@ -91,7 +91,11 @@ fn scale_target(
     let version = crate::json::resource_version(live)
         .filter(|_| fence::scale_is_fenced(replicas))
         .map(str::to_owned);
-    Ok(vec![Change::Scale { target, replicas, version }])
+    let touched = serin_core::mutant!(TouchTarget).then(|| Change::MergePatch {
+        target: target.clone(),
+        patch: serde_json::json!({"metadata": {"annotations": {"serin.dev/scaled": "true"}}}),
+    });
+    Ok(touched.into_iter().chain([Change::Scale { target, replicas, version }]).collect())
 }
 
 /// The split, and where the canary is to have nothing: nothing that somebody else decided and has not written yet.

@@ -20,8 +20,6 @@ pub(super) fn broken(law: u8, what: impl Into<String>) -> Result<(), Broken> {
     Err(Broken { law, what: what.into() })
 }
 
-/// What runs where Flagger was.
-const FOUND: &str = "s1:v1";
 /// Failed checks of the only policy here.
 const THRESHOLD: u32 = 2;
 /// The steps of the only policy here.
@@ -38,6 +36,8 @@ pub(super) struct Ghost {
     pub(super) passed: BTreeSet<(Revision, u8)>,
     /// Since when nothing is routed to the target; none while something is.
     pub(super) unrouted: Option<i64>,
+    /// What was brought before anybody looked, and was taken over as it is beside a primary that runs something else.
+    pub(super) found: Option<Revision>,
 }
 
 impl Ghost {
@@ -47,6 +47,7 @@ impl Ghost {
             rejected: BTreeSet::new(),
             passed: BTreeSet::new(),
             unrouted: Some(-1_000),
+            found: None,
         };
         ghost.follow(world);
         ghost
@@ -282,6 +283,14 @@ impl Look<'_> {
         if self.before.canary_version == self.world.truth.canary_version {
             return Ok(());
         }
+        if new.adopted && !old.adopted {
+            // It waits, with a warning, for whoever brings the next one.
+            let primary = self.world.truth.primary.as_ref().map(|primary| primary.revision);
+            let adopted = known(&new.last_applied_spec);
+            ghost.found = (primary != Some(adopted)).then_some(adopted);
+        } else if ghost.found.is_some_and(|found| found != known(&new.last_applied_spec)) {
+            ghost.found = None;
+        }
         let begins = old.phase != new.phase
             && matches!(new.phase, Some(Phase::Progressing | Phase::Waiting))
             && !old.phase.is_some_and(Phase::is_releasing);
@@ -299,6 +308,11 @@ impl Look<'_> {
             }
         }
         let code = new.last_reason.as_ref().map_or("", |reason| reason.code.as_str());
+        let said = new.last_reason.as_ref().is_some_and(|reason| !reason.message.is_empty());
+        let decided = old.phase != new.phase || old.canary_weight != new.canary_weight;
+        if decided && (code.is_empty() || !said) {
+            return broken(10, "something is decided, and nobody says why");
+        }
         let same = old.last_applied_spec == new.last_applied_spec;
         let analysing = old.phase == Some(Phase::Progressing) && new.phase == old.phase;
         let excused = [crate::reason::CANARY_LOST, crate::reason::ROUTE_REPAIRED].contains(&code);
@@ -334,10 +348,7 @@ pub(super) fn at_rest(world: &World, ghost: &Ghost) -> Result<(), Broken> {
         return broken(9, "at rest the route or the apex is not in order");
     }
     let primary = truth.primary.as_ref().map_or("", |primary| primary.revision);
-    // What was brought while nobody looked is adopted as it is, with a warning.
-    let as_found = truth.status.adopted
-        && primary == FOUND
-        && truth.status.last_promoted_spec == truth.target.revision;
+    let as_found = ghost.found == Some(truth.target.revision);
     if truth.status.last_promoted_spec != primary && !as_found {
         return broken(4, "at rest the primary runs something else than the status says");
     }

@@ -154,6 +154,12 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// The first of these gates that does not say yes.
+    pub(super) fn refused(&self, gates: &[Check]) -> Option<Check> {
+        let refuses = |gate: &Check| self.answer(*gate) != Some(&Answer::Approved);
+        gates.iter().copied().find(refuses).filter(|_| !crate::mutant!(GatesOpen))
+    }
+
     /// `post-rollout` hooks are called once the plan is carried out; their answers change nothing.
     pub(super) fn call_post_rollout(&mut self) {
         let hooks = self.spec.analysis.webhooks.iter().enumerate();
@@ -349,7 +355,10 @@ impl<'a> Draft<'a> {
 
     /// Ends the tick with a decision that the status remembers; looks again after `secs`.
     pub(super) fn act(mut self, code: &'static str, message: impl Into<String>, secs: i64) -> Step {
-        let message = message.into();
+        let mut message = message.into();
+        if crate::mutant!(ForgetReason) {
+            message.clear();
+        }
         let last = self.status.last_reason.as_ref();
         if last.is_none_or(|last| last.code != code || last.message != message) {
             self.status.last_reason = Some(crate::status::ReasonRecord {

@@ -3,7 +3,7 @@
 use super::revision::{Change, change};
 use super::{Draft, Step, soak};
 use crate::model::{HookKind, Phase, Severity};
-use crate::observed::{Answer, Readiness, Seen, Selects};
+use crate::observed::{Readiness, Seen, Selects};
 use crate::plan::Action;
 use crate::reason;
 
@@ -195,9 +195,7 @@ pub(super) fn gate(mut draft: Draft<'_>) -> Step {
         }
         return draft.ask(unanswered);
     }
-    let refused =
-        checks.iter().copied().find(|check| draft.answer(*check) != Some(&Answer::Approved));
-    let Some(check) = refused else {
+    let Some(check) = draft.refused(&checks) else {
         for check in checks {
             let message = format!("Confirm-rollout check {} passed", draft.hook_name(check));
             draft.note(reason::NEW_REVISION, message);

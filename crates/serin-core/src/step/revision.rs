@@ -27,6 +27,7 @@ pub(super) fn change(draft: &mut Draft<'_>) -> Change {
         Seen::Present(configs) => Some(configs),
         // Tracking is off.
         Seen::Absent => None,
+        Seen::Unreadable(_) if crate::mutant!(ReadErrorIsChange) => return Change::Revised,
         Seen::Unreadable(why) => {
             return Change::Unknown(format!("cannot read the target's configs: {why}"));
         }

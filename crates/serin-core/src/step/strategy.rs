@@ -2,7 +2,6 @@
 
 use super::{Draft, Step, promote};
 use crate::model::{HookKind, Phase, Severity, Split, Strategy, Weight};
-use crate::observed::{Answer, Check};
 use crate::plan::Action;
 use crate::reason;
 
@@ -39,7 +38,7 @@ pub(super) fn raise(mut draft: Draft<'_>, rung: Weight, because: &str) -> Step {
     }
     draft.status.last_step_time = Some(draft.now);
     let secs = draft.spec.analysis.interval_secs;
-    if let Some(check) = refused(&draft, &checks) {
+    if let Some(check) = draft.refused(&checks) {
         let hook = draft.hook_name(check);
         let code = reason::WAITING_FOR_TRAFFIC_APPROVAL;
         if draft.is_news(code) {
@@ -89,7 +88,7 @@ pub(super) fn promotion_gate(mut draft: Draft<'_>) -> Step {
     if !unanswered.is_empty() {
         return draft.ask(unanswered);
     }
-    if let Some(check) = refused(&draft, &checks) {
+    if let Some(check) = draft.refused(&checks) {
         let hook = draft.hook_name(check);
         let code = reason::WAITING_FOR_PROMOTION_APPROVAL;
         if draft.status.phase != Some(Phase::WaitingPromotion) {
@@ -134,8 +133,4 @@ fn switch_all(mut draft: Draft<'_>) -> Step {
     draft.actions.push(Action::Route(Split::canary(Weight::FULL)));
     let secs = draft.spec.analysis.interval_secs;
     draft.act(reason::ADVANCED, "The canary gets all traffic.", secs)
-}
-
-fn refused(draft: &Draft<'_>, checks: &[Check]) -> Option<Check> {
-    checks.iter().copied().find(|check| draft.answer(*check) != Some(&Answer::Approved))
 }

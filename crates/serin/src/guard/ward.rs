@@ -141,7 +141,9 @@ impl Ward {
             not_before: None,
             counted_until: None,
         };
-        if let Some(kept) = &canary.status.guard {
+        if let Some(kept) = &canary.status.guard
+            && !serin_core::mutant!(SpendAlphaAgain)
+        {
             ward.restore(kept);
         }
         ward

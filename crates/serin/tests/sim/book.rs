@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use serin_core::model::Provider;
 use tokio::time::Instant;
 
+use crate::answers::{self, Answers};
 use crate::city::{Asked, Question};
 use crate::dice;
 use crate::faults::By;
@@ -56,6 +57,7 @@ pub(crate) struct Book {
     /// Last answer of each query.
     evidence: BTreeMap<String, (Instant, bool)>,
     hooks: BTreeMap<String, Instant>,
+    answers: Answers,
     post_rollouts: u64,
     pub(crate) outcomes: u64,
     pub(crate) releases: u64,
@@ -109,6 +111,7 @@ impl Book {
             rejected: BTreeSet::new(),
             evidence: BTreeMap::new(),
             hooks: BTreeMap::new(),
+            answers: Answers::default(),
             post_rollouts: 0,
             outcomes: 0,
             releases: 0,
@@ -167,6 +170,7 @@ impl Book {
             return Vec::new();
         };
         let mut found = Vec::new();
+        self.answers.said(kind, asked.passed);
         let before = self.hooks.insert(kind.clone(), asked.time);
         let gap = Duration::from_secs(self.shape.interval_secs).mul_f64(0.4);
         let again = before.is_some_and(|before| asked.time.duration_since(before) < gap);
@@ -207,6 +211,7 @@ impl Book {
             (self.phase, self.stated) = (String::new(), 0);
             (self.applied, self.rested) = (None, None);
             self.rejected.clear();
+            self.answers.forget();
             return (Some(format!("{} is gone", self.name)), Vec::new());
         }
         self.exists = true;
@@ -264,7 +269,12 @@ impl Book {
                 ));
             }
         }
-        if stated > self.stated {
+        let rises = stated > self.stated;
+        let change = answers::Change { before: &before, phase, rises, status };
+        if !self.skips {
+            found.extend(self.answers.change(&change, moment));
+        }
+        if rises {
             found.extend(self.raised(stated, applied.as_ref(), moment));
         }
         let known = |pointer: &str| !text(status, pointer).is_empty();
@@ -462,7 +472,7 @@ impl Book {
                 }
             }
             if let Some(old) = old
-                && without_ours(old) != without_ours(new)
+                && manifests::without_ours(old) != manifests::without_ours(new)
             {
                 found.push(broken(
                     "law 6: only our fields",
@@ -576,19 +586,4 @@ impl Book {
         }
         found
     }
-}
-
-/// The object without what is ours to change and what the API server keeps.
-fn without_ours(object: &Value) -> Value {
-    let mut object = object.clone();
-    if let Some(spec) = object["spec"].as_object_mut() {
-        spec.remove("replicas");
-    }
-    if let Some(metadata) = object["metadata"].as_object_mut() {
-        for field in ["managedFields", "resourceVersion", "generation"] {
-            metadata.remove(field);
-        }
-    }
-    object.as_object_mut().map(|object| object.remove("status"));
-    object
 }

@@ -15,6 +15,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 #![expect(clippy::print_stdout, reason = "what was simulated is printed")]
 
+mod answers;
 mod book;
 mod chance;
 mod city;

@@ -203,3 +203,18 @@ pub(crate) fn edit(object: &mut Value, edit: Edit) {
         }
     }
 }
+
+/// The object without what is ours to change and what the API server keeps.
+pub(crate) fn without_ours(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(spec) = object["spec"].as_object_mut() {
+        spec.remove("replicas");
+    }
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        for field in ["managedFields", "resourceVersion", "generation"] {
+            metadata.remove(field);
+        }
+    }
+    object.as_object_mut().map(|object| object.remove("status"));
+    object
+}
