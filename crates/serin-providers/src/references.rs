@@ -22,8 +22,8 @@ pub fn references(canary: &Canary) -> References {
 
     let mut objects = vec![canary_object(canary), target(canary), primary(canary)];
     objects.extend(services.iter().map(|name| SERVICE.named(namespace, name)));
-    if let Some(scaler) = &canary.spec.scaler {
-        objects.push(HORIZONTAL_POD_AUTOSCALER.named(namespace, &scaler.name));
+    if let (Some(scaler), Some(object)) = (&canary.spec.scaler, scaler(canary)) {
+        objects.push(object);
         objects
             .push(HORIZONTAL_POD_AUTOSCALER.named(namespace, format!("{}-primary", scaler.name)));
     }
@@ -42,6 +42,12 @@ pub fn target(canary: &Canary) -> ObjectRef {
     match canary.spec.target.kind {
         TargetKind::Deployment => DEPLOYMENT.named(&canary.key.namespace, &canary.spec.target.name),
     }
+}
+
+/// The target's autoscaler, where the spec names one.
+pub fn scaler(canary: &Canary) -> Option<ObjectRef> {
+    let scaler = canary.spec.scaler.as_ref()?;
+    Some(HORIZONTAL_POD_AUTOSCALER.named(&canary.key.namespace, &scaler.name))
 }
 
 /// What the primary ran before, where that is kept.

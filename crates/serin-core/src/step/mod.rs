@@ -29,7 +29,7 @@ pub use conditions::METRICS_READY;
 use draft::Draft;
 pub use guard::KEEP_EVERY_SECS;
 pub use invalid::invalid;
-pub use pace::{allows_more, first_weight};
+pub use pace::{ACTUATION_SECS, allows_more, first_weight, reaction_secs};
 use promotion::promote;
 use rest::gate;
 use rollback::{Cause, restart, revert, roll_back};

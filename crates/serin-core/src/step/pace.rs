@@ -6,14 +6,14 @@ use super::draft::later;
 use super::{Draft, Step, strategy};
 use crate::judge::sequential::Percent;
 use crate::judge::sequential::pace::{
-    Pace as Judged, PaceFacts, PaceLimits, Wait, decide, expected_hurt, first_share, reaction_secs,
+    self, Pace as Judged, PaceFacts, PaceLimits, Wait, decide, expected_hurt, first_share,
 };
 use crate::model::{Analysis, Canary, EvidencePace, Ladder, Severity, Status, Strategy, Weight};
 use crate::observed::{Guard, Known};
 use crate::reason;
 
 /// From the decision to lower a route to the last request that still takes the old one.
-const ACTUATION_SECS: f64 = 1.0;
+pub const ACTUATION_SECS: f64 = 1.0;
 
 /// Decisions after which the next round need not wait for the interval: nothing was found wrong.
 const UNTROUBLED: [&str; 4] =
@@ -46,7 +46,12 @@ fn secs_since(time: Option<Timestamp>, now: Timestamp) -> f64 {
 
 fn reaction(analysis: &Analysis, look_secs: f64) -> f64 {
     let millis = analysis.guard.as_ref().map_or(1000, |guard| guard.interval_millis);
-    reaction_secs(look_secs.max(millis as f64 / 1000.0), ACTUATION_SECS)
+    pace::reaction_secs(look_secs.max(millis as f64 / 1000.0), ACTUATION_SECS)
+}
+
+/// From the first bad response to the last, where the source keeps up with the guard: two looks and the route.
+pub fn reaction_secs(analysis: &Analysis) -> f64 {
+    reaction(analysis, 0.0)
 }
 
 /// What the evidence allows at the canary's weight; none when it has no traffic or something else sets the pace.

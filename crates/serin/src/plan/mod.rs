@@ -1,31 +1,35 @@
 //! `serin plan`: what a Canary would create and change, how its releases would go, and what they risk, without a write.
 
+mod differ;
+mod files;
+mod look;
 mod report;
 mod rollback;
 mod schedule;
+mod show;
 mod simulate;
 #[cfg(test)]
 mod tests;
 mod writes;
 
-use std::io::Read as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use kube::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 use serin_apiserver::schema::Structural;
-use serin_core::model::SpecError;
+use serin_core::model::{Canary, MetricSource, Phase, SpecError};
+use serin_core::observed::Seen;
 use serin_core::parse::{self, Limits};
+use serin_providers::{ObjectRef, references};
 
+use look::Look;
 use report::{CanaryPlan, Flaw, Plan};
-use writes::Look;
+use schedule::Paces;
+use simulate::Traffic;
 
-/// A file is a file of manifests, not a disk image.
-const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// More than anyone plans at once.
-const DOCUMENTS_MAX: usize = 1000;
+use crate::world::{ALERT_PROVIDER, METRIC_TEMPLATE};
 
 /// What is planned, and under which traffic.
 #[derive(Clone, Debug, Args)]
@@ -37,6 +41,12 @@ pub struct PlanArgs {
     /// Requests per second that the service gets, both versions together.
     #[arg(long, default_value_t = 100.0, value_name = "REQUESTS", value_parser = positive)]
     rps: f64,
+    /// Percent of its requests that a bad release fails. May be repeated.
+    #[arg(long, default_values_t = [100.0, 20.0, 5.0, 2.0], value_name = "PERCENT", value_parser = percent)]
+    error_rate: Vec<f64>,
+    /// Percent of requests that fail at a healthy version; by default a tenth of what the guard's objective allows.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    base_error_rate: Option<f64>,
     /// Namespace of objects that name none.
     #[arg(short, long, default_value = "default")]
     namespace: String,
@@ -73,76 +83,38 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate <= 100.0 => Ok(rate),
+        Ok(_) | Err(_) => Err("must be more than 0 and at most 100 percent".to_owned()),
+    }
+}
+
 /// Reads, thinks, and returns what to print. Fails the process when a Canary makes no sense.
 pub async fn run(client: Option<&Client>, args: &PlanArgs) -> anyhow::Result<(String, ExitCode)> {
-    let mut documents = Vec::new();
-    for file in &args.files {
-        for file in within(file)? {
-            documents.extend(read(&file, &args.namespace)?);
-        }
-    }
-    anyhow::ensure!(documents.len() <= DOCUMENTS_MAX, "more than {DOCUMENTS_MAX} documents");
+    let documents = files::documents(&args.files, &args.namespace)?;
     let canaries: Vec<&Value> =
         documents.iter().filter(|document| document["kind"] == "Canary").collect();
     anyhow::ensure!(!canaries.is_empty(), "no Canary in {}", args.files.join(", "));
     let look = Look { client, documents: &documents };
-    let mut plan = Plan { requests_per_second: args.rps, canaries: Vec::new() };
+    let mut plans = Vec::new();
     for canary in canaries {
-        plan.canaries.push(one(canary, &look, args).await?);
+        plans.push(one(canary, &look, args).await?);
     }
-    let code = if plan.canaries.iter().all(|canary| canary.errors.is_empty()) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    let plan = Plan {
+        compared_with: if client.is_some() { "cluster" } else { "files" },
+        requests_per_second: args.rps,
+        files: files::of(&look).await?,
+        canaries: plans,
     };
+    let sound =
+        plan.files.errors.is_empty() && plan.canaries.iter().all(|canary| canary.errors.is_empty());
+    let code = if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let text = match args.output {
         Output::Human => plan.to_string(),
         Output::Json => format!("{}\n", serde_json::to_string_pretty(&plan)?),
     };
     Ok((text, code))
-}
-
-/// A file itself, or the manifests in a directory by their names, as kubectl takes them.
-fn within(file: &str) -> anyhow::Result<Vec<String>> {
-    if file == "-" || !std::path::Path::new(file).is_dir() {
-        return Ok(vec![file.to_owned()]);
-    }
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(file).with_context(|| format!("cannot list {file}"))? {
-        let path = entry.with_context(|| format!("cannot list {file}"))?.path();
-        let kind = path.extension().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
-        if path.is_file() && ["yaml", "yml", "json"].contains(&kind) {
-            files.push(path.to_string_lossy().into_owned());
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn read(file: &str, namespace: &str) -> anyhow::Result<Vec<Value>> {
-    let mut text = String::new();
-    if file == "-" {
-        std::io::stdin()
-            .take(FILE_BYTES_MAX)
-            .read_to_string(&mut text)
-            .context("cannot read stdin")?;
-    } else {
-        let open = std::fs::File::open(file).with_context(|| format!("cannot open {file}"))?;
-        open.take(FILE_BYTES_MAX)
-            .read_to_string(&mut text)
-            .with_context(|| format!("cannot read {file}"))?;
-    }
-    let mut documents =
-        crate::local::manifest::documents(&text).with_context(|| format!("{file} is no YAML"))?;
-    for document in &mut documents {
-        anyhow::ensure!(document.is_object(), "{file} has a document that is no object");
-        let named = document.pointer("/metadata/namespace").is_some();
-        let metadata = document.get_mut("metadata").and_then(Value::as_object_mut);
-        if let Some(metadata) = metadata.filter(|_| !named) {
-            metadata.insert("namespace".into(), namespace.into());
-        }
-    }
-    Ok(documents)
 }
 
 async fn one(object: &Value, look: &Look<'_>, args: &PlanArgs) -> anyhow::Result<CanaryPlan> {
@@ -165,27 +137,105 @@ async fn one(object: &Value, look: &Look<'_>, args: &PlanArgs) -> anyhow::Result
         Err(failure) => (None, failure.errors.iter().map(flaw).collect()),
     };
     for found in schema_flaws(object)? {
-        if !errors.iter().any(|known: &Flaw| known.field == found.field) {
+        // A rule of the schema stands at the object whose field is named better already.
+        let parent = format!("{}.", found.field);
+        let known = |known: &Flaw| known.field == found.field || known.field.starts_with(&parent);
+        if !errors.iter().any(known) {
             errors.push(found);
         }
     }
     let Some(canary) = canary.filter(|_| errors.is_empty()) else {
-        return Ok(CanaryPlan::broken(key, errors));
+        let (now, warnings) = (None, Vec::new());
+        let (writes, schedule, rollback) = (None, None, None);
+        return Ok(CanaryPlan { canary: key, now, errors, warnings, writes, schedule, rollback });
     };
-    let writes = writes::of(&canary, live.is_some(), look).await?;
-    let warnings = canary.spec.warnings.iter().map(flaw).collect();
+    let traffic = Traffic {
+        rps: args.rps,
+        healthy: args.base_error_rate.map(|percent| percent / 100.0),
+        failing: args.error_rate.iter().map(|percent| percent / 100.0).collect(),
+    };
+    let mut warnings: Vec<Flaw> = canary.spec.warnings.iter().map(flaw).collect();
+    warnings.extend(missing(&canary, look).await?);
+    let paced = |evidence| parse::canary(&with_pace(&merged, evidence), &limits).ok();
+    let (fixed, evidence) = (paced(false), paced(true));
+    let (fixed, evidence) = match canary.spec.analysis.evidence_pace() {
+        Some(_) => (fixed.as_ref(), Some(&canary)),
+        None => (Some(&canary), evidence.as_ref()),
+    };
+    let paces = Paces { canary: &canary, fixed, evidence };
     Ok(CanaryPlan {
         canary: key,
+        now: live.as_ref().map(|_| now(&canary)),
         errors,
         warnings,
-        writes: Some(writes),
-        schedule: Some(schedule::of(&canary, args.rps)),
-        rollback: Some(rollback::of(&canary, args.rps)),
+        writes: Some(writes::of(&canary, live.is_some(), look).await?),
+        schedule: Some(schedule::of(&paces, &traffic)),
+        rollback: Some(rollback::of(&canary, &traffic)),
     })
 }
 
+/// The same Canary with the other pace, for comparison.
+fn with_pace(object: &Value, evidence: bool) -> Value {
+    let mut object = object.clone();
+    let path = match object.pointer("/spec/analysis") {
+        Some(_) => "/spec/analysis",
+        // Flagger's older name.
+        None => "/spec/canaryAnalysis",
+    };
+    let Some(analysis) = object.pointer_mut(path).and_then(Value::as_object_mut) else {
+        return object;
+    };
+    let guard = analysis.entry("guard").or_insert_with(|| json!({}));
+    let Some(guard) = guard.as_object_mut() else { return object };
+    if evidence {
+        guard.insert("pace".to_owned(), "evidence".into());
+    } else {
+        for field in ["pace", "blastRadius", "minDwell", "maxDuration"] {
+            guard.remove(field);
+        }
+    }
+    object
+}
+
+fn now(canary: &Canary) -> String {
+    let phase = canary.status.phase.map_or("not taken up yet", Phase::name);
+    format!("now {phase}, canary at {} %", canary.status.canary_weight)
+}
+
+/// What the Canary uses and nobody has: a release would wait for it, or nobody would be told.
+async fn missing(canary: &Canary, look: &Look<'_>) -> anyhow::Result<Vec<Flaw>> {
+    let analysis = &canary.spec.analysis;
+    let mut used: Vec<(String, ObjectRef)> = Vec::new();
+    for (place, metric) in analysis.metrics.iter().enumerate() {
+        for source in &metric.sources {
+            if let MetricSource::Template { namespace, name, variables: _ } = source {
+                let field = format!("spec.analysis.metrics[{place}].templateRef");
+                used.push((field, METRIC_TEMPLATE.named(namespace, name)));
+            }
+        }
+    }
+    for (place, alert) in analysis.alerts.iter().enumerate() {
+        let provider = ALERT_PROVIDER.named(&alert.provider_namespace, &alert.provider_name);
+        used.push((format!("spec.analysis.alerts[{place}].providerRef"), provider));
+    }
+    if let Some(scaler) = references::scaler(canary) {
+        used.push(("spec.autoscalerRef".to_owned(), scaler));
+    }
+    let whom = if look.client.is_some() { "the files or the cluster" } else { "the files" };
+    let mut flaws = Vec::new();
+    for (field, object) in used {
+        let message = match look.find(&object).await? {
+            Seen::Present(_) => continue,
+            Seen::Absent => format!("{object} is not in {whom}"),
+            Seen::Unreadable(why) => format!("{object} cannot be read: {why}"),
+        };
+        flaws.push(Flaw { object: None, field, message });
+    }
+    Ok(flaws)
+}
+
 fn flaw(error: &SpecError) -> Flaw {
-    Flaw { field: error.field.clone(), message: error.message.clone() }
+    Flaw { object: None, field: error.field.clone(), message: error.message.clone() }
 }
 
 /// What the API server would refuse, and what it would drop.
@@ -202,14 +252,14 @@ fn schema_flaws(object: &Value) -> anyhow::Result<Vec<Flaw>> {
     for field in schema.prune(&mut known) {
         let ours = ["spec.", "status."].iter().any(|part| field.starts_with(part));
         if ours {
-            flaws.push(Flaw { field, message: "there is no such field".to_owned() });
+            let message = "there is no such field".to_owned();
+            flaws.push(Flaw { object: None, field, message });
         }
     }
-    flaws.extend(
-        schema
-            .validate(&known, None)
-            .into_iter()
-            .map(|error| Flaw { field: error.field, message: error.message }),
-    );
+    flaws.extend(schema.validate(&known, None).into_iter().map(|error| Flaw {
+        object: None,
+        field: error.field,
+        message: error.message,
+    }));
     Ok(flaws)
 }

@@ -1,25 +1,38 @@
-//! The plan as it is printed, for people and for machines.
-
-use std::fmt;
+//! The plan as a value, as machines get it. Every field that has a unit says it in its name.
 
 use serde::Serialize;
+use serde_json::Value;
 use serin_providers::ObjectRef;
 
 /// Everything that was found out.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Plan {
+    /// What everything was compared with: `cluster` or `files`.
+    pub(super) compared_with: &'static str,
     pub(super) requests_per_second: f64,
+    pub(super) files: Files,
     pub(super) canaries: Vec<CanaryPlan>,
+}
+
+/// What applying the files would do, before Serin does anything.
+#[derive(Debug, Serialize)]
+pub(super) struct Files {
+    pub(super) objects: Vec<Write>,
+    /// What is wrong with objects that canaries use.
+    pub(super) errors: Vec<Flaw>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CanaryPlan {
     pub(super) canary: String,
+    /// What it does now, in the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) now: Option<String>,
     /// Why it would be refused; then there is no plan.
     pub(super) errors: Vec<Flaw>,
-    /// What has no effect, or another one than it seems.
+    /// What has no effect, or another one than it seems, and what is missing.
     pub(super) warnings: Vec<Flaw>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) writes: Option<Writes>,
@@ -29,34 +42,30 @@ pub(super) struct CanaryPlan {
     pub(super) rollback: Option<Rollback>,
 }
 
-impl CanaryPlan {
-    pub(super) fn broken(canary: String, errors: Vec<Flaw>) -> Self {
-        let warnings = Vec::new();
-        Self { canary, errors, warnings, writes: None, schedule: None, rollback: None }
-    }
-}
-
 /// A field and what is wrong with it.
 #[derive(Debug, Serialize)]
 pub(super) struct Flaw {
+    /// Where it is not the Canary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) object: Option<String>,
     pub(super) field: String,
     pub(super) message: String,
 }
 
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) struct Writes {
-    /// What the objects were compared with.
-    pub(super) compared_with: &'static str,
     pub(super) objects: Vec<Write>,
     pub(super) notes: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Write {
-    /// `create` or `change`.
+    /// `create`, `change`, or `cannot read`.
     pub(super) verb: &'static str,
-    pub(super) object: String,
+    pub(super) kind: String,
+    /// Empty for what lies in none.
+    pub(super) namespace: String,
+    pub(super) name: String,
     /// What changes: `path: before -> after`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) fields: Vec<String>,
@@ -64,26 +73,90 @@ pub(super) struct Write {
 
 impl Write {
     pub(super) fn create(object: &ObjectRef) -> Self {
-        Self { verb: "create", object: object.to_string(), fields: Vec::new() }
+        let ObjectRef { kind, namespace, name } = object;
+        Self {
+            verb: "create",
+            kind: kind.kind.to_owned(),
+            namespace: namespace.clone(),
+            name: name.clone(),
+            fields: Vec::new(),
+        }
+    }
+
+    /// A document whose fate is still to be found out.
+    pub(super) fn unknown(document: &Value) -> Self {
+        let text = |pointer: &str| {
+            document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        Self {
+            verb: "create",
+            kind: text("/kind"),
+            namespace: text("/metadata/namespace"),
+            name: text("/metadata/name"),
+            fields: Vec::new(),
+        }
+    }
+
+    pub(super) fn object(&self) -> String {
+        if self.namespace.is_empty() {
+            self.name.clone()
+        } else {
+            format!("{}/{}", self.namespace, self.name)
+        }
     }
 }
 
-/// Times are seconds after the first traffic.
+/// Times are seconds after the first traffic, and the earliest.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Schedule {
+    /// What the spec asks for: `fixed`, `evidence`, `blueGreen` or `skipped`.
     pub(super) pace: &'static str,
+    /// The same in words.
+    #[serde(skip)]
+    pub(super) words: String,
+    pub(super) interval_secs: i64,
     pub(super) steps: Vec<Step>,
-    /// The earliest; none when it does not come.
-    pub(super) promotion_secs: Option<f64>,
+    pub(super) promotion: Earliest,
+    /// None without a guard: nothing reacts within seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) blast_radius: Option<BlastRadius>,
     pub(super) notes: Vec<String>,
+}
+
+/// Under either pace; none when it does not come, or there is no such pace for this spec.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Earliest {
+    pub(super) fixed_secs: Option<f64>,
+    pub(super) evidence_secs: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Step {
-    pub(super) at_secs: f64,
-    pub(super) weight: u8,
+    pub(super) weight_percent: u8,
+    pub(super) canary_requests_per_second: f64,
+    /// Requests that fail in one reaction time if all of the canary's do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) at_stake_requests: Option<f64>,
+    #[serde(flatten)]
+    pub(super) earliest: Earliest,
+    /// With pace evidence: what the share of bad requests must surely stay under before this weight, in points above the
+    /// objective. None for the first weight, and where nothing more is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bad_points_above_limit_max: Option<f64>,
+}
+
+/// What bounds the weights of pace evidence.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct BlastRadius {
+    pub(super) requests: f64,
+    /// From the first bad response to the last after a decision.
+    pub(super) reaction_secs: f64,
+    /// The spec says so; else it is what pace evidence would take.
+    pub(super) in_force: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -93,157 +166,57 @@ pub(super) struct Rollback {
     pub(super) guard_watches: Option<String>,
     /// Imagined releases behind each of the guard's figures.
     pub(super) runs: u64,
+    pub(super) worst_case: Worst,
     pub(super) rows: Vec<Row>,
     pub(super) notes: Vec<String>,
+}
+
+/// Over all rows, by whichever of checks and guard is in force and sooner.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Worst {
+    /// None: some release is not rolled back at all.
+    pub(super) rollback_secs: Option<f64>,
+    /// None: nobody can say.
+    pub(super) requests_at_risk: Option<f64>,
+    /// Places of the rows that nothing in force rolls back.
+    pub(super) unseen_rows: Vec<usize>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Row {
-    /// Share of the canary's requests that fail.
-    pub(super) failing: f64,
+    /// Percent of the canary's requests that fail.
+    pub(super) failing_percent: f64,
     pub(super) begins: &'static str,
     /// Percent of the traffic that the canary has then.
-    pub(super) share: f64,
+    pub(super) share_percent: f64,
     /// None: never.
     pub(super) flagger: Option<Cell>,
     pub(super) checks: Option<Cell>,
     pub(super) guard: Option<Cell>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Cell {
-    /// From the first failing request to the rollback.
+    /// From the first failing request to the last.
     pub(super) secs: f64,
-    /// Requests that fail until then.
-    pub(super) hurt: f64,
+    /// How many of them.
+    pub(super) requests: f64,
     /// Imagined releases that were not rolled back.
     #[serde(skip_serializing_if = "is_zero")]
-    pub(super) missed: usize,
+    pub(super) missed: u64,
+}
+
+impl Cell {
+    /// More than one in twenty gets away.
+    pub(super) fn misses(&self, runs: u64) -> bool {
+        self.missed * 20 > runs
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-fn is_zero(count: &usize) -> bool {
+fn is_zero(count: &u64) -> bool {
     *count == 0
-}
-
-/// `1:05`, `1:00:00`.
-fn clock(secs: f64) -> String {
-    let all = secs.round() as i64;
-    let (hours, minutes, secs) = (all / 3600, all / 60 % 60, all % 60);
-    if hours > 0 {
-        format!("{hours}:{minutes:02}:{secs:02}")
-    } else {
-        format!("{minutes}:{secs:02}")
-    }
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, canary) in self.canaries.iter().enumerate() {
-            if place > 0 {
-                writeln!(f)?;
-            }
-            show(f, canary, self.requests_per_second)?;
-        }
-        Ok(())
-    }
-}
-
-fn show(f: &mut fmt::Formatter<'_>, plan: &CanaryPlan, rps: f64) -> fmt::Result {
-    let CanaryPlan { canary, errors, warnings, writes, schedule, rollback } = plan;
-    if errors.is_empty() {
-        writeln!(f, "{canary}")?;
-    } else {
-        writeln!(f, "{canary}: would be refused, and the running version would keep its traffic")?;
-    }
-    for Flaw { field, message } in errors {
-        writeln!(f, "  error: {field}: {message}")?;
-    }
-    for Flaw { field, message } in warnings {
-        writeln!(f, "  warning: {field}: {message}")?;
-    }
-    if let Some(writes) = writes {
-        show_writes(f, writes)?;
-    }
-    if let Some(schedule) = schedule {
-        show_schedule(f, schedule, rps)?;
-    }
-    match rollback {
-        Some(rollback) => show_rollback(f, rollback, rps),
-        None => Ok(()),
-    }
-}
-
-fn show_writes(f: &mut fmt::Formatter<'_>, writes: &Writes) -> fmt::Result {
-    writeln!(f, "\nwrites, compared with {}", writes.compared_with)?;
-    if writes.objects.is_empty() {
-        writeln!(f, "  none")?;
-    }
-    for Write { verb, object, fields } in &writes.objects {
-        writeln!(f, "  {verb} {object}")?;
-        for field in fields {
-            writeln!(f, "    {field}")?;
-        }
-    }
-    notes(f, &writes.notes)
-}
-
-fn show_schedule(f: &mut fmt::Formatter<'_>, schedule: &Schedule, rps: f64) -> fmt::Result {
-    writeln!(f, "\nschedule of a release at {rps} requests per second, from its first traffic")?;
-    writeln!(f, "  {}", schedule.pace)?;
-    for Step { at_secs, weight } in &schedule.steps {
-        writeln!(f, "  {:>8}  {weight:>3} %", clock(*at_secs))?;
-    }
-    match schedule.promotion_secs {
-        Some(secs) => writeln!(f, "  {:>8}  promotion, at the earliest", clock(secs))?,
-        None => writeln!(f, "  {:>8}  promotion", "never")?,
-    }
-    notes(f, &schedule.notes)
-}
-
-fn show_rollback(f: &mut fmt::Formatter<'_>, rollback: &Rollback, rps: f64) -> fmt::Result {
-    writeln!(
-        f,
-        "\nrollback of a bad release at {rps} requests per second: time, and requests hurt"
-    )?;
-    writeln!(
-        f,
-        "  {:>7}  {:<34}{:>16}{:>16}{:>16}",
-        "failing", "from", "Flagger's rule", "checks", "guard"
-    )?;
-    for row in &rollback.rows {
-        let from = format!("{} ({} %)", row.begins, row.share.round());
-        let failing = format!("{} %", (row.failing * 100.0).round());
-        let cells =
-            [&row.flagger, &row.checks, &row.guard].map(|cell| shown(cell.as_ref(), rollback.runs));
-        let [flagger, checks, guard] = cells;
-        writeln!(f, "  {failing:>7}  {from:<34}{flagger:>16}{checks:>16}{guard:>16}")?;
-    }
-    match &rollback.guard_watches {
-        Some(name) => writeln!(
-            f,
-            "  Flagger's rule and the checks: the worst moment for the fault to begin; the guard, by its {name}: 19 of 20 releases stay below, imagined {} times",
-            rollback.runs
-        )?,
-        None => writeln!(f, "  the worst moment for the fault to begin")?,
-    }
-    notes(f, &rollback.notes)
-}
-
-fn shown(cell: Option<&Cell>, runs: u64) -> String {
-    match cell {
-        None => "never".to_owned(),
-        Some(Cell { secs: _, hurt: _, missed }) if *missed as u64 * 20 > runs => {
-            format!("missed {missed} of {runs}")
-        }
-        Some(Cell { secs, hurt, missed: _ }) => format!("{}, {hurt:.0}", clock(*secs)),
-    }
-}
-
-fn notes(f: &mut fmt::Formatter<'_>, notes: &[String]) -> fmt::Result {
-    for note in notes {
-        writeln!(f, "  - {note}")?;
-    }
-    Ok(())
 }

@@ -1,14 +1,13 @@
 //! How long a bad release stays on the road, and whom it hurts: by Flagger's rule, by the checks as they run here, by the guard.
 
 use serin_core::model::{
-    Builtin, Canary, GuardMode, HookKind, Limit, Metric, MetricSource, Strategy,
+    Builtin, Canary, GuardMode, HookKind, Limit, Metric, MetricSource, Provider, Strategy,
 };
+use serin_core::step::ACTUATION_SECS;
 
-use super::report::{Cell, Rollback, Row};
-use super::simulate::{ACTUATION_SECS, Fault, HORIZON_SECS, Luck, Outcome, first_share, play};
+use super::report::{Cell, Rollback, Row, Worst};
+use super::simulate::{Fault, HORIZON_SECS, Luck, Outcome, Traffic, first_share, play};
 
-/// Shares of the canary's requests that fail.
-const SEVERITIES: [f64; 4] = [1.0, 0.2, 0.05, 0.02];
 /// Imagined releases per severity; the second worst of twenty is what nineteen of them stay below.
 const RUNS: u64 = 40;
 
@@ -21,7 +20,7 @@ enum Clock {
     Serin,
 }
 
-pub(super) fn of(canary: &Canary, rps: f64) -> Rollback {
+pub(super) fn of(canary: &Canary, traffic: &Traffic) -> Rollback {
     let mut notes = Vec::new();
     let analysis = &canary.spec.analysis;
     if analysis.metrics.iter().any(|metric| limit_of(metric).is_none()) {
@@ -51,37 +50,74 @@ pub(super) fn of(canary: &Canary, rps: f64) -> Rollback {
     if analysis.webhooks.iter().any(|hook| hook.kind == HookKind::Rollback) {
         notes.push("a rollback hook can end a release sooner".to_owned());
     }
-    let rows = SEVERITIES.iter().flat_map(|severity| rows(canary, rps, *severity)).collect();
-    Rollback { guard_watches: watched, runs: RUNS, rows, notes }
+    if matches!(analysis.strategy, Strategy::BlueGreen { .. }) {
+        notes.push(match canary.spec.provider {
+            Provider::Kubernetes => "no user's request reaches the canary before its promotion, and nothing is rolled back after it",
+            Provider::Traefik => "the guard is not imagined for Blue/Green; where it has counters it is sooner than the checks",
+        }.to_owned());
+    }
+    let severities = traffic.failing.iter();
+    let rows: Vec<Row> = severities.flat_map(|severity| rows(canary, traffic, *severity)).collect();
+    let enforced = analysis.guard.as_ref().is_some_and(|guard| guard.mode == GuardMode::Enforce);
+    let worst_case = worst(&rows, enforced);
+    Rollback { guard_watches: watched, runs: RUNS, worst_case, rows, notes }
+}
+
+/// The longest and the dearest way to the end, by whichever of those in force is sooner.
+fn worst(rows: &[Row], enforced: bool) -> Worst {
+    let mut worst = Worst { rollback_secs: Some(0.0), ..Worst::default() };
+    for (place, row) in rows.iter().enumerate() {
+        let guard = row.guard.filter(|guard| enforced && !guard.misses(RUNS));
+        let ends = row.checks.into_iter().chain(guard);
+        match ends.min_by(|a, b| a.secs.total_cmp(&b.secs)) {
+            None => worst.unseen_rows.push(place),
+            Some(end) => {
+                worst.rollback_secs = worst.rollback_secs.map(|secs| secs.max(end.secs));
+                let hurt = worst.requests_at_risk.unwrap_or(0.0);
+                worst.requests_at_risk = Some(hurt.max(end.requests));
+            }
+        }
+    }
+    if rows.is_empty() || !worst.unseen_rows.is_empty() {
+        worst.rollback_secs = None;
+        worst.requests_at_risk = None;
+    }
+    worst
 }
 
 /// From the first request, and from the highest share on.
-fn rows(canary: &Canary, rps: f64, severity: f64) -> Vec<Row> {
-    let (first, highest) = shares(canary, rps);
+fn rows(canary: &Canary, traffic: &Traffic, severity: f64) -> Vec<Row> {
+    let (first, highest) = shares(canary, traffic);
     let row = |begins, share: f64, fault| Row {
-        failing: severity,
+        failing_percent: severity * 100.0,
         begins,
-        share: share * 100.0,
-        flagger: clocked(canary, rps, severity, share, fault, Clock::Flagger),
-        checks: clocked(canary, rps, severity, share, fault, Clock::Serin),
-        guard: guarded(canary, rps, severity, fault),
+        share_percent: share * 100.0,
+        flagger: clocked(canary, traffic, severity, share, fault, Clock::Flagger),
+        checks: clocked(canary, traffic, severity, share, fault, Clock::Serin),
+        guard: guarded(canary, traffic, severity, fault),
     };
-    vec![
-        row("with its first request", first, Fault::First),
-        row("at the highest share", highest, Fault::Highest),
-    ]
+    match (&canary.spec.analysis.strategy, canary.spec.provider) {
+        (Strategy::Weighted(_), _) => vec![
+            row("with its first request", first, Fault::First),
+            row("at the highest share", highest, Fault::Highest),
+        ],
+        // Nobody sees it before everybody does.
+        (Strategy::BlueGreen { .. }, Provider::Traefik) => {
+            vec![row("when everybody moves", highest, Fault::First)]
+        }
+        (Strategy::BlueGreen { .. }, Provider::Kubernetes) => Vec::new(),
+    }
 }
 
 /// The canary's first and highest share.
-fn shares(canary: &Canary, rps: f64) -> (f64, f64) {
+fn shares(canary: &Canary, traffic: &Traffic) -> (f64, f64) {
     let analysis = &canary.spec.analysis;
     match &analysis.strategy {
         Strategy::Weighted(ladder) => {
-            let first = first_share(canary, rps).map_or(0, |w| w.percent());
+            let first = first_share(canary, traffic.rps).map_or(0, |w| w.percent());
             let last = ladder.rungs.last().map_or(0, |w| w.percent());
             (f64::from(first) / 100.0, f64::from(last) / 100.0)
         }
-        // Nobody sees it before everybody does.
         Strategy::BlueGreen { .. } => (1.0, 1.0),
     }
 }
@@ -132,7 +168,7 @@ fn window(text: &str) -> f64 {
 
 fn clocked(
     canary: &Canary,
-    rps: f64,
+    traffic: &Traffic,
     severity: f64,
     share: f64,
     fault: Fault,
@@ -150,25 +186,25 @@ fn clocked(
         Clock::Serin => 0,
     };
     let rounds = blind.min()? + i64::from(analysis.threshold) + extra;
-    let secs = rounds.saturating_mul(analysis.interval_secs) as f64;
-    Some(Cell { secs, hurt: rps * share * severity * secs, missed: 0 })
+    let secs = rounds.saturating_mul(analysis.interval_secs) as f64 + ACTUATION_SECS;
+    Some(Cell { secs, requests: traffic.rps * share * severity * secs, missed: 0 })
 }
 
 /// What nineteen of twenty releases stay below.
-fn guarded(canary: &Canary, rps: f64, severity: f64, fault: Fault) -> Option<Cell> {
+fn guarded(canary: &Canary, traffic: &Traffic, severity: f64, fault: Fault) -> Option<Cell> {
     if canary.spec.skip_analysis {
         return None;
     }
     let runs: Option<Vec<Outcome>> = (0..RUNS)
-        .map(|seed| play(canary, rps, severity, fault, Luck::Seed(20_240_601 + seed)))
+        .map(|seed| play(canary, traffic, severity, fault, Luck::Seed(20_240_601 + seed)))
         .collect();
     let runs = runs?;
-    let missed = runs.iter().filter(|run| run.rolled_back.is_none()).count();
+    let missed = runs.iter().filter(|run| run.rolled_back.is_none()).count() as u64;
     let mut secs: Vec<f64> =
         runs.iter().map(|run| run.rolled_back.unwrap_or(HORIZON_SECS + ACTUATION_SECS)).collect();
     let mut hurt: Vec<f64> = runs.iter().map(|run| run.hurt).collect();
     secs.sort_by(f64::total_cmp);
     hurt.sort_by(f64::total_cmp);
     let place = runs.len() * 19 / 20 - 1;
-    Some(Cell { secs: *secs.get(place)?, hurt: *hurt.get(place)?, missed })
+    Some(Cell { secs: *secs.get(place)?, requests: *hurt.get(place)?, missed })
 }

@@ -1,25 +1,63 @@
-//! How a release goes when nothing is found against it, and how soon it can be over.
+//! How a release goes when nothing is found against it, under either pace, and what its weights put at stake.
 
-use serin_core::model::{Canary, HookKind, Ladder, Strategy};
+use std::collections::BTreeMap;
 
-use super::report::{Schedule, Step};
-use super::simulate::{Fault, Luck, play};
+use serin_core::judge::sequential::pace::expected_hurt;
+use serin_core::model::{Analysis, Canary, HookKind, Ladder, Provider, Strategy};
+use serin_core::step;
 
-pub(super) fn of(canary: &Canary, rps: f64) -> Schedule {
+use super::report::{BlastRadius, Earliest, Schedule, Step};
+use super::show::span;
+use super::simulate::{Fault, Luck, Outcome, Traffic, play};
+
+/// The Canary as it is, and as it would be with the other pace; none where that makes no sense.
+pub(super) struct Paces<'a> {
+    pub(super) canary: &'a Canary,
+    pub(super) fixed: Option<&'a Canary>,
+    pub(super) evidence: Option<&'a Canary>,
+}
+
+pub(super) fn of(paces: &Paces<'_>, traffic: &Traffic) -> Schedule {
+    let Paces { canary, fixed, evidence } = paces;
     let analysis = &canary.spec.analysis;
-    let mut schedule = if canary.spec.skip_analysis {
-        Schedule {
-            pace: "skipAnalysis: promoted as soon as it is ready",
-            promotion_secs: Some(0.0),
-            ..Schedule::default()
-        }
+    let interval = span(analysis.interval_secs as f64);
+    let mut schedule = Schedule { interval_secs: analysis.interval_secs, ..Schedule::default() };
+    if canary.spec.skip_analysis {
+        schedule.pace = "skipped";
+        schedule.words = "skipAnalysis: promoted as soon as it is ready".to_owned();
+        schedule.promotion.fixed_secs = Some(0.0);
     } else {
         match &analysis.strategy {
-            Strategy::Weighted(_) if analysis.evidence_pace().is_some() => by_evidence(canary, rps),
-            Strategy::Weighted(ladder) => fixed(canary, ladder),
-            Strategy::BlueGreen { iterations } => blue_green(canary, *iterations),
+            Strategy::Weighted(ladder) => {
+                schedule.pace = "fixed";
+                schedule.words = format!(
+                    "pace fixed: one step per interval of {interval} while the checks pass"
+                );
+                if analysis.evidence_pace().is_some() {
+                    schedule.pace = "evidence";
+                    schedule.words =
+                        "pace evidence: as soon as the evidence allows, if no request fails"
+                            .to_owned();
+                }
+                weighted(&mut schedule, *fixed, *evidence, traffic);
+                back(&mut schedule, ladder, &interval);
+            }
+            Strategy::BlueGreen { iterations } => {
+                schedule.pace = "blueGreen";
+                schedule.words = format!(
+                    "Blue/Green: the checks pass {iterations} times, once per {interval}, then everybody moves"
+                );
+                blue_green(&mut schedule, canary, *iterations, traffic);
+            }
         }
-    };
+    }
+    around(&mut schedule, canary);
+    schedule
+}
+
+/// What may hold a release before, in and after its steps.
+fn around(schedule: &mut Schedule, canary: &Canary) {
+    let analysis = &canary.spec.analysis;
     let waits = [
         (HookKind::ConfirmRollout, "before it begins"),
         (HookKind::PreRollout, "before the first traffic"),
@@ -32,17 +70,19 @@ pub(super) fn of(canary: &Canary, rps: f64) -> Schedule {
         }
     }
     schedule.notes.push(format!(
-        "the canary has {} s to become ready before the first traffic, the primary as long after the promotion",
-        canary.spec.progress_deadline_secs
+        "the canary has {} to become ready before the first traffic, the primary as long after the promotion",
+        span(canary.spec.progress_deadline_secs as f64)
     ));
     if let Some(secs) = analysis.guard.as_ref().and_then(|guard| guard.soak_secs) {
-        schedule.notes.push(format!("the primary is watched for {secs} s after the promotion"));
+        schedule.notes.push(format!(
+            "the primary is watched for {} after the promotion, and taken back if it breaks an objective",
+            span(secs as f64)
+        ));
     }
-    schedule
 }
 
-fn bake(canary: &Canary) -> i64 {
-    canary.spec.analysis.guard.as_ref().map_or(0, |guard| guard.min_bake_secs)
+fn bake(analysis: &Analysis) -> i64 {
+    analysis.guard.as_ref().map_or(0, |guard| guard.min_bake_secs)
 }
 
 /// Rounds of checks are an interval apart: what is due between two of them waits for the second.
@@ -51,71 +91,117 @@ fn rounds(secs: i64, interval: i64) -> i64 {
     (secs + interval - 1) / interval * interval
 }
 
-fn fixed(canary: &Canary, ladder: &Ladder) -> Schedule {
-    let interval = canary.spec.analysis.interval_secs;
-    let mut at = 0;
-    let mut steps = Vec::new();
-    for rung in &ladder.rungs {
-        steps.push(Step { at_secs: at as f64, weight: rung.percent() });
-        at += interval;
+fn weighted(
+    schedule: &mut Schedule,
+    fixed: Option<&Canary>,
+    evidence: Option<&Canary>,
+    traffic: &Traffic,
+) {
+    let mut times: BTreeMap<u8, Earliest> = BTreeMap::new();
+    if let Some(analysis) = fixed.map(|canary| &canary.spec.analysis)
+        && let Strategy::Weighted(ladder) = &analysis.strategy
+    {
+        let interval = analysis.interval_secs;
+        let mut at = 0;
+        for rung in &ladder.rungs {
+            times.entry(rung.percent()).or_default().fixed_secs = Some(at as f64);
+            at += interval;
+        }
+        let promotion = at.max(rounds(bake(analysis), interval));
+        schedule.promotion.fixed_secs = Some(promotion as f64);
     }
-    let promotion = at.max(rounds(bake(canary), interval));
-    let mut notes = Vec::new();
+    if let Some(canary) = evidence
+        && let Some(best) = play(canary, traffic, 0.0, Fault::Never, Luck::Best)
+    {
+        for (at_secs, weight) in &best.shares {
+            times.entry(*weight).or_default().evidence_secs = Some(*at_secs);
+        }
+        schedule.promotion.evidence_secs = best.promoted;
+        slow(schedule, canary, &best);
+    }
+    schedule.blast_radius =
+        evidence.and_then(|canary| radius(&canary.spec.analysis, schedule.pace));
+    let radius = schedule.blast_radius;
+    schedule.steps = times
+        .into_iter()
+        .map(|(weight, earliest)| weight_step(weight, earliest, radius.as_ref(), traffic))
+        .collect();
+    let first = schedule.steps.iter().find(|step| step.earliest.evidence_secs.is_some());
+    if let (Some(radius), Some(stake)) = (radius, first.and_then(|step| step.at_stake_requests))
+        && stake > radius.requests
+        && radius.in_force
+    {
+        schedule.notes.push(format!(
+            "at this traffic even the lowest weight puts {stake:.0} requests at stake, more than blastRadius {}",
+            radius.requests
+        ));
+    }
+}
+
+fn radius(analysis: &Analysis, pace: &str) -> Option<BlastRadius> {
+    let blast_radius = analysis.evidence_pace()?.blast_radius;
+    let reaction_secs = step::reaction_secs(analysis);
+    Some(BlastRadius { requests: blast_radius, reaction_secs, in_force: pace == "evidence" })
+}
+
+fn weight_step(
+    weight_percent: u8,
+    earliest: Earliest,
+    radius: Option<&BlastRadius>,
+    traffic: &Traffic,
+) -> Step {
+    let share = f64::from(weight_percent) / 100.0;
+    let rps = traffic.rps;
+    let at_stake = radius.map(|radius| expected_hurt(rps, share, radius.reaction_secs, 1.0));
+    let most = radius.zip(at_stake).map(|(radius, stake)| radius.requests / stake);
+    Step {
+        weight_percent,
+        canary_requests_per_second: rps * share,
+        at_stake_requests: at_stake,
+        earliest,
+        bad_points_above_limit_max: most.filter(|most| *most < 1.0).map(|most| most * 100.0),
+    }
+}
+
+/// What the evidence cannot do in time.
+fn slow(schedule: &mut Schedule, canary: &Canary, best: &Outcome) {
+    let set = schedule.pace == "evidence";
+    if best.promoted.is_none() {
+        let what = if set { "" } else { "with pace evidence " };
+        schedule.notes.push(format!(
+            "{what}the evidence does not suffice for a promotion within an hour at this traffic"
+        ));
+    }
+    let Some(pace) = canary.spec.analysis.evidence_pace().filter(|_| set) else { return };
+    let limit = pace.max_duration_secs as f64;
+    schedule.notes.push(format!(
+        "after {} with traffic somebody is called if the evidence is not there (maxDuration)",
+        span(limit)
+    ));
+    if best.promoted.is_some_and(|secs| secs > limit) {
+        schedule.notes.push("that is before the evidence can suffice at this traffic".to_owned());
+    }
+}
+
+fn back(schedule: &mut Schedule, ladder: &Ladder, interval: &str) {
     if let (Some(step), Some(last)) = (ladder.promotion_step, ladder.rungs.last()) {
         let count = last.percent().div_ceil(step.percent().max(1));
-        notes.push(format!(
-            "all traffic is back on the primary in {count} steps of {step} %, one per {interval} s"
+        schedule.notes.push(format!(
+            "all traffic is back on the primary in {count} steps of {step} %, one per {interval}"
         ));
-    }
-    Schedule {
-        pace: "fixed: one step per interval while the checks pass",
-        steps,
-        promotion_secs: Some(promotion as f64),
-        notes,
     }
 }
 
-fn blue_green(canary: &Canary, iterations: u32) -> Schedule {
-    use serin_core::model::Provider;
-    let interval = canary.spec.analysis.interval_secs;
+fn blue_green(schedule: &mut Schedule, canary: &Canary, iterations: u32, traffic: &Traffic) {
+    let analysis = &canary.spec.analysis;
+    let interval = analysis.interval_secs;
     let done = interval.saturating_mul(i64::from(iterations));
-    let (steps, promotion) = match canary.spec.provider {
-        Provider::Kubernetes => (Vec::new(), done),
+    schedule.promotion.fixed_secs = Some(match canary.spec.provider {
+        Provider::Kubernetes => done as f64,
         Provider::Traefik => {
-            let switched = Step { at_secs: done as f64, weight: 100 };
-            (vec![switched], done + interval.max(rounds(bake(canary), interval)))
+            let earliest = Earliest { fixed_secs: Some(done as f64), evidence_secs: None };
+            schedule.steps = vec![weight_step(100, earliest, None, traffic)];
+            (done + interval.max(rounds(bake(analysis), interval))) as f64
         }
-    };
-    Schedule {
-        pace: "Blue/Green: the checks pass once per iteration, then everybody moves",
-        steps,
-        promotion_secs: Some(promotion as f64),
-        notes: Vec::new(),
-    }
-}
-
-fn by_evidence(canary: &Canary, rps: f64) -> Schedule {
-    let best = play(canary, rps, 0.0, Fault::Never, Luck::Best).unwrap_or_default();
-    let mut notes = Vec::new();
-    if best.promoted.is_none() {
-        notes.push(
-            "at this traffic the evidence does not suffice for a promotion within an hour"
-                .to_owned(),
-        );
-    }
-    if let Some(pace) = canary.spec.analysis.evidence_pace() {
-        let limit = pace.max_duration_secs;
-        notes.push(format!(
-            "after {limit} s with traffic somebody is called if the evidence is not there"
-        ));
-        if best.promoted.is_some_and(|secs| secs > limit as f64) {
-            notes.push("that is before the evidence can suffice at this traffic".to_owned());
-        }
-    }
-    Schedule {
-        pace: "evidence: the soonest, if no request fails",
-        steps: best.shares.into_iter().map(|(at_secs, weight)| Step { at_secs, weight }).collect(),
-        promotion_secs: best.promoted,
-        notes,
-    }
+    });
 }

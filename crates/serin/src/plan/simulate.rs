@@ -4,12 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use serin_core::judge::design::{Design, dispersion, weight_steps};
 use serin_core::judge::sequential::{Decision, Guard, Sample};
 use serin_core::judge::watch::Source;
-use serin_core::model::{Canary, GuardSpec, Strategy, Weight};
+use serin_core::model::{Bad, Canary, GuardSpec, Objective, Strategy, Weight};
 use serin_core::observed::Known;
-use serin_core::step;
+use serin_core::step::{self, ACTUATION_SECS};
 
-/// Between the decision and the last request that still takes the old way.
-pub(super) const ACTUATION_SECS: f64 = 1.0;
 /// Nobody waits longer for a plan, and no release should take as long.
 pub(super) const HORIZON_SECS: f64 = 3600.0;
 /// Looks of one imagined release, whatever the interval.
@@ -26,6 +24,17 @@ pub(super) enum Fault {
     First,
     /// When it gets its highest share.
     Highest,
+}
+
+/// What a release meets, and what it may do wrong.
+#[derive(Clone, Debug)]
+pub(super) struct Traffic {
+    /// Requests per second of both versions together.
+    pub(super) rps: f64,
+    /// Share of requests that fail at a healthy version; none takes a part of what may fail.
+    pub(super) healthy: Option<f64>,
+    /// Shares of its requests that bad releases fail.
+    pub(super) failing: Vec<f64>,
 }
 
 /// How requests fall.
@@ -101,6 +110,8 @@ struct Run<'a> {
     secs: f64,
     last_step: f64,
     rps: f64,
+    /// Share of bad requests of a healthy version, per objective.
+    healthy: Vec<f64>,
     dice: Dice,
     luck: Luck,
     /// What was not yet handed out as whole requests: canary, primary.
@@ -119,10 +130,17 @@ pub(super) fn first_share(canary: &Canary, rps: f64) -> Option<Weight> {
     step::first_weight(analysis, &known)
 }
 
+fn healthy(objective: &Objective, traffic: &Traffic) -> f64 {
+    match objective.bad {
+        Bad::Failed => traffic.healthy.unwrap_or(objective.slo * HEALTHY),
+        Bad::SlowerThan(_) => objective.slo * HEALTHY,
+    }
+}
+
 /// Plays one release of a canary that has a guard and weights; none without them.
 pub(super) fn play(
     canary: &Canary,
-    rps: f64,
+    traffic: &Traffic,
     rate: f64,
     fault: Fault,
     luck: Luck,
@@ -144,14 +162,15 @@ pub(super) fn play(
         begin: Timestamp::UNIX_EPOCH,
         secs: 0.0,
         last_step: 0.0,
-        rps,
+        healthy: spec.objectives.iter().map(|objective| healthy(objective, traffic)).collect(),
+        rps: traffic.rps,
         dice: Dice(seed),
         luck,
         owed: (0.0, 0.0),
         outcome: Outcome::default(),
         faulty_since: None,
     };
-    let first = first_share(canary, rps).or(ladder.next(Weight::ZERO))?;
+    let first = first_share(canary, traffic.rps).or(ladder.next(Weight::ZERO))?;
     run.canary.status.traffic_start_time = Some(run.begin);
     run.share(first);
     let dt = spec.interval_millis as f64 / 1000.0;
@@ -226,7 +245,7 @@ impl Run<'_> {
         );
         let mut samples = Vec::with_capacity(self.sources.len());
         for place in 0..self.sources.len() {
-            let healthy = self.spec.objectives.get(place).map_or(0.0, |o| o.slo * HEALTHY);
+            let healthy = self.healthy.get(place).copied().unwrap_or(0.0);
             // What fails is what the first objective is about.
             let of_canary = if faulty && place == 0 { rate.max(healthy) } else { healthy };
             let (x, y) = (self.failures(n, of_canary), self.failures(m, healthy));

@@ -1,82 +1,17 @@
 //! Which objects a Canary would create or change, by asking those who would write them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use kube::Client;
-use kube::api::{Api, DynamicObject};
 use serde_json::{Value, json};
 use serin_core::model::{Canary, Split};
 use serin_core::observed::Seen;
 use serin_core::plan::Action;
-use serin_providers::change::{CANARY, ObjectRef};
 use serin_providers::workload::{config_references, revision};
 use serin_providers::{Change, Objects, Settings, references, render};
 
+use super::differ::{differences, overlay};
+use super::look::Look;
 use super::report::{Write, Writes};
-use crate::world;
-
-/// Differences of one object that are shown.
-const FIELDS_MAX: usize = 12;
-
-/// Where objects are looked up: a cluster, and behind it the files.
-pub(super) struct Look<'a> {
-    pub(super) client: Option<&'a Client>,
-    pub(super) documents: &'a [Value],
-}
-
-impl Look<'_> {
-    /// The Canary as the cluster has it.
-    pub(super) async fn live(&self, object: &Value) -> anyhow::Result<Option<Value>> {
-        let text = |pointer: &str| {
-            object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
-        let target = CANARY.named(text("/metadata/namespace"), text("/metadata/name"));
-        if target.name.is_empty() {
-            return Ok(None);
-        }
-        self.cluster(&target).await
-    }
-
-    async fn cluster(&self, target: &ObjectRef) -> anyhow::Result<Option<Value>> {
-        let Some(client) = self.client else { return Ok(None) };
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(client.clone(), &target.namespace, &world::resource(&target.kind));
-        match api.get_opt(&target.name).await {
-            Ok(found) => Ok(found.as_ref().and_then(world::to_value)),
-            // The kind itself is not installed.
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("cannot read {target}")),
-        }
-    }
-
-    fn file(&self, target: &ObjectRef) -> Option<&Value> {
-        let is = |pointer: &str, document: &Value, wanted: &str| {
-            document.pointer(pointer).and_then(Value::as_str) == Some(wanted)
-        };
-        self.documents.iter().find(|document| {
-            is("/kind", document, target.kind.kind)
-                && is("/metadata/name", document, &target.name)
-                && is("/metadata/namespace", document, &target.namespace)
-        })
-    }
-
-    /// What would be there once the files are applied.
-    async fn find(&self, target: &ObjectRef) -> anyhow::Result<Seen<Arc<Value>>> {
-        let live = self.cluster(target).await?;
-        Ok(match (live, self.file(target)) {
-            (Some(mut live), Some(file)) => {
-                merge(&mut live, file);
-                Seen::Present(Arc::new(live))
-            }
-            (Some(live), None) => Seen::Present(Arc::new(live)),
-            (None, Some(file)) => Seen::Present(Arc::new(file.clone())),
-            (None, None) => Seen::Absent,
-        })
-    }
-}
-
 /// Everything the Canary is about, as it would be found.
 async fn objects(canary: &Canary, look: &Look<'_>) -> anyhow::Result<Objects> {
     let mut objects = Objects::new();
@@ -99,7 +34,6 @@ async fn objects(canary: &Canary, look: &Look<'_>) -> anyhow::Result<Objects> {
 }
 
 pub(super) async fn of(canary: &Canary, live: bool, look: &Look<'_>) -> anyhow::Result<Writes> {
-    let compared = if look.client.is_some() { "the cluster" } else { "the files alone" };
     let mut objects = objects(canary, look).await?;
     let mut notes = Vec::new();
     let target = references::target(canary);
@@ -107,13 +41,15 @@ pub(super) async fn of(canary: &Canary, live: bool, look: &Look<'_>) -> anyhow::
         notes.push(format!(
             "{target} is not there yet; nothing happens before it is, and this is what would be written then"
         ));
-        let writes = usual(canary);
-        return Ok(Writes { compared_with: compared, notes, objects: writes });
+        return Ok(Writes { notes, objects: usual(canary) });
     };
-    let mut writes = Vec::new();
-    if !live {
-        writes.push(Write::create(&references::canary_object(canary)));
+    if live {
+        let changes = look.changes(&target).await?;
+        if let Some(field) = changes.iter().find(|field| field.starts_with("spec.template")) {
+            notes.push(format!("applying the files starts a release of {target}: {field}"));
+        }
     }
+    let mut writes = Vec::new();
     let primary = references::primary(canary);
     let mut actions = vec![Action::Services];
     match objects.get(&primary) {
@@ -151,13 +87,13 @@ pub(super) async fn of(canary: &Canary, live: bool, look: &Look<'_>) -> anyhow::
     notes.push(format!(
         "{target} is scaled to zero once the primary serves, and runs during releases"
     ));
-    Ok(Writes { compared_with: compared, notes, objects: together(writes) })
+    Ok(Writes { notes, objects: together(writes) })
 }
 
 /// What is written for a target that nobody has shown.
 fn usual(canary: &Canary) -> Vec<Write> {
     let target = references::target(canary);
-    let mut writes = vec![Write::create(&references::canary_object(canary))];
+    let mut writes = Vec::new();
     for object in references(canary).objects {
         let source = object == target
             || object == references::canary_object(canary)
@@ -177,7 +113,10 @@ fn usual(canary: &Canary) -> Vec<Write> {
 fn together(writes: Vec<Write>) -> Vec<Write> {
     let mut all: Vec<Write> = Vec::new();
     for write in writes {
-        match all.iter_mut().find(|known| known.object == write.object) {
+        match all
+            .iter_mut()
+            .find(|known| known.kind == write.kind && known.object() == write.object())
+        {
             Some(known) if known.verb == "create" => {}
             Some(known) => known.fields.extend(write.fields),
             None => all.push(write),
@@ -192,14 +131,7 @@ fn write(change: &Change, objects: &Objects) -> Write {
     match objects.present(target) {
         None => Write::create(target),
         Some(before) => {
-            let mut fields = Vec::new();
-            differences("", before, &after, &mut fields);
-            let more = fields.len().saturating_sub(FIELDS_MAX);
-            fields.truncate(FIELDS_MAX);
-            if more > 0 {
-                fields.push(format!("and {more} more"));
-            }
-            Write { verb: "change", object: target.to_string(), fields }
+            Write { verb: "change", fields: differences(before, &after), ..Write::create(target) }
         }
     }
 }
@@ -209,14 +141,14 @@ fn after(change: &Change, objects: &Objects) -> Value {
     let mut live = objects.present(change.target()).cloned().unwrap_or_else(|| json!({}));
     match change {
         Change::Apply { target: _, object } | Change::MergePatch { target: _, patch: object } => {
-            merge(&mut live, object);
+            overlay(&mut live, object);
             live
         }
         Change::Create { target: _, object } | Change::Replace { target: _, object } => {
             object.clone()
         }
         Change::Scale { target: _, replicas, version: _ } => {
-            merge(&mut live, &json!({"spec": {"replicas": replicas}}));
+            overlay(&mut live, &json!({"spec": {"replicas": replicas}}));
             live
         }
     }
@@ -225,57 +157,4 @@ fn after(change: &Change, objects: &Objects) -> Value {
 fn put(objects: &mut Objects, change: &Change) {
     let object = after(change, objects);
     objects.put(change.target().clone(), Seen::Present(Arc::new(object)));
-}
-
-/// JSON merge patch; lists are taken whole.
-fn merge(into: &mut Value, from: &Value) {
-    let Value::Object(from) = from else {
-        *into = from.clone();
-        return;
-    };
-    if !into.is_object() {
-        *into = json!({});
-    }
-    let Some(map) = into.as_object_mut() else { return };
-    for (key, value) in from {
-        if value.is_null() {
-            map.remove(key);
-        } else {
-            merge(map.entry(key.clone()).or_insert(Value::Null), value);
-        }
-    }
-}
-
-/// `path: before -> after` for every leaf that differs.
-fn differences(path: &str, before: &Value, after: &Value, out: &mut Vec<String>) {
-    if before == after
-        || ["/status", "/metadata/managedFields", "/metadata/resourceVersion"].contains(&path)
-    {
-        return;
-    }
-    let (Value::Object(old), Value::Object(new)) = (before, after) else {
-        let path = path.trim_start_matches('/').replace('/', ".");
-        out.push(format!("{path}: {} -> {}", short(before), short(after)));
-        return;
-    };
-    let keys: BTreeMap<&String, ()> = old.keys().chain(new.keys()).map(|key| (key, ())).collect();
-    for key in keys.into_keys() {
-        let (old, new) = (old.get(key), new.get(key));
-        let none = Value::Null;
-        differences(&format!("{path}/{key}"), old.unwrap_or(&none), new.unwrap_or(&none), out);
-    }
-}
-
-fn short(value: &Value) -> String {
-    let text = match value {
-        Value::Null => "nothing".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
-    };
-    let most = 60;
-    if text.chars().count() <= most {
-        text
-    } else {
-        format!("{}…", text.chars().take(most).collect::<String>())
-    }
 }

@@ -311,10 +311,30 @@ async fn a_plan_against_a_cluster_reads_and_says_what_differs() {
         serin::plan::run(Some(&client), &args).await.unwrap().0
     };
     let same = planned(&canary).await;
-    assert!(same.contains("writes, compared with the cluster\n  none\n"), "{same}");
+    assert!(same.contains("applying the files, compared with the cluster\n  nothing\n"), "{same}");
+    assert!(same.contains("develop/backend: now Initialized, canary at 0 %\n"), "{same}");
+    assert!(same.contains("then Serin writes\n  nothing\n"), "{same}");
     canary["spec"]["service"]["port"] = json!(8080);
     let other = planned(&canary).await;
-    assert!(other.contains("  change Service develop/backend\n    spec.ports: "), "{other}");
+    for line in [
+        "  change  Canary  develop/backend\n      spec.service.port: 80 -> 8080\n",
+        "  change  Service         develop/backend\n      spec.ports[0].port: 80 -> 8080\n",
+    ] {
+        assert!(other.contains(line), "{line:?} in\n{other}");
+    }
+    let mut target = deployment(&bed, "backend");
+    target["spec"]["template"]["spec"]["containers"][0]["image"] = json!("local/app:v2");
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}});
+    let gadget = json!({"apiVersion": "no.such/v1", "kind": "Gadget", "metadata": {"name": "x"}});
+    let list = json!({"kind": "List", "items": [canary, target, namespace, gadget]});
+    let release = planned(&list).await;
+    for line in [
+        "  change  Deployment  develop/backend\n      spec.template.spec.containers[0].image: local/app:v1 -> local/app:v2\n",
+        "  create  Namespace   other\n  create  Gadget      default/x\n",
+        "starts a release of Deployment develop/backend: spec.template.spec.containers[0].image",
+    ] {
+        assert!(release.contains(line), "{line:?} in\n{release}");
+    }
     assert_eq!(before, everything(&bed), "a plan writes nothing");
     drop(std::fs::remove_file(&file));
 }
