@@ -15,6 +15,15 @@ pub(super) fn unfit(reason: &'static str, message: impl Into<String>) -> Fitness
     Fitness::Unfit { reason, message: message.into() }
 }
 
+const NO_SUCH_BUCKET: &str = "NoSuchBucket";
+const NO_HISTOGRAM: &str = "NoHistogram";
+const HISTOGRAM_IS_NEW: &str = "HistogramIsNew";
+
+/// Whether a reason is about durations only, so that failures can be counted.
+pub(super) fn is_about_histogram(reason: &str) -> bool {
+    [NO_SUCH_BUCKET, NO_HISTOGRAM, HISTOGRAM_IS_NEW].contains(&reason)
+}
+
 /// There is nobody to ask.
 pub(super) fn nobody() -> Fitness {
     unfit("NoGateway", "There is no gateway to ask: name its metrics with --gateway-metrics.")
@@ -65,12 +74,34 @@ pub(super) fn coarse(spec: &GuardSpec, pages: &[Scraped]) -> Option<Fitness> {
     let bounds: Vec<String> = page.bounds.iter().map(f64::to_string).collect();
     let gateway = process.split('#').next().unwrap_or_default();
     Some(unfit(
-        "NoSuchBucket",
+        NO_SUCH_BUCKET,
         format!(
             "Nobody can count what is {name}: the histogram of {gateway} has the bounds {} ms; take one of them or add yours to its buckets.",
             bounds.join(", ")
         ),
     ))
+}
+
+/// A latency objective without a histogram to measure it by.
+pub(super) fn timeless(objective: &Objective) -> Fitness {
+    unfit(
+        NO_HISTOGRAM,
+        format!(
+            "Nobody can count what is {}: the gateway counts requests and has no histogram of their durations. Traefik has one with --metrics.prometheus=true, unless something drops its buckets.",
+            objective.name
+        ),
+    )
+}
+
+/// There is a histogram now, which was missing when the questions of this release were chosen.
+pub(super) fn late(objective: &Objective) -> Fitness {
+    unfit(
+        HISTOGRAM_IS_NEW,
+        format!(
+            "What is {} is counted since after this release began; the next release is judged by it.",
+            objective.name
+        ),
+    )
 }
 
 pub(super) fn elsewhere(canary: &Canary) -> Fitness {
@@ -147,6 +178,13 @@ impl Rest<'_> {
                     service.primary_name()
                 ),
             );
+        }
+        let slow = |objective: &&Objective| matches!(objective.bad, Bad::SlowerThan(_));
+        let timeless = pages.iter().all(|(_, page)| page.bounds.is_empty());
+        if let Some(objective) = self.spec.objectives.iter().find(slow).filter(|_| timeless)
+            && grown(&|page| page.requests(primary)) > 0
+        {
+            return self::timeless(objective);
         }
         self.silent().unwrap_or(Fitness::Fit)
     }

@@ -1,22 +1,24 @@
 //! One canary under guard: its evidence, what it leads to, and whether it can be had at all.
 
+mod choice;
 mod opinion;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use serin_core::judge::design::{Design, Memory, dispersion, weight_steps};
-use serin_core::judge::evidence::{Born, Reading};
+use serin_core::judge::design::{Design, Memory, weight_steps};
+use serin_core::judge::evidence::Reading;
 use serin_core::judge::sequential::{Decision, Percent, Verdict};
 use serin_core::judge::traffic::Traffic;
 use serin_core::judge::watch::Watch;
 use serin_core::model::{Bad, Canary, GuardSpec, Objective};
 use serin_core::observed::{Fitness, Guard};
 use serin_core::step::KEEP_EVERY_SECS;
-use serin_providers::gateway::{Counters, Page, Pair, Sides, Wanted};
+use serin_providers::gateway::{Page, Pair, Sides, Wanted};
 
+use self::choice::{Lack, Waiting};
 use super::fitness;
 use super::source::SourceKey;
 use super::warm::Warmth;
@@ -67,11 +69,8 @@ pub(super) struct News {
 }
 
 enum State {
-    /// Nothing was seen that says which objectives can be measured; the processes that had counted nothing by then.
-    New {
-        at_millis: u64,
-        blank: BTreeSet<String>,
-    },
+    /// Nothing was seen that says which objectives can be measured.
+    New(Waiting),
     Watching {
         watch: Box<Watch>,
         objectives: Vec<usize>,
@@ -103,6 +102,8 @@ pub(super) struct Ward {
     /// The last look found that the evidence allows more.
     ready: bool,
     fitness: Option<Fitness>,
+    /// Places of the objectives that are not measured.
+    lacks: BTreeMap<usize, Lack>,
     /// When the status last got our memory, as far as is known, or was last asked to.
     saved: Option<Timestamp>,
     trust: Trust,
@@ -123,7 +124,7 @@ impl Ward {
             spec: spec.clone(),
             pair: pair(canary),
             steps: weight_steps(&canary.spec.analysis),
-            state: State::New { at_millis: 0, blank: BTreeSet::new() },
+            state: State::New(Waiting::default()),
             blind,
             seen: None,
             failure: None,
@@ -134,6 +135,7 @@ impl Ward {
             warmth: Warmth::default(),
             ready: false,
             fitness: blind.then(fitness::nobody),
+            lacks: BTreeMap::new(),
             saved: None,
             trust: Trust::default(),
             samples: BTreeMap::new(),
@@ -245,7 +247,7 @@ impl Ward {
     pub(super) fn log_evidence(&self) -> Option<f64> {
         match &self.state {
             State::Watching { watch, .. } => Some(watch.guard().log_evidence()),
-            State::New { .. } | State::Lost(_) => None,
+            State::New(_) | State::Lost(_) => None,
         }
     }
 
@@ -268,6 +270,7 @@ impl Ward {
         let verdict = if self.is_news(pages) { self.take(pages, now) } else { None };
         if !pages.is_empty() {
             self.seen = Some(now);
+            self.note_lacks(pages);
         }
         self.sightless =
             self.failure.as_ref().is_some_and(|(since, _)| now.duration_since(*since) >= BLIND);
@@ -332,9 +335,6 @@ impl Ward {
 
     fn take(&mut self, pages: &[Scraped], now: Timestamp) -> Option<Verdict> {
         let at_millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
-        if let State::New { .. } = &self.state {
-            self.choose(pages, at_millis);
-        }
         let status = &self.canary.status;
         let soak = status.soak.as_ref().filter(|_| self.soaks()).and_then(|soak| soak.start_time);
         let warm =
@@ -342,6 +342,7 @@ impl Ward {
         let began = soak.or(status.analysis_start_time).unwrap_or(now);
         let began = self.counted_until.map_or(began, |until| until.max(began));
         let began = began.as_millisecond() as f64 / 1000.0;
+        self.choose(pages, at_millis, began);
         let State::Watching { bounds, .. } = &self.state else { return None };
         // A process that lacks a bound would show every request as slow.
         let sides: Vec<(&str, Sides)> = pages
@@ -360,65 +361,20 @@ impl Ward {
         verdict
     }
 
-    /// Which objectives can be measured, as soon as a histogram tells.
-    fn choose(&mut self, pages: &[Scraped], at_millis: u64) {
-        let State::New { at_millis: before, blank } = &mut self.state else { return };
-        let slow = self.spec.objectives.iter().any(|o| matches!(o.bad, Bad::SlowerThan(_)));
-        if slow && pages.iter().all(|(_, page)| page.bounds.is_empty()) {
-            *before = at_millis;
-            blank.extend(pages.iter().map(|(process, _)| process.clone()));
-            return;
-        }
-        let has = |objective: &Objective| match objective.bad {
-            Bad::Failed => true,
-            Bad::SlowerThan(millis) => pages.iter().all(|(_, page)| page.has_bound(millis)),
-        };
-        let objectives: Vec<usize> = (0..self.spec.objectives.len())
-            .filter(|place| self.spec.objectives.get(*place).is_some_and(has))
-            .collect();
-        if objectives.is_empty() {
-            return;
-        }
-        let dispersion = dispersion(&self.spec, &objectives, &self.canary.status.dispersion);
-        let Design { config, sources, bounds } =
-            Design::new(&self.spec, &objectives, &dispersion, self.steps);
-        self.state = match Watch::new(config, bounds.len(), sources) {
-            Err(error) => State::Lost(error.to_string()),
-            Ok(mut watch) => {
-                // They had counted nothing the last time: that is the base, and what they show now has happened since.
-                let zeros = Counters { within: vec![0; bounds.len()], ..Counters::default() };
-                let zeros = Sides { canary: zeros.clone(), primary: zeros, born: Born::Before };
-                if *before > 0 && *before < at_millis {
-                    let sides: Vec<_> =
-                        blank.iter().map(|process| (process.as_str(), zeros.clone())).collect();
-                    watch.observe(*before, readings(&sides, true));
-                }
-                State::Watching { watch: Box::new(watch), objectives, dispersion, bounds }
-            }
-        };
-    }
-
-    /// The objectives that cannot be measured.
-    fn unmeasured(&self) -> impl Iterator<Item = &Objective> {
-        let objectives = match &self.state {
-            State::Watching { objectives, .. } => Some(objectives),
-            State::New { .. } | State::Lost(_) => None,
-        };
-        self.spec
-            .objectives
-            .iter()
-            .enumerate()
-            .filter(move |(place, _)| objectives.is_some_and(|o| !o.contains(place)))
-            .map(|(_, objective)| objective)
-    }
-
     /// The first thing to put right; none when nothing can be said yet.
     fn judge_sources(&self, pages: &[Scraped], now: Timestamp) -> Option<Fitness> {
         if let Some((since, why)) = &self.failure {
             let long = now.duration_since(*since) >= BLIND;
             return long.then(|| fitness::unreachable(self.trust.recorded, sightless(why)));
         }
-        fitness::judge(&self.canary, &self.spec, pages, self.since.unwrap_or(now), now)
+        let since = self.since.unwrap_or(now);
+        let found = fitness::judge(&self.canary, &self.spec, pages, since, now)?;
+        let lacking = self.unmeasured().find_map(|(objective, lack)| match lack {
+            Lack::Histogram => Some(fitness::timeless(objective)),
+            Lack::Late => Some(fitness::late(objective)),
+            Lack::Bucket => None,
+        });
+        Some(lacking.filter(|_| found == Fitness::Fit).unwrap_or(found))
     }
 
     fn memory(&self) -> Option<Value> {

@@ -10,6 +10,7 @@ mod ear;
 mod fitness;
 mod fuzz;
 mod guard;
+mod histogram;
 mod mishaps;
 mod pace;
 mod pages;

@@ -8,9 +8,7 @@ use serin_core::observed::{Fitness, Guard, Known, Unknown, Watched};
 use serin_core::step::allows_more;
 
 use super::{State, Ward, sightless};
-
-/// Why an objective cannot be measured.
-const NO_BUCKET: &str = "no bound of the histogram is its threshold";
+use crate::guard::fitness;
 
 impl Ward {
     /// What the next step is told.
@@ -32,15 +30,16 @@ impl Ward {
         if let Some(why) = self.blindness().filter(|_| !self.trust.optional) {
             return Guard::Hold(why);
         }
-        let holds = |o: &&Objective| o.asked && o.cannot_measure.is_none_or(|p| p == Policy::Hold);
-        if let Some(Objective { name, .. }) = self.unmeasured().find(holds) {
+        let holds = |o: &Objective| o.asked && o.cannot_measure.is_none_or(|p| p == Policy::Hold);
+        if let Some((Objective { name, .. }, lack)) = self.unmeasured().find(|(o, _)| holds(o)) {
             return Guard::Hold(format!(
-                "{name} cannot be measured, see the condition MetricsReady"
+                "{name} cannot be measured, {}; see the condition MetricsReady",
+                lack.why()
             ));
         }
         match &self.state {
             State::Watching { watch, .. } => watch.opinion(),
-            State::New { .. } | State::Lost(_) => Guard::Quiet,
+            State::New(_) | State::Lost(_) => Guard::Quiet,
         }
     }
 
@@ -73,7 +72,7 @@ impl Ward {
         };
         let checks = match &self.state {
             State::Watching { watch, .. } => watch.records(self.trust.source()),
-            State::New { .. } | State::Lost(_) => Vec::new(),
+            State::New(_) | State::Lost(_) => Vec::new(),
         };
         let (known, memory, metrics) = (self.known(), self.memory(), self.fitness.clone());
         let (dispersion, unknown) = (self.dispersion(), self.unknown());
@@ -86,7 +85,7 @@ impl Ward {
             State::Watching { watch, .. } if !self.soaks() => {
                 watch.dispersion().map(|(name, seen)| (name.to_owned(), seen)).collect()
             }
-            State::Watching { .. } | State::New { .. } | State::Lost(_) => BTreeMap::new(),
+            State::Watching { .. } | State::New(_) | State::Lost(_) => BTreeMap::new(),
         }
     }
 
@@ -116,14 +115,15 @@ impl Ward {
         let mut unknown = Vec::new();
         for (place, objective) in self.spec.objectives.iter().enumerate() {
             let Objective { name, no_data, cannot_measure, .. } = objective;
-            let (missing, counted) = match &self.state {
+            let counted = match &self.state {
                 State::Watching { watch, objectives, .. } => {
                     let sample = objectives.iter().position(|measured| *measured == place);
-                    (sample.is_none(), sample.map_or(0, |s| watch.guard().step_requests_of(s)))
+                    sample.map_or(0, |s| watch.guard().step_requests_of(s))
                 }
-                State::New { .. } | State::Lost(_) => (false, 0),
+                State::New(_) | State::Lost(_) => 0,
             };
-            let unmeasured = nobody.clone().or_else(|| missing.then(|| NO_BUCKET.to_owned()));
+            let lack = self.lacks.get(&place);
+            let unmeasured = nobody.clone().or_else(|| lack.map(|lack| lack.why().to_owned()));
             let policy = match &unmeasured {
                 // Holding is an opinion, which needs no round of checks.
                 Some(_) => cannot_measure.filter(|policy| *policy == Policy::Fail),
@@ -146,7 +146,16 @@ impl Ward {
     fn known(&self) -> Option<Known> {
         self.canary.spec.analysis.evidence_pace()?;
         let State::Watching { watch, .. } = &self.state else { return None };
-        if self.sightless || matches!(self.fitness, Some(Fitness::Unfit { .. })) {
+        // An objective that is not measured holds or is passed over, as the spec says; the other counters are what they
+        // should be.
+        let lacking = !self.lacks.is_empty();
+        let unfit = match &self.fitness {
+            Some(Fitness::Unfit { reason, .. }) => {
+                !(lacking && fitness::is_about_histogram(reason))
+            }
+            Some(Fitness::Fit | Fitness::Unknown { .. }) | None => false,
+        };
+        if self.sightless || unfit {
             return None;
         }
         let guard = watch.guard();
