@@ -240,6 +240,34 @@ impl Store {
         Dump { version: inner.version, uids: inner.uids, tables }
     }
 
+    /// Everything as it is now, for [`Store::restore`].
+    pub fn backup(&self) -> Backup {
+        Backup(self.dump())
+    }
+
+    /// What restoring etcd from a backup does to a cluster: what was written since is gone, what is left has the version it
+    /// had, lower than readers know it by, and every watch begins anew. Kinds are kept.
+    pub fn restore(&self, backup: &Backup) {
+        self.with(|inner| {
+            inner.version += LIVES_APART;
+            let version = inner.version;
+            inner.first_version = version;
+            let kept: BTreeMap<_, _> = backup.0.tables.iter().map(|(id, o)| (id, o)).collect();
+            for (id, table) in &mut inner.tables {
+                for (name, old) in std::mem::take(&mut table.objects) {
+                    inner.owners.moved(id, &name, Some(&old), None);
+                }
+                for object in kept.get(id).into_iter().copied().flatten() {
+                    let name = name_of(object);
+                    inner.owners.moved(id, &name, None, Some(object));
+                    table.objects.insert(name, Arc::clone(object));
+                }
+                table.log.clear();
+                table.forgotten = version;
+            }
+        });
+    }
+
     /// Puts a snapshot's objects in place as they were; CRDs first, because the others need them.
     /// Versions go on above the snapshot's, and uids where it stopped.
     pub(crate) fn load(&self, dump: Dump<Value>) -> Result<(), Failure> {
@@ -276,6 +304,9 @@ impl Store {
         })
     }
 }
+
+/// A cluster as it was at a moment.
+pub struct Backup(Dump<Arc<Value>>);
 
 /// All objects, and where the counters stood.
 pub(crate) struct Dump<T> {

@@ -35,6 +35,18 @@ pub enum ApplyError {
     },
 }
 
+impl ApplyError {
+    /// The object is not, or not any more, what the write was made for.
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Self::Write { source, .. } => {
+                matches!(&**source, kube::Error::Api(status) if status.code == 409)
+            }
+            Self::Render { .. } | Self::Encode { .. } => false,
+        }
+    }
+}
+
 /// The objects that a plan was decided about, as its own writes leave them behind. What others change meanwhile is not in
 /// here: a write that depends on it is to conflict, not to be carried out on a world that nobody looked at.
 pub struct Stage<'a> {
@@ -58,8 +70,13 @@ impl Stage<'_> {
                 source: Box::new(source),
             })?;
         for change in changes {
-            tracing::debug!(canary = %canary.key, target = %change.target(), ?action, "writing");
-            self.write(change).await?;
+            let target = change.target().clone();
+            tracing::debug!(canary = %canary.key, %target, ?action, "writing");
+            let written = self.write(change).await;
+            if written.as_ref().is_err_and(ApplyError::is_conflict) && target.kind != CANARY {
+                self.context.world.read_again(&target).await;
+            }
+            written?;
         }
         Ok(())
     }

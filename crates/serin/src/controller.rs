@@ -239,7 +239,11 @@ impl Canaries {
             let events = watcher(api, watcher::Config::default()).default_backoff().reflect(writer);
             futures::pin_mut!(events);
             while let Some(event) = events.next().await {
+                let listed = matches!(event, Ok(watcher::Event::InitDone));
                 hear(&context, &read, event);
+                if listed {
+                    doubt(&context, &read).await;
+                }
                 if read.wait_until_ready().now_or_never().is_some() {
                     tell.send_if_modified(|ready| !std::mem::replace(ready, true));
                 }
@@ -294,6 +298,29 @@ fn hear(context: &Context, store: &Store<Packed>, event: watcher::Result<watcher
     }
     let keys = store.state().iter().filter_map(|object| key_of(&**object)).collect();
     context.metrics.show_totals(&keys);
+}
+
+/// A list has canaries with lower versions than our own last writes: it is old, or the cluster was restored from a backup.
+/// What the API answers for each of them tells.
+async fn doubt(context: &Context, store: &Store<Packed>) {
+    for object in store.state() {
+        let Some(key) = key_of(&*object) else { continue };
+        let ours = {
+            let written = context.written.lock().unwrap_or_else(PoisonError::into_inner);
+            written.get(&key).and_then(|ours| ours.version().map(str::to_owned))
+        };
+        if ours.is_none() || !world::newer(ours.as_deref(), object.version()) {
+            continue;
+        }
+        let api = context.world.api(&CANARY, &key.namespace);
+        let now = tokio::time::timeout(world::READ_TIMEOUT, api.get_metadata_opt(&key.name)).await;
+        if let Ok(Ok(now)) = now
+            && now.as_ref().and_then(|now| now.metadata.resource_version.as_ref()) != ours.as_ref()
+        {
+            context.mistrust(&key);
+            context.wake.wake(&key);
+        }
+    }
 }
 
 fn forget(context: &Context, key: &Key) {

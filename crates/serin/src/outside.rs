@@ -242,18 +242,30 @@ async fn exchange(
 }
 
 /// An error with everything behind it, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let refusal = refusal(cause);
+        next = cause.source().filter(|_| refusal.is_none());
+        let cause = refusal.unwrap_or_else(|| cause.to_string());
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
             text.push_str(": ");
-            text.push_str(&cause_text);
+            text.push_str(&cause);
         }
-        source = cause.source();
     }
     text
+}
+
+/// What the API server has said, in its own words and without the client's.
+fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let boxed = error.downcast_ref::<Box<kube::Error>>().map(|boxed| &**boxed);
+    match error.downcast_ref().or(boxed) {
+        Some(kube::Error::Api(status)) => Some(format!("{} ({})", status.message, status.code)),
+        Some(_) | None => None,
+    }
 }
 
 #[cfg(test)]

@@ -24,8 +24,10 @@ use crate::wake::Wake;
 
 /// How long a tick waits for a cache to fill before it takes the object for unreadable.
 const SYNC_WAIT: Duration = Duration::from_secs(10);
+/// Reads that check a list of lower versions, at once.
+const READS_AT_ONCE: usize = 8;
 /// A single read that a new wish costs.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// One thing a canary wants to know: an object by name, or for EndpointSlices all those of the Service of that name.
@@ -76,6 +78,8 @@ struct KindState {
     error: Option<String>,
     /// Seen since the list began; the rest is gone when it is done.
     listed: BTreeSet<(Slot, String)>,
+    /// Listed with a lower version than is known. The list is old, or the cluster was restored: a read of its own tells.
+    doubted: BTreeSet<Slot>,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -288,6 +292,54 @@ impl World {
     }
 
     async fn read(&self, slot: &Slot) {
+        let found = self.fetch(slot).await;
+        let mut state = self.state();
+        match found {
+            Ok(objects) => {
+                if let Some(entry) = state.slots.get_mut(slot) {
+                    entry.objects.get_or_insert_default();
+                    for object in &objects {
+                        entry.take(&slot.kind, object);
+                    }
+                }
+            }
+            Err(why) => state.fail(slot, why),
+        }
+        drop(state);
+        self.inner.changed.notify_waiters();
+    }
+
+    /// What the API answers now replaces what is known, a lower version as well: a write of ours has conflicted, or a list
+    /// is older than what is known. Versions fall when a cluster is restored from a backup, and no watch would ever bring
+    /// one that counts as newer.
+    pub async fn read_again(&self, slot: &Slot) {
+        let before = self.state().slots.get(slot).map(SlotState::versions);
+        let found = self.fetch(slot).await;
+        let woken = {
+            let mut state = self.state();
+            let Some(entry) = state.slots.get_mut(slot) else { return };
+            match found {
+                Ok(objects) => {
+                    // Unless the watch or another write of ours was faster than the answer.
+                    if before == Some(entry.versions()) {
+                        entry.objects = Some(Objects::new());
+                    }
+                    for object in &objects {
+                        entry.take(&slot.kind, object);
+                    }
+                }
+                // What is known is as good as it was; the next conflict or list asks again.
+                Err(error) => tracing::debug!(%slot, %error, "cannot read it again"),
+            }
+            if before == Some(entry.versions()) { BTreeSet::new() } else { entry.wanted_by.clone() }
+        };
+        for key in woken {
+            self.inner.wake.wake(&key);
+        }
+    }
+
+    /// Asks the API for the objects of a slot, once.
+    async fn fetch(&self, slot: &Slot) -> Result<Vec<DynamicObject>, String> {
         let api = self.api(&slot.kind, &slot.namespace);
         let read = async {
             if slot.kind == ENDPOINT_SLICE {
@@ -298,22 +350,10 @@ impl World {
                 api.get_opt(&slot.name).await.map(|found| found.into_iter().collect())
             }
         };
-        let result = tokio::time::timeout(READ_TIMEOUT, read).await;
-        let mut state = self.state();
-        match result {
-            Ok(Ok(objects)) => {
-                if let Some(entry) = state.slots.get_mut(slot) {
-                    entry.objects.get_or_insert_default();
-                    for object in &objects {
-                        entry.take(&slot.kind, object);
-                    }
-                }
-            }
-            Ok(Err(error)) => state.fail(slot, chain(&error)),
-            Err(_) => state.fail(slot, format!("no answer within {READ_TIMEOUT:?}")),
+        match tokio::time::timeout(READ_TIMEOUT, read).await {
+            Ok(found) => found.map_err(|error| chain(&error)),
+            Err(_) => Err(format!("no answer within {READ_TIMEOUT:?}")),
         }
-        drop(state);
-        self.inner.changed.notify_waiters();
     }
 
     fn watch(&self, kind: Kind) -> tokio::task::JoinHandle<()> {
@@ -330,13 +370,23 @@ impl World {
             futures::pin_mut!(events);
             while let Some(event) = events.next().await {
                 let Some(inner) = inner.upgrade() else { return };
-                World { inner }.hear(&kind, event);
+                let world = World { inner };
+                let doubted = world.hear(&kind, event);
+                for some in doubted.chunks(READS_AT_ONCE) {
+                    futures::future::join_all(some.iter().map(|slot| world.read_again(slot))).await;
+                }
             }
         })
     }
 
-    fn hear(&self, kind: &Kind, event: watcher::Result<watcher::Event<DynamicObject>>) {
+    /// Takes in what the watch brings, and says what has to be read again.
+    fn hear(
+        &self,
+        kind: &Kind,
+        event: watcher::Result<watcher::Event<DynamicObject>>,
+    ) -> Vec<Slot> {
         let mut woken = BTreeSet::new();
+        let mut doubted = BTreeSet::new();
         {
             let mut state = self.state();
             match event {
@@ -344,9 +394,10 @@ impl World {
                     let kind = state.kinds.entry(*kind).or_default();
                     kind.listing = true;
                     kind.listed.clear();
+                    kind.doubted.clear();
                 }
                 Ok(watcher::Event::InitApply(object)) => state.put(kind, &object, true, &mut woken),
-                Ok(watcher::Event::InitDone) => state.listed(kind, &mut woken),
+                Ok(watcher::Event::InitDone) => doubted = state.listed(kind, &mut woken),
                 Ok(watcher::Event::Apply(object)) => state.put(kind, &object, false, &mut woken),
                 Ok(watcher::Event::Delete(object)) => state.remove(kind, &object, &mut woken),
                 Err(error) => {
@@ -361,6 +412,7 @@ impl World {
         for key in woken {
             self.inner.wake.wake(&key);
         }
+        doubted.into_iter().collect()
     }
 }
 
@@ -387,7 +439,12 @@ impl State {
             woken.extend(entry.wanted_by.iter().cloned());
         }
         if listing && let Some(kind) = self.kinds.get_mut(kind) {
-            kind.listed.insert((slot, object.name_any()));
+            let name = object.name_any();
+            let known = entry.objects.iter().flatten().find(|(other, _)| **other == name);
+            if known.is_some_and(|(_, known)| newer(known.version(), version(object))) {
+                kind.doubted.insert(slot.clone());
+            }
+            kind.listed.insert((slot, name));
         }
     }
 
@@ -399,13 +456,14 @@ impl State {
         }
     }
 
-    /// The list is complete: what it did not show does not exist.
-    fn listed(&mut self, kind: &Kind, woken: &mut BTreeSet<Key>) {
-        let Some(state) = self.kinds.get_mut(kind) else { return };
+    /// The list is complete: what it did not show does not exist. Returns what has to be read again.
+    fn listed(&mut self, kind: &Kind, woken: &mut BTreeSet<Key>) -> BTreeSet<Slot> {
+        let Some(state) = self.kinds.get_mut(kind) else { return BTreeSet::new() };
         let listed = std::mem::take(&mut state.listed);
         state.listing = false;
         state.synced = true;
         state.error = None;
+        let doubted = std::mem::take(&mut state.doubted);
         for (slot, entry) in self.slots.iter_mut().filter(|(slot, _)| slot.kind == *kind) {
             match &mut entry.objects {
                 Some(objects) => {
@@ -422,6 +480,7 @@ impl State {
                 }
             }
         }
+        doubted
     }
 
     fn fail(&mut self, slot: &Slot, why: String) {
@@ -436,12 +495,18 @@ impl State {
 }
 
 impl SlotState {
+    /// Which versions of what is known.
+    fn versions(&self) -> BTreeMap<String, Option<String>> {
+        let objects = self.objects.iter().flatten();
+        objects.map(|(name, object)| (name.clone(), object.version().map(str::to_owned))).collect()
+    }
+
     /// Takes an object unless a newer one is known. Says whether anything changed.
     fn take(&mut self, kind: &Kind, object: &DynamicObject) -> bool {
         let objects = self.objects.get_or_insert_default();
         let name = object.name_any();
         if let Some(known) = objects.get(&name)
-            && !newer(object.resource_version().as_deref(), known.version())
+            && !newer(version(object), known.version())
         {
             return false;
         }
@@ -468,6 +533,10 @@ pub(crate) fn newer(new: Option<&str>, old: Option<&str>) -> bool {
         (Some(new), Some(old)) => new > old,
         (None, _) | (_, None) => new != old,
     }
+}
+
+fn version(object: &DynamicObject) -> Option<&str> {
+    object.metadata.resource_version.as_deref()
 }
 
 fn slot_of(kind: &Kind, object: &DynamicObject) -> Option<Slot> {

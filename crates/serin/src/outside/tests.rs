@@ -382,3 +382,20 @@ async fn an_answer_never_goes_to_another_question() {
         assert_eq!((answer.status().as_u16(), &answer.body()[..]), (403, &b"no"[..]));
     }
 }
+
+#[test]
+fn a_refusal_of_the_api_is_in_its_own_words() {
+    let status =
+        kube::core::Status::failure("backend has been modified", "Conflict").with_code(409);
+    let target = serin_providers::ObjectRef {
+        kind: crate::world::EVENT,
+        namespace: "develop".to_owned(),
+        name: "backend".to_owned(),
+    };
+    let source = Box::new(kube::Error::Api(Box::new(status)));
+    let error = crate::apply::ApplyError::Write { target, source };
+    assert_eq!(
+        chain(&error),
+        "cannot write Event develop/backend: backend has been modified (409)"
+    );
+}

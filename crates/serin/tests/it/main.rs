@@ -14,6 +14,7 @@ mod histogram;
 mod mishaps;
 mod pace;
 mod pages;
+mod restored;
 mod rights;
 mod sources;
 mod stories;

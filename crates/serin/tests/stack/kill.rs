@@ -448,6 +448,7 @@ async fn no_kill_hurts_anybody() {
         let canary = stack.canary().await.unwrap();
         let before = canary["status"]["lastAppliedSpec"].as_str().unwrap_or_default().to_owned();
         let set = format!("backend={image}");
+        let began = Instant::now();
         stack
             .kubectl(&kubectl, &["set", "image", "-n", "develop", "deployment/backend", &set])
             .await;
@@ -459,8 +460,8 @@ async fn no_kill_hurts_anybody() {
         let phase = stack.phase().await;
         writeln!(
             tale,
-            "{image}: {name:?} killed in {} at {} %, away for {away} requests; it ended as {phase}",
-            at["phase"], at["canaryWeight"]
+            "{image}: {name:?} killed in {} at {} %, away for {away} requests; it ended as {phase} after {:.0} s",
+            at["phase"], at["canaryWeight"], began.elapsed().as_secs_f64()
         )
         .unwrap();
         assert!(!bad || phase == "Failed", "{image} was promoted\n{tale}");
