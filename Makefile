@@ -7,7 +7,7 @@ demo: ## The whole story on this machine: promotion of v2, rollback of v3. KEEP=
 	$(CARGO) build --locked -p serin
 	./target/debug/serin demo $(if $(KEEP),--keep)
 
-test: check unit simulation ## Everything CI runs, with the real kubectl, Traefik and Prometheus.
+test: check unit simulation kill ## Everything CI runs, with the real kubectl, Traefik and Prometheus.
 
 check:
 	$(CARGO) fmt --all --check
@@ -25,7 +25,7 @@ simulation: ## 420 simulated lives of the whole operator, two at a time.
 mutants: ## The deliberate bugs that only whole lives can show; SERIN_MUTANT=RetryConflict looks for one.
 	SERIN_MUTANT_SEEDS=$(or $(SERIN_MUTANT_SEEDS),400) $(CARGO) test --profile sim --locked -p serin --test sim -- --nocapture every_deliberate_bug
 
-kill: ## Kills the parts of a real stack in the middle of 20 releases.
+kill: ## Kills the parts of a real stack in the middle of 20 releases; six minutes.
 	parts=$$(scripts/parts.sh) && eval "$$parts" && SERIN_KILLS=$(or $(SERIN_KILLS),20) $(CARGO) test --locked -p serin --test stack -- --nocapture no_kill
 
 docs: ## Write the generated pages and install manifests anew; a test checks that they are fresh.
