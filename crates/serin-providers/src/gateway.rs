@@ -65,6 +65,8 @@ pub struct Wanted {
     patterns: BTreeSet<String>,
     /// Bucket bounds in milliseconds.
     bounds: Vec<f64>,
+    /// Which bounds there are, whether or not any of them is wanted.
+    all_bounds: bool,
     /// Also what goes on around the services, which tells why they have no requests.
     around: bool,
 }
@@ -73,6 +75,11 @@ impl Wanted {
     /// Asks for routers, entry points and other names as well. A gateway's own page has them anyway.
     pub fn look_around(&mut self) {
         self.around = true;
+    }
+
+    /// Asks which bounds the histograms have. A gateway's own page tells anyway.
+    pub fn ask_for_bounds(&mut self) {
+        self.all_bounds = true;
     }
 
     pub fn looks_around(&self) -> bool {
@@ -196,6 +203,11 @@ impl Page {
     /// Whether the histogram has this bound; true as long as there is no histogram to tell.
     pub fn has_bound(&self, millis: f64) -> bool {
         self.bounds.is_empty() || self.lists_bound(millis)
+    }
+
+    /// Whether the requests within this bound were read, where there are any.
+    pub fn reads(&self, millis: f64) -> bool {
+        self.wanted.iter().any(|wanted| same(*wanted, millis))
     }
 
     fn lists_bound(&self, millis: f64) -> bool {

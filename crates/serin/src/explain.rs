@@ -12,7 +12,7 @@ use serde_json::Value;
 use serin_core::judge::design::{Design, Memory};
 use serin_core::judge::sequential::{CheckReason, Decision, Explanation, Odds};
 use serin_core::judge::watch::Watch;
-use serin_core::model::{Condition, EvidencePace, GuardSpec, Pace, Phase, Soak, Status};
+use serin_core::model::{Bad, Condition, EvidencePace, GuardSpec, Pace, Phase, Soak, Status};
 use serin_core::parse::{self, Limits};
 use serin_core::status::{CheckRecord, Counts, ReasonRecord};
 use serin_providers::change::CANARY;
@@ -219,13 +219,18 @@ fn guard_report(spec: &GuardSpec, status: &Status) -> GuardReport {
         let groups = groups.map_or(String::new(), |size| {
             format!("; bad requests come in groups of about {size:.0} and count for less")
         });
-        format!(
-            "{}: at most {:.3} %, and at most {} x primary + {:.3} points{groups}",
-            objective.name,
-            percent(objective.slo),
+        let beside = format!(
+            "at most {} x primary + {:.3} points",
             margin.relative,
-            percent(margin.absolute),
-        )
+            percent(margin.absolute)
+        );
+        let limit = match objective.bad {
+            Bad::Failed | Bad::SlowerThan(_) => {
+                format!("at most {:.3} %, and {beside}", percent(objective.slo))
+            }
+            Bad::Shape => format!("slower than each bound of the histogram {beside}"),
+        };
+        format!("{}: {limit}{groups}", objective.name)
     });
     let (evidence, unreadable) = match status.guard.as_ref().map(|kept| evidence(spec, kept)) {
         None => (None, None),
@@ -244,9 +249,8 @@ fn guard_report(spec: &GuardSpec, status: &Status) -> GuardReport {
 }
 
 fn evidence(spec: &GuardSpec, kept: &Value) -> Result<Evidence, String> {
-    let Memory { time, weight: _, steps, objectives, dispersion, decided, watch } =
-        Memory::read(kept)?;
-    let Design { config, sources, bounds } = Design::new(spec, &objectives, &dispersion, steps);
+    let Memory { time, weight: _, steps, measured, decided, watch } = Memory::read(kept)?;
+    let Design { config, sources, bounds } = Design::new(spec, &measured, steps);
     let watch = Watch::restore(config, bounds.len(), sources, &watch).map_err(|e| e.to_string())?;
     let explanation = watch.explain();
     let text = explanation.to_string();
@@ -352,6 +356,7 @@ fn at(time: Option<&jiff::Timestamp>) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use serin_core::judge::design::Measured;
 
     use super::*;
 
@@ -381,7 +386,8 @@ mod tests {
         let guard = json!({"errorRate": {"slo": 1}});
         let spec = parse::canary(&object(&guard, &Value::Null), &Limits::default()).unwrap().spec;
         let spec = spec.analysis.guard.unwrap();
-        let Design { config, sources, bounds } = Design::new(&spec, &[0], &[], 2);
+        let Design { config, sources, bounds } =
+            Design::new(&spec, &Measured { objectives: vec![0], ..Measured::default() }, 2);
         let mut watch = Watch::new(config, bounds.len(), sources).unwrap();
         for k in 1..20 {
             use serin_core::judge::evidence::{Born, Reading, Side};
@@ -405,8 +411,7 @@ mod tests {
             time,
             weight: 5,
             steps: 2,
-            objectives: vec![0],
-            dispersion: Vec::new(),
+            measured: Measured { objectives: vec![0], ..Measured::default() },
             decided: Some("10 % failed".to_owned()),
             watch: watch.kept(),
         };

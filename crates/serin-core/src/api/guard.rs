@@ -23,6 +23,9 @@ document! {
         /// How many requests may be slow. Default: one percent slower than the builtin check `request-duration` allows.
         #[schemars(length(max = 8))]
         latency: Vec<Latency>,
+        /// Compares all durations with the primary's at every bound of the histogram, and so finds a version that became
+        /// slower without breaking an objective. Off by default; `{}` turns it on.
+        latency_shape: LatencyShape,
         /// `primary` blames the canary only for what the primary does not suffer too; `none` holds it to the limit alone.
         /// Default `primary`.
         #[schemars(extend("enum" = ["primary", "none"]))]
@@ -86,6 +89,26 @@ document! {
         /// As for the failures.
         #[schemars(extend("enum" = ["hold", "pass", "fail"]))]
         cannot_measure: String,
+    }
+
+    /// How much slower than the primary the canary may be, at every bound of the histogram.
+    pub struct LatencyShape {
+        /// Of the share of requests that are slower than a bound. Default: 1.25 times the primary's and half a point.
+        tolerance: ShapeTolerance,
+        /// As for the failures.
+        #[schemars(extend("enum" = ["hold", "pass", "fail"]))]
+        no_data: String,
+        /// As for the failures.
+        #[schemars(extend("enum" = ["hold", "pass", "fail"]))]
+        cannot_measure: String,
+    }
+
+    /// How much larger than the primary's the share of slower requests may be.
+    pub struct ShapeTolerance {
+        /// Percentage points, 0.01 or more. Default 0.5.
+        absolute: Number,
+        /// Factor on the primary's share. Default 1.25.
+        relative: Number,
     }
 
     /// How much worse than the primary the canary may be.

@@ -24,7 +24,7 @@ pub use analysis::{
 pub use canary::{
     Canary, CanarySpec, LocalReference, ScalerReference, ScalerReplicas, UpstreamReference,
 };
-pub use guard::{ErrorRate, Guard, Latency, Soak, Tolerance};
+pub use guard::{ErrorRate, Guard, Latency, LatencyShape, ShapeTolerance, Soak, Tolerance};
 pub use service::{
     GatewayReference, HeaderOperations, Headers, MetadataKeys, MetadataPatch, Retries, Rewrite,
     Service,

@@ -19,30 +19,85 @@ pub struct Design {
     pub bounds: Vec<f64>,
 }
 
-impl Design {
-    /// The guard of those of the objectives that can be measured, by their places in the spec, and how many requests share
-    /// one fate in each of them; one where nothing is said.
+/// What of a spec can be judged in this rollout: chosen once, as other questions would spend alpha again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measured {
+    /// Places of the objectives that can be measured.
+    pub objectives: Vec<usize>,
+    /// How many requests share one fate in each of them; empty where none do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dispersion: Vec<f64>,
+    /// The bounds at which the shape of latencies is compared, in milliseconds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shape: Vec<f64>,
+}
+
+impl Measured {
+    /// `known` is how many requests share one fate, by objective, as releases before have shown.
     pub fn new(
         spec: &GuardSpec,
-        measured: &[usize],
-        dispersion: &[f64],
-        weight_steps: u32,
+        objectives: Vec<usize>,
+        known: &BTreeMap<String, f64>,
+        shape: Vec<f64>,
     ) -> Self {
+        let names = objectives.iter().filter_map(|place| spec.objectives.get(*place));
+        let all: Vec<f64> = names.map(|o| known.get(&o.name).copied().unwrap_or(1.0)).collect();
+        let alone = all.iter().all(|dispersion| *dispersion <= 1.0);
+        Self { objectives, dispersion: if alone { Vec::new() } else { all }, shape }
+    }
+}
+
+/// At more bounds the shape of latencies is not compared: each takes room in the status, and time at each look.
+pub const SHAPE_BOUNDS_MAX: usize = 16;
+
+/// The bounds at which to compare the shape of latencies, of `all` that the histogram has: evenly among them, and fewer beside
+/// many objectives, which take the room.
+pub fn shape_bounds(spec: &GuardSpec, all: &[f64]) -> Vec<f64> {
+    let others = spec.objectives.iter().filter(|objective| objective.bad != Bad::Shape).count();
+    let most = SHAPE_BOUNDS_MAX.saturating_sub(others * 4 / 3).max(4);
+    if all.len() <= most {
+        return all.to_vec();
+    }
+    // From the middle of each part of the list.
+    (0..most).filter_map(|i| all.get((2 * i + 1) * all.len() / (2 * most)).copied()).collect()
+}
+
+impl Design {
+    /// The guard of what can be measured.
+    pub fn new(spec: &GuardSpec, measured: &Measured, weight_steps: u32) -> Self {
+        let Measured { objectives, dispersion, shape } = measured;
         let attribution = if spec.attributed { Attribution::Primary } else { Attribution::None };
         let (mut questions, mut sources, mut bounds) = (Vec::new(), Vec::new(), Vec::new());
-        for place in measured {
+        let mut slower = |millis: f64| {
+            let place = bounds.iter().position(|bound| *bound == millis).unwrap_or(bounds.len());
+            if place == bounds.len() {
+                bounds.push(millis);
+            }
+            Source::Slower(place)
+        };
+        for place in objectives {
             let Some(objective) = spec.objectives.get(*place) else { continue };
             let Objective { name, bad, slo, margin, .. } = objective;
             let Margin { absolute, relative } = *margin;
             let tolerance = Tolerance { rho: relative, delta: absolute };
-            questions.push((name.clone(), Question::Share { slo: *slo, attribution, tolerance }));
-            sources.push(match bad {
-                Bad::Failed => Source::Errors,
-                Bad::SlowerThan(millis) => {
-                    bounds.push(*millis);
-                    Source::Slower(bounds.len() - 1)
+            let share = Question::Share { slo: *slo, attribution, tolerance };
+            let question = match bad {
+                Bad::Failed => {
+                    sources.push(Source::Errors);
+                    share
                 }
-            });
+                Bad::SlowerThan(millis) => {
+                    sources.push(slower(*millis));
+                    share
+                }
+                Bad::Shape => {
+                    sources.extend(shape.iter().map(|millis| slower(*millis)));
+                    let bounds = shape.iter().map(|millis| format!("{millis} ms")).collect();
+                    Question::Dominance { bounds, tolerance, scale: *slo }
+                }
+            };
+            questions.push((name.clone(), question));
         }
         let mut config =
             GuardConfig { alpha: spec.alpha, ..GuardConfig::new(questions, weight_steps.max(1)) };
@@ -51,13 +106,6 @@ impl Design {
         }
         Self { config, sources, bounds }
     }
-}
-
-/// How many requests share one fate in each of the objectives, as releases before have shown; empty when none do.
-pub fn dispersion(spec: &GuardSpec, measured: &[usize], known: &BTreeMap<String, f64>) -> Vec<f64> {
-    let names = measured.iter().filter_map(|place| spec.objectives.get(*place));
-    let all: Vec<f64> = names.map(|o| known.get(&o.name).copied().unwrap_or(1.0)).collect();
-    if all.iter().all(|dispersion| *dispersion <= 1.0) { Vec::new() } else { all }
 }
 
 /// How often the canary's share is expected to change before the promotion.
@@ -81,11 +129,8 @@ pub struct Memory {
     pub weight: u8,
     /// Weight changes that were expected when the rollout began.
     pub steps: u32,
-    /// Places of the objectives that can be measured.
-    pub objectives: Vec<usize>,
-    /// How many requests share one fate in each of them; empty where none do.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub dispersion: Vec<f64>,
+    #[serde(flatten)]
+    pub measured: Measured,
     /// Why it rolled back, or would have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<String>,
@@ -128,17 +173,17 @@ mod tests {
     use proptest::strategy::Strategy;
     use serde_json::json;
 
-    use super::{Design, MEMORY_BYTES_MAX, Memory};
+    use super::{Design, MEMORY_BYTES_MAX, Measured, Memory, shape_bounds};
     use crate::judge::evidence::{Born, Reading, Side};
     use crate::judge::watch::Watch;
     use crate::model::GuardSpec;
     use jiff::Timestamp;
     use serde_json::Value;
 
-    /// As many objectives as a spec may have.
-    fn spec() -> GuardSpec {
+    /// A spec with failures, so many latencies and the shape.
+    fn spec(latencies: usize) -> GuardSpec {
         let latency: Vec<Value> =
-            (1..9).map(|s| json!({"threshold": 1000 * s, "slo": 1})).collect();
+            (1..=latencies).map(|s| json!({"threshold": 1000 * s, "slo": 1})).collect();
         let object = json!({
             "apiVersion": "flagger.app/v1beta1", "kind": "Canary",
             "metadata": {"name": "backend", "namespace": "develop"},
@@ -148,7 +193,7 @@ mod tests {
                 "service": {"port": 80},
                 "analysis": {
                     "interval": "10s", "stepWeights": [5, 10],
-                    "guard": {"errorRate": {"slo": 1}, "latency": latency},
+                    "guard": {"errorRate": {"slo": 1}, "latency": latency, "latencyShape": {}},
                 },
             },
         });
@@ -160,12 +205,12 @@ mod tests {
         prop_oneof![0..50_u64, 0..1_000_000_u64, any::<u64>()]
     }
 
-    fn page() -> impl Strategy<Value = (u64, u64, u64, u64, [u64; 8])> {
-        (any::<u64>(), count(), count(), count(), prop::array::uniform8(count()))
+    fn page() -> impl Strategy<Value = (u64, u64, u64, u64, [u64; 24])> {
+        (any::<u64>(), count(), count(), count(), prop::array::uniform24(count()))
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
+        #![proptest_config(ProptestConfig::with_cases(100))]
         /// Law: whatever was counted, by however many replicas, the status keeps it in less than 2 kB.
         #[test]
         fn memory_stays_below_two_kilobytes(
@@ -175,10 +220,15 @@ mod tests {
             decided in prop::option::of(".{0,600}"),
             weight: u8,
             steps in 1..10_000_u32,
+            latencies in prop_oneof![Just(0_usize), Just(8), 1..8_usize],
+            shaped: bool,
         ) {
-            let all: Vec<usize> = (0..9).collect();
-            let dispersion = vec![dispersion; 9];
-            let Design { config, sources, bounds } = Design::new(&spec(), &all, &dispersion, steps);
+            let spec = spec(latencies);
+            let every: Vec<f64> = (0..64).map(|i| 1234.5 * f64::from(i) + 0.125).collect();
+            let all: Vec<usize> = (0..=latencies + usize::from(shaped)).collect();
+            let shape = if shaped { shape_bounds(&spec, &every) } else { Vec::new() };
+            let measured = Measured { dispersion: vec![dispersion; all.len()], objectives: all, shape };
+            let Design { config, sources, bounds } = Design::new(&spec, &measured, steps);
             let mut watch = Watch::new(config.clone(), bounds.len(), sources.clone()).unwrap();
             let mut at = 1_800_000_000_000;
             for page in &pages {
@@ -191,7 +241,7 @@ mod tests {
                     requests: *requests,
                     errors: *errors,
                     timed: *timed,
-                    within,
+                    within: within.get(..bounds.len()).unwrap(),
                 });
                 watch.observe(at, readings);
                 at += gap;
@@ -200,9 +250,7 @@ mod tests {
                 }
             }
             let time = Timestamp::from_nanosecond(1_800_000_000_123_456_789).unwrap();
-            let (objectives, kept) = (all, watch.kept());
-            let memory =
-                Memory { time, weight, steps, objectives, dispersion, decided, watch: kept };
+            let memory = Memory { time, weight, steps, measured, decided, watch: watch.kept() };
             let value = memory.to_value();
             prop_assert!(value.to_string().len() <= MEMORY_BYTES_MAX, "{} bytes", value.to_string().len());
             let back = Memory::read(&value).unwrap();

@@ -15,6 +15,10 @@ use crate::status::CheckRecord;
 /// What is kept in a status stays below this; raw counters that do not fit are left out.
 pub const KEPT_BYTES_MAX: usize = 1400;
 
+/// Where more of the primary's requests are slower, a bound is no tail: the shares there move with the hour, which is not the
+/// size of groups.
+const TAIL: f64 = 0.05;
+
 /// The first byte of what is kept: whether the raw counters follow. Another way to write it takes other numbers.
 const WITH_COUNTERS: u8 = 1;
 const WITHOUT_COUNTERS: u8 = 2;
@@ -117,13 +121,20 @@ impl Watch {
 
     /// How many of the primary's requests shared one fate, by metric, where that could be seen.
     pub fn dispersion(&self) -> impl Iterator<Item = (&str, f64)> {
-        let metrics = self.guard.config().metrics.iter().zip(&self.meters);
-        metrics.filter_map(|(metric, meter)| {
+        let mut meters = self.meters.iter();
+        self.guard.config().metrics.iter().filter_map(move |metric| {
             let Metric { name, question, weight: _, dispersion: _ } = metric;
-            match question {
-                Question::Share { slo, .. } => Some((name.as_str(), meter.usual(*slo)?)),
-                Question::Dominance { .. } => None,
-            }
+            let seen = match question {
+                Question::Share { slo, .. } => meters.next()?.usual(*slo),
+                Question::Dominance { bounds, .. } => {
+                    let each = meters.by_ref().take(bounds.len()).map(|meter| meter.usual(TAIL));
+                    // In order, as a fold has to come by all of them.
+                    each.fold(None, |most: Option<f64>, seen| {
+                        most.into_iter().chain(seen).reduce(f64::max)
+                    })
+                }
+            };
+            Some((name.as_str(), seen?))
         })
     }
 

@@ -31,7 +31,8 @@ pub struct GuardSpec {
 impl GuardSpec {
     /// The same objectives for a primary that nobody runs beside: there is nothing to blame or to compare with.
     pub fn of_soak(&self) -> Self {
-        Self { attributed: false, ..self.clone() }
+        let alone = self.objectives.iter().filter(|objective| objective.bad != Bad::Shape);
+        Self { attributed: false, objectives: alone.cloned().collect(), ..self.clone() }
     }
 }
 
@@ -83,7 +84,7 @@ impl GuardMode {
 pub struct Objective {
     pub name: String,
     pub bad: Bad,
-    /// Greatest share that may be bad, between 0 and 1.
+    /// Greatest share that may be bad, between 0 and 1; for the shape of latencies, what is rare among them.
     pub slo: f64,
     pub margin: Margin,
     /// The guard names it; else it follows from a builtin check.
@@ -100,6 +101,8 @@ pub enum Bad {
     Failed,
     /// Milliseconds.
     SlowerThan(f64),
+    /// Slower than a bound of the histogram, at each of them: the whole distribution beside the primary's.
+    Shape,
 }
 
 /// How much worse than the primary the canary may be, as shares.

@@ -5,7 +5,7 @@ use super::doc::Doc;
 use super::{duration, pace};
 use crate::model::{
     Bad, Builtin, GuardMode, GuardSource, GuardSpec, Limit, Margin, Metric, MetricSource,
-    Objective, Policy, Provider,
+    Objective, Pace, Policy, Provider,
 };
 
 /// Time between two looks of guards that name none.
@@ -24,6 +24,12 @@ const SLOW_SHARE: f64 = 0.01;
 /// An objective of no failure at all could be broken by one request; this is the strictest that evidence can be had for.
 const SHARE_MIN: f64 = 0.0001;
 
+/// How much slower than the primary is no news, at any bound, in percentage points and as a factor.
+const SHAPE_ABSOLUTE: f64 = 0.5;
+const SHAPE_RELATIVE: f64 = 1.25;
+/// With nothing allowed, one request decides at a bound that none of the primary's reaches.
+const SHAPE_ABSOLUTE_MIN: f64 = 0.01;
+
 /// The guard of an analysis; none when it is off or when there is nothing to hold the canary to.
 pub(super) fn read(
     analysis: &Doc<'_>,
@@ -40,6 +46,8 @@ pub(super) fn read(
     let alpha = alpha(&doc);
     let mut objectives = objectives(&doc);
     derive(&mut objectives, metrics);
+    let judged = !objectives.is_empty();
+    objectives.extend(shape(&doc));
     let pace = pace::read(&doc, mode);
     let (min_bake_secs, soak_secs) = pace::around(&doc, mode);
     let warm_up_secs = pace::warm_up(&doc);
@@ -51,9 +59,12 @@ pub(super) fn read(
         }
         return None;
     }
+    if !judged && !objectives.is_empty() {
+        alone(&doc, matches!(pace, Pace::Evidence(_)), soak_secs.is_some());
+    }
     if objectives.is_empty() {
         if asked {
-            let message = "has nothing to watch: set errorRate or latency, or use the builtin checks request-success-rate and request-duration";
+            let message = "has nothing to watch: set errorRate, latency or latencyShape, or use the builtin checks request-success-rate and request-duration";
             analysis.error("guard", message);
         }
         return None;
@@ -162,6 +173,30 @@ fn slower(millis: f64, slo: f64, margin: Margin, asked: bool) -> Objective {
     Objective { name, bad: Bad::SlowerThan(millis), ..failing(slo, margin, asked) }
 }
 
+/// The comparison of all durations with the primary's; always the last of the objectives.
+fn shape(doc: &Doc<'_>) -> Option<Objective> {
+    let shape = doc.object("latencyShape")?;
+    let tolerance = shape.object_or_empty("tolerance");
+    let margin = Margin {
+        absolute: within(&tolerance, "absolute", SHAPE_ABSOLUTE_MIN, 100.0, SHAPE_ABSOLUTE) / 100.0,
+        relative: within(&tolerance, "relative", 0.1, 100.0, SHAPE_RELATIVE),
+    };
+    let objective = failing(SLOW_SHARE, margin, true);
+    let objective = Objective { name: "latency-shape".to_owned(), bad: Bad::Shape, ..objective };
+    Some(asked(objective, policies(&shape)))
+}
+
+/// A comparison alone has no limit: nothing says when a share is small enough, or what a primary without a canary may do.
+fn alone(doc: &Doc<'_>, paced: bool, soaks: bool) {
+    let needs = "needs an objective beside latencyShape, which only compares: set errorRate or latency, or use a builtin check";
+    if paced {
+        doc.error("pace", format!("evidence {needs}"));
+    }
+    if soaks {
+        doc.error("soak", needs);
+    }
+}
+
 /// What is asked by name waits for its answer, unless told otherwise.
 fn asked(
     objective: Objective,
@@ -205,17 +240,20 @@ fn share(doc: &Doc<'_>) -> Option<f64> {
 fn margin(doc: &Doc<'_>, slo: Option<f64>) -> Margin {
     let usual = usual(slo.unwrap_or_default());
     let tolerance = doc.object_or_empty("tolerance");
-    let within = |field: &str, low: f64, high: f64, default: f64| match tolerance.number(field) {
+    Margin {
+        absolute: within(&tolerance, "absolute", 0.0, 100.0, usual.absolute * 100.0) / 100.0,
+        relative: within(&tolerance, "relative", 0.1, 100.0, usual.relative),
+    }
+}
+
+fn within(doc: &Doc<'_>, field: &str, low: f64, high: f64, default: f64) -> f64 {
+    match doc.number(field) {
         None => default,
         Some(number) if (low..=high).contains(&number) => number,
         Some(number) => {
-            tolerance.error(field, format!("must be between {low} and {high}, not {number}"));
+            doc.error(field, format!("must be between {low} and {high}, not {number}"));
             default
         }
-    };
-    Margin {
-        absolute: within("absolute", 0.0, 100.0, usual.absolute * 100.0) / 100.0,
-        relative: within("relative", 0.1, 100.0, usual.relative),
     }
 }
 

@@ -212,11 +212,10 @@ impl Recorded {
         self.pages.values().filter_map(due).min()
     }
 
-    /// Whether a histogram is there that lacks a wanted bound.
+    /// Whether a histogram is there of which more is to be known than its wanted bounds.
     pub fn lacks_bounds(&self, wanted: &Wanted) -> bool {
-        self.pages
-            .values()
-            .any(|page| page.timed() && wanted.bounds.iter().any(|bound| !page.lists_bound(*bound)))
+        let lacks = |page: &Page| wanted.bounds.iter().any(|bound| !page.lists_bound(*bound));
+        self.pages.values().any(|page| page.timed() && (wanted.all_bounds || lacks(page)))
     }
 
     /// Makes known which bounds there are besides the wanted ones.

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use serin_core::judge::design::shape_bounds;
 use serin_core::judge::evidence::Evidence;
-use serin_core::model::{Bad, Canary, Provider};
+use serin_core::model::{Bad, Canary, GuardSpec, Provider};
 use serin_providers::gateway::{Page, Pair, Scrape, Sides, Wanted};
 
 use super::history::{Curve, History};
@@ -61,7 +62,9 @@ pub(super) async fn fetch(
     let wanted = watched(canary);
     let texts: Vec<&str> = bounds
         .iter()
-        .filter(|(_, millis)| all || wanted.iter().any(|bound| same(*bound, *millis)))
+        .filter(|(_, millis)| {
+            all || shape(canary).is_some() || wanted.iter().any(|bound| same(*bound, *millis))
+        })
         .map(|(text, _)| text.as_str())
         .collect();
     if !texts.is_empty() {
@@ -100,10 +103,16 @@ fn same(a: f64, b: f64) -> bool {
 pub(super) fn watched(canary: &Canary) -> Vec<f64> {
     let objectives = canary.spec.analysis.guard.iter().flat_map(|guard| &guard.objectives);
     let bound = |bad: Bad| match bad {
-        Bad::Failed => None,
+        Bad::Failed | Bad::Shape => None,
         Bad::SlowerThan(millis) => Some(millis),
     };
     objectives.filter_map(|objective| bound(objective.bad)).collect()
+}
+
+/// The guard, if it compares the shape of latencies.
+fn shape(canary: &Canary) -> Option<&GuardSpec> {
+    let guard = canary.spec.analysis.guard.as_ref();
+    guard.filter(|spec| spec.objectives.iter().any(|objective| objective.bad == Bad::Shape))
 }
 
 /// One look at every process of the gateway.
@@ -118,6 +127,8 @@ pub(super) struct Looks {
     pub(super) interval_ms: i64,
     /// Bounds in milliseconds that the histogram has, of those that are watched.
     pub(super) bounds: Vec<f64>,
+    /// Those at which the shape of latencies is compared.
+    pub(super) shape: Vec<f64>,
 }
 
 impl Looks {
@@ -161,9 +172,15 @@ pub(super) fn looks(canary: &Canary, curves: &[Curve], began: Timestamp) -> Look
         }
     }
     let interval_ms = interval(processes.values());
+    bounds.retain(|bound| bound.is_finite());
+    bounds.sort_by(f64::total_cmp);
+    bounds.dedup();
+    let shape = shape(canary).map(|spec| shape_bounds(spec, &bounds)).unwrap_or_default();
     bounds = watched(canary).into_iter().filter(|w| bounds.iter().any(|b| same(*w, *b))).collect();
-    let looks = merge(canary, &processes, &bounds, interval_ms, began);
-    Looks { looks, interval_ms, bounds }
+    let mut read = bounds.clone();
+    read.extend(shape.iter().filter(|bound| !bounds.contains(bound)));
+    let looks = merge(canary, &processes, &read, interval_ms, began);
+    Looks { looks, interval_ms, bounds, shape }
 }
 
 /// A series as a page of the gateway shows it.

@@ -1,7 +1,9 @@
 //! The guard over history: the operator's own evidence and judge, fed with what the gateway had counted.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
-use serin_core::judge::design::{Design, weight_steps};
+use serin_core::judge::design::{Design, Measured, weight_steps};
 use serin_core::judge::sequential::{Decision, Odds};
 use serin_core::judge::watch::Watch;
 use serin_core::model::{Bad, Canary};
@@ -30,6 +32,7 @@ pub(super) fn measurable(canary: &Canary, looks: &Looks) -> (Vec<usize>, Vec<Str
         let counted = match objective.bad {
             Bad::Failed => true,
             Bad::SlowerThan(millis) => looks.bounds.contains(&millis),
+            Bad::Shape => !looks.shape.is_empty(),
         };
         if counted { places.push(place) } else { others.push(objective.name.clone()) }
     }
@@ -48,8 +51,6 @@ pub(super) fn watch(
     let over = steps.last().map_or(i64::MAX, |last| last.saturating_add(interval));
     let over = Timestamp::from_millisecond(over).unwrap_or(Timestamp::MAX);
     let (places, _) = measurable(canary, looks);
-    let design = Design::new(spec, &places, &[], weight_steps(&canary.spec.analysis));
-    let Design { config, sources, bounds } = design;
     if places.is_empty() {
         let bounds: Vec<String> = watched(canary).iter().map(f64::to_string).collect();
         return Err(format!(
@@ -57,6 +58,9 @@ pub(super) fn watch(
             bounds.join(", ")
         ));
     }
+    let measured = Measured::new(spec, places, &BTreeMap::new(), looks.shape.clone());
+    let steps_expected = weight_steps(&canary.spec.analysis);
+    let Design { config, sources, bounds } = Design::new(spec, &measured, steps_expected);
     let mut watch = Watch::new(config, bounds.len(), sources).map_err(|error| error.to_string())?;
     let mut course = Course {
         outcome: if over <= end { Outcome::Passed } else { Outcome::Undecided },

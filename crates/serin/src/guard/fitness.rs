@@ -87,7 +87,7 @@ pub(super) fn timeless(objective: &Objective) -> Fitness {
     unfit(
         NO_HISTOGRAM,
         format!(
-            "Nobody can count what is {}: the gateway counts requests and has no histogram of their durations. Traefik has one with --metrics.prometheus=true, unless something drops its buckets.",
+            "Nobody can measure {}: the gateway counts requests and has no histogram of their durations. Traefik has one with --metrics.prometheus=true, unless something drops its buckets.",
             objective.name
         ),
     )
@@ -98,7 +98,7 @@ pub(super) fn late(objective: &Objective) -> Fitness {
     unfit(
         HISTOGRAM_IS_NEW,
         format!(
-            "What is {} is counted since after this release began; the next release is judged by it.",
+            "The histogram for {} came after this release began; the next release is judged by it.",
             objective.name
         ),
     )
@@ -179,7 +179,7 @@ impl Rest<'_> {
                 ),
             );
         }
-        let slow = |objective: &&Objective| matches!(objective.bad, Bad::SlowerThan(_));
+        let slow = |objective: &&Objective| objective.bad != Bad::Failed;
         let timeless = pages.iter().all(|(_, page)| page.bounds.is_empty());
         if let Some(objective) = self.spec.objectives.iter().find(slow).filter(|_| timeless)
             && grown(&|page| page.requests(primary)) > 0

@@ -167,6 +167,9 @@ async fn check<'c>(
         for key in keys.into_iter().flatten() {
             let wanted = wanted.entry(key).or_default();
             wanted.add(canary, &bounds(canary));
+            if guard.is_some_and(|spec| spec.objectives.iter().any(|o| o.bad == Bad::Shape)) {
+                wanted.ask_for_bounds();
+            }
             wanted.look_around();
         }
     }
@@ -208,7 +211,7 @@ fn bounds(canary: &Canary) -> Vec<f64> {
     let guard = canary.spec.analysis.guard.as_ref();
     let objectives = guard.iter().flat_map(|spec| &spec.objectives);
     let bounds = objectives.filter_map(|objective| match objective.bad {
-        Bad::Failed => None,
+        Bad::Failed | Bad::Shape => None,
         Bad::SlowerThan(millis) => Some(millis),
     });
     bounds.chain(checks::limits(canary)).collect()

@@ -170,7 +170,7 @@ fn memory_is_small_and_a_changed_objective_is_not_continued() {
     let kept = ward.watched().memory.unwrap();
     assert!(kept.to_string().len() < 1000, "{}", kept.to_string().len());
     let memory = Memory::read(&kept).unwrap();
-    assert_eq!((memory.weight, memory.objectives), (5, vec![0, 1]));
+    assert_eq!((memory.weight, memory.measured.objectives), (5, vec![0, 1]));
     let status = json!({"phase": "Progressing", "canaryWeight": 5, "guard": kept});
     let same = canary(&asked_spec(), &status);
     let same = Ward::begin(&same, same.spec.analysis.guard.as_ref().unwrap(), false);
@@ -315,7 +315,7 @@ fn groups_of_errors_that_one_release_shows_count_for_less_in_the_next() {
     let (warned, memory) = release(&json!(seen));
     assert!(!matches!(warned, Guard::RollBack(_)), "{warned:?}");
     // What is learnt later does not change the questions of this release.
-    assert_eq!(Memory::read(&memory).unwrap().dispersion, [seen["error-rate"]]);
+    assert_eq!(Memory::read(&memory).unwrap().measured.dispersion, [seen["error-rate"]]);
     let status = json!({"phase": "Progressing", "canaryWeight": 5, "guard": memory});
     let canary = canary(&asked_errors(), &status);
     let again = Ward::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), false);

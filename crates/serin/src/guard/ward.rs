@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use serin_core::judge::design::{Design, Memory, weight_steps};
+use serin_core::judge::design::{Design, Measured, Memory, weight_steps};
 use serin_core::judge::evidence::Reading;
 use serin_core::judge::sequential::{Decision, Percent, Verdict};
 use serin_core::judge::traffic::Traffic;
@@ -73,8 +73,7 @@ enum State {
     New(Waiting),
     Watching {
         watch: Box<Watch>,
-        objectives: Vec<usize>,
-        dispersion: Vec<f64>,
+        measured: Measured,
         bounds: Vec<f64>,
     },
     /// The evidence so far cannot be continued, and a fresh start would spend alpha again.
@@ -164,15 +163,14 @@ impl Ward {
                 return;
             }
         };
-        let Memory { time, weight, steps, objectives, dispersion, decided, watch } = memory;
-        let Design { config, sources, bounds } =
-            Design::new(&self.spec, &objectives, &dispersion, steps);
+        let Memory { time, weight, steps, measured, decided, watch } = memory;
+        let Design { config, sources, bounds } = Design::new(&self.spec, &measured, steps);
         self.state = match Watch::restore(config, bounds.len(), sources, &watch) {
             Ok(mut watch) => {
                 if weight != self.canary.status.canary_weight {
                     watch.weight_changed();
                 }
-                State::Watching { watch: Box::new(watch), objectives, dispersion, bounds }
+                State::Watching { watch: Box::new(watch), measured, bounds }
             }
             Err(error) => lost(&error),
         };
@@ -236,10 +234,20 @@ impl Ward {
     /// Adds to what is read of every page.
     pub(super) fn want(&self, wanted: &mut Wanted) {
         let bound = |objective: &Objective| match objective.bad {
-            Bad::Failed => None,
+            Bad::Failed | Bad::Shape => None,
             Bad::SlowerThan(millis) => Some(millis),
         };
-        let bounds: Vec<f64> = self.spec.objectives.iter().filter_map(bound).collect();
+        let mut bounds: Vec<f64> = self.spec.objectives.iter().filter_map(bound).collect();
+        match &self.state {
+            State::Watching { measured, .. } => bounds.extend(&measured.shape),
+            State::New(waiting) => {
+                bounds.extend(&waiting.shape);
+                if self.spec.objectives.iter().any(|objective| objective.bad == Bad::Shape) {
+                    wanted.ask_for_bounds();
+                }
+            }
+            State::Lost(_) => {}
+        }
         wanted.add(&self.canary, &bounds);
     }
 
@@ -258,6 +266,7 @@ impl Ward {
         failure: Option<&str>,
         now: Timestamp,
     ) -> News {
+        let waited = self.waits_for_bounds();
         let before = (kind(&self.opinion()), self.fitness.clone(), self.decided.is_some());
         self.since.get_or_insert(now);
         match failure {
@@ -297,7 +306,7 @@ impl Ward {
         News {
             wake: turned || other || save || risen,
             turned,
-            again: verdict.is_some_and(|v| v.look_again),
+            again: verdict.is_some_and(|v| v.look_again) || (!waited && self.waits_for_bounds()),
         }
     }
 
@@ -347,7 +356,7 @@ impl Ward {
         // A process that lacks a bound would show every request as slow.
         let sides: Vec<(&str, Sides)> = pages
             .iter()
-            .filter(|(_, page)| bounds.iter().all(|bound| page.has_bound(*bound)))
+            .filter(|(_, page)| bounds.iter().all(|b| page.has_bound(*b) && page.reads(*b)))
             .filter(|(process, page)| !self.is_old(process, page))
             .map(|(process, page)| (process.as_str(), page.sides(&self.pair, bounds, began)))
             .collect();
@@ -378,7 +387,7 @@ impl Ward {
     }
 
     fn memory(&self) -> Option<Value> {
-        let State::Watching { watch, objectives, dispersion, bounds: _ } = &self.state else {
+        let State::Watching { watch, measured, bounds: _ } = &self.state else {
             return None;
         };
         let at = i64::try_from(watch.evidence().at_millis()?).ok()?;
@@ -386,8 +395,7 @@ impl Ward {
             time: Timestamp::from_millisecond(at).ok()?,
             weight: self.canary.status.canary_weight,
             steps: self.steps,
-            objectives: objectives.clone(),
-            dispersion: dispersion.clone(),
+            measured: measured.clone(),
             decided: self.decided.clone(),
             watch: watch.kept(),
         };

@@ -1,7 +1,7 @@
 //! One imagined release under the guard: requests that arrive, fail and are counted, with a seed and no cluster.
 
 use jiff::{SignedDuration, Timestamp};
-use serin_core::judge::design::{Design, dispersion, weight_steps};
+use serin_core::judge::design::{Design, Measured, weight_steps};
 use serin_core::judge::sequential::{Decision, Guard, Sample};
 use serin_core::judge::watch::Source;
 use serin_core::model::{Bad, Canary, GuardSpec, Objective, Strategy, Weight};
@@ -14,6 +14,8 @@ pub(super) const HORIZON_SECS: f64 = 3600.0;
 const LOOKS_MAX: u32 = 20_000;
 /// A healthy version fails this part of what it may.
 const HEALTHY: f64 = 0.1;
+/// The histogram's bounds in milliseconds, as Traefik has them unless it is told others.
+const SHAPE_BOUNDS: [f64; 4] = [100.0, 300.0, 1200.0, 5000.0];
 /// Fewer requests than this are drawn one by one.
 const ONE_BY_ONE_MAX: u64 = 200;
 
@@ -133,7 +135,7 @@ pub(super) fn first_share(canary: &Canary, rps: f64) -> Option<Weight> {
 fn healthy(objective: &Objective, traffic: &Traffic) -> f64 {
     match objective.bad {
         Bad::Failed => traffic.healthy.unwrap_or(objective.slo * HEALTHY),
-        Bad::SlowerThan(_) => objective.slo * HEALTHY,
+        Bad::SlowerThan(_) | Bad::Shape => objective.slo * HEALTHY,
     }
 }
 
@@ -148,8 +150,9 @@ pub(super) fn play(
     let spec = canary.spec.analysis.guard.as_ref()?;
     let Strategy::Weighted(ladder) = &canary.spec.analysis.strategy else { return None };
     let all: Vec<usize> = (0..spec.objectives.len()).collect();
-    let groups = dispersion(spec, &all, &canary.status.dispersion);
-    let design = Design::new(spec, &all, &groups, weight_steps(&canary.spec.analysis));
+    let groups = &canary.status.dispersion;
+    let measured = Measured::new(spec, all, groups, SHAPE_BOUNDS.to_vec());
+    let design = Design::new(spec, &measured, weight_steps(&canary.spec.analysis));
     let seed = match luck {
         Luck::Best => 0,
         Luck::Seed(seed) => seed,
@@ -245,7 +248,8 @@ impl Run<'_> {
         );
         let mut samples = Vec::with_capacity(self.sources.len());
         for place in 0..self.sources.len() {
-            let healthy = self.healthy.get(place).copied().unwrap_or(0.0);
+            // The last objective may have a sample at each bound.
+            let healthy = self.healthy.get(place).or(self.healthy.last()).copied().unwrap_or(0.0);
             // What fails is what the first objective is about.
             let of_canary = if faulty && place == 0 { rate.max(healthy) } else { healthy };
             let (x, y) = (self.failures(n, of_canary), self.failures(m, healthy));

@@ -51,6 +51,12 @@ pub(crate) struct Traffic {
     primary_fails: f64,
     /// The gateway has a histogram of durations.
     pub(crate) timed: bool,
+    /// Its bounds, rising, and the shares of the primary's and of the canary's requests that are slower; half a second, and
+    /// none, unless there are some.
+    pub(crate) shape: Vec<(&'static str, f64, f64)>,
+    /// Requests that were slower than each of the bounds, by service.
+    slower: BTreeMap<&'static str, Vec<f64>>,
+    dice: u64,
     /// What came to the chat.
     chat: Vec<String>,
 }
@@ -109,6 +115,44 @@ impl Outside for World {
     }
 }
 
+impl Traffic {
+    /// So many requests take their time.
+    fn time(&mut self, side: &'static str, requests: f64) {
+        let mut slower = self.slower.remove(side).unwrap_or_default();
+        slower.resize(self.shape.len(), 0.0);
+        let whole = self.uniform() < requests.fract();
+        for _ in 0..requests as u64 + u64::from(whole) {
+            let u = self.uniform();
+            for (slower, (_, primary, canary)) in slower.iter_mut().zip(&self.shape) {
+                let share = if side == "canary" { canary } else { primary };
+                *slower += if u < *share { 1.0 } else { 0.0 };
+            }
+        }
+        self.slower.insert(side, slower);
+    }
+
+    fn uniform(&mut self) -> f64 {
+        let step = self.dice.wrapping_mul(6_364_136_223_846_793_005);
+        self.dice = step.wrapping_add(1_442_695_040_888_963_407);
+        (self.dice >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// By bound; never more than have succeeded.
+    fn slower(&self, side: &str) -> Vec<(&'static str, f64)> {
+        if self.shape.is_empty() {
+            return vec![("0.5", 0.0)];
+        }
+        let (requests, failed) = self.counts[side];
+        let slower = self.slower.get(side).into_iter().flatten();
+        let most = requests.floor() - failed.floor();
+        self.shape
+            .iter()
+            .zip(slower)
+            .map(|((bound, ..), slower)| (*bound, slower.min(most)))
+            .collect()
+    }
+}
+
 fn page(traffic: &Traffic) -> String {
     let mut page = "process_start_time_seconds 1.7e+09\n".to_owned();
     for (side, (requests, failed)) in &traffic.counts {
@@ -121,7 +165,11 @@ fn page(traffic: &Traffic) -> String {
             if !traffic.timed {
                 continue;
             }
-            let _ = writeln!(page, "{name}_duration_seconds_bucket{{{labels},le=\"0.5\"}} {count}");
+            for (bound, slower) in traffic.slower(side) {
+                let within = if code == "200" { count - slower } else { count };
+                let le = format!("le=\"{bound}\"");
+                let _ = writeln!(page, "{name}_duration_seconds_bucket{{{labels},{le}}} {within}");
+            }
             let _ = writeln!(page, "{name}_duration_seconds_count{{{labels}}} {count}");
         }
     }
@@ -154,6 +202,9 @@ impl Bed {
             canary_fails: 0.0,
             primary_fails: 0.0,
             timed: true,
+            shape: Vec::new(),
+            slower: BTreeMap::new(),
+            dice: 1,
             chat: Vec::new(),
         }));
         tokio::spawn(serve(store.clone(), Arc::clone(&traffic)));
@@ -264,6 +315,7 @@ async fn serve(store: Store, traffic: Arc<Mutex<Traffic>>) {
                 let count = traffic.counts.entry(side).or_default();
                 count.0 += all * share;
                 count.1 += all * share * fails;
+                traffic.time(side, all * share);
             }
         }
     }

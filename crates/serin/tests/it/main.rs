@@ -16,6 +16,7 @@ mod pace;
 mod pages;
 mod restored;
 mod rights;
+mod shape;
 mod sources;
 mod stories;
 mod tidy;

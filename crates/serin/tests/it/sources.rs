@@ -36,6 +36,8 @@ pub(crate) struct Recorder {
     pub(crate) behind: f64,
     /// The histogram's only bound, in seconds.
     pub(crate) bound: &'static str,
+    /// More bounds, and the shares of the primary's and of the canary's requests that are slower.
+    pub(crate) shape: Vec<(&'static str, f64, f64)>,
     /// The server has a label `service` of its own, and Traefik's is `exported_service`.
     pub(crate) renamed: bool,
     /// Routers and entry points are recorded as well.
@@ -58,6 +60,7 @@ impl Recorder {
             scraping: true,
             behind: 0.0,
             bound: "0.5",
+            shape: Vec::new(),
             renamed: false,
             routers: false,
             asked: 0,
@@ -76,7 +79,7 @@ impl Recorder {
         let now = self.now();
         let known = |at: f64| at >= now - window && at <= now - self.behind;
         for (at, counts) in self.scrapes.iter().filter(|(at, _)| known(*at)) {
-            for (name, labels, count) in samples(counts, self.bound) {
+            for (name, labels, count) in samples(counts, self.bound, &self.shape) {
                 let mut metric =
                     json!({"__name__": name, "instance": "10.9.0.1:9100", "job": "traefik"});
                 for (label, value) in labels {
@@ -94,9 +97,11 @@ impl Recorder {
     }
 
     fn bounds(&self) -> String {
-        let result: Vec<Value> = [self.bound, "+Inf"]
+        let bounds = self.shape.iter().map(|(bound, ..)| *bound);
+        let result: Vec<Value> = bounds
+            .chain([self.bound, "+Inf"])
             .map(|le| json!({"metric": {"le": le}, "value": [0, "1"]}))
-            .to_vec();
+            .collect();
         vector(&result)
     }
 
@@ -158,16 +163,23 @@ fn matrix(result: Vec<Value>) -> String {
 type Sample = (String, Vec<(&'static str, String)>, f64);
 
 /// Every series of a page.
-fn samples(counts: &Counts, bound: &str) -> Vec<Sample> {
+fn samples(counts: &Counts, bound: &str, shape: &[(&str, f64, f64)]) -> Vec<Sample> {
     let mut all = Vec::new();
     for (side, [requests, failed, slow]) in counts {
         let service = format!("develop-backend-{side}-80@kubernetescrd");
         let (requests, failed, slow) = (requests.floor(), failed.floor(), slow.floor());
         for (code, count, slow) in [("200", requests - failed, slow), ("500", failed, 0.0)] {
             let labels = vec![("code", code.to_owned()), ("service", service.clone())];
-            let with_le = [labels.clone(), vec![("le", bound.to_owned())]].concat();
+            let bucket = |le: &str, within: f64| {
+                let with_le = [labels.clone(), vec![("le", le.to_owned())]].concat();
+                (format!("{NAME}_duration_seconds_bucket"), with_le, within)
+            };
+            all.push(bucket(bound, count - slow));
+            for (le, primary, canary) in shape {
+                let share = if *side == "canary" { canary } else { primary };
+                all.push(bucket(le, (count * (1.0 - share)).floor()));
+            }
             all.push((format!("{NAME}s_total"), labels.clone(), count));
-            all.push((format!("{NAME}_duration_seconds_bucket"), with_le, count - slow));
             all.push((format!("{NAME}_duration_seconds_count"), labels, count));
         }
     }
@@ -177,7 +189,7 @@ fn samples(counts: &Counts, bound: &str) -> Vec<Sample> {
 /// The same as a gateway's own page.
 pub(crate) fn page(counts: &Counts, started: f64) -> String {
     let mut page = format!("process_start_time_seconds {started}\n");
-    for (name, labels, count) in samples(counts, "0.5") {
+    for (name, labels, count) in samples(counts, "0.5", &[]) {
         let labels: Vec<String> = labels.iter().map(|(l, v)| format!("{l}=\"{v}\"")).collect();
         let _ = writeln!(page, "{name}{{{}}} {count}", labels.join(","));
     }

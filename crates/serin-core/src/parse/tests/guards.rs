@@ -204,3 +204,52 @@ fn what_follows_from_not_knowing_is_named_or_usual() {
     let text = "spec.analysis.guard.latency[0].noData: \"wait\" is none of hold, pass, fail";
     assert_eq!(errors[0].to_string(), text);
 }
+
+#[test]
+fn the_shape_of_latencies_is_compared_with_a_margin() {
+    guards(
+        &[
+            "analysis: {guard: {latencyShape: {}}}",
+            "analysis: {metrics: [{name: request-duration, thresholdRange: {max: 500}}], guard: {pace: evidence, soak: {duration: 10m}, latencyShape: {tolerance: {absolute: 1, relative: 1.1}}}}",
+        ],
+        false,
+        expect![[r#"
+            analysis: {guard: {latencyShape: {}}}
+                enforce every 1000 ms, alpha 0.01, asked true, attributed true
+                latency-shape at most 0.01, 1.25 x primary + 0.005, asked true
+            analysis: {metrics: [{name: request-duration, thresholdRange: {max: 500}}], guard: {pace: evidence, soak: {duration: 10m}, latencyShape: {tolerance: {absolute: 1, relative: 1.1}}}}
+                enforce every 1000 ms, alpha 0.01, asked true, attributed true
+                slower than 500 ms at most 0.01, 1 x primary + 0.005, asked false
+                latency-shape at most 0.01, 1.1 x primary + 0.01, asked true
+        "#]],
+    );
+}
+
+#[test]
+fn what_the_shape_cannot_do_is_refused() {
+    let rows = [
+        "{latencyShape: {tolerance: {absolute: 0, relative: 1000}}}",
+        "{latencyShape: {noData: wait}}",
+        "{latencyShape: yes}",
+    ];
+    expect![[r#"
+        {latencyShape: {tolerance: {absolute: 0, relative: 1000}}}
+            spec.analysis.guard.latencyShape.tolerance.absolute: must be between 0.01 and 100, not 0
+            spec.analysis.guard.latencyShape.tolerance.relative: must be between 0.1 and 100, not 1000
+        {latencyShape: {noData: wait}}
+            spec.analysis.guard.latencyShape.noData: "wait" is none of hold, pass, fail
+        {latencyShape: yes}
+            spec.analysis.guard.latencyShape: must be an object, not a boolean
+    "#]].assert_eq(&complaints(&rows, false));
+    let mut out = String::new();
+    for row in ["{latencyShape: {}, pace: evidence}", "{latencyShape: {}, soak: {duration: 10m}}"] {
+        let object = object(&format!("analysis: {{guard: {row}}}"));
+        for error in canary(&object).unwrap_err().errors {
+            out.push_str(&format!("{error}\n"));
+        }
+    }
+    expect![[r#"
+        spec.analysis.guard.pace: evidence needs an objective beside latencyShape, which only compares: set errorRate or latency, or use a builtin check
+        spec.analysis.guard.soak: needs an objective beside latencyShape, which only compares: set errorRate or latency, or use a builtin check
+    "#]].assert_eq(&out);
+}

@@ -187,7 +187,7 @@ fn every_mistake_has_a_path() {
             analysis: {primaryReadyThreshold: 101, canaryReadyThreshold: -1}
                 error spec.analysis.primaryReadyThreshold: must be between -2147483648 and 100, not 101
             analysis: {guard: {}}
-                error spec.analysis.guard: has nothing to watch: set errorRate or latency, or use the builtin checks request-success-rate and request-duration
+                error spec.analysis.guard: has nothing to watch: set errorRate, latency or latencyShape, or use the builtin checks request-success-rate and request-duration
             analysis: {guard: {mode: 'off'}}
                 ok
             analysis: {guard: {errorRate: {slo: 1}, latency: [{threshold: 500, slo: 2}]}}

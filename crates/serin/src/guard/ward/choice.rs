@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serin_core::judge::design::{Design, dispersion};
+use serin_core::judge::design::{Design, Measured, shape_bounds};
 use serin_core::judge::evidence::Born;
 use serin_core::judge::watch::Watch;
 use serin_core::model::{Bad, Objective};
@@ -46,6 +46,8 @@ pub(super) struct Waiting {
     /// Requests at the last look, and looks that have brought some.
     requests: u64,
     looks: u32,
+    /// The bounds at which latencies are compared, once they are known: then they are read.
+    pub(super) shape: Vec<f64>,
     /// What there is to measure does not tell about any objective.
     pub(super) nothing: bool,
 }
@@ -94,7 +96,7 @@ impl Waiting {
 }
 
 fn is_slow(objective: &Objective) -> bool {
-    matches!(objective.bad, Bad::SlowerThan(_))
+    objective.bad != Bad::Failed
 }
 
 fn has_histogram(pages: &[Scraped]) -> bool {
@@ -106,7 +108,17 @@ fn has(objective: &Objective, pages: &[Scraped]) -> bool {
     match objective.bad {
         Bad::Failed => true,
         Bad::SlowerThan(millis) => has_histogram(pages) && all(&|page| page.has_bound(millis)),
+        Bad::Shape => !common(pages).is_empty(),
     }
+}
+
+/// The bounds that every histogram has.
+fn common(pages: &[Scraped]) -> Vec<f64> {
+    let mut histograms = pages.iter().map(|(_, page)| page).filter(|page| !page.bounds.is_empty());
+    let Some(first) = histograms.next() else { return Vec::new() };
+    let others: Vec<&Page> = histograms.collect();
+    let everywhere = |bound: &&f64| others.iter().all(|page| page.has_bound(**bound));
+    first.bounds.iter().filter(everywhere).copied().collect()
 }
 
 impl Ward {
@@ -124,26 +136,41 @@ impl Ward {
         let all = self.spec.objectives.iter().enumerate();
         let objectives: Vec<usize> =
             all.filter(|(_, o)| has(o, pages)).map(|(place, _)| place).collect();
+        let shaped =
+            |place: &usize| self.spec.objectives.get(*place).is_some_and(|o| o.bad == Bad::Shape);
+        if objectives.iter().any(shaped) {
+            waiting.shape = shape_bounds(&self.spec, &common(pages));
+            let read = |page: &Page| waiting.shape.iter().all(|bound| page.reads(*bound));
+            if !pages.iter().all(|(_, page)| read(page)) {
+                // The next look brings them.
+                return;
+            }
+        }
         waiting.nothing = objectives.is_empty();
         if waiting.nothing {
             return;
         }
-        let dispersion = dispersion(&self.spec, &objectives, &self.canary.status.dispersion);
-        let Design { config, sources, bounds } =
-            Design::new(&self.spec, &objectives, &dispersion, self.steps);
+        let (known, shape) = (&self.canary.status.dispersion, waiting.shape.clone());
+        let measured = Measured::new(&self.spec, objectives, known, shape);
+        let Design { config, sources, bounds } = Design::new(&self.spec, &measured, self.steps);
         self.state = match Watch::new(config, bounds.len(), sources) {
             Err(error) => State::Lost(error.to_string()),
             Ok(mut watch) => {
                 waiting.begin(&mut watch, bounds.len(), at_millis);
-                State::Watching { watch: Box::new(watch), objectives, dispersion, bounds }
+                State::Watching { watch: Box::new(watch), measured, bounds }
             }
         };
+    }
+
+    /// It is known which buckets to read, and they have not been read yet.
+    pub(super) fn waits_for_bounds(&self) -> bool {
+        matches!(&self.state, State::New(waiting) if !waiting.shape.is_empty())
     }
 
     /// Says for each objective that is not measured why that is so.
     pub(super) fn note_lacks(&mut self, pages: &[Scraped]) {
         let measured: BTreeSet<usize> = match &self.state {
-            State::Watching { objectives, .. } => objectives.iter().copied().collect(),
+            State::Watching { measured, .. } => measured.objectives.iter().copied().collect(),
             State::New(waiting) if waiting.nothing => BTreeSet::new(),
             State::New(_) | State::Lost(_) => {
                 self.lacks.clear();

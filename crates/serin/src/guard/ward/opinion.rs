@@ -116,8 +116,9 @@ impl Ward {
         for (place, objective) in self.spec.objectives.iter().enumerate() {
             let Objective { name, no_data, cannot_measure, .. } = objective;
             let counted = match &self.state {
-                State::Watching { watch, objectives, .. } => {
-                    let sample = objectives.iter().position(|measured| *measured == place);
+                State::Watching { watch, measured, .. } => {
+                    // Only the last one may have more than one sample.
+                    let sample = measured.objectives.iter().position(|known| *known == place);
                     sample.map_or(0, |s| watch.guard().step_requests_of(s))
                 }
                 State::New(_) | State::Lost(_) => 0,
@@ -130,7 +131,7 @@ impl Ward {
                 None if self.seen.is_some() && counted == 0 => Some(*no_data),
                 None => None,
             };
-            let cold = matches!(objective.bad, Bad::SlowerThan(_)) && !self.warmth.was_warm();
+            let cold = objective.bad != Bad::Failed && !self.warmth.was_warm();
             let policy = match policy {
                 // Nobody has looked for any.
                 Some(Policy::Fail) if cold && unmeasured.is_none() => Some(Policy::Hold),
