@@ -33,6 +33,7 @@ mod log;
 mod objects;
 mod openapi2;
 mod route;
+mod target;
 #[cfg(test)]
 mod tests;
 

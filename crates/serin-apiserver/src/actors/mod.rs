@@ -41,9 +41,7 @@ use self::pods::Kubelet;
 use self::replicaset::Names;
 use self::world::World;
 use crate::kubelet::PodRuntime;
-
-/// Where actors read the time; it must move with tokio's, paused or not.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+use crate::store::Clock;
 
 /// What a pass depends on. Other kinds, Events above all, are written far more often.
 const READ: [Kind; 9] = [
@@ -70,6 +68,7 @@ pub struct Actors {
 }
 
 impl Actors {
+    /// The clock must move with tokio's, paused or not.
     pub fn new(cluster: Arc<dyn Cluster>, runtime: Arc<dyn PodRuntime>, clock: Clock) -> Self {
         let kubelet = Kubelet::new(runtime, Arc::clone(&cluster), Arc::clone(&clock));
         Self { cluster, clock, names: Names::default(), kubelet }

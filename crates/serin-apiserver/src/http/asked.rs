@@ -4,7 +4,7 @@ use http::{Method, Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::objects::{Target, not_allowed};
+use super::target::{Target, not_allowed};
 use super::{Body, Call, body, json as respond};
 use crate::failure::Failure;
 

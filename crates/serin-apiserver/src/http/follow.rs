@@ -7,7 +7,8 @@ use futures::StreamExt;
 use http::{HeaderValue, Response, header};
 use serde_json::{Value, json};
 
-use super::objects::{Form, Target, form, include, number};
+use super::objects::{Form, form, include, number};
+use super::target::Target;
 use super::{Api, Body, Call, stream};
 use crate::failure::Failure;
 use crate::store::Store;

@@ -22,7 +22,7 @@ pub use self::report::{ContainerReport, ContainerState, Exit, PodReport, Reporte
 pub(crate) use self::status::pod_status;
 pub use self::virtual_runtime::{Behaviour, Trouble, VirtualRuntime};
 
-use crate::actors::Clock;
+use crate::store::Clock;
 
 /// A pod's life as a future that somebody else polls.
 pub type PodLife = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -20,12 +20,12 @@ use super::Place;
 use super::env::{Env, Facts, expand};
 use super::spawn::Process;
 use super::volumes::Mounts;
-use crate::actors::Clock;
 use crate::actors::object::{self, int, list, text};
 use crate::kubelet::launcher;
 use crate::kubelet::logs::{LINE_BYTES_MAX, Ring};
 use crate::kubelet::probe::{self, Action, Probe};
 use crate::kubelet::report::{ContainerState, Exit};
+use crate::store::Clock;
 
 /// First wait before a restart; it doubles.
 const BACK_OFF: Duration = Duration::from_secs(1);

@@ -10,8 +10,9 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::actors::{Actors, Clock, Cluster, Kind};
+use crate::actors::{Actors, Cluster, Kind};
 use crate::registry::ResourceId;
+use crate::store::Clock;
 use crate::store::{Store, WriteOptions};
 
 const ROLE: &str = "SERIN_TEST_ROLE";
