@@ -226,10 +226,23 @@ impl Lint<'_> {
         self.forbid(5, giving_back && dead, "a primary without a ready endpoint gets everything");
     }
 
+    /// By the endpoints of its Service; without one that picks its pods, by the pods.
+    fn target_serves(&self) -> bool {
+        let Some(target) = self.seen.target.present() else { return false };
+        if target.readiness != Readiness::Ready {
+            return false;
+        }
+        let service = match &self.seen.services.canary {
+            Seen::Present(service) => Some(service).filter(|of| of.selects == Selects::Target),
+            Seen::Absent => None,
+            Seen::Unreadable(_) => return false,
+        };
+        service.map_or(target.available_replicas, |service| service.ready_endpoints) > 0
+    }
+
     fn workloads(&mut self) {
         let apex = self.seen.services.apex.present().map(|apex| apex.selects);
         let primary = Self::endpoints(&self.seen.services.primary).unwrap_or(0);
-        let canary = Self::endpoints(&self.seen.services.canary).unwrap_or(0);
         let phase = self.plan.status.phase;
         for action in &self.plan.actions {
             match action {
@@ -251,7 +264,8 @@ impl Lint<'_> {
                     self.forbid(5, primary == 0, "the apex goes to a primary without endpoints");
                 }
                 Action::ApexToTarget => {
-                    self.forbid(5, canary == 0, "the apex goes to a target without endpoints");
+                    let served = self.target_serves();
+                    self.forbid(5, !served, "the apex goes to a target without endpoints");
                     let bad = phase != Some(Phase::Terminating);
                     self.forbid(5, bad, "the apex goes to the target though nobody leaves");
                 }

@@ -96,6 +96,8 @@ pub struct Canary {
     pub deleting: bool,
     /// Our finalizer (`finalizer.flagger.app`) is on the object.
     pub has_finalizer: bool,
+    /// It is deleted with `--cascade=foreground`: Kubernetes takes away what it owns while its finalizer is still there.
+    pub collected: bool,
     pub spec: Spec,
     pub status: Status,
 }

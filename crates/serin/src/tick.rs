@@ -337,6 +337,7 @@ async fn tick_leaving(
         resource_version: failure.resource_version.clone(),
         deleting: failure.deleting,
         has_finalizer: failure.has_finalizer,
+        collected: failure.collected,
         status: (*failure.status).clone(),
         ..canary
     };

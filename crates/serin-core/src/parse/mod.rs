@@ -30,6 +30,8 @@ const API_VERSION: &str = "flagger.app/v1beta1";
 
 /// On the object while we have something to put back when it is deleted.
 pub const FINALIZER: &str = "finalizer.flagger.app";
+/// Kubernetes' own, while it collects what an object owns before the object itself.
+const FOREGROUND: &str = "foregroundDeletion";
 
 /// Flagger's shortest step clock, in seconds.
 pub const INTERVAL_FLOOR_SECS: i64 = 10;
@@ -89,6 +91,7 @@ pub struct ParseFailure {
     pub resource_version: String,
     pub deleting: bool,
     pub has_finalizer: bool,
+    pub collected: bool,
     pub status: Box<Status>,
     /// Never empty.
     pub errors: Vec<SpecError>,
@@ -116,7 +119,7 @@ pub fn canary(object: &Value, limits: &Limits) -> Result<Canary, ParseFailure> {
     let status = status::read(root.raw("status"));
     let spec = spec(&root, object, (meta.key.as_ref(), status.adopted), limits, &complaints);
     let (errors, warnings) = complaints.into_parts();
-    let Meta { key, uid, generation, resource_version, deleting, has_finalizer } = meta;
+    let Meta { key, uid, generation, resource_version, deleting, has_finalizer, collected } = meta;
     match (spec, key) {
         (Some(mut spec), Some(key)) if errors.is_empty() => {
             spec.warnings = warnings;
@@ -127,6 +130,7 @@ pub fn canary(object: &Value, limits: &Limits) -> Result<Canary, ParseFailure> {
                 resource_version,
                 deleting,
                 has_finalizer,
+                collected,
                 spec,
                 status,
             })
@@ -138,6 +142,7 @@ pub fn canary(object: &Value, limits: &Limits) -> Result<Canary, ParseFailure> {
             resource_version,
             deleting,
             has_finalizer,
+            collected,
             status: Box::new(status),
             errors,
         }),
@@ -165,12 +170,14 @@ struct Meta {
     resource_version: String,
     deleting: bool,
     has_finalizer: bool,
+    collected: bool,
 }
 
 impl Meta {
     fn read(root: &Doc<'_>) -> Self {
         let meta = root.object_or_empty("metadata");
         let name = meta.required("name");
+        let held_by = |finalizer| meta.texts("finalizers").iter().any(|name| name == finalizer);
         let namespace = meta.text("namespace").unwrap_or("default");
         Self {
             key: (!name.is_empty()).then(|| Key::new(namespace, name)),
@@ -178,7 +185,8 @@ impl Meta {
             generation: meta.whole("generation").unwrap_or_default(),
             resource_version: meta.text("resourceVersion").unwrap_or_default().to_owned(),
             deleting: meta.raw("deletionTimestamp").is_some(),
-            has_finalizer: meta.texts("finalizers").iter().any(|name| name == FINALIZER),
+            has_finalizer: held_by(FINALIZER),
+            collected: held_by(FOREGROUND),
         }
     }
 }

@@ -66,25 +66,61 @@ fn scale_and_switch(mut draft: Draft<'_>) -> Step {
     if replicas < enough {
         let wanted = if draft.spec.scaler.is_some() { draft.canary_replicas() } else { primary };
         draft.actions.push(Action::ScaleTarget(wanted.max(enough)));
+        keep_services(&mut draft);
         return draft.hold(reason::TERMINATING, "The target is scaled up to take over.");
     }
-    if !draft.canary_ready() {
-        let why = match readiness {
-            Readiness::Progressing(why) => why,
-            Readiness::Stuck(why) => {
-                let secs = draft.settings.retry_secs;
-                let message = format!(
-                    "The target cannot take the traffic back: {why}. Repair it, or let go of the traffic with revertOnDeletion: false."
-                );
-                return draft.stall(reason::TARGET_NOT_READY, message, secs);
-            }
-            Readiness::Ready => "no ready endpoint yet".to_owned(),
-        };
+    let waits = match (readiness, reach(&draft)) {
+        (Readiness::Stuck(why), _) => {
+            keep_services(&mut draft);
+            let secs = draft.settings.retry_secs;
+            let message = format!(
+                "The target cannot take the traffic back: {why}. Repair it, or let go of the traffic with revertOnDeletion: false."
+            );
+            return draft.stall(reason::TARGET_NOT_READY, message, secs);
+        }
+        (_, Reach::Unknown(why)) => {
+            let message = format!("cannot read the Service of the target: {why}");
+            return draft.hold(reason::CANNOT_SEE, message);
+        }
+        (Readiness::Ready, Reach::Shown) => None,
+        (Readiness::Ready, Reach::NotYet) => Some("no ready endpoint yet".to_owned()),
+        (Readiness::Progressing(why), _) => Some(why),
+    };
+    if let Some(why) = waits {
+        keep_services(&mut draft);
         let message = format!("The target is not ready to take over: {why}.");
         return draft.hold(reason::TERMINATING, message);
     }
     draft.actions.push(Action::ApexToTarget);
     draft.hold(reason::TERMINATING, "The apex Service goes back to the target.")
+}
+
+/// Users come in over these until the target takes them. A Service that cannot be written must not hold the rest, so this
+/// is the last thing of a plan.
+fn keep_services(draft: &mut Draft<'_>) {
+    // Kubernetes would take each one away again.
+    if !draft.canary.collected {
+        draft.repair_services();
+    }
+}
+
+/// Whether the target's pods are seen to take requests.
+enum Reach {
+    Shown,
+    NotYet,
+    Unknown(String),
+}
+
+/// Endpoints where a Service shows them. One that is gone or picks other pods shows nothing, and nobody brings it back for a
+/// Canary that leaves: `kubectl delete --cascade=foreground` takes it before anything else. Then the pods have to do.
+fn reach(draft: &Draft<'_>) -> Reach {
+    let pods = draft.seen.target.present().map_or(0, |target| target.available_replicas);
+    let shown = match &draft.seen.services.canary {
+        Seen::Present(service) if service.selects == Selects::Target => service.ready_endpoints > 0,
+        Seen::Present(_) | Seen::Absent => pods > 0,
+        Seen::Unreadable(why) => return Reach::Unknown(why.clone()),
+    };
+    if shown { Reach::Shown } else { Reach::NotYet }
 }
 
 /// What takes the traffic is what the user left there, and not always what was promoted.

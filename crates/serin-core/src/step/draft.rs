@@ -261,8 +261,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Puts right what is ours and drifted, without touching a weight.
-    pub(super) fn repair(&mut self) {
+    /// The Services that tell the primary's pods from the target's.
+    pub(super) fn repair_services(&mut self) {
         let services = &self.seen.services;
         let in_order = |seen: &Seen<_>| match seen {
             Seen::Present(service) => service_in_order(service),
@@ -273,6 +273,12 @@ impl<'a> Draft<'a> {
         if !in_order(&services.primary) || !in_order(&services.canary) {
             self.actions.push(Action::Services);
         }
+    }
+
+    /// Puts right what is ours and drifted, without touching a weight.
+    pub(super) fn repair(&mut self) {
+        self.repair_services();
+        let services = &self.seen.services;
         let apex_wrong = match &services.apex {
             Seen::Present(apex) => apex.selects != Selects::Primary || !apex.in_order,
             Seen::Absent => true,

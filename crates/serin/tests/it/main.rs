@@ -5,6 +5,7 @@
 mod admission;
 mod bad_input;
 mod bed;
+mod deletions;
 mod docs;
 mod ear;
 mod fitness;

@@ -121,6 +121,19 @@ fn no_life_breaks_a_law() {
     }
 }
 
+/// Lives that once broke a law, and why.
+const REGRESSIONS: [(u64, &str); 1] =
+    [(478, "a deletion waited for the endpoints of a Service that nobody brings back")];
+
+#[test]
+fn no_life_that_broke_a_law_breaks_it_again() {
+    for (seed, why) in REGRESSIONS {
+        let plan = chance::plan(seed, LENGTH);
+        let outcome = run(&plan, &Options::default());
+        assert!(outcome.broken.is_none(), "once: {why}\n{}", failure(&plan, &outcome));
+    }
+}
+
 #[test]
 fn a_life_is_the_same_each_time() {
     for seed in 0..number("SERIN_TWICE").unwrap_or(3) {
