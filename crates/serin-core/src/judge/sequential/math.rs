@@ -5,26 +5,66 @@ pub fn logit(p: f64) -> f64 {
     p.ln() - (-p).ln_1p()
 }
 
-/// `ln(x)` of a positive, normal number, without a branch, so that a compiler can do several at a time.
+/// Two numbers that are worked on in one go: what is done to both alike, a compiler does at once.
+pub type Two = [f64; 2];
+
+/// The same for both.
+pub fn two(of: impl FnMut(usize) -> f64) -> Two {
+    std::array::from_fn(of)
+}
+
+/// `ln(a / b)` of positive, normal numbers, without a branch and with one division.
 ///
-/// `x = 2^k m` with `m` between the roots of 1/2 and 2, and `ln m = 2 atanh(s)` with `s = (m-1)/(m+1)`, whose series ends
-/// after ten terms because `s^2 < 0.03`.
-pub fn ln_normal(x: f64) -> f64 {
-    const ROOT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
+/// `a / b = 2^k m`, where the difference of the bits tells the nearest `k` within a tenth, so that `m` lies between 2/3 and
+/// 3/2. `ln m = 2 atanh(s)` with `s = (a - 2^k b) / (a + 2^k b)`, whose series ends after ten terms because `s^2 < 0.042`.
+pub fn ln_ratios(a: Two, b: Two) -> Two {
     const ONE: u64 = 0x3ff0_0000_0000_0000;
-    const FRACTION: u64 = 0x000f_ffff_ffff_ffff;
+    const HALF_STEP: u64 = 1 << 51;
+    const EXPONENT: u64 = 0xfff0_0000_0000_0000;
     // A whole number in the last digits of 2^52.
     const WHOLE: u64 = 0x4330_0000_0000_0000;
-    let bits = x.to_bits().wrapping_add(ONE - ROOT_HALF);
-    let k = f64::from_bits(WHOLE | (bits >> 52)) - (4_503_599_627_370_496.0 + 1023.0);
-    let m = f64::from_bits((bits & FRACTION) + ROOT_HALF);
-    let s = (m - 1.0) / (m + 1.0);
-    let z = s * s;
-    let (z2, z4) = (z * z, z * z * z * z);
-    let low = (1.0 + z * (1.0 / 3.0)) + z2 * (1.0 / 5.0 + z * (1.0 / 7.0));
-    let high = (1.0 / 9.0 + z * (1.0 / 11.0)) + z2 * (1.0 / 13.0 + z * (1.0 / 15.0));
-    let top = (1.0 / 17.0 + z * (1.0 / 19.0)) + z2 * (1.0 / 21.0);
-    k * std::f64::consts::LN_2 + 2.0 * s * (low + z4 * (high + z4 * top))
+    let bits: [u64; 2] = std::array::from_fn(|i| {
+        a[i].to_bits().wrapping_sub(b[i].to_bits()).wrapping_add(ONE + HALF_STEP)
+    });
+    let k = two(|i| f64::from_bits(WHOLE | (bits[i] >> 52)) - (4_503_599_627_370_496.0 + 1023.0));
+    let b = two(|i| {
+        f64::from_bits(b[i].to_bits().wrapping_add((bits[i] & EXPONENT).wrapping_sub(ONE)))
+    });
+    let s = two(|i| (a[i] - b[i]) / (a[i] + b[i]));
+    let series = two(|i| {
+        let z = s[i] * s[i];
+        let (z2, z4) = (z * z, z * z * z * z);
+        let low = (1.0 + z * (1.0 / 3.0)) + z2 * (1.0 / 5.0 + z * (1.0 / 7.0));
+        let high = (1.0 / 9.0 + z * (1.0 / 11.0)) + z2 * (1.0 / 13.0 + z * (1.0 / 15.0));
+        let top = 1.0 / 17.0 + z * (1.0 / 19.0);
+        low + z4 * (high + z4 * top)
+    });
+    two(|i| k[i] * std::f64::consts::LN_2 + 2.0 * s[i] * series[i])
+}
+
+/// `e^x` for `x` up to 700, without a branch: 0 below -700, where nobody can tell.
+///
+/// `x = k ln 2 + r` with `|r| <= ln(2)/2`, and the series of `e^r` ends after thirteen terms.
+pub fn exps_up_to_700(x: Two) -> Two {
+    // Adding this rounds to a whole number, in the last digits.
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    const LN2_HIGH: f64 = 6.931_457_519_531_25e-1;
+    const LN2_LOW: f64 = 1.428_606_820_309_417_3e-6;
+    let whole = two(|i| x[i] * std::f64::consts::LOG2_E + ROUND);
+    let series = two(|i| {
+        let k = whole[i] - ROUND;
+        let r = (x[i] - k * LN2_HIGH) - k * LN2_LOW;
+        let (r2, r4) = (r * r, r * r * r * r);
+        let low = (1.0 + r) + r2 * (1.0 / 2.0 + r * (1.0 / 6.0));
+        let middle = (1.0 / 24.0 + r * (1.0 / 120.0)) + r2 * (1.0 / 720.0 + r * (1.0 / 5040.0));
+        let high = (1.0 / 40_320.0 + r * (1.0 / 362_880.0))
+            + r2 * (1.0 / 3_628_800.0 + r * (1.0 / 39_916_800.0));
+        low + r4 * (middle + r4 * (high + r4 * (1.0 / 479_001_600.0)))
+    });
+    two(|i| {
+        let scale = f64::from_bits(whole[i].to_bits().wrapping_add(1023) << 52);
+        if x[i] < -700.0 { 0.0 } else { series[i] * scale }
+    })
 }
 
 /// The inverse of [`logit`].
@@ -85,12 +125,28 @@ mod tests {
         let mut x = 1e-300_f64;
         while x < 1e300 {
             for x in [x, 1.0 + 1e-16 * x.min(1.0), 1.0 / x.max(1e-290), 1.0 - 1e-3 * x.min(1.0)] {
-                let off = (ln_normal(x) - x.ln()).abs();
-                assert!(off <= 4e-16 * x.ln().abs().max(1e-3), "{x}: {off}");
+                for by in [1.0, 0.3, 1.9] {
+                    let ([got, again], want) = (ln_ratios([x * by; 2], [by; 2]), x.ln());
+                    assert_eq!(got, again);
+                    let off = (got - want).abs();
+                    assert!(off <= 5e-16 * want.abs().max(1.0), "{x} {by}: {off}");
+                }
             }
             x *= 1.37;
         }
-        assert_eq!(ln_normal(1.0), 0.0);
+        assert_eq!(ln_ratios([1.0, 0.7], [1.0, 0.7]), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn powers_of_many_agree_with_those_of_one() {
+        let mut x = -699.0_f64;
+        while x < 699.0 {
+            let ([got, _], want) = (exps_up_to_700([x, 0.0]), x.exp());
+            assert!((got / want - 1.0).abs() < 4e-16 * 2.0, "{x}: {got} {want}");
+            x += 0.0371;
+        }
+        assert_eq!(exps_up_to_700([0.0, -701.0]), [1.0, 0.0]);
+        assert_eq!(exps_up_to_700([f64::NEG_INFINITY, -1e300]), [0.0, 0.0]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::block::{self, ALTERNATIVES, Block, Ceiling, STAKES, Tolerance};
-use super::math::{expit, log_add, logit};
+use super::math::{expit, exps_up_to_700, log_add, logit};
 
 /// Primary counts wait this long for a canary request to close their block; a silent primary excuses nobody after it.
 pub(super) const PATIENCE_SECS: f64 = 30.0;
@@ -52,9 +52,11 @@ pub(super) struct Rules {
     pub(super) weight_steps: u32,
     /// The most one block may say in each check.
     caps: (f64, f64),
-    /// Alternatives of the objective's check, and of the brake.
+    /// Alternatives of the objective's check, and what a bad and a good request say for each of them; the same of the brake.
     slo_rates: [f64; ALTERNATIVES],
-    brake_rate: f64,
+    slo_bad: [f64; ALTERNATIVES],
+    slo_good: [f64; ALTERNATIVES],
+    brake_says: (f64, f64),
 }
 
 impl Rules {
@@ -69,6 +71,9 @@ impl Rules {
         (dispersion, alpha): (f64, f64),
         weight_steps: u32,
     ) -> Self {
+        let (slo_rates, brake_rate) = (block::alternatives(p0), expit(logit(p0) + BRAKE_SHIFT));
+        let bad = |q: f64| (q / p0).ln();
+        let good = |q: f64| ((1.0 - q) / (1.0 - p0)).ln();
         let caps = (cap(alpha, slo.unwrap_or(0.0)), cap(alpha, relative.map_or(0.0, |(w, _)| w)));
         Self {
             caps,
@@ -82,8 +87,10 @@ impl Rules {
             dispersion,
             alpha,
             weight_steps,
-            slo_rates: block::alternatives(p0),
-            brake_rate: expit(logit(p0) + BRAKE_SHIFT),
+            slo_rates,
+            slo_bad: slo_rates.map(bad),
+            slo_good: slo_rates.map(good),
+            brake_says: (bad(brake_rate), good(brake_rate)),
         }
     }
 }
@@ -144,9 +151,13 @@ impl Wealth {
     /// Everybody's wealth grows by `e^says`.
     fn multiply(&mut self, says: &[f64; ALTERNATIVES]) {
         let mut largest = 0.0_f64;
-        for (value, says) in self.values.iter_mut().zip(says) {
-            *value *= says.exp();
-            largest = largest.max(*value);
+        for j in (0..ALTERNATIVES).step_by(2) {
+            let [one, other] = exps_up_to_700([says[j], says[j + 1]]);
+            self.values[j] *= one;
+            self.values[j + 1] *= other;
+        }
+        for value in &self.values {
+            largest = if *value > largest { *value } else { largest };
         }
         if largest > 0.0 && !SCALE_RANGE.contains(&largest) {
             self.scale += largest.ln();
@@ -361,7 +372,8 @@ impl Stream {
             self.close_live(rules, &closed, attributed, mass);
         }
         if rules.brake {
-            let step = block::slo(&counts, rules.brake_rate, rules.p0) / rules.dispersion;
+            let (bad, good) = rules.brake_says;
+            let step = (counts.x * bad + (counts.n - counts.x) * good) / rules.dispersion;
             self.brake = (self.brake + step).clamp(0.0, BRAKE_MAX);
         }
         self.recombine(rules);
@@ -402,7 +414,13 @@ impl Stream {
     ) {
         let (slo_cap, relative_cap) = rules.caps;
         if rules.slo.is_some() {
-            let mut says = rules.slo_rates.map(|q| block::slo(counts, q, rules.p0));
+            // As in `block::slo`.
+            let mut says = [0.0; ALTERNATIVES];
+            for (says, (bad, good)) in
+                says.iter_mut().zip(rules.slo_bad.iter().zip(&rules.slo_good))
+            {
+                *says = counts.x * bad + (counts.n - counts.x) * good;
+            }
             if attributed {
                 // The minimum per block is an e-value if either null holds in that block.
                 let beside = block::relative_all(counts, &rules.slo_rates, rate, Tolerance::NONE);
