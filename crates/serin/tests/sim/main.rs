@@ -28,4 +28,5 @@ mod plan;
 mod run;
 mod seeds;
 mod shrink;
+mod table;
 mod world;

@@ -1,20 +1,27 @@
-//! Lives by their seeds: how many, on two threads, and what was simulated.
+//! Lives by their seeds: how many, on all cores, and what was simulated.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::plan::Plan;
 use crate::run::{Options, Outcome, report, run, user};
 use crate::shrink::shrink;
+use crate::table::Table;
 use crate::{chance, plan};
 
 /// Lives in the gate when the code is not optimised; `make test` runs more in the profile for it.
 const SEEDS: u64 = 5;
 /// Moves of a life beyond the first few.
 const LENGTH: u64 = 12;
-const THREADS: usize = 2;
+/// Between two looks at the table of a soak.
+const BETWEEN: Duration = Duration::from_secs(60);
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).min(16)
+}
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -22,45 +29,6 @@ fn number(name: &str) -> Option<u64> {
 
 fn length() -> u64 {
     number("SERIN_LENGTH").unwrap_or(LENGTH)
-}
-
-/// What was simulated.
-#[derive(Default)]
-struct Table {
-    lives: u64,
-    releases: u64,
-    writes: u64,
-    virtual_time: Duration,
-    states: BTreeSet<u64>,
-    faults: BTreeMap<&'static str, u64>,
-}
-
-impl Table {
-    fn add(&mut self, outcome: &Outcome) {
-        self.lives += 1;
-        self.releases += outcome.releases;
-        self.writes += outcome.writes;
-        self.virtual_time += outcome.virtual_time;
-        self.states.extend(&outcome.states);
-        for (fault, count) in &outcome.faults {
-            *self.faults.entry(fault).or_default() += count;
-        }
-    }
-
-    fn print(&self, took: Duration) {
-        let rate = self.lives as f64 / took.as_secs_f64();
-        let hours = self.virtual_time.as_secs() / 3600;
-        println!("| what | how many |");
-        println!("|---|---|");
-        println!("| lives | {} ({rate:.1} a second) |", self.lives);
-        println!("| releases | {} |", self.releases);
-        println!("| hours of cluster time | {hours} |");
-        println!("| writes of the operator | {} |", self.writes);
-        println!("| distinct states of a canary | {} |", self.states.len());
-        for (fault, count) in &self.faults {
-            println!("| {fault} | {count} |");
-        }
-    }
 }
 
 fn failure(plan: &Plan, outcome: &Outcome) -> String {
@@ -85,32 +53,76 @@ fn no_life_breaks_a_law() {
         return;
     }
     let first = number("SERIN_FIRST").unwrap_or(0);
-    let last = first + number("SERIN_SEEDS").unwrap_or(SEEDS);
+    live(Table::from(first), number("SERIN_SEEDS").unwrap_or(SEEDS), None);
+}
+
+/// `make soak`: as many lives more, counted in a file together with those of before.
+#[test]
+fn a_soak_goes_on_where_it_was() {
+    let Some(path) = std::env::var_os("SERIN_SOAK").map(PathBuf::from) else {
+        println!("skipped: SERIN_SOAK names no file; make soak does");
+        return;
+    };
+    live(Table::load(&path), number("SERIN_SEEDS").unwrap_or(0), Some(&path));
+}
+
+/// Lives so many seeds from the table's next on, and fails if one of them breaks a law.
+fn live(mut table: Table, seeds: u64, path: Option<&Path>) {
+    let (first, last) = (table.next, table.next + seeds);
     let wanted = number("SERIN_FAILURES").unwrap_or(1);
     let next = AtomicU64::new(first);
-    let table = Mutex::new(Table::default());
-    let failures = Mutex::new(BTreeMap::new());
-    let began = std::time::Instant::now();
+    let broken = AtomicU64::new(0);
+    let mut failures = BTreeMap::new();
+    table.built();
     std::thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
+        let (tell, lived) = mpsc::sync_channel(2 * threads());
+        for _ in 0..threads() {
+            let (tell, next, broken) = (tell.clone(), &next, &broken);
+            scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= last || failures.lock().unwrap().len() as u64 >= wanted {
+                    if seed >= last || broken.load(Ordering::Relaxed) >= wanted {
                         return;
                     }
                     let plan = chance::plan(seed, length());
                     let outcome = run(&plan, &Options::default());
-                    table.lock().unwrap().add(&outcome);
-                    if outcome.broken.is_some() {
-                        failures.lock().unwrap().insert(seed, (plan, outcome));
+                    broken.fetch_add(u64::from(outcome.broken.is_some()), Ordering::Relaxed);
+                    if tell.send((seed, plan, outcome)).is_err() {
+                        return;
                     }
                 }
             });
         }
+        drop(tell);
+        // Lives end in any order and are counted in that of their seeds.
+        let mut ended = BTreeMap::new();
+        let (mut began, mut shown) = (std::time::Instant::now(), std::time::Instant::now());
+        for (seed, plan, outcome) in lived {
+            ended.insert(seed, (plan, outcome));
+            while let Some((plan, outcome)) = ended.remove(&table.next) {
+                table.add(table.next, &outcome);
+                if outcome.broken.is_some() {
+                    failures.insert(table.next, (plan, outcome));
+                }
+                table.next += 1;
+            }
+            table.pass(began.elapsed());
+            began = std::time::Instant::now();
+            if let Some(path) = path.filter(|_| shown.elapsed() > BETWEEN) {
+                table.save(path);
+                table.print();
+                shown = std::time::Instant::now();
+            }
+        }
+        // A life that broke a law ends the others early: they are lived again next time, this one is counted.
+        for (seed, (plan, outcome)) in ended.into_iter().filter(|(_, (_, o))| o.broken.is_some()) {
+            failures.insert(seed, (plan, outcome));
+        }
     });
-    table.lock().unwrap().print(began.elapsed());
-    let failures = failures.into_inner().unwrap();
+    if let Some(path) = path {
+        table.save(path);
+    }
+    table.print();
     if wanted > 1 {
         for (seed, (_, outcome)) in &failures {
             println!("seed {seed}: {:?}", outcome.broken);
