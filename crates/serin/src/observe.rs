@@ -40,6 +40,9 @@ pub async fn observe(context: &Context, canary: &Canary, now: Timestamp) -> Sigh
         Seen::Unreadable(_) => None,
     };
     context.guards.follow(canary, routed);
+    if let Seen::Present(split) = &observed.route {
+        context.guards.see_route(canary, split.canary.percent());
+    }
     let pods = |seen: &Seen<Workload>| seen.present().map(|workload| workload.available_replicas);
     context.guards.count_pods(&canary.key, pods(&observed.target), pods(&observed.primary));
     (observed.guard, observed.watched) = context.guards.sight(&canary.key);

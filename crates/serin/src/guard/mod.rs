@@ -138,6 +138,13 @@ impl Guards {
         }
     }
 
+    /// The route as it was read, beside the status of the same tick.
+    pub fn see_route(&self, canary: &Canary, share: u8) {
+        if let Some(ward) = self.ward(&canary.key) {
+            lock(&ward).see_route(canary.status.canary_weight > 0 && share == 0);
+        }
+    }
+
     /// How many pods can serve, of the target and of the primary.
     pub fn count_pods(&self, key: &Key, target: Option<u32>, primary: Option<u32>) {
         if let Some(ward) = self.ward(key) {

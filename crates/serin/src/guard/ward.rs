@@ -93,6 +93,10 @@ pub(super) struct Ward {
     failure: Option<(Timestamp, String)>,
     /// They have failed for too long.
     sightless: bool,
+    /// Somebody else, or this process before it was restarted, has led this release so far.
+    inherited: bool,
+    /// The route gave the canary nothing when it was first read, though the status says otherwise, and has not since.
+    taken_off: Option<bool>,
     /// The first look.
     since: Option<Timestamp>,
     decided: Option<String>,
@@ -128,6 +132,8 @@ impl Ward {
             seen: None,
             failure: None,
             sightless: false,
+            inherited: false,
+            taken_off: None,
             since: None,
             decided: None,
             traffic: Traffic::default(),
@@ -145,6 +151,7 @@ impl Ward {
         if let Some(kept) = &canary.status.guard
             && !serin_core::mutant!(SpendAlphaAgain)
         {
+            ward.inherited = true;
             ward.restore(kept);
         }
         ward
@@ -211,6 +218,11 @@ impl Ward {
             }
             self.saved = saved;
         }
+    }
+
+    /// Whether the route lacks the traffic that the status speaks of.
+    pub(super) fn see_route(&mut self, lacks: bool) {
+        self.taken_off = Some(lacks && self.taken_off.unwrap_or(true));
     }
 
     /// How many of the pods that are judged can serve.
@@ -291,6 +303,7 @@ impl Ward {
             self.decided =
                 Some(if self.soaks() { verdict_of_soak(watch) } else { sentence(watch) });
         }
+        self.carry_out(verdict.is_some());
         let turned = before.0 != kind(&self.opinion());
         let unsaved = self.saved.is_none_or(|saved| {
             now.duration_since(saved) >= SignedDuration::from_secs(KEEP_EVERY_SECS)
@@ -307,6 +320,20 @@ impl Ward {
             wake: turned || other || save || risen,
             turned,
             again: verdict.is_some_and(|v| v.look_again) || (!waited && self.waits_for_bounds()),
+        }
+    }
+
+    /// Whoever led before lowers the route at once and then writes the status, and may have been stopped in between. Then the
+    /// canary has no traffic that could change the evidence any more, and what was kept of it is older than that decision:
+    /// where it leans against the canary as well, the decision stands.
+    fn carry_out(&mut self, news: bool) {
+        let taken_off = self.taken_off == Some(true) && self.canary.status.canary_weight > 0;
+        let inherits = self.inherited && taken_off && news && self.decided.is_none();
+        let State::Watching { watch, .. } = &self.state else { return };
+        if inherits && !self.soaks() && matches!(watch.guard().decision(), Decision::Hold(_)) {
+            let text =
+                format!("whoever led before has taken its traffic away; {}", sentence(watch));
+            self.decided = Some(text.chars().take(SENTENCE_MAX).collect());
         }
     }
 

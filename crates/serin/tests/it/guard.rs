@@ -58,7 +58,9 @@ pub(crate) struct Traffic {
     slower: BTreeMap<&'static str, Vec<f64>>,
     dice: u64,
     /// What came to the chat.
-    chat: Vec<String>,
+    pub(crate) chat: Vec<String>,
+    /// What came to the hook.
+    pub(crate) hooks: Vec<String>,
 }
 
 /// A cluster, its users and the operator.
@@ -88,6 +90,11 @@ impl Outside for World {
                 Some("chat") => {
                     let said = String::from_utf8_lossy(request.body()).into_owned();
                     self.traffic.lock().unwrap().chat.push(said);
+                    String::new()
+                }
+                Some("hook") => {
+                    let said = String::from_utf8_lossy(request.body()).into_owned();
+                    self.traffic.lock().unwrap().hooks.push(said);
                     String::new()
                 }
                 Some("metrics") => {
@@ -206,6 +213,7 @@ impl Bed {
             slower: BTreeMap::new(),
             dice: 1,
             chat: Vec::new(),
+            hooks: Vec::new(),
         }));
         tokio::spawn(serve(store.clone(), Arc::clone(&traffic)));
         let mut bed = Self { store, clock, traffic, operator: None };
@@ -216,13 +224,17 @@ impl Bed {
 
     pub(crate) fn start(&mut self) {
         let client = kube::Client::new(Api::new(self.store.clone()), "default");
+        self.operator = Some(Operator::start(client, self.options()));
+    }
+
+    pub(crate) fn options(&self) -> Options {
         let mut options = Options::local("http://metrics".to_owned(), 1).unwrap();
         options.clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         options.outside = Arc::new(World { traffic: Arc::clone(&self.traffic) });
         // The fewest, so that whoever holds the only slot is in everybody's way.
         options.settings.concurrency = 1;
         options.settings.gateways = vec!["http://gateway:9100/metrics".to_owned()];
-        self.operator = Some(Operator::start(client, options));
+        options
     }
 
     pub(crate) async fn stop(&mut self) {
@@ -453,7 +465,7 @@ async fn slow_hooks_of_others_delay_no_rollback() {
 }
 
 /// Canary requests that the kept evidence stands on.
-fn counted(bed: &Bed) -> u64 {
+pub(crate) fn counted(bed: &Bed) -> u64 {
     let canary = bed.store.get(&id("flagger.app", "canaries"), "develop", "backend").unwrap();
     let report = serde_json::to_value(serin::explain::report(&canary)).unwrap();
     let requests = report.pointer("/guard/evidence/checks/0/canary/requests");

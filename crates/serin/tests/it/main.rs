@@ -20,4 +20,5 @@ mod rights;
 mod shape;
 mod sources;
 mod stories;
+mod succession;
 mod tidy;
