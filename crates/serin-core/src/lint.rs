@@ -295,7 +295,7 @@ impl Lint<'_> {
         let (old, new) = (&self.canary.status, &self.plan.status);
         let target = self.seen.target.present();
         // The same object under another hash is no other revision.
-        let renamed = target.is_some_and(|target| Some(target.generation) == old.target_generation);
+        let renamed = target.is_some_and(|target| old.saw_last(&target.uid, target.generation));
         for action in &self.plan.actions {
             let Action::PromotePrimary { revision } = action else { continue };
             let bad = *revision != new.last_applied_spec;
@@ -337,6 +337,13 @@ impl Lint<'_> {
                 .present()
                 .is_none_or(|now| Some(now) == old.tracked_configs.as_ref());
         self.forbid(3, began, "a release begins though the target did not change");
+        let past = target.is_some_and(|target| {
+            let same = Some(&target.uid) == old.target_uid.as_ref();
+            same && !target.confirmed && Some(target.generation) < old.target_generation
+        });
+        let decided = (&old.last_applied_spec, &old.last_promoted_spec, old.target_generation)
+            != (&new.last_applied_spec, &new.last_promoted_spec, new.target_generation);
+        self.forbid(3, past && decided, "a target of the past is taken for a change");
         let ended =
             new.phase == Some(Phase::Succeeded) && new.last_applied_spec != new.last_promoted_spec;
         self.forbid(4, ended && old.phase != new.phase, "success is claimed for another revision");

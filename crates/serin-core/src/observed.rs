@@ -57,7 +57,11 @@ pub struct Workload {
     /// Whether the pod template equals the other side's but for what copying changes (suffixes, `flagger-id`, selector
     /// label). On the primary only: compared with the target as it is now.
     pub matches_target: bool,
+    /// Empty when unknown.
+    pub uid: String,
     pub generation: i64,
+    /// Asked of the API server itself for this look: however old it seems, this is what there is.
+    pub confirmed: bool,
     /// `spec.replicas`.
     pub replicas: u32,
     pub readiness: Readiness,

@@ -307,6 +307,10 @@ pub struct Status {
     /// change of the API server's or of ours, never a release.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_generation: Option<i64>,
+    /// `metadata.uid` of the target that had this generation. A lower generation of the same object is a read of the past,
+    /// of which nothing follows; another object begins anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_uid: Option<String>,
     /// Config checksums that the primary runs with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub promoted_configs: Option<BTreeMap<String, String>>,
@@ -348,4 +352,25 @@ pub struct Status {
     /// Evidence of the guard, opaque to people; written at weight changes and at a bounded rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guard: Option<serde_json::Value>,
+}
+
+impl Status {
+    /// This generation of the target has been compared.
+    pub fn saw(&mut self, uid: &str, generation: i64) {
+        self.target_generation = Some(generation);
+        self.target_uid = Some(uid.to_owned()).filter(|uid| !uid.is_empty());
+    }
+
+    /// Whether this is the very generation of the target that was compared last.
+    pub fn saw_last(&self, uid: &str, generation: i64) -> bool {
+        let other = self.target_uid.as_deref().is_some_and(|seen| !uid.is_empty() && seen != uid);
+        !other && self.target_generation == Some(generation)
+    }
+
+    /// The generation that was compared last, where this one of the same object is older.
+    pub fn saw_later(&self, uid: &str, generation: i64) -> Option<i64> {
+        let seen = self.target_generation?;
+        let same = self.target_uid.as_deref() == Some(uid);
+        (same && generation < seen).then_some(seen)
+    }
 }

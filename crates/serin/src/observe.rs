@@ -7,7 +7,7 @@ use serin_core::model::{Canary, MetricSource};
 use serin_core::observed::{Observed, Seen, Workload};
 use serin_providers::change::{ENDPOINT_SLICE, SECRET};
 use serin_providers::router::router;
-use serin_providers::workload::{config_references, kept_configs};
+use serin_providers::workload::{config_references, kept_configs, saw_later};
 use serin_providers::{Objects, references};
 
 use crate::controller::Context;
@@ -21,19 +21,22 @@ pub struct Sight {
 
 /// Looks at everything that this canary is about.
 pub async fn observe(context: &Context, canary: &Canary, now: Timestamp) -> Sight {
-    let wanted = tokio::select! {
+    let (wanted, confirmed) = tokio::select! {
         biased;
-        wanted = settled(context, canary) => wanted,
+        settled = settled(context, canary) => settled,
         // Law 1: what is to go off the road waits for nothing but its route.
         () = context.guards.condemned(&canary.key) => {
             let wanted = want(context, canary);
             let route = router(canary.spec.provider).objects(canary).into_iter().collect();
             context.world.settle(&route).await;
-            wanted
+            (wanted, false)
         }
     };
     let objects = collect(context, &wanted);
     let mut observed = serin_providers::observe(canary, &objects, &context.settings.providers, now);
+    if let Seen::Present(target) = &mut observed.target {
+        target.confirmed = confirmed;
+    }
     let routed = match &observed.route {
         Seen::Present(split) => Some(split.canary.percent() > 0),
         Seen::Absent => Some(false),
@@ -49,13 +52,23 @@ pub async fn observe(context: &Context, canary: &Canary, now: Timestamp) -> Sigh
     Sight { observed, objects }
 }
 
-/// Waits, within bounds, until everything that this canary is about is known.
-async fn settled(context: &Context, canary: &Canary) -> BTreeSet<Slot> {
+/// Waits, within bounds, until everything that this canary is about is known, and says whether the API server stands by a
+/// target that seems to be of the past.
+async fn settled(context: &Context, canary: &Canary) -> (BTreeSet<Slot>, bool) {
+    let target = references::target(canary);
     context.world.settle(&want(context, canary)).await;
     // The target says which configs there are, and each template which Secret.
-    let wanted = want(context, canary);
+    let mut wanted = want(context, canary);
     context.world.settle(&wanted).await;
-    wanted
+    let mut confirmed = false;
+    if let Seen::Present(object) = context.world.object(&target)
+        && saw_later(canary, &object)
+    {
+        confirmed = context.world.read_again(&target).await;
+        wanted = want(context, canary);
+        context.world.settle(&wanted).await;
+    }
+    (wanted, confirmed)
 }
 
 /// Objects as they are known now, without waiting.

@@ -312,12 +312,14 @@ impl World {
     /// What the API answers now replaces what is known, a lower version as well: a write of ours has conflicted, or a list
     /// is older than what is known. Versions fall when a cluster is restored from a backup, and no watch would ever bring
     /// one that counts as newer.
-    pub async fn read_again(&self, slot: &Slot) {
+    /// Says whether there was an answer.
+    pub async fn read_again(&self, slot: &Slot) -> bool {
         let before = self.state().slots.get(slot).map(SlotState::versions);
         let found = self.fetch(slot).await;
+        let answered = found.is_ok();
         let woken = {
             let mut state = self.state();
-            let Some(entry) = state.slots.get_mut(slot) else { return };
+            let Some(entry) = state.slots.get_mut(slot) else { return false };
             match found {
                 Ok(objects) => {
                     // Unless the watch or another write of ours was faster than the answer.
@@ -336,6 +338,7 @@ impl World {
         for key in woken {
             self.inner.wake.wake(&key);
         }
+        answered
     }
 
     /// Asks the API for the objects of a slot, once.

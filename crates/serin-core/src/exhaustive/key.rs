@@ -99,7 +99,7 @@ fn status(of: &Status, generations: &[i64], now: i64, into: &mut DefaultHasher) 
     (age(of.last_step_time), age(of.drain_time)).hash(into);
     of.target_generation.is_none().hash(into);
     for generation in generations {
-        (of.target_generation == Some(*generation)).hash(into);
+        of.target_generation.map(|seen| seen.cmp(generation)).hash(into);
     }
 }
 

@@ -242,7 +242,9 @@ impl World {
         let workload = |side: &Side, primary: bool| Workload {
             revision: side.revision.to_owned(),
             matches_target: primary && side.revision == view.target.revision,
+            uid: if primary { "primary" } else { "target" }.to_owned(),
             generation: side.generation,
+            confirmed: false,
             replicas: side.replicas,
             readiness: if side.rolled {
                 Readiness::Ready

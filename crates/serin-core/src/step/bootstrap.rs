@@ -174,7 +174,10 @@ fn initialized(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> S
     };
     draft.status.last_applied_spec.clone_from(&made_from);
     draft.status.last_promoted_spec = made_from;
-    draft.status.target_generation = same.then_some(target.generation);
+    draft.status.target_generation = None;
+    if same {
+        draft.status.saw(&target.uid, target.generation);
+    }
     if draft.status.tracked_configs.is_none() {
         draft.status.tracked_configs = draft.seen.configs.present().cloned();
     }

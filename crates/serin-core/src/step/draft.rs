@@ -235,7 +235,7 @@ impl<'a> Draft<'a> {
     pub(super) fn take_up(&mut self) {
         if let Seen::Present(target) = &self.seen.target {
             self.status.last_applied_spec.clone_from(&target.revision);
-            self.status.target_generation = Some(target.generation);
+            self.status.saw(&target.uid, target.generation);
         }
         if let Seen::Present(configs) = &self.seen.configs {
             self.status.tracked_configs = Some(configs.clone());

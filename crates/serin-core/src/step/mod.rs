@@ -57,6 +57,16 @@ pub const REVISION_PREFIX: &str = "s1:";
 
 /// Decides what to do about `canary`, given what was seen of the world.
 pub fn step(canary: &Canary, seen: &Observed, now: Timestamp, settings: &Settings) -> Step {
+    match revision::past(&canary.status, &seen.target) {
+        Some(why) => {
+            let seen = Observed { target: Seen::Unreadable(why), ..seen.clone() };
+            decide(canary, &seen, now, settings)
+        }
+        None => decide(canary, seen, now, settings),
+    }
+}
+
+fn decide(canary: &Canary, seen: &Observed, now: Timestamp, settings: &Settings) -> Step {
     let mut draft = Draft::new(canary, seen, now, settings);
     if canary.deleting {
         return deletion::step(draft);

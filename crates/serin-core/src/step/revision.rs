@@ -1,8 +1,8 @@
 //! Law 3: what counts as a change of what the user deploys, and what Flagger left behind.
 
 use super::{Draft, REVISION_PREFIX, Step};
-use crate::model::Phase;
-use crate::observed::Seen;
+use crate::model::{Phase, Status};
+use crate::observed::{Seen, Workload};
 use crate::reason;
 
 /// How the target compares with what was last taken up.
@@ -14,6 +14,15 @@ pub(super) enum Change {
     Reverted,
     /// Cannot be told now, which is never a change.
     Unknown(String),
+}
+
+/// Why the target must not be believed: it is older than what was decided on, and nobody has asked for the newest yet. What
+/// was rejected since would look like a way back, and then like another release.
+pub(super) fn past(status: &Status, target: &Seen<Workload>) -> Option<String> {
+    let target = target.present().filter(|target| !target.confirmed)?;
+    let seen = status.saw_later(&target.uid, target.generation)?;
+    let generation = target.generation;
+    Some(format!("what was read is of the past (generation {generation}, and {seen} was seen)"))
 }
 
 /// Compares, and records quietly what is no change: a moved generation, another hash of the same object.
@@ -37,7 +46,7 @@ pub(super) fn change(draft: &mut Draft<'_>) -> Change {
         status.tracked_configs = configs.cloned();
     }
     let configs_same = configs.is_none_or(|now| status.tracked_configs.as_ref() == Some(now));
-    let moved = status.target_generation != Some(target.generation);
+    let moved = !status.saw_last(&target.uid, target.generation);
     if !moved && target.revision != status.last_applied_spec {
         if status.last_promoted_spec == status.last_applied_spec {
             status.last_promoted_spec.clone_from(&target.revision);
@@ -46,7 +55,7 @@ pub(super) fn change(draft: &mut Draft<'_>) -> Change {
     }
     let surprise = crate::mutant!(ReleaseOnGeneration) && moved;
     if target.revision == status.last_applied_spec && configs_same && !surprise {
-        status.target_generation = Some(target.generation);
+        status.saw(&target.uid, target.generation);
         return Change::None;
     }
     let promoted_configs_same = match (configs, &status.promoted_configs) {
@@ -99,14 +108,14 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
                 );
                 draft.warn(reason::ADOPTED, message);
             }
-            record(&mut draft, &target.revision, target.generation);
+            record(&mut draft, target);
             draft.status.last_promoted_spec.clone_from(&target.revision);
             let idle = draft.settings.retry_secs;
             let message = format!("Adopted without an analysis.{}", guarded(&draft));
             Adoption::Done(draft.act(reason::ADOPTED, message, idle))
         }
         Phase::Failed => {
-            record(&mut draft, &target.revision, target.generation);
+            record(&mut draft, target);
             if same {
                 draft.status.last_promoted_spec.clone_from(&target.revision);
             }
@@ -114,7 +123,7 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
             Adoption::Done(draft.hold(reason::ADOPTED, message))
         }
         Phase::Promoting | Phase::Finalising if same => {
-            record(&mut draft, &target.revision, target.generation);
+            record(&mut draft, target);
             Adoption::Done(draft.hold(reason::ADOPTED, "Adopted a promotion under way."))
         }
         Phase::Waiting if !same => Adoption::Ours(Box::new(draft)),
@@ -160,9 +169,9 @@ fn pause(draft: &mut Draft<'_>, phase: Phase) {
 }
 
 /// Checksums of configs are Flagger's own and stay, so that a change of them is seen across the takeover.
-fn record(draft: &mut Draft<'_>, revision: &str, generation: i64) {
-    draft.status.last_applied_spec = revision.to_owned();
-    draft.status.target_generation = Some(generation);
+fn record(draft: &mut Draft<'_>, target: &Workload) {
+    draft.status.last_applied_spec.clone_from(&target.revision);
+    draft.status.saw(&target.uid, target.generation);
     if draft.status.promoted_configs.is_none() && draft.status.phase != Some(Phase::Failed) {
         draft.status.promoted_configs.clone_from(&draft.status.tracked_configs);
     }

@@ -68,12 +68,20 @@ fn workload(canary: &Canary, live: &Value, threshold: u8, now: Timestamp) -> Wor
     Workload {
         revision: String::new(),
         matches_target: false,
+        uid: text(live, "/metadata/uid").unwrap_or_default().to_owned(),
         generation: count(live, "/metadata/generation"),
+        confirmed: false,
         replicas: unsigned(int(live, "/spec/replicas").unwrap_or(1)),
         readiness: readiness(live, threshold, canary.spec.progress_deadline_secs, now),
         available_replicas: unsigned(count(live, "/status/availableReplicas")),
         owned: owned_by(live, canary),
     }
+}
+
+/// Whether the status knows a later generation of this target.
+pub fn saw_later(canary: &Canary, live: &Value) -> bool {
+    let uid = text(live, "/metadata/uid").unwrap_or_default();
+    canary.status.saw_later(uid, count(live, "/metadata/generation")).is_some()
 }
 
 fn matches(

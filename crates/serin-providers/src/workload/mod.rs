@@ -8,5 +8,5 @@ pub mod scaler;
 
 pub use crate::references::ConfigRef;
 pub use config::config_references;
-pub use deployment::revision;
+pub use deployment::{revision, saw_later};
 pub use kept::kept_configs;

@@ -172,7 +172,9 @@ fn world(canary: &Canary) -> Observed {
         Seen::Present(Workload {
             revision: revision.to_owned(),
             matches_target: false,
+            uid: String::new(),
             generation: 2,
+            confirmed: false,
             replicas: 1,
             readiness: Readiness::Ready,
             available_replicas: 1,

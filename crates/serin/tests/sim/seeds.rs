@@ -134,8 +134,10 @@ fn live(mut table: Table, seeds: u64, path: Option<&Path>) {
 }
 
 /// Lives that once broke a law, and why.
-const REGRESSIONS: [(u64, &str); 1] =
-    [(478, "a deletion waited for the endpoints of a Service that nobody brings back")];
+const REGRESSIONS: [(u64, &str); 2] = [
+    (478, "a deletion waited for the endpoints of a Service that nobody brings back"),
+    (1449, "a list of the past looked like a way back, and a rejected version like a new one"),
+];
 
 #[test]
 fn no_life_that_broke_a_law_breaks_it_again() {

@@ -309,17 +309,18 @@ fn workloads() -> impl Gen<Value = Workload> {
         1 => Just(Readiness::Progressing("starting".into())),
         1 => Just(Readiness::Stuck("deadline".into())),
     ];
-    (revisions(), any::<bool>(), 1i64..3, 0u32..3, readiness, 0u32..3).prop_map(
-        |(revision, matches_target, generation, replicas, readiness, available_replicas)| {
-            Workload {
-                revision,
-                matches_target,
-                generation,
-                replicas,
-                readiness,
-                available_replicas,
-                owned: true,
-            }
+    let identity = (prop_oneof![Just("u"), Just("v"), Just("")], 1i64..4, any::<bool>());
+    (revisions(), any::<bool>(), identity, 0u32..3, readiness, 0u32..3).prop_map(
+        |(revision, matches_target, identity, replicas, readiness, available_replicas)| Workload {
+            revision,
+            matches_target,
+            uid: identity.0.to_owned(),
+            generation: identity.1,
+            confirmed: identity.2,
+            replicas,
+            readiness,
+            available_replicas,
+            owned: true,
         },
     )
 }
@@ -391,7 +392,13 @@ fn statuses() -> impl Gen<Value = Status> {
     let configs = || prop::option::of(prop::collection::btree_map("[ab]", "[12]", 0..2));
     (
         (prop::option::of(prop::sample::select(Phase::ALL.to_vec())), 0u32..4, 0u8..=100, -1i32..5),
-        (revisions(), revisions(), configs(), configs(), prop::option::of(1i64..3)),
+        (
+            revisions(),
+            revisions(),
+            configs(),
+            configs(),
+            (prop::option::of(1i64..4), prop::option::of(prop_oneof![Just("u"), Just("v")])),
+        ),
         (time(), time(), time(), time(), soaks()),
     )
         .prop_map(|(a, b, c)| Status {
@@ -403,7 +410,8 @@ fn statuses() -> impl Gen<Value = Status> {
             last_promoted_spec: b.1,
             tracked_configs: b.2,
             promoted_configs: b.3,
-            target_generation: b.4,
+            target_generation: b.4.0,
+            target_uid: b.4.1.map(str::to_owned),
             last_step_time: c.0,
             phase_time: c.1,
             drain_time: c.2,

@@ -3,6 +3,7 @@
 mod laws;
 mod lint;
 mod pace;
+mod past;
 mod stories;
 mod unknown;
 mod world;

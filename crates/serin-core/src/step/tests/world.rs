@@ -16,10 +16,18 @@ const ROLLOUT_SECS: i64 = 3;
 
 #[derive(Clone, Debug)]
 pub(super) struct Side {
+    pub uid: String,
     pub revision: String,
     pub generation: i64,
     pub replicas: u32,
     pub ready_at: Timestamp,
+}
+
+impl Side {
+    fn primary(revision: &str, replicas: u32, generation: i64, ready_at: Timestamp) -> Self {
+        let (uid, revision) = ("primary".to_owned(), revision.to_owned());
+        Self { uid, revision, generation, replicas, ready_at }
+    }
 }
 
 /// A cluster with one canary, its hooks and its metrics.
@@ -54,6 +62,8 @@ pub(super) struct World {
     pub blind: BTreeSet<&'static str>,
     pub log: String,
     pub gone: bool,
+    /// The target was asked for once more.
+    pub confirmed: bool,
     /// The plan is cut off after this many writes, once.
     pub crash_after: Option<usize>,
     pub asked: Vec<Check>,
@@ -90,6 +100,7 @@ impl World {
             settings: Settings::default(),
             now: start(),
             target: Some(Side {
+                uid: "target".into(),
                 revision: "s1:v1".into(),
                 generation: 1,
                 replicas: 2,
@@ -114,6 +125,7 @@ impl World {
             blind: BTreeSet::new(),
             log: String::new(),
             gone: false,
+            confirmed: false,
             crash_after: None,
             asked: Vec::new(),
         }
@@ -238,7 +250,9 @@ impl World {
         Workload {
             revision: side.revision.clone(),
             matches_target: primary && matches,
+            uid: side.uid.clone(),
             generation: side.generation,
+            confirmed: self.confirmed,
             replicas: side.replicas,
             readiness,
             available_replicas: available,
@@ -379,11 +393,8 @@ impl World {
 
     fn apply(&mut self, action: &Action) {
         let ready_at = later(self.now, ROLLOUT_SECS);
-        let made = |revision: &str, replicas, generation| Side {
-            revision: revision.to_owned(),
-            generation,
-            replicas,
-            ready_at,
+        let made = |revision: &str, replicas, generation| {
+            Side::primary(revision, replicas, generation, ready_at)
         };
         match action {
             Action::Services => self.services = true,
