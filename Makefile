@@ -19,8 +19,8 @@ export PROPTEST_RNG_SEED ?= 20260714
 unit:
 	parts=$$(scripts/parts.sh) && eval "$$parts" && $(CARGO) test --workspace --locked
 
-simulation: ## 420 simulated lives of the whole operator, two at a time.
-	SERIN_SEEDS=$(or $(SERIN_SEEDS),420) SERIN_TWICE=20 $(CARGO) test --profile sim --locked -p serin --test sim
+simulation: ## 420 simulated lives of the whole operator, and a crash before and after every write of small ones.
+	SERIN_SEEDS=$(or $(SERIN_SEEDS),420) SERIN_TWICE=20 SERIN_POINTS=$(or $(SERIN_POINTS),most) $(CARGO) test --profile sim --locked -p serin --test sim
 
 mutants: ## The deliberate bugs that only whole lives can show; SERIN_MUTANT=RetryConflict looks for one.
 	SERIN_MUTANT_SEEDS=$(or $(SERIN_MUTANT_SEEDS),400) $(CARGO) test --profile sim --locked -p serin --test sim -- --nocapture every_deliberate_bug

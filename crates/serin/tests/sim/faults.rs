@@ -23,6 +23,7 @@ use tower::Service;
 
 use crate::dice;
 use crate::plan::{Call, Fault};
+use crate::switches::{Kind, Kinds};
 
 /// Longer than anybody waits.
 const HANG: Duration = Duration::from_secs(120);
@@ -73,12 +74,14 @@ struct Armed {
 
 #[derive(Default)]
 struct State {
+    kinds: Kinds,
     calls: u64,
     writes: u64,
     armed: Vec<Armed>,
     storm: Option<(Instant, u64)>,
     down_until: Option<Instant>,
     lag: Option<(Instant, u64)>,
+    deaf_until: Option<Instant>,
     stale_until: Option<Instant>,
     secrets_until: Option<Instant>,
     /// Watches that begin at an older version than this have lost their history.
@@ -150,6 +153,25 @@ impl Weather {
         self.state().lag = Some((until, millis));
     }
 
+    /// The kinds of faults that a storm may have.
+    pub(crate) fn permit(&self, kinds: Kinds) {
+        self.state().kinds = kinds;
+    }
+
+    pub(crate) fn deafen(&self, until: Instant) {
+        self.state().deaf_until = Some(until);
+    }
+
+    /// Until when nothing comes through that is on its way now. What is lost then is not to be had again.
+    fn deaf(&self, version: u64) -> Option<Instant> {
+        let mut state = self.state();
+        let until = state.deaf_until.filter(|until| Instant::now() < *until)?;
+        state.forgotten = state.forgotten.max(version);
+        *state.tally.entry("lost watch event").or_default() += 1;
+        state.last_fault = Some(state.last_fault.map_or(until, |last| last.max(until)));
+        Some(until)
+    }
+
     pub(crate) fn stale(&self, until: Instant) {
         self.state().stale_until = Some(until);
     }
@@ -164,7 +186,7 @@ impl Weather {
             let mut state = self.state();
             state.armed.clear();
             (state.storm, state.down_until, state.lag) = (None, None, None);
-            (state.stale_until, state.secrets_until) = (None, None);
+            (state.stale_until, state.secrets_until, state.deaf_until) = (None, None, None);
         }
         // What is still held back by a line that lags would be a fault after the last.
         self.torn.notify_waiters();
@@ -250,7 +272,9 @@ impl Weather {
             let mut dice = dice::of(self.seed, state.calls);
             if dice.chance(percent) {
                 let fault = any(&mut dice, call);
-                return Self::meet(&mut state, fault);
+                if state.kinds.has(Kind::of_fault(fault)) {
+                    return Self::meet(&mut state, fault);
+                }
             }
         }
         if call == Call::List
@@ -424,36 +448,44 @@ impl Line {
     ) -> Response<Body> {
         let (parts, body) = response.into_parts();
         let frames = BodyDataStream::new(body);
+        let store = self.api.store().clone();
         let state = (frames, Arc::clone(&self.weather), path.to_owned(), self.life.clone(), false);
         let stream =
-            futures::stream::unfold(state, |(mut frames, weather, path, life, over)| async move {
-                if over {
-                    return None;
-                }
-                let next = {
-                    let torn = weather.torn.notified();
-                    tokio::pin!(torn);
-                    torn.as_mut().enable();
-                    tokio::select! {
-                        biased;
-                        () = &mut torn => None,
-                        frame = async {
-                            let frame = frames.next().await;
-                            let lag = weather.lag_of(&path);
-                            if !lag.is_zero() {
-                                tokio::time::sleep(lag).await;
-                            }
-                            frame
-                        } => Some(frame),
+            futures::stream::unfold(state, move |(mut frames, weather, path, life, over)| {
+                let store = store.clone();
+                async move {
+                    if over {
+                        return None;
                     }
-                };
-                life.or_never().await;
-                match next {
-                    None => Some((Err(torn()), (frames, weather, path, life, true))),
-                    Some(None) => None,
-                    Some(Some(frame)) => {
-                        let frame = frame.map(Frame::data).map_err(|never| match never {});
-                        Some((frame, (frames, weather, path, life, false)))
+                    let next = {
+                        let torn = weather.torn.notified();
+                        tokio::pin!(torn);
+                        torn.as_mut().enable();
+                        tokio::select! {
+                            biased;
+                            () = &mut torn => None,
+                            frame = async {
+                                let frame = frames.next().await;
+                                if let Some(until) = weather.deaf(store.version()) {
+                                    tokio::time::sleep_until(until).await;
+                                    return None;
+                                }
+                                let lag = weather.lag_of(&path);
+                                if !lag.is_zero() {
+                                    tokio::time::sleep(lag).await;
+                                }
+                                Some(frame)
+                            } => frame,
+                        }
+                    };
+                    life.or_never().await;
+                    match next {
+                        None => Some((Err(torn()), (frames, weather, path, life, true))),
+                        Some(None) => None,
+                        Some(Some(frame)) => {
+                            let frame = frame.map(Frame::data).map_err(|never| match never {});
+                            Some((frame, (frames, weather, path, life, false)))
+                        }
                     }
                 }
             });

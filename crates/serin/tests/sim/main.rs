@@ -4,13 +4,14 @@
 //! - `world`, `city`, `faults` are what the operator lives in; `invariants` and `book` judge it and share nothing with it.
 //! - `shrink` takes everything out of a failing plan that it can fail without.
 //!
-//! A search over small worlds starts from [`plan::Shape::small`], runs the plan once for [`run::Outcome::writes`], and then
-//! puts `Trouble::Next { call: Call::Write, skip: n, fault }` at its beginning for every `n` and every fault.
+//! `crashes` searches small worlds: it runs a plan once for [`run::Outcome::writes`], and then puts
+//! `Trouble::Next { call: Call::Write, skip: n, fault }` at its beginning for every `n` and every fault.
 //! A test of a deliberate bug switches the bug on, runs the plans of seed after seed, and wants `Outcome::broken` within its
 //! budget.
 //!
 //! `SERIN_SEED=7 cargo test -p serin --test sim` runs one seed and prints its timeline, `SERIN_SEEDS=1000` that many;
-//! `SERIN_FIRST=5000` begins at another seed, `SERIN_LENGTH=20` makes lives longer.
+//! `SERIN_FIRST=5000` begins at another seed, `SERIN_LENGTH=20` makes lives longer, `SERIN_FAULTS=crash,lag` leaves only
+//! these kinds of faults.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 #![expect(clippy::print_stdout, reason = "what was simulated is printed")]
@@ -19,6 +20,7 @@ mod answers;
 mod book;
 mod chance;
 mod city;
+mod crashes;
 mod dice;
 mod faults;
 mod invariants;
@@ -28,5 +30,6 @@ mod plan;
 mod run;
 mod seeds;
 mod shrink;
+mod switches;
 mod table;
 mod world;

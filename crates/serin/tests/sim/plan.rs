@@ -212,6 +212,10 @@ pub(crate) enum Trouble {
     Tear,
     /// All watches break, and what they were at is forgotten: everything is listed again.
     Compact,
+    /// Connections are half open: what watches would tell is lost, and then they break and have to list everything again.
+    Deaf {
+        secs: u64,
+    },
     /// What watches tell comes late, each kind with a delay of its own.
     Lag {
         secs: u64,

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::faults::Crash;
 use crate::invariants::{Broken, Watcher};
 use crate::plan::{Act, Foe, Move, Plan, Trouble, What};
+use crate::switches::Kinds;
 use crate::world::World;
 
 /// How long a world may take to come to rest once everything is well again.
@@ -19,10 +20,18 @@ const SETTLE: Duration = Duration::from_secs(2400);
 const REST: Duration = Duration::from_secs(700);
 
 /// How a plan is carried out.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     /// Go on after the first broken law.
     pub(crate) to_the_end: bool,
+    /// What may go wrong.
+    pub(crate) faults: Kinds,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { to_the_end: false, faults: Kinds::wanted() }
+    }
 }
 
 /// What came of a plan.
@@ -38,6 +47,8 @@ pub(crate) struct Outcome {
     pub(crate) releases: u64,
     pub(crate) faults: BTreeMap<&'static str, u64>,
     pub(crate) virtual_time: Duration,
+    /// Phases of the canaries in the end; empty for one that is gone.
+    pub(crate) ends: Vec<String>,
     /// States of canaries that were seen.
     pub(crate) states: std::collections::BTreeSet<u64>,
 }
@@ -68,6 +79,7 @@ struct Run<'a> {
 async fn life(plan: &Plan, options: &Options) -> Outcome {
     let began = Instant::now();
     let (world, crashes) = World::new(plan);
+    world.weather.permit(options.faults);
     let watcher = Watcher::start(&world);
     let (back, foes) = (Vec::new(), Vec::new());
     let mut run = Run { world, watcher, crashes, back, foes, options };
@@ -75,6 +87,9 @@ async fn life(plan: &Plan, options: &Options) -> Outcome {
         run.pass(*after, Run::over).await;
         if run.over() {
             break;
+        }
+        if !options.faults.allow(what) {
+            continue;
         }
         run.watcher.agreed(&run.world);
         run.watcher.say(&format!("        {what:?}"));
@@ -91,6 +106,7 @@ async fn life(plan: &Plan, options: &Options) -> Outcome {
         releases: watcher.books.iter().map(|book| book.releases).sum(),
         faults: world.weather.tally(),
         virtual_time: began.elapsed(),
+        ends: (0..plan.canaries.len()).map(|canary| world.phase(canary)).collect(),
         states: watcher.states().clone(),
         broken: watcher.broken,
         history: watcher.history,
@@ -186,6 +202,7 @@ impl Run<'_> {
             Trouble::ApiRestart { secs } => weather.down(at(secs), version),
             Trouble::Tear => weather.tear(),
             Trouble::Compact => weather.compact(version),
+            Trouble::Deaf { secs } => weather.deafen(at(secs)),
             Trouble::Lag { secs, millis } => weather.lag(at(secs), millis),
             Trouble::StaleLists { secs } => weather.stale(at(secs)),
             Trouble::SecretsUnreadable { secs } => weather.hide_secrets(at(secs)),

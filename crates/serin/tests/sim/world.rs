@@ -175,6 +175,13 @@ impl World {
         self.replicas.iter().map(held).max().unwrap_or_default()
     }
 
+    /// The phase of a canary; empty when it is gone.
+    pub(crate) fn phase(&self, canary: usize) -> String {
+        let object = self.get(CANARIES, &name(canary));
+        let phase = object.as_ref().and_then(|object| object.pointer("/status/phase")?.as_str());
+        phase.unwrap_or_default().to_owned()
+    }
+
     /// Changes that are not the operator's.
     fn as_user(&mut self, by: By, work: impl FnOnce(&mut Self)) {
         let before = self.store.version();
