@@ -86,6 +86,8 @@ const CANARY_REQUIRED: &[(&str, &[&str])] = &[
     ("spec.analysis.alerts.[]", &["name", "providerRef"]),
     ("spec.analysis.alerts.[].providerRef", &["name"]),
     ("spec.analysis.webhooks.[]", &["name", "url"]),
+    ("spec.analysis.guard.errorRate", &["slo"]),
+    ("spec.analysis.guard.latency.[]", &["slo", "threshold"]),
     ("spec.analysis.guard.soak", &["duration"]),
     ("spec.analysis.sessionAffinity", &["cookieName"]),
     ("status.conditions.[]", &["reason", "status", "type"]),
@@ -138,6 +140,46 @@ const CANARY_RULES: &[Rule] = &[
         path: "spec.analysis.guard",
         rule: "!has(self.mode) || self.mode != 'off' || !(has(self.minBake) || has(self.soak))",
         message: "minBake and soak have no effect with mode off",
+    },
+    Rule {
+        path: "spec.analysis.guard",
+        rule: "!has(self.alpha) || (self.alpha > 0.0 && self.alpha <= 0.5)",
+        message: "alpha must be more than 0 and at most 0.5",
+    },
+    Rule {
+        path: "spec.analysis.guard",
+        rule: "!has(self.interval) || (duration(self.interval) >= duration('250ms') && duration(self.interval) <= duration('1m'))",
+        message: "interval must be between 250ms and 1m",
+    },
+    Rule {
+        path: "spec.analysis.guard",
+        rule: "!has(self.warmUp) || duration(self.warmUp) <= duration('10m')",
+        message: "warmUp must be at most 10m",
+    },
+    Rule {
+        path: "spec.analysis.guard",
+        rule: "!has(self.minDwell) || !has(self.maxDuration) || duration(self.minDwell) <= duration(self.maxDuration)",
+        message: "minDwell must not be more than maxDuration",
+    },
+    Rule {
+        path: "spec.analysis.guard.errorRate",
+        rule: "self.slo < 100.0",
+        message: "slo must be less than 100 percent",
+    },
+    Rule {
+        path: "spec.analysis.guard.latency.[]",
+        rule: "self.slo < 100.0",
+        message: "slo must be less than 100 percent",
+    },
+    Rule {
+        path: "spec.analysis.guard.latency.[]",
+        rule: "self.threshold > 0.0",
+        message: "threshold must be more than 0 ms",
+    },
+    Rule {
+        path: "spec.analysis.guard.soak",
+        rule: "duration(self.duration) >= duration('10s') && duration(self.duration) <= duration('24h')",
+        message: "duration must be between 10s and 24h",
     },
     Rule {
         path: "spec.analysis.sessionAffinity",

@@ -1,7 +1,7 @@
 //! Prints how many requests a bad canary hurts under the guard and under Flagger's rule, and how often a good one is undone.
 //!
 //! `cargo run --release -p serin-core --example bench_guard [-- FAULT_RUNS NULL_RUNS]`; 400 and 2000 unless told otherwise.
-//! `-- cost` prints only what a scrape costs.
+//! `-- cost` prints only what a scrape costs, `-- groups` only what the operator's own measuring of error groups is worth.
 //! Seeds are fixed. The exit code is 1 when a cell is more than 1.1 times the reference or a null breaks alpha.
 #![expect(clippy::print_stdout, reason = "the tables are what this program is for")]
 
@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use serin_core::judge::sequential::{Bets, Guard, Sample};
 
 mod latency;
+mod operator;
 mod policy;
 mod reference;
 mod stream;
@@ -408,13 +409,18 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("cost") {
         return if stopwatch() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
+    if std::env::args().nth(1).as_deref() == Some("groups") {
+        return if operator::table(500) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let mut counts = std::env::args().skip(1).map(|text| text.parse::<u64>());
     let (faulty, healthy) = match (counts.next(), counts.next()) {
         (None, _) => (400, 2000),
         (Some(Ok(f)), None) if f > 0 => (f, 5 * f),
         (Some(Ok(f)), Some(Ok(n))) if f > 0 && n > 1 => (f, n),
         (Some(_), _) => {
-            println!("usage: bench_guard [FAULT_RUNS [NULL_RUNS]], or bench_guard cost");
+            println!(
+                "usage: bench_guard [FAULT_RUNS [NULL_RUNS]], or bench_guard cost, or bench_guard groups"
+            );
             return ExitCode::from(2);
         }
     };
@@ -428,6 +434,7 @@ fn main() -> ExitCode {
         late(faulty),
         dependence(healthy),
         latency::table(faulty),
+        operator::table(healthy.div_ceil(4)),
     ];
     if results.into_iter().all(|good| good) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -38,7 +38,7 @@ document! {
         pace: String,
         /// Requests beyond the objective that may be hurt in the time that a rollback takes, on average, at each weight
         /// change; with pace `evidence`. Default 25.
-        #[schemars(range(min = 1))]
+        #[schemars(range(min = 1, max = 1_000_000))]
         blast_radius: i32,
         /// Shortest time at one weight, with pace `evidence`; raise it where faults appear late. Default `10s`.
         #[schemars(regex(pattern = "^([0-9]+(ms|s|m|h))+$"))]
@@ -61,7 +61,8 @@ document! {
 
     /// How many requests may fail.
     pub struct ErrorRate {
-        /// Greatest percentage of requests that may fail.
+        /// Greatest percentage of requests that may fail; 0.01 or more.
+        #[schemars(extend("minimum" = 0.01))]
         slo: Number,
         /// How much worse than the primary the canary may be.
         tolerance: Tolerance,
@@ -79,7 +80,8 @@ document! {
     pub struct Latency {
         /// What counts as slow, in milliseconds; must be a bound of the histogram's buckets.
         threshold: Number,
-        /// Greatest percentage of requests that may be slower.
+        /// Greatest percentage of requests that may be slower; 0.01 or more.
+        #[schemars(extend("minimum" = 0.01))]
         slo: Number,
         /// How much worse than the primary the canary may be.
         tolerance: Tolerance,
@@ -106,16 +108,20 @@ document! {
     /// How much larger than the primary's the share of slower requests may be.
     pub struct ShapeTolerance {
         /// Percentage points, 0.01 or more. Default 0.5.
+        #[schemars(extend("minimum" = 0.01, "maximum" = 100))]
         absolute: Number,
         /// Factor on the primary's share. Default 1.25.
+        #[schemars(extend("minimum" = 0.1, "maximum" = 100))]
         relative: Number,
     }
 
     /// How much worse than the primary the canary may be.
     pub struct Tolerance {
         /// Percentage points. Default: half of the objective.
+        #[schemars(extend("minimum" = 0, "maximum" = 100))]
         absolute: Number,
         /// Factor on the primary's rate. Default 1.
+        #[schemars(extend("minimum" = 0.1, "maximum" = 100))]
         relative: Number,
     }
 

@@ -113,10 +113,28 @@ impl Watch {
             Source::Errors => increase.errors(),
             Source::Slower(bound) => increase.slower(*bound),
         }));
+        let verdict = self.guard.observe(increase.secs, &self.samples);
+        // Only what came before a scrape may tell what it is worth.
         for (sample, meter) in self.samples.iter().zip(&mut self.meters) {
             meter.observe(0, sample.m, sample.y);
         }
-        Some(self.guard.observe(increase.secs, &self.samples))
+        self.assume();
+        Some(verdict)
+    }
+
+    /// Goes by the groups of errors that the primary shows, from the next scrape on.
+    fn assume(&mut self) {
+        let mut meters = self.meters.iter();
+        for metric in 0..self.guard.config().metrics.len() {
+            let groups = match &self.guard.config().metrics[metric].question {
+                Question::Share { slo, .. } => meters.next().map_or(1.0, |m| m.beyond_doubt(*slo)),
+                Question::Dominance { bounds, .. } => {
+                    let each = meters.by_ref().take(bounds.len());
+                    each.map(|meter| meter.beyond_doubt(TAIL)).fold(1.0, f64::max)
+                }
+            };
+            self.guard.assume(metric, groups);
+        }
     }
 
     /// How many of the primary's requests shared one fate, by metric, where that could be seen.

@@ -22,6 +22,8 @@ const JITTER: f64 = 0.98;
 pub(super) struct Asked<'c> {
     metric: &'c Metric,
     what: What,
+    /// The server that is asked, where it is not the canary's.
+    pub(super) server: Option<String>,
 }
 
 enum What {
@@ -35,34 +37,38 @@ pub(super) fn asked<'c>(context: &Context, canary: &'c Canary) -> Vec<Asked<'c>>
     let metrics = canary.spec.analysis.metrics.iter();
     let sources = metrics.flat_map(|metric| metric.sources.iter().map(move |s| (metric, s)));
     let all = sources.filter_map(|(metric, source)| {
-        let what = match source {
+        let (what, server) = match source {
             MetricSource::Builtin(builtin) => {
-                Some(What::Builtin(*builtin)).filter(|_| canary.spec.provider == Provider::Traefik)
+                let what = Some(What::Builtin(*builtin));
+                (what.filter(|_| canary.spec.provider == Provider::Traefik), None)
             }
-            MetricSource::Query(text) => Some(What::Written(text.clone())),
+            MetricSource::Query(text) => (Some(What::Written(text.clone())), None),
             MetricSource::Template { namespace, name, variables: _ } => {
-                template(context, namespace, name).map(What::Written)
+                let (text, server) = template(context, namespace, name)?;
+                (Some(What::Written(text)), server)
             }
         };
         let what = what.filter(|what| match what {
             What::Builtin(_) => true,
             What::Written(text) => text.contains(OF_GATEWAY),
         })?;
-        Some(Asked { metric, what })
+        Some(Asked { metric, what, server })
     });
     all.collect()
 }
 
-/// The query of a template that asks the operator's own server.
-fn template(context: &Context, namespace: &str, name: &str) -> Option<String> {
+/// The query of a template that asks a Prometheus, and which one it names. One that wants a password is not asked.
+fn template(context: &Context, namespace: &str, name: &str) -> Option<(String, Option<String>)> {
     let Seen::Present(object) = context.world.object(&METRIC_TEMPLATE.named(namespace, name))
     else {
         return None;
     };
     let text = |path: &str| object.pointer(path).and_then(serde_json::Value::as_str);
-    let here = text("/spec/provider/type") == Some("prometheus")
-        && text("/spec/provider/address").is_none_or(str::is_empty);
-    here.then(|| text("/spec/query").map(str::to_owned)).flatten()
+    let server = text("/spec/provider/address").map(|server| server.trim().trim_end_matches('/'));
+    let server = server.filter(|server| !server.is_empty()).map(str::to_owned);
+    let open = text("/spec/provider/type") == Some("prometheus")
+        && (server.is_none() || object.pointer("/spec/provider/secretRef").is_none());
+    open.then(|| Some((text("/spec/query")?.to_owned(), server))).flatten()
 }
 
 /// The limit in milliseconds that a builtin check sets for the histogram.
@@ -88,13 +94,13 @@ fn highest(limit: Limit) -> Option<f64> {
 /// that has the names of `safeNaming`, and `used` whether it is known otherwise that the primary has users.
 pub(super) fn judge(
     canary: &Canary,
-    asked: &[Asked<'_>],
+    asked: &[&Asked<'_>],
     look: &Look,
     safe: bool,
     used: bool,
 ) -> Option<Fitness> {
     let first = asked.first()?;
-    if let Some(unfit) = asked.iter().filter(|_| safe).find_map(Asked::knows_other_names) {
+    if let Some(unfit) = asked.iter().filter(|_| safe).find_map(|asked| asked.knows_other_names()) {
         return Some(unfit);
     }
     let Pair { canary: _, primary } = &Pair::of(canary);
@@ -111,7 +117,7 @@ pub(super) fn judge(
         return Some(Fitness::Unknown { reason: "OneScrape", message });
     };
     asked.iter().find_map(|asked| {
-        let Asked { metric, what } = asked;
+        let Asked { metric, what, server: _ } = asked;
         what.windows(metric)
             .into_iter()
             .find_map(|window| too_short(&metric.name, window, every))

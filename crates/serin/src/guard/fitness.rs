@@ -5,7 +5,7 @@ use serin_core::model::{Bad, Canary, GuardSpec, Objective};
 use serin_core::observed::Fitness;
 use serin_providers::gateway::{Counted, Page, Pair};
 
-use super::source::Look;
+use super::source::{Look, REPLICAS_MAX};
 use super::ward::Scraped;
 
 /// What a gateway has not counted by then after the first traffic is missing for a reason.
@@ -18,10 +18,16 @@ pub(super) fn unfit(reason: &'static str, message: impl Into<String>) -> Fitness
 const NO_SUCH_BUCKET: &str = "NoSuchBucket";
 const NO_HISTOGRAM: &str = "NoHistogram";
 const HISTOGRAM_IS_NEW: &str = "HistogramIsNew";
+const TOO_MANY_REPLICAS: &str = "TooManyReplicas";
 
 /// Whether a reason is about durations only, so that failures can be counted.
 pub(super) fn is_about_histogram(reason: &str) -> bool {
     [NO_SUCH_BUCKET, NO_HISTOGRAM, HISTOGRAM_IS_NEW].contains(&reason)
+}
+
+/// Whether what is counted is what it should be, though it is not all.
+pub(super) fn is_about_replicas(reason: &str) -> bool {
+    reason == TOO_MANY_REPLICAS
 }
 
 /// There is nobody to ask.
@@ -100,6 +106,16 @@ pub(super) fn late(objective: &Objective) -> Fitness {
         format!(
             "The histogram for {} came after this release began; the next release is judged by it.",
             objective.name
+        ),
+    )
+}
+
+/// Part of the gateway is not looked at.
+pub(super) fn too_many(beyond: usize) -> Fitness {
+    unfit(
+        TOO_MANY_REPLICAS,
+        format!(
+            "The guard looks at {REPLICAS_MAX} replicas of the gateway, and {beyond} more are running: what they count is not judged. Name fewer with --gateway-metrics, or let source: prometheus read them all."
         ),
     )
 }
@@ -191,6 +207,9 @@ impl Rest<'_> {
 
     /// One of the replicas has answered neither time.
     fn silent(&self) -> Option<Fitness> {
+        if self.second.beyond > 0 {
+            return Some(too_many(self.second.beyond));
+        }
         let why = self.second.failure.as_ref().filter(|_| self.first.failure.is_some())?;
         Some(unfit(
             "ReplicaUnreachable",

@@ -1,7 +1,7 @@
 //! The fitness check: before the first release and after every change of a spec, two looks at what a canary at rest is to be
 //! judged by, to say what to put right before it matters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -158,13 +158,18 @@ async fn check<'c>(
     let sources = &context.guards.sources;
     let canaries: Vec<(&Canary, Vec<Asked<'_>>)> =
         canaries.iter().map(|canary| (canary, checks::asked(context, canary))).collect();
+    let measured = canaries.into_iter();
+    let canaries: Vec<(&Canary, Vec<Asked<'_>>)> = measured
+        .filter(|(canary, asked)| canary.spec.analysis.guard.is_some() || !asked.is_empty())
+        .collect();
     for (canary, asked) in &canaries {
         let guard = canary.spec.analysis.guard.as_ref();
-        let keys = [
-            guard.and_then(|spec| sources.key(canary, spec)),
-            sources.prometheus(canary).filter(|_| !asked.is_empty()),
-        ];
-        for key in keys.into_iter().flatten() {
+        let own = guard.and_then(|spec| sources.key(canary, spec));
+        let keys: BTreeSet<SourceKey> = own
+            .into_iter()
+            .chain(asked.iter().filter_map(|a| server(sources, canary, a)))
+            .collect();
+        for key in keys {
             let wanted = wanted.entry(key).or_default();
             wanted.add(canary, &bounds(canary));
             if guard.is_some_and(|spec| spec.objectives.iter().any(|o| o.bad == Bad::Shape)) {
@@ -185,25 +190,46 @@ async fn check<'c>(
         let unfit = of_guard
             .map(|spec| judge(context, canary, spec, &looks))
             .filter(|fitness| *fitness != Fitness::Fit);
-        let server = sources.prometheus(canary).and_then(|key| looks.get(&key));
         // A guard that is fit has seen its requests.
         let used = of_guard.is_some();
         let safe = looks.values().any(|(_, look)| look.pages.iter().any(|(_, page)| page.safe));
         let fitness = unfit
-            .or_else(|| server.and_then(|(_, look)| checks::judge(canary, asked, look, safe, used)))
+            .or_else(|| {
+                let servers: BTreeSet<SourceKey> =
+                    asked.iter().filter_map(|asked| server(sources, canary, asked)).collect();
+                servers.iter().find_map(|key| {
+                    let its = |a: &&Asked<'_>| server(sources, canary, a).as_ref() == Some(key);
+                    let its: Vec<&Asked<'_>> = asked.iter().filter(its).collect();
+                    let (_, look) = looks.get(key)?;
+                    checks::judge(canary, &its, look, safe, used)
+                })
+            })
             .unwrap_or(Fitness::Fit);
         (*canary, fitness)
     });
     judged.collect()
 }
 
+/// Whom a check asks.
+fn server(sources: &Sources, canary: &Canary, asked: &Asked<'_>) -> Option<SourceKey> {
+    match &asked.server {
+        Some(server) => Some(SourceKey::Prometheus(server.clone())),
+        None => sources.prometheus(canary),
+    }
+}
+
 /// Whether anything is asked of a gateway's counters, by a guard or by a check.
 fn is_measured(sources: &Sources, canary: &Canary) -> bool {
     let analysis = &canary.spec.analysis;
     let mut checks = analysis.metrics.iter().flat_map(|metric| &metric.sources);
-    let builtin = checks.any(|source| matches!(source, MetricSource::Builtin(_)));
-    let of_gateway = builtin && canary.spec.provider == Provider::Traefik;
-    analysis.guard.is_some() || (of_gateway && sources.prometheus(canary).is_some())
+    let counted = |source: &MetricSource| match source {
+        MetricSource::Builtin(_) => sources.prometheus(canary).is_some(),
+        // Whether it is about the gateway is known when it is read.
+        MetricSource::Template { .. } => true,
+        MetricSource::Query(_) => false,
+    };
+    let of_gateway = canary.spec.provider == Provider::Traefik && checks.any(counted);
+    analysis.guard.is_some() || of_gateway
 }
 
 /// Bounds that somebody cares about.

@@ -15,6 +15,8 @@ use crate::controller::Context;
 
 /// Evidence that is growing is looked at again after this long.
 const AGAIN: Duration = Duration::from_millis(250);
+/// A look that takes longer is asked about, each time.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Whoever comes, the sources are not asked more often.
 const GAP: Duration = Duration::from_millis(100);
 
@@ -79,6 +81,22 @@ async fn watch(context: Arc<Context>, key: SourceKey, gateways: Arc<Discovery>) 
     }
 }
 
+/// A look takes long: whoever waits for it for too long is told.
+fn hang(context: &Context, key: &SourceKey) {
+    let now = context.clock.now();
+    let mut turned = false;
+    for (name, ward) in &context.guards.of(key) {
+        let news = lock(ward).hangs(now);
+        turned |= news.turned;
+        if news.wake {
+            context.wake.wake(name);
+        }
+    }
+    if turned {
+        context.guards.turned.notify_waiters();
+    }
+}
+
 /// What a look leads to.
 struct Turn {
     /// Something is worth another look soon.
@@ -90,11 +108,23 @@ struct Turn {
 /// One look for all canaries that are judged by a source.
 async fn look(context: &Context, key: &SourceKey, source: &mut dyn Source) -> Turn {
     let mut wanted = Wanted::default();
+    let asked = context.clock.now();
     for (_, ward) in &context.guards.of(key) {
-        lock(ward).want(&mut wanted);
+        let mut ward = lock(ward);
+        ward.want(&mut wanted);
+        ward.ask(asked);
     }
-    let Look { pages, failure, answered: _, renamed: _, wait } =
-        source.look(context, &wanted).await;
+    let Look { pages, failure, answered: _, renamed: _, beyond, wait } = {
+        let look = source.look(context, &wanted);
+        tokio::pin!(look);
+        loop {
+            tokio::select! {
+                biased;
+                look = &mut look => break look,
+                () = tokio::time::sleep(PATIENCE) => hang(context, key),
+            }
+        }
+    };
     let now = context.clock.now();
     let (mut again, mut turned) = (false, false);
     // Who came in between was not asked for.
@@ -103,6 +133,7 @@ async fn look(context: &Context, key: &SourceKey, source: &mut dyn Source) -> Tu
         if !wanted.has(ward.canary()) {
             continue;
         }
+        ward.leave_out(beyond);
         let news: News = ward.look(&pages, failure.as_deref(), now);
         if let Some(log_e) = ward.log_evidence() {
             context.metrics.show_guard(ward.canary(), log_e);

@@ -95,6 +95,10 @@ pub(super) struct Ward {
     sightless: bool,
     /// Somebody else, or this process before it was restarted, has led this release so far.
     inherited: bool,
+    /// Replicas of the gateway that nobody looks at.
+    beyond: usize,
+    /// When the look began that is under way.
+    asked: Option<Timestamp>,
     /// The route gave the canary nothing when it was first read, though the status says otherwise, and has not since.
     taken_off: Option<bool>,
     /// The first look.
@@ -133,6 +137,8 @@ impl Ward {
             failure: None,
             sightless: false,
             inherited: false,
+            beyond: 0,
+            asked: None,
             taken_off: None,
             since: None,
             decided: None,
@@ -271,6 +277,32 @@ impl Ward {
         }
     }
 
+    /// The source is being asked.
+    pub(super) fn ask(&mut self, now: Timestamp) {
+        self.asked = Some(now);
+    }
+
+    /// So many replicas of the gateway are not looked at.
+    pub(super) fn leave_out(&mut self, beyond: usize) {
+        self.beyond = beyond;
+    }
+
+    /// The source has not answered yet, which is known before it gives up.
+    pub(super) fn hangs(&mut self, now: Timestamp) -> News {
+        let Some(asked) = self.asked.filter(|asked| now.duration_since(*asked) >= BLIND) else {
+            return News::default();
+        };
+        let before = (kind(&self.opinion()), self.fitness.clone());
+        let secs = now.duration_since(asked).as_secs();
+        let (since, why) =
+            self.failure.take().unwrap_or_else(|| (asked, format!("no answer for {secs} s")));
+        self.sightless = now.duration_since(since) >= BLIND;
+        self.fitness = Some(fitness::unreachable(self.trust.recorded, sightless(&why)));
+        self.failure = Some((since, why));
+        let turned = before.0 != kind(&self.opinion());
+        News { wake: turned || before.1 != self.fitness, turned, again: false }
+    }
+
     /// Takes in what the gateways say now; `failure` is what one of those that did not answer said.
     pub(super) fn look(
         &mut self,
@@ -283,7 +315,9 @@ impl Ward {
         self.since.get_or_insert(now);
         match failure {
             Some(why) if pages.is_empty() => {
-                let since = self.failure.as_ref().map_or(now, |(since, _)| *since);
+                // Whoever does not answer has not since it was asked.
+                let asked = self.asked.unwrap_or(now).min(now);
+                let since = self.failure.as_ref().map_or(asked, |(since, _)| *since);
                 self.failure = Some((since, why.to_owned()));
             }
             Some(_) | None => self.failure = None,
@@ -410,7 +444,8 @@ impl Ward {
             Lack::Late => Some(fitness::late(objective)),
             Lack::Bucket => None,
         });
-        Some(lacking.filter(|_| found == Fitness::Fit).unwrap_or(found))
+        let partly = (self.beyond > 0).then(|| fitness::too_many(self.beyond));
+        Some(lacking.or(partly).filter(|_| found == Fitness::Fit).unwrap_or(found))
     }
 
     fn memory(&self) -> Option<Value> {

@@ -40,7 +40,93 @@ fn analysis(field: &str, value: Value) -> Value {
 }
 
 fn refused() -> Vec<Refused> {
-    [numbers(), strategies(), names(), missing(), contradictions()].concat()
+    [numbers(), strategies(), names(), missing(), contradictions(), guards(), paces()].concat()
+}
+
+fn guard(guard: Value) -> Value {
+    analysis("guard", guard)
+}
+
+/// What the guard asks of versions, with what it must not be.
+fn guards() -> Vec<Refused> {
+    let errors = |errors: Value| guard(json!({"errorRate": errors}));
+    let latency = |latency: Value| guard(json!({"latency": [latency]}));
+    let shape = |tolerance: Value| guard(json!({"latencyShape": {"tolerance": tolerance}}));
+    let nine: Vec<Value> = (1..=9).map(|ms| json!({"threshold": ms, "slo": 1})).collect();
+    vec![
+        (guard(json!({"mode": "on"})), "guard.mode: Unsupported value"),
+        (guard(json!({"source": "statsd"})), "guard.source: Unsupported value"),
+        (guard(json!({"interval": "soon"})), "guard.interval: Invalid value"),
+        (guard(json!({"interval": "100ms"})), "interval must be between 250ms and 1m"),
+        (guard(json!({"interval": "2m"})), "interval must be between 250ms and 1m"),
+        (guard(json!({"alpha": 0})), "alpha must be more than 0 and at most 0.5"),
+        (guard(json!({"alpha": 0.6})), "alpha must be more than 0 and at most 0.5"),
+        (guard(json!({"alpha": "1%"})), "guard.alpha in body must be of type number"),
+        (errors(json!({})), "guard.errorRate.slo: Required value"),
+        (errors(json!({"slo": 0})), "guard.errorRate.slo: Invalid value: 0"),
+        (errors(json!({"slo": 100})), "slo must be less than 100 percent"),
+        (errors(json!({"slo": 1, "tolerance": {"absolute": -1}})), "tolerance.absolute: Invalid"),
+        (errors(json!({"slo": 1, "tolerance": {"absolute": 101}})), "tolerance.absolute: Invalid"),
+        (errors(json!({"slo": 1, "tolerance": {"relative": 0}})), "tolerance.relative: Invalid"),
+        (errors(json!({"slo": 1, "tolerance": {"relative": 101}})), "tolerance.relative: Invalid"),
+        (errors(json!({"slo": 1, "noData": "wait"})), "errorRate.noData: Unsupported value"),
+        (errors(json!({"slo": 1, "cannotMeasure": 1})), "errorRate.cannotMeasure in body must be"),
+        (latency(json!({"slo": 1})), "guard.latency[0].threshold: Required value"),
+        (latency(json!({"threshold": 500})), "guard.latency[0].slo: Required value"),
+        (latency(json!({"threshold": 0, "slo": 1})), "threshold must be more than 0 ms"),
+        (latency(json!({"threshold": 500, "slo": 0.001})), "latency[0].slo: Invalid value"),
+        (latency(json!({"threshold": 500, "slo": 100})), "slo must be less than 100 percent"),
+        (
+            latency(json!({"threshold": 500, "slo": 1, "tolerance": {"relative": 0.01}})),
+            "latency[0].tolerance.relative: Invalid value",
+        ),
+        (
+            latency(json!({"threshold": 5, "slo": 1, "noData": "no"})),
+            "[0].noData: Unsupported value",
+        ),
+        (guard(json!({"latency": nine})), "guard.latency: Too many"),
+        (shape(json!({"absolute": 0})), "latencyShape.tolerance.absolute: Invalid value"),
+        (shape(json!({"relative": 1000})), "latencyShape.tolerance.relative: Invalid value"),
+        (
+            guard(json!({"latencyShape": {"noData": "wait"}})),
+            "latencyShape.noData: Unsupported value",
+        ),
+        (
+            guard(json!({"latencyShape": {"cannotMeasure": "wait"}})),
+            "latencyShape.cannotMeasure: Unsupported value",
+        ),
+    ]
+}
+
+/// The guard's other fields, with what they must not be.
+fn paces() -> Vec<Refused> {
+    let paced = |field: &str, value: Value| guard(json!({"pace": "evidence", field: value}));
+    vec![
+        (guard(json!({"attribution": "both"})), "guard.attribution: Unsupported value"),
+        (guard(json!({"pace": "quick"})), "guard.pace: Unsupported value"),
+        (paced("mode", json!("observe")), "pace evidence lets the guard decide"),
+        (paced("blastRadius", json!(0)), "guard.blastRadius: Invalid value: 0"),
+        (paced("blastRadius", json!(2_000_000)), "guard.blastRadius: Invalid value: 2000000"),
+        (paced("blastRadius", json!(2.5)), "blastRadius in body must be of type integer"),
+        (guard(json!({"blastRadius": 5})), "blastRadius, minDwell and maxDuration belong to"),
+        (paced("minDwell", json!("long")), "guard.minDwell: Invalid value"),
+        (paced("maxDuration", json!("long")), "guard.maxDuration: Invalid value"),
+        (
+            guard(json!({"pace": "evidence", "minDwell": "2h", "maxDuration": "1h"})),
+            "minDwell must not be more than maxDuration",
+        ),
+        (guard(json!({"warmUp": "soon"})), "guard.warmUp: Invalid value"),
+        (guard(json!({"warmUp": "11m"})), "warmUp must be at most 10m"),
+        (guard(json!({"minBake": "soon"})), "guard.minBake: Invalid value"),
+        (guard(json!({"mode": "off", "minBake": "1m"})), "no effect with mode off"),
+        (guard(json!({"soak": {}})), "guard.soak.duration: Required value"),
+        (guard(json!({"soak": {"duration": "5s"}})), "duration must be between 10s and 24h"),
+        (guard(json!({"soak": {"duration": "25h"}})), "duration must be between 10s and 24h"),
+        (
+            json!({"analysis": {"iterations": 3, "guard": {"pace": "evidence"}}}),
+            "guard.pace evidence raises weights",
+        ),
+    ]
 }
 
 /// Weights are percent, and what counts is whole.
@@ -187,6 +273,15 @@ async fn what_can_never_work_is_refused_by_name() {
     }
     create(&bed, &json!({"analysis": {"stepWeights": [5, 50, 100]}})).unwrap();
     create(&bed, &json!({"analysis": {"stepWeight": 100, "maxWeight": 100}})).unwrap();
+    let fine = json!({
+        "mode": "enforce", "source": "prometheus", "interval": "250ms", "alpha": 0.5,
+        "errorRate": {"slo": 0.01, "tolerance": {"absolute": 0, "relative": 100}},
+        "latency": [{"threshold": 0.5, "slo": 99.9, "noData": "fail", "cannotMeasure": "pass"}],
+        "latencyShape": {"tolerance": {"absolute": 0.01, "relative": 1}},
+        "attribution": "none", "pace": "evidence", "blastRadius": 1, "minDwell": "1m",
+        "maxDuration": "1m", "warmUp": "10m", "minBake": "1h30m", "soak": {"duration": "24h"},
+    });
+    create(&bed, &guard(fine)).unwrap();
 }
 
 /// A definition that got stricter must not lock what is there: the status is written, and the step is capped.

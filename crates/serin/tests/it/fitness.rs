@@ -302,6 +302,64 @@ async fn one_replica_that_is_out_of_reach_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn replicas_beyond_those_that_are_looked_at_are_told() {
+    let all: Vec<String> = (0..300).map(|i| format!("http://gateway-{i}:9100/metrics")).collect();
+    let bed = with_gateways(&all.join(","));
+    recorded_beside(&bed, EVERY, |url, counts| match url {
+        "http://gateway-0:9100/metrics" => Ok((200, page(counts, 1.7e9))),
+        url if url.contains(":9100") => Ok((200, "process_start_time_seconds 1.7e9\n".to_owned())),
+        _ => value(99.9),
+    });
+    said(&bed, guarded(json!({"errorRate": {"slo": 1}, "pace": "evidence"}))).await;
+    bed.until("a verdict", |bed| state(bed) == "False").await;
+    let (reason, message) = metrics_ready(&bed);
+    assert_eq!(reason, "TooManyReplicas");
+    assert!(message.contains("256 replicas") && message.contains("44 more"), "{message}");
+    bed.set_image("local/app:v2");
+    bed.until("traffic", |bed| bed.canary_share() > 0).await;
+    bed.pass(30).await;
+    assert_eq!(metrics_ready(&bed).0, "TooManyReplicas", "during a release as well");
+    bed.until_phase("Succeeded").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_that_names_its_server_is_looked_at_there() {
+    for (guard, every, wanted) in [
+        (json!({"errorRate": {"slo": 1}}), 40, "WindowTooShort"),
+        (json!({"errorRate": {"slo": 1}}), 5, "Measured"),
+        (Value::Null, 40, "WindowTooShort"),
+    ] {
+        let bed = with_gateways("http://gateway:9100/metrics");
+        recorded_beside(&bed, Duration::from_secs(every), |url, counts| match url {
+            "http://gateway:9100/metrics" => Ok((200, page(counts, 1.7e9))),
+            _ => value(99.9),
+        });
+        let query = "sum(rate(traefik_service_requests_total{service=~\"develop-backend-.*\"}[{{ interval }}]))";
+        bed.create(
+            ("flagger.app", "metrictemplates"),
+            json!({
+                "apiVersion": "flagger.app/v1beta1", "kind": "MetricTemplate",
+                "metadata": {"name": "mine"},
+                "spec": {
+                    "provider": {"type": "prometheus", "address": "http://elsewhere:9090/"},
+                    "query": query,
+                },
+            }),
+        );
+        let metric = json!({
+            "name": "mine", "interval": "1m", "templateRef": {"name": "mine"},
+            "thresholdRange": {"max": 1},
+        });
+        let mut spec = guarded(guard);
+        spec["analysis"]["metrics"] = json!([metric]);
+        bed.apply("local/app:v1", spec);
+        bed.until(wanted, |bed| !state(bed).is_empty() && metrics_ready(bed).0 == wanted).await;
+        let asked = bed.script.asked.lock().unwrap().clone();
+        assert!(asked.iter().any(|url| url == "http://elsewhere:9090/api/v1/query"), "{asked:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_page_for_people_is_no_page_of_metrics() {
     let bed = told(|_| "<html>\n<p>Sign in</p>\n</html>\n".to_owned());
     let (reason, message) = said(&bed, guarded(Value::Null)).await;

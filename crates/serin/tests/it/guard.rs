@@ -49,6 +49,8 @@ pub(crate) struct Traffic {
     pub(crate) counts: BTreeMap<&'static str, (f64, f64)>,
     canary_fails: f64,
     primary_fails: f64,
+    /// Nobody outside answers, or ends an answer.
+    pub(crate) hangs: bool,
     /// The gateway has a histogram of durations.
     pub(crate) timed: bool,
     /// Its bounds, rising, and the shares of the primary's and of the canary's requests that are slower; half a second, and
@@ -76,6 +78,15 @@ struct World {
     traffic: Arc<Mutex<Traffic>>,
 }
 
+impl World {
+    /// Longer than anybody should wait.
+    async fn patience(&self) {
+        while self.traffic.lock().unwrap().hangs {
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+}
+
 impl Outside for World {
     fn send(
         &self,
@@ -83,6 +94,7 @@ impl Outside for World {
         manner: Manner,
     ) -> BoxFuture<'_, Result<Response<Bytes>, OutsideError>> {
         Box::pin(async move {
+            self.patience().await;
             let body = match request.uri().host() {
                 Some("10.9.0.1") => page(&self.traffic.lock().unwrap()),
                 // Nobody comes in here.
@@ -118,7 +130,10 @@ impl Outside for World {
     ) -> BoxFuture<'a, Result<Option<Vec<SocketAddr>>, OutsideError>> {
         assert_eq!((host, port), ("gateway", 9100));
         let replicas = [[10, 9, 0, 1], [10, 9, 0, 2]].map(|ip| SocketAddr::from((ip, port)));
-        Box::pin(async move { Ok(Some(replicas.to_vec())) })
+        Box::pin(async move {
+            self.patience().await;
+            Ok(Some(replicas.to_vec()))
+        })
     }
 }
 
@@ -208,6 +223,7 @@ impl Bed {
             counts: BTreeMap::new(),
             canary_fails: 0.0,
             primary_fails: 0.0,
+            hangs: false,
             timed: true,
             shape: Vec::new(),
             slower: BTreeMap::new(),

@@ -11,6 +11,7 @@ mod ear;
 mod fitness;
 mod fuzz;
 mod guard;
+mod hanging;
 mod histogram;
 mod mishaps;
 mod pace;

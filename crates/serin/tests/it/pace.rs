@@ -76,6 +76,29 @@ async fn a_broken_release_hurts_no_more_than_the_blast_radius() {
     assert!(hurt <= 40.0, "{hurt} requests were hurt");
 }
 
+/// What `blastRadius` promises, at many rates: as long as one percent of the traffic, the least share, is not more than that.
+#[tokio::test(start_paused = true)]
+async fn what_is_at_stake_at_first_is_the_blast_radius() {
+    for (rate, blast) in
+        [(40.0, 25), (100.0, 5), (200.0, 10), (400.0, 25), (800.0, 25), (800.0, 100)]
+    {
+        let bed = Bed::new(analysis(json!({"pace": "evidence", "blastRadius": blast}))).await;
+        bed.traffic.lock().unwrap().rate = rate;
+        bed.fail(1.0, 0.0);
+        bed.release("local/app:v2");
+        bed.until_routed(|share| share > 0.0).await;
+        let first = share(&bed.store);
+        // Two looks and a second for the route.
+        assert!(
+            first * rate * 3.0 <= f64::from(blast) + 1e-9 || first <= 0.01,
+            "{rate} {blast}: {first}"
+        );
+        bed.until(|status| status["phase"] == "Failed").await;
+        let hurt = bed.traffic.lock().unwrap().counts["canary"].1;
+        assert!(hurt <= f64::from(blast) + 1.0, "{rate} per second, {blast}: {hurt} were hurt");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn too_little_traffic_waits_and_says_for_what_until_somebody_is_called() {
     let guard = json!({"pace": "evidence", "minDwell": "10s", "maxDuration": "10m"});

@@ -68,6 +68,14 @@ impl DispersionMeter {
         }
     }
 
+    /// What this release goes by from now on, as far as it is beyond doubt: four standard deviations, because it is asked after
+    /// every scrape, and a false answer makes the guard slow.
+    pub fn beyond_doubt(&self, slo: f64) -> f64 {
+        let Closed { windows, n, x, squares: _ } = self.closed[0];
+        let seen = windows >= WINDOWS_MIN && x >= BAD_MIN && x <= slo * n;
+        if seen { self.above(4.0).min(DISPERSION_KEPT_MAX) } else { 1.0 }
+    }
+
     /// What the next release may go by: none when there was too little to see, or when more was bad than `slo` allows, as
     /// incidents are no sign of what is usual.
     pub fn usual(&self, slo: f64) -> Option<f64> {
@@ -81,6 +89,10 @@ impl DispersionMeter {
     /// A scale counts once it has 20 windows and its statistic stands two standard deviations
     /// (`sqrt(2/windows + 1/errors)` for rare errors) above 1.
     pub fn value(&self) -> f64 {
+        self.above(2.0)
+    }
+
+    fn above(&self, deviations: f64) -> f64 {
         let mut largest = 1.0_f64;
         for closed in &self.closed {
             let p = closed.x / closed.n;
@@ -90,7 +102,7 @@ impl DispersionMeter {
             let spread = closed.squares - closed.x * closed.x / closed.n;
             let pearson = spread / (p * (1.0 - p)) / (closed.windows - 1.0);
             let noise = (2.0 / closed.windows + 1.0 / closed.x).sqrt();
-            if pearson > 1.0 + 2.0 * noise {
+            if pearson > 1.0 + deviations * noise {
                 largest = largest.max(pearson);
             }
         }

@@ -183,6 +183,22 @@ impl Guard {
         self.streams.len()
     }
 
+    /// Tells how large groups of errors of a metric are, for the scrapes to come; never less than it was configured with.
+    ///
+    /// Each block's evidence is raised to `1/D` with the `D` of that moment. It may follow the past, like the plug-in rate: given
+    /// the past, the mean is at most 1 whenever `D` is as large as the groups.
+    pub fn assume(&mut self, metric: usize, dispersion: f64) {
+        let Some(Metric { dispersion: least, .. }) = self.config.metrics.get(metric) else {
+            return;
+        };
+        let dispersion = dispersion.max(*least).max(self.config.dispersion);
+        let dispersion =
+            if dispersion <= dispersion::DISPERSION_IGNORED { 1.0 } else { dispersion };
+        for seat in self.seats.iter_mut().filter(|seat| seat.metric == metric) {
+            seat.rules.dispersion = dispersion;
+        }
+    }
+
     /// Tells that the canary's weight was changed: a place where faults begin, and the start of a step's counts.
     pub fn weight_changed(&mut self) {
         for stream in &mut self.streams {

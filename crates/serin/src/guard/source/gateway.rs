@@ -18,7 +18,7 @@ use crate::outside::Manner;
 /// Replicas that come and go are noticed after this long.
 const KNOWN: Duration = Duration::from_secs(10);
 /// More replicas of a gateway than anyone runs.
-const REPLICAS_MAX: usize = 256;
+pub(in crate::guard) const REPLICAS_MAX: usize = 256;
 /// A gateway that needs longer has missed this look; the next one makes up for it.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// One that has missed the last look is waited for this long, but for every so manieth time.
@@ -34,12 +34,21 @@ pub(super) struct Gateway {
     missed: BTreeMap<String, u32>,
     /// None of them answered the last look.
     blind: bool,
+    /// So many were left out of the last look.
+    beyond: usize,
+}
+
+/// Every replica that is looked at, how many are not, and what went wrong with one of the entries.
+struct Replicas {
+    gateways: Vec<String>,
+    beyond: usize,
+    failure: Option<String>,
 }
 
 impl Source for Gateway {
     fn look<'a>(&'a mut self, context: &'a Context, wanted: &'a Wanted) -> BoxFuture<'a, Look> {
         Box::pin(async move {
-            let (gateways, mut failure) = self.replicas(context).await;
+            let Replicas { gateways, beyond, mut failure } = self.replicas(context).await;
             let scrapes = gateways.iter().map(|gateway| {
                 let patience = self.patience(gateway);
                 scrape(context, gateway, wanted, patience)
@@ -65,14 +74,15 @@ impl Source for Gateway {
             if pages.is_empty() {
                 failure.get_or_insert_with(|| "no replica of the gateway is known".to_owned());
             }
-            Look { answered: !pages.is_empty(), pages, failure, ..Look::default() }
+            Look { answered: !pages.is_empty(), pages, failure, beyond, ..Look::default() }
         })
     }
 }
 
 impl Gateway {
     pub(super) fn new(gateways: Arc<Discovery>) -> Self {
-        Self { gateways, named: Vec::new(), since: None, missed: BTreeMap::new(), blind: true }
+        let (named, missed) = (Vec::new(), BTreeMap::new());
+        Self { gateways, named, since: None, missed, blind: true, beyond: 0 }
     }
 
     /// One that is gone keeps nobody waiting for those that are there, and is given a chance now and then.
@@ -81,8 +91,8 @@ impl Gateway {
         if self.blind || missed.is_multiple_of(CHANCE) { PATIENCE } else { PATIENCE_AGAIN }
     }
 
-    /// Every replica that is known now, and what went wrong with one of the entries.
-    async fn replicas(&mut self, context: &Context) -> (Vec<String>, Option<String>) {
+    /// Every replica that is known now.
+    async fn replicas(&mut self, context: &Context) -> Replicas {
         let mut failure = self.look_up(context).await;
         let (mut all, unknown) = self.gateways.found().await;
         if let Some(why) = unknown {
@@ -93,8 +103,16 @@ impl Gateway {
         all.sort();
         // The same replica twice would count every request twice.
         all.dedup();
+        let beyond = all.len().saturating_sub(REPLICAS_MAX);
         all.truncate(REPLICAS_MAX);
-        (all, failure)
+        if beyond != std::mem::replace(&mut self.beyond, beyond) && beyond > 0 {
+            tracing::warn!(
+                looked_at = REPLICAS_MAX,
+                beyond,
+                "more replicas of the gateway are running than the guard looks at"
+            );
+        }
+        Replicas { gateways: all, beyond, failure }
     }
 
     /// Looks the names up again when it is time to. Returns what went wrong with one of them.

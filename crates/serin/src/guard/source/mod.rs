@@ -13,6 +13,7 @@ use serin_providers::gateway::Wanted;
 
 pub(super) use self::discovery::Discovery;
 pub use self::discovery::{Target, targets};
+pub(super) use self::gateway::REPLICAS_MAX;
 use super::ward::Scraped;
 use crate::controller::{Context, Settings};
 
@@ -77,6 +78,8 @@ pub(super) struct Look {
     pub answered: bool,
     /// What is wanted is there under another label.
     pub renamed: bool,
+    /// Replicas that are not looked at, as there are too many of them.
+    pub beyond: usize,
     /// There can be nothing new before this has passed.
     pub wait: Duration,
 }

@@ -109,7 +109,7 @@ impl Prometheus {
         let news = self.note(&recorded).map_err(Missed::answered)?;
         let wait = if news { self.wait(&recorded) } else { Duration::ZERO };
         let pages = recorded.pages.into_iter().collect();
-        Ok(Look { pages, failure: None, answered: true, renamed, wait })
+        Ok(Look { pages, failure: None, answered: true, renamed, beyond: 0, wait })
     }
 
     /// Whether anything was scraped since the last look; an error when nothing has been for too long. By our own clock, as

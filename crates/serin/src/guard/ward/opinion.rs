@@ -152,7 +152,8 @@ impl Ward {
         let lacking = !self.lacks.is_empty();
         let unfit = match &self.fitness {
             Some(Fitness::Unfit { reason, .. }) => {
-                !(lacking && fitness::is_about_histogram(reason))
+                let passable = lacking && fitness::is_about_histogram(reason);
+                !(passable || fitness::is_about_replicas(reason))
             }
             Some(Fitness::Fit | Fitness::Unknown { .. }) | None => false,
         };

@@ -1,0 +1,51 @@
+//! Sources that neither answer nor refuse: what nobody sees is known before they give up.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::bed::Bed as Recorded;
+use crate::guard::Bed;
+use crate::sources::{guarded, metrics_ready, recorded};
+
+fn reason_of(status: &Value) -> String {
+    let all = status["conditions"].as_array().cloned().unwrap_or_default();
+    let ready = all.into_iter().find(|c| c["type"] == "MetricsReady").unwrap_or_default();
+    ready["reason"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_hangs_is_known_within_seconds_and_holds() {
+    let guard = json!({"errorRate": {"slo": 1}});
+    let bed = Bed::new(json!({"interval": "10s", "stepWeights": [5, 50], "guard": guard})).await;
+    bed.release("local/app:v2");
+    bed.until(|status| status["canaryWeight"] == 5).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    bed.traffic.lock().unwrap().hangs = true;
+    let took = bed.until(|status| reason_of(status) == "GatewayUnreachable").await;
+    assert!(took <= Duration::from_secs(8), "{took:?}");
+    let why = bed.status()["conditions"].to_string();
+    assert!(why.contains("no answer for"), "{why}");
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(bed.status()["canaryWeight"], 5, "nothing rises that nobody sees");
+    bed.traffic.lock().unwrap().hangs = false;
+    bed.until(|status| status["phase"] == "Succeeded").await;
+    assert_eq!(reason_of(&bed.status()), "Measured");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_is_known_before_it_gives_up_twice() {
+    let bed = Recorded::start();
+    recorded(&bed, Duration::from_secs(5));
+    bed.apply("local/app:v1", guarded(json!({"errorRate": {"slo": 1}, "source": "prometheus"})));
+    bed.until_phase("Initialized").await;
+    bed.set_image("local/app:v2");
+    bed.until("traffic", |bed| bed.canary_share() > 0).await;
+    bed.pass(8).await;
+    bed.answer(|_, _| Err(serin::outside::OutsideError::Timeout(Duration::ZERO)));
+    let began = Instant::now();
+    bed.until("hold", |bed| metrics_ready(bed).0 == "PrometheusUnreachable").await;
+    // The next look is due after five seconds, and then has five.
+    assert!(began.elapsed() <= Duration::from_secs(12), "{:?}", began.elapsed());
+}
