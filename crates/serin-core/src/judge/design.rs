@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::sequential::{Attribution, GuardConfig, Question, Tolerance};
+use super::sequential::{Attribution, GuardConfig, METRICS_MAX, Question, Tolerance};
 use super::watch::Source;
 use crate::model::{Analysis, Bad, GuardSpec, Margin, Objective, Strategy};
 
@@ -45,6 +45,20 @@ impl Measured {
         let all: Vec<f64> = names.map(|o| known.get(&o.name).copied().unwrap_or(1.0)).collect();
         let alone = all.iter().all(|dispersion| *dispersion <= 1.0);
         Self { objectives, dispersion: if alone { Vec::new() } else { all }, shape }
+    }
+}
+
+/// What one release has shown, for the next one. What could not be seen this time is left as it was.
+pub fn learn(known: &mut BTreeMap<String, f64>, seen: &BTreeMap<String, f64>) {
+    for (name, dispersion) in seen {
+        if *dispersion > 1.0 {
+            known.insert(name.clone(), (dispersion * 100.0).round() / 100.0);
+        } else {
+            known.remove(name);
+        }
+    }
+    while known.len() > METRICS_MAX {
+        known.pop_first();
     }
 }
 

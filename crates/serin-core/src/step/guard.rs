@@ -1,15 +1,12 @@
 //! What the guard wants the status to say: its memory at a bounded rate, whether it can measure, what it would have done.
 
-use std::collections::BTreeMap;
-
 use jiff::SignedDuration;
 
 use super::Draft;
 use super::check::{Effect, Finding, Verdict};
 use super::conditions;
-use crate::judge::design::Memory;
+use crate::judge::design::{Memory, learn};
 use crate::judge::ledger;
-use crate::judge::sequential::METRICS_MAX;
 use crate::model::{Phase, Policy};
 use crate::observed::{Fitness, Guard, Unknown, Watched};
 use crate::reason;
@@ -66,20 +63,6 @@ fn passes(draft: &Draft<'_>) -> bool {
     let is = draft.status.phase;
     matches!(was, Some(Phase::Progressing | Phase::WaitingPromotion))
         && matches!(is, Some(Phase::Promoting | Phase::Finalising))
-}
-
-/// What one release has shown, for the next one. What could not be seen this time is left as it was.
-fn learn(known: &mut BTreeMap<String, f64>, seen: &BTreeMap<String, f64>) {
-    for (name, dispersion) in seen {
-        if *dispersion > 1.0 {
-            known.insert(name.clone(), (dispersion * 100.0).round() / 100.0);
-        } else {
-            known.remove(name);
-        }
-    }
-    while known.len() > METRICS_MAX {
-        known.pop_first();
-    }
 }
 
 /// What the guard rolled back for, or would have: the sentence that everybody is told, with its numbers.

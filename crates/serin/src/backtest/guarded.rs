@@ -22,7 +22,12 @@ pub(super) struct Course {
     /// Looks at which it would not have let the release go on.
     pub(super) held: u32,
     pub(super) looks: u32,
+    /// How errors came at the primary, for the next release.
+    pub(super) groups: Groups,
 }
+
+/// How many requests share one fate, by objective.
+pub(super) type Groups = BTreeMap<String, f64>;
 
 /// Objectives that the history can tell of, by their places, and the names of the others.
 pub(super) fn measurable(canary: &Canary, looks: &Looks) -> (Vec<usize>, Vec<String>) {
@@ -39,12 +44,14 @@ pub(super) fn measurable(canary: &Canary, looks: &Looks) -> (Vec<usize>, Vec<Str
     (places, others)
 }
 
-/// Watches from the first look to `end`; the weight changes at `steps`, in milliseconds.
+/// Watches from the first look to `end`; the weight changes at `steps`, in milliseconds, and `known` is what releases before
+/// have shown of errors in groups.
 pub(super) fn watch(
     canary: &Canary,
     looks: &Looks,
     steps: &[i64],
     end: Timestamp,
+    known: &Groups,
 ) -> Result<Option<Course>, String> {
     let Some(spec) = &canary.spec.analysis.guard else { return Ok(None) };
     let interval = canary.spec.analysis.interval_secs * 1000;
@@ -58,7 +65,7 @@ pub(super) fn watch(
             bounds.join(", ")
         ));
     }
-    let measured = Measured::new(spec, places, &BTreeMap::new(), looks.shape.clone());
+    let measured = Measured::new(spec, places, known, looks.shape.clone());
     let steps_expected = weight_steps(&canary.spec.analysis);
     let Design { config, sources, bounds } = Design::new(spec, &measured, steps_expected);
     let mut watch = Watch::new(config, bounds.len(), sources).map_err(|error| error.to_string())?;
@@ -69,6 +76,7 @@ pub(super) fn watch(
         peak: f64::NEG_INFINITY,
         held: 0,
         looks: 0,
+        groups: Groups::new(),
     };
     // The first share is where the evidence begins.
     let begun = steps.first().copied().unwrap_or(i64::MIN);
@@ -93,6 +101,9 @@ pub(super) fn watch(
                 break;
             }
         }
+    }
+    if course.outcome == Outcome::Passed {
+        course.groups = watch.dispersion().map(|(name, seen)| (name.to_owned(), seen)).collect();
     }
     let explanation = watch.explain();
     let main = explanation.checks.first().map(ToString::to_string).unwrap_or_default();

@@ -170,17 +170,22 @@ pub async fn run(args: &BacktestArgs, clock: &dyn Clock) -> anyhow::Result<(Stri
 }
 
 async fn report(policy: &Policy, history: &History, args: &BacktestArgs) -> anyhow::Result<Report> {
+    // Each is judged by what those before it have shown.
+    let mut known = policy.canary.status.dispersion.clone();
+    let mut learnt = vec![(Timestamp::MIN, known.clone())];
     let mut releases = Vec::new();
-    for time in &args.release {
-        releases.push(
-            release::replay(policy, history, *time)
-                .await
-                .with_context(|| format!("--release {time}"))?,
-        );
+    let mut times = args.release.clone();
+    times.sort();
+    for time in times {
+        let replayed = release::replay(policy, history, time, &mut known).await;
+        releases.push(replayed.with_context(|| format!("--release {time}"))?);
+        learnt.push((time, known.clone()));
     }
     let mut incidents = Vec::new();
     for incident in &args.incident {
-        let caught = release::caught(policy, history, incident, &releases).await;
+        let before = learnt.iter().rfind(|(time, _)| *time < incident.time);
+        let known = before.map(|(_, known)| known.clone()).unwrap_or_default();
+        let caught = release::caught(policy, history, incident, &releases, known).await;
         incidents.push(caught.with_context(|| format!("--incident {}", incident.name))?);
     }
     let mut quiet = Vec::new();

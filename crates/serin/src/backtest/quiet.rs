@@ -94,6 +94,7 @@ pub(super) async fn alarms(
     let (mut flagger, mut checks) = (Alarms::default(), Alarms::default());
     let (mut guard, mut guarded, mut skipped) = (Alarms::default(), false, 0);
     let (mut known, mut unquiet) = (false, 0);
+    let mut groups = policy.canary.status.dispersion.clone();
     for window in 0..windows as i64 {
         let begin = (from.as_second() + window * length) * 1000;
         let end = begin + length * 1000;
@@ -110,7 +111,8 @@ pub(super) async fn alarms(
             continue;
         }
         let memory = remember(&halves)?;
-        let replayed = release::evaluate(&policy, &memory, &halves, begin, end).await?;
+        let replayed =
+            release::evaluate(&policy, &memory, &halves, (begin, end), &mut groups).await?;
         let Some(replayed) = replayed else {
             skipped += 1;
             continue;

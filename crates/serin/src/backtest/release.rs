@@ -7,11 +7,13 @@ use bytes::Bytes;
 use http::Response;
 use jiff::Timestamp;
 use serde_json::json;
+use serin_core::judge::design::learn;
 use serin_core::model::{MetricKind, MetricSource};
 use serin_core::observed::Answer;
 use serin_providers::metric::{self, Resolved, metric_provider};
 
 use super::counters::{self, Counted, Looks};
+use super::guarded::Groups;
 use super::history::{Curve, History};
 use super::report::{Caught, IncidentReport, Release, Rule};
 use super::{Incident, Outcome, Policy, checks, flagger, guarded, past};
@@ -42,6 +44,7 @@ pub(super) async fn replay(
     policy: &Policy,
     history: &History,
     time: Timestamp,
+    known: &mut Groups,
 ) -> anyhow::Result<Release> {
     let asked = time.as_millisecond();
     let until = asked + WAIT_MS + policy.length_secs() * 1000;
@@ -50,19 +53,20 @@ pub(super) async fn replay(
     if curves.is_empty() {
         bail!("{}", past::nothing(history, &policy.canary, from, until).await?);
     }
-    let Some(replayed) = evaluate(policy, history, &curves, asked, until).await? else {
+    let Some(replayed) = evaluate(policy, history, &curves, (asked, until), known).await? else {
         return Ok(Release::silent(time));
     };
     Ok(told(policy, time, &replayed))
 }
 
-/// Plays both rules over what was counted; none without traffic.
+/// Plays both rules over what was counted; none without traffic. The guard goes by `known` groups of errors, and a release
+/// that passes adds what it shows, as the operator does.
 pub(super) async fn evaluate(
     policy: &Policy,
     history: &History,
     curves: &[Curve],
-    asked: i64,
-    until: i64,
+    (asked, until): (i64, i64),
+    known: &mut Groups,
 ) -> anyhow::Result<Option<Replayed>> {
     let canary = &policy.canary;
     let looks = counters::looks(canary, curves, Timestamp::from_millisecond(asked)?);
@@ -83,7 +87,10 @@ pub(super) async fn evaluate(
         Outcome::Passed => checks.at,
         Outcome::RolledBack | Outcome::Undecided => end,
     };
-    let guard = guarded::watch(canary, &looks, &ladder(policy, &checks), over);
+    let guard = guarded::watch(canary, &looks, &ladder(policy, &checks), over, known);
+    if let Ok(Some(course)) = &guard {
+        learn(known, &course.groups);
+    }
     Ok(Some(Replayed { start, end, looks, counts, unanswered, flagger, checks, guard }))
 }
 
@@ -245,6 +252,7 @@ pub(super) async fn caught(
     history: &History,
     incident: &Incident,
     releases: &[Release],
+    mut known: Groups,
 ) -> anyhow::Result<IncidentReport> {
     let Incident { name, time } = incident;
     let length = policy.length_secs();
@@ -256,7 +264,7 @@ pub(super) async fn caught(
     let release = match around {
         Some(release) => release,
         None => {
-            own = replay(policy, history, *time).await?;
+            own = replay(policy, history, *time, &mut known).await?;
             &own
         }
     };

@@ -158,6 +158,24 @@ async fn a_healthy_release_goes_through() {
 }
 
 #[tokio::test]
+async fn a_release_is_judged_by_the_groups_of_errors_that_those_before_have_shown() {
+    let groups = |since: i64| if since.rem_euclid(60) == 0 { 0.08 } else { 0.0 };
+    let world = World { canary: Some(|_| 0.0), primary: groups, ..World::new() };
+    let (policy, history) = (policy_of("1m", 5), world.history());
+    let (time, mut known) = (RELEASE.parse().unwrap(), guarded::Groups::new());
+    let first = release::replay(&policy, &history, time, &mut known).await.unwrap();
+    assert_eq!(first.guard.unwrap().outcome, Outcome::Passed);
+    let size = known["error-rate"];
+    assert!((10.0..=50.0).contains(&size), "{known:?}");
+    // A release that is stopped teaches nothing, as in the operator.
+    let bad = World { canary: Some(|_| 0.5), ..world };
+    let before = known.clone();
+    let second = release::replay(&policy, &bad.history(), time, &mut known).await.unwrap();
+    assert_eq!(second.guard.unwrap().outcome, Outcome::RolledBack);
+    assert_eq!(known, before);
+}
+
+#[tokio::test]
 async fn a_release_whose_history_ends_is_undecided_and_one_without_traffic_says_so() {
     let world = World { canary: Some(|_| 0.0), secs: 100, ..World::new() };
     let found = tried(&world, &policy_of("1m", 1), &["--release", RELEASE]).await;
