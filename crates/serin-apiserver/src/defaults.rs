@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::at::At;
 use crate::schema::FieldError;
 
 /// Fills in what the user left out.
@@ -88,7 +89,7 @@ pub(crate) fn keep(kind: &str, new: &mut Value, old: &Value) {
 pub(crate) fn check(kind: &str, object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut require = |pointer: &str, field: &str| {
-        let found = object.pointer(pointer);
+        let found = object.at(pointer);
         let empty = match found {
             None | Some(Value::Null) => true,
             Some(Value::Array(list)) => list.is_empty(),
@@ -113,7 +114,7 @@ pub(crate) fn check(kind: &str, object: &Value) -> Vec<FieldError> {
     }
     if matches!(kind, "Deployment" | "ReplicaSet") {
         selector_matches(object, &mut errors);
-        if let Some(replicas) = object.pointer("/spec/replicas")
+        if let Some(replicas) = object.at("/spec/replicas")
             && replicas.as_i64().is_none_or(|n| n < 0)
         {
             errors.push(FieldError {
@@ -130,11 +131,10 @@ pub(crate) fn check(kind: &str, object: &Value) -> Vec<FieldError> {
 }
 
 fn selector_matches(object: &Value, errors: &mut Vec<FieldError>) {
-    let Some(wanted) = object.pointer("/spec/selector/matchLabels").and_then(Value::as_object)
-    else {
+    let Some(wanted) = object.at("/spec/selector/matchLabels").and_then(Value::as_object) else {
         return;
     };
-    let labels = object.pointer("/spec/template/metadata/labels");
+    let labels = object.at("/spec/template/metadata/labels");
     if wanted.iter().any(|(name, value)| labels.and_then(|l| l.get(name)) != Some(value)) {
         errors.push(FieldError {
             field: "spec.template.metadata.labels".to_owned(),
@@ -148,7 +148,7 @@ fn selector_matches(object: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn service_ports(object: &Value, errors: &mut Vec<FieldError>) {
-    let Some(ports) = object.pointer("/spec/ports").and_then(Value::as_array) else { return };
+    let Some(ports) = object.at("/spec/ports").and_then(Value::as_array) else { return };
     for (index, port) in ports.iter().enumerate() {
         let number = port.get("port").and_then(Value::as_i64).unwrap_or(0);
         if !(1..=65_535).contains(&number) {

@@ -1,6 +1,7 @@
 //! The Kubernetes API in memory: good enough that kubectl, Traefik and kube clients cannot tell.
 
 pub mod actors;
+pub mod at;
 mod cel;
 mod core_events;
 pub mod crds;

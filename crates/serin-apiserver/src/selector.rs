@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::at::At;
 use crate::failure::Failure;
 
 /// Longest selector that is read, in terms; nobody writes more.
@@ -61,7 +62,7 @@ impl Selector {
     }
 
     pub fn matches(&self, object: &Value) -> bool {
-        let labels = object.pointer("/metadata/labels");
+        let labels = object.at("/metadata/labels");
         let label = |name: &str| labels.and_then(|l| l.get(name)).and_then(Value::as_str);
         let labels_fit = self.labels.iter().all(|term| match term {
             Term::In(name, values) => label(name).is_some_and(|v| values.iter().any(|w| w == v)),

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+use crate::at::At;
 use crate::failure::Failure;
 use crate::registry::{self, Resource, ResourceId};
 
@@ -53,7 +54,7 @@ pub struct Expired;
 /// Namespace (empty for cluster-scoped kinds) and name.
 pub(crate) type Name = (String, String);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Table {
     objects: BTreeMap<Name, Arc<Value>>,
     log: VecDeque<Change>,
@@ -76,6 +77,14 @@ struct Inner {
     sweeping: bool,
     /// Changes whenever a CRD does; the OpenAPI documents' hash.
     schema_version: u64,
+    /// Kinds with changes that nobody has been told of yet; none means all of them.
+    news: Option<BTreeSet<ResourceId>>,
+}
+
+/// Somebody who waits for changes of these kinds, or of any when there are none.
+struct Waiting {
+    kinds: Vec<ResourceId>,
+    tell: watch::Sender<u64>,
 }
 
 /// The store; clones share it.
@@ -83,7 +92,7 @@ struct Inner {
 pub struct Store {
     inner: Arc<Mutex<Inner>>,
     /// One channel for each that waits: they are woken in the order in which they came, the same in every run.
-    waiting: Arc<Mutex<Vec<watch::Sender<u64>>>>,
+    waiting: Arc<Mutex<Vec<Waiting>>>,
 }
 
 impl Store {
@@ -111,6 +120,7 @@ impl Store {
             gone: VecDeque::new(),
             sweeping: false,
             schema_version: version,
+            news: Some(BTreeSet::new()),
         };
         let store = Self { inner: Arc::new(Mutex::new(inner)), waiting: Arc::default() };
         for name in ["default", "kube-system", "kube-public"] {
@@ -128,21 +138,47 @@ impl Store {
         store
     }
 
+    /// A cluster in the same state, which goes its own way from here on.
+    pub fn fork(&self, clock: Clock, seed: u64) -> Self {
+        let inner = self.lock();
+        let copy = Inner {
+            clock,
+            version: inner.version,
+            first_version: inner.first_version,
+            seed,
+            uids: inner.uids,
+            resources: inner.resources.clone(),
+            tables: inner.tables.clone(),
+            owners: inner.owners.clone(),
+            gone: inner.gone.clone(),
+            sweeping: false,
+            schema_version: inner.schema_version,
+            news: Some(BTreeSet::new()),
+        };
+        Self { inner: Arc::new(Mutex::new(copy)), waiting: Arc::default() }
+    }
+
     /// Runs with the store to itself, then tells those who wait.
     fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.lock();
         // Left behind only by a call that panicked.
         inner.sweeping = false;
+        let schema = inner.schema_version;
         let result = work(&mut inner);
         let version = inner.version;
+        let news = inner.news.replace(BTreeSet::new()).filter(|_| schema == inner.schema_version);
         drop(inner);
-        self.waiting().retain(|waiting| {
-            waiting.send_if_modified(|known| {
-                let newer = version > *known;
-                *known = version.max(*known);
+        self.waiting().retain(|Waiting { kinds, tell }| {
+            let concerned = kinds.is_empty()
+                || news.as_ref().is_none_or(|news| kinds.iter().any(|kind| news.contains(kind)));
+            tell.send_if_modified(|known| {
+                let newer = concerned && version > *known;
+                if newer {
+                    *known = version;
+                }
                 newer
             });
-            !waiting.is_closed()
+            !tell.is_closed()
         });
         result
     }
@@ -152,15 +188,20 @@ impl Store {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<watch::Sender<u64>>> {
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The version of the last change; wait on it to follow the store.
     pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed_in(Vec::new())
+    }
+
+    /// The same for changes of these kinds only: who follows one kind need not wake for the others.
+    pub fn changed_in(&self, kinds: Vec<ResourceId>) -> watch::Receiver<u64> {
         let mut waiting = self.waiting();
         let (tell, told) = watch::channel(self.version());
-        waiting.push(tell);
+        waiting.push(Waiting { kinds, tell });
         told
     }
 
@@ -249,6 +290,7 @@ impl Store {
     /// had, lower than readers know it by, and every watch begins anew. Kinds are kept.
     pub fn restore(&self, backup: &Backup) {
         self.with(|inner| {
+            inner.news = None;
             inner.version += LIVES_APART;
             let version = inner.version;
             inner.first_version = version;
@@ -273,6 +315,7 @@ impl Store {
     pub(crate) fn load(&self, dump: Dump<Value>) -> Result<(), Failure> {
         let Dump { version, uids, tables } = dump;
         self.with(|inner| {
+            inner.news = None;
             inner.version = inner.version.max(version);
             inner.uids = inner.uids.max(uids);
             let crds = ResourceId::new("apiextensions.k8s.io", "customresourcedefinitions");
@@ -345,6 +388,7 @@ impl Inner {
             let old = table.objects.insert(name.clone(), Arc::clone(&new));
             self.owners.moved(id, name, old.as_deref(), Some(&new));
             table.note(Change { version, old, new: Arc::clone(&new), deleted: false });
+            self.note_news(id);
         }
         new
     }
@@ -357,13 +401,21 @@ impl Inner {
         self.version += 1;
         let mut last = (*old).clone();
         last["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let last = Arc::new(last);
         table.note(Change {
             version: self.version,
             old: Some(old),
-            new: Arc::new(last.clone()),
+            new: Arc::clone(&last),
             deleted: true,
         });
-        Some(Arc::new(last))
+        self.note_news(id);
+        Some(last)
+    }
+
+    fn note_news(&mut self, id: &ResourceId) {
+        if let Some(news) = self.news.as_mut().filter(|news| !news.contains(id)) {
+            news.insert(id.clone());
+        }
     }
 
     /// A UUID that the seed determines.
@@ -431,7 +483,7 @@ impl Table {
 }
 
 pub(crate) fn version_of(object: &Value) -> Option<u64> {
-    object.pointer("/metadata/resourceVersion")?.as_str()?.parse().ok()
+    object.at("/metadata/resourceVersion")?.as_str()?.parse().ok()
 }
 
 pub(crate) fn name_of(object: &Value) -> Name {
@@ -453,7 +505,7 @@ pub(crate) fn time_text(time: Timestamp) -> String {
 
 /// Uids of the owners of an object.
 pub(crate) fn owner_uids(object: &Value) -> BTreeSet<String> {
-    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let owners = object.at("/metadata/ownerReferences").and_then(Value::as_array);
     owners
         .into_iter()
         .flatten()

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
+use crate::at::At;
 use crate::failure::Failure;
 use crate::registry::ResourceId;
 use crate::selector::Selector;
@@ -72,7 +73,7 @@ pub struct Watch {
 
 impl Watch {
     pub fn start(store: &Store, id: &ResourceId, options: WatchOptions) -> Self {
-        let changed = store.changed();
+        let changed = store.changed_in(vec![id.clone()]);
         let mut pending = VecDeque::new();
         // A version of another life of this server: its holder has to begin anew.
         let ahead = options.since.is_some_and(|version| version > store.version());
@@ -125,7 +126,11 @@ impl Watch {
                 () = until(self.deadline) => return None,
                 () = until(bookmark_at) => {
                     self.bookmark_at = Instant::now() + BOOKMARK_EVERY;
-                    self.pending.push_back(bookmark(&self.store, &self.id, self.shown, false));
+                    // Other kinds have gone on without waking this watch.
+                    self.collect();
+                    if !self.over {
+                        self.pending.push_back(bookmark(&self.store, &self.id, self.shown, false));
+                    }
                 }
             }
         }
@@ -154,7 +159,7 @@ impl Watch {
     fn line(&self, change: &Change) -> Option<WatchEvent> {
         let inside = |object: &Value| {
             let namespace =
-                object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
+                object.at("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
             self.options.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
                 && self.options.selector.matches(object)
         };

@@ -30,6 +30,6 @@ pub trait Cluster: Send + Sync + 'static {
     fn delete(&self, doomed: &Doomed) -> Result<(), Refused>;
     /// Whether any object of these kinds changed after a version; a version too old to tell counts as a change.
     fn touched(&self, kinds: &[Kind], since: u64) -> bool;
-    /// The version of the last write, of whatever kind.
-    fn changes(&self) -> watch::Receiver<u64>;
+    /// The version of the last write to any of these kinds, or of a later one.
+    fn changes(&self, kinds: &[Kind]) -> watch::Receiver<u64>;
 }

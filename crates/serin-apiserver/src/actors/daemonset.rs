@@ -1,5 +1,7 @@
 //! DaemonSets: one pod on the one node, if the node is wanted.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -18,6 +20,12 @@ struct Fleet<'a> {
     current: Vec<&'a Value>,
     outdated: Vec<&'a Value>,
     leaving: usize,
+}
+
+/// Everything that what a DaemonSet needs depends on, itself first.
+pub(crate) fn looks_at(set: &Arc<Value>, world: &World) -> Vec<Arc<Value>> {
+    let owned = world.owned(Kind::Pod, object::uid(set));
+    [set].into_iter().chain(owned).chain(world.all(Kind::Node)).cloned().collect()
 }
 
 /// What this DaemonSet needs next.

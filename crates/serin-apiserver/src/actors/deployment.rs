@@ -2,6 +2,8 @@
 
 mod status;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -10,6 +12,7 @@ use super::hash::{TEMPLATE_HASH, template_hash};
 use super::object::{self, int, text};
 use super::rollout::{Limits, Next, Size, proportional, rolling};
 use super::world::World;
+use crate::at::At;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
@@ -39,6 +42,14 @@ struct Rollout<'a> {
     replicas: i64,
     limits: Limits,
     now: Timestamp,
+}
+
+/// Everything that what a Deployment needs depends on, itself first.
+pub(crate) fn looks_at(deployment: &Arc<Value>, world: &World) -> Vec<Arc<Value>> {
+    let sets = world.owned(Kind::ReplicaSet, object::uid(deployment));
+    let pods = sets.iter().flat_map(|set| world.owned(Kind::Pod, object::uid(set)));
+    let orphans = world.orphans(Kind::ReplicaSet, object::namespace(deployment));
+    [deployment].into_iter().chain(sets).chain(pods).chain(orphans).cloned().collect()
 }
 
 /// What this Deployment needs next.
@@ -75,6 +86,7 @@ fn orphans(deployment: &Value, world: &World) -> Vec<Change> {
     let selector = &deployment["spec"]["selector"];
     world
         .orphans(Kind::ReplicaSet, object::namespace(deployment))
+        .iter()
         .filter(|set| {
             !object::deleting(set) && object::selects(selector, &set["metadata"]["labels"])
         })
@@ -284,7 +296,7 @@ impl<'a> Rollout<'a> {
 
     fn inherited(&self) -> Map<String, Value> {
         let own = [REVISION, REVISION_HISTORY, DESIRED, MAX, LAST_APPLIED];
-        let all = self.deployment.pointer("/metadata/annotations").and_then(Value::as_object);
+        let all = self.deployment.at("/metadata/annotations").and_then(Value::as_object);
         all.into_iter()
             .flatten()
             .filter(|(key, _)| !own.contains(&key.as_str()))

@@ -1,6 +1,7 @@
 //! EndpointSlices and Endpoints: who serves a Service.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -9,6 +10,7 @@ use super::hash::suffix;
 use super::node::NODE;
 use super::object::{self, list, text};
 use super::world::World;
+use crate::at::At;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -19,9 +21,24 @@ const ENDPOINTS_MAX: usize = 100;
 /// One slice's worth: the resolved ports, and the endpoints that have them.
 type Groups = BTreeMap<String, (Value, Vec<Value>)>;
 
+/// Everything that what a Service lacks depends on, itself first.
+pub(crate) fn looks_at(service: &Arc<Value>, world: &World) -> Vec<Arc<Value>> {
+    let (namespace, name) = (object::namespace(service), object::name(service));
+    let selector = service.at("/spec/selector").and_then(Value::as_object);
+    let pods = world.inside(Kind::Pod, namespace).iter().filter(|pod| {
+        let labels = &pod["metadata"]["labels"];
+        selector.into_iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
+    });
+    let slices = world.inside(Kind::EndpointSlice, namespace).iter();
+    let slices = slices.filter(|slice| object::label(slice, SERVICE_NAME) == name);
+    let endpoints = world.inside(Kind::Endpoints, namespace).iter();
+    let endpoints = endpoints.filter(|endpoints| object::name(endpoints) == name);
+    [service].into_iter().chain(pods).chain(slices).chain(endpoints).cloned().collect()
+}
+
 /// What the slices and Endpoints of one Service lack.
 pub(crate) fn reconcile(service: &Value, world: &World) -> Vec<Change> {
-    let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+    let selector = service.at("/spec/selector").and_then(Value::as_object);
     let selector = selector
         .filter(|selector| !selector.is_empty() && text(service, "/spec/type") != "ExternalName");
     let Some(selector) = selector.filter(|_| !object::deleting(service)) else {
@@ -105,7 +122,7 @@ fn slice(
     old: Option<&Value>,
 ) -> Option<Change> {
     let mut labels =
-        service.pointer("/metadata/labels").and_then(Value::as_object).cloned().unwrap_or_default();
+        service.at("/metadata/labels").and_then(Value::as_object).cloned().unwrap_or_default();
     labels.insert(SERVICE_NAME.to_owned(), json!(object::name(service)));
     labels.insert(MANAGED_BY.to_owned(), json!(CONTROLLER));
     if text(service, "/spec/clusterIP") == "None" {
@@ -211,11 +228,8 @@ fn endpoints(service: &Value, pods: &[&Value], world: &World) -> Option<Change> 
         .iter()
         .find(|old| object::name(old) == object::name(service));
     let Some(old) = old else {
-        let mut labels = service
-            .pointer("/metadata/labels")
-            .and_then(Value::as_object)
-            .cloned()
-            .unwrap_or_default();
+        let mut labels =
+            service.at("/metadata/labels").and_then(Value::as_object).cloned().unwrap_or_default();
         labels
             .insert("endpoints.kubernetes.io/managed-by".to_owned(), json!("endpoint-controller"));
         return Some(Change::Create(

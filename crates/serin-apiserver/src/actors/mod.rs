@@ -11,6 +11,7 @@ mod endpoints;
 mod events;
 mod hash;
 mod hpa;
+mod memo;
 mod node;
 pub(crate) mod object;
 mod pods;
@@ -36,7 +37,7 @@ pub use self::node::{NODE, NODE_ADDRESS};
 pub use self::rollout::{Limits, Next, Size, proportional, rolling};
 
 use self::change::Outcome;
-
+use self::memo::Memo;
 use self::pods::Kubelet;
 use self::replicaset::Names;
 use self::world::World;
@@ -64,6 +65,7 @@ pub struct Actors {
     cluster: Arc<dyn Cluster>,
     clock: Clock,
     names: Names,
+    memo: Memo,
     kubelet: Kubelet,
 }
 
@@ -71,13 +73,13 @@ impl Actors {
     /// The clock must move with tokio's, paused or not.
     pub fn new(cluster: Arc<dyn Cluster>, runtime: Arc<dyn PodRuntime>, clock: Clock) -> Self {
         let kubelet = Kubelet::new(runtime, Arc::clone(&cluster), Arc::clone(&clock));
-        Self { cluster, clock, names: Names::default(), kubelet }
+        Self { cluster, clock, names: Names::default(), memo: Memo::default(), kubelet }
     }
 
     /// Works until `stop` completes, then ends every pod's process. Dropping the future instead kills them at once.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
-        let mut changes = self.cluster.changes();
+        let mut changes = self.cluster.changes(&READ);
         let mut reports = self.kubelet.reports();
         let mut seen = None;
         let mut wake = None;
@@ -116,18 +118,21 @@ impl Actors {
         let world = World::read(&*self.cluster, &[Kind::Node, Kind::Pod]);
         let changes = [node::reconcile(&world, now), self.kubelet.step(&world, now)].concat();
         self.apply(changes, now);
-        let names = &mut self.names;
+        let (names, memo) = (&mut self.names, &mut self.memo);
         let world = World::read(
             &*self.cluster,
             &[Kind::Node, Kind::Pod, Kind::ReplicaSet, Kind::DaemonSet],
         );
         let sets = each(&world, Kind::ReplicaSet, &mut wake, |set| {
-            replicaset::reconcile(set, &world, names, now)
+            let seen = replicaset::looks_at(set, &world);
+            memo.look(seen, now, || replicaset::reconcile(set, &world, names, now))
         });
         let fleets = each(&world, Kind::DaemonSet, &mut wake, |set| {
-            daemonset::reconcile(set, &world, names, now)
+            let seen = daemonset::looks_at(set, &world);
+            memo.look(seen, now, || daemonset::reconcile(set, &world, names, now))
         });
         self.apply([sets, fleets].concat(), now);
+        let memo = &mut self.memo;
         let world = World::read(
             &*self.cluster,
             &[Kind::Pod, Kind::ReplicaSet, Kind::Deployment, Kind::HorizontalPodAutoscaler],
@@ -138,18 +143,21 @@ impl Actors {
             .flat_map(|scaler| hpa::reconcile(scaler, &world, now))
             .collect();
         let rolled = each(&world, Kind::Deployment, &mut wake, |deployment| {
-            deployment::reconcile(deployment, &world, now)
+            let seen = deployment::looks_at(deployment, &world);
+            memo.look(seen, now, || deployment::reconcile(deployment, &world, now))
         });
         self.apply([rolled, scaled].concat(), now);
+        let memo = &mut self.memo;
         let world = World::read(
             &*self.cluster,
             &[Kind::Pod, Kind::Service, Kind::EndpointSlice, Kind::Endpoints],
         );
-        let served = world
-            .all(Kind::Service)
-            .iter()
-            .flat_map(|service| endpoints::reconcile(service, &world))
-            .collect();
+        let served = each(&world, Kind::Service, &mut wake, |service| {
+            let seen = endpoints::looks_at(service, &world);
+            let look = || Outcome { changes: endpoints::reconcile(service, &world), wake: None };
+            memo.look(seen, now, look)
+        });
+        self.memo.end_pass();
         self.apply(served, now);
         wake
     }
@@ -228,7 +236,7 @@ fn each(
     world: &World,
     kind: Kind,
     wake: &mut Option<Timestamp>,
-    mut reconcile: impl FnMut(&Value) -> Outcome,
+    mut reconcile: impl FnMut(&Arc<Value>) -> Outcome,
 ) -> Vec<Change> {
     let mut changes = Vec::new();
     for object in world.all(kind) {

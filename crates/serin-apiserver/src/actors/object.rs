@@ -3,20 +3,22 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::at::At;
+
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+    object.at(pointer).and_then(Value::as_str).unwrap_or("")
 }
 
 pub(crate) fn int(object: &Value, pointer: &str) -> Option<i64> {
-    object.pointer(pointer).and_then(Value::as_i64)
+    object.at(pointer).and_then(Value::as_i64)
 }
 
 pub(crate) fn flag(object: &Value, pointer: &str) -> bool {
-    object.pointer(pointer).and_then(Value::as_bool).unwrap_or(false)
+    object.at(pointer).and_then(Value::as_bool).unwrap_or(false)
 }
 
 pub(crate) fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    object.at(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 pub(crate) fn name(object: &Value) -> &str {
@@ -32,12 +34,12 @@ pub(crate) fn uid(object: &Value) -> &str {
 }
 
 pub(crate) fn deleting(object: &Value) -> bool {
-    object.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null())
+    object.at("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null())
 }
 
 pub(crate) fn label<'a>(object: &'a Value, key: &str) -> &'a str {
     object
-        .pointer("/metadata/labels")
+        .at("/metadata/labels")
         .and_then(|labels| labels.get(key))
         .and_then(Value::as_str)
         .unwrap_or("")
@@ -45,7 +47,7 @@ pub(crate) fn label<'a>(object: &'a Value, key: &str) -> &'a str {
 
 pub(crate) fn annotation<'a>(object: &'a Value, key: &str) -> &'a str {
     object
-        .pointer("/metadata/annotations")
+        .at("/metadata/annotations")
         .and_then(|all| all.get(key))
         .and_then(Value::as_str)
         .unwrap_or("")
@@ -91,7 +93,7 @@ pub(crate) fn stamp(at: Timestamp) -> String {
 }
 
 pub(crate) fn time(object: &Value, pointer: &str) -> Option<Timestamp> {
-    object.pointer(pointer).and_then(Value::as_str).and_then(|at| at.parse().ok())
+    object.at(pointer).and_then(Value::as_str).and_then(|at| at.parse().ok())
 }
 
 /// `at` plus whole seconds; a sum beyond the calendar is as good as never.

@@ -15,7 +15,7 @@ use super::cluster::Cluster;
 use super::node::{self, NODE};
 use super::object::{self, int, text};
 use super::world::World;
-use crate::kubelet::{Configs, PodJob, PodRuntime, Reports, Stop, pod_status};
+use crate::kubelet::{Configs, PodJob, PodReport, PodRuntime, Reports, Stop, pod_status};
 
 /// How long processes get to end when the server does.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -33,6 +33,8 @@ pub(crate) struct Kubelet {
     removed: BTreeSet<String>,
     /// Pods that came to their end by themselves; their status may not say so yet.
     over: BTreeSet<String>,
+    /// Pods whose status says what they reported then.
+    written: BTreeMap<String, (Arc<Value>, PodReport)>,
     tasks: JoinSet<()>,
 }
 
@@ -64,6 +66,7 @@ impl Kubelet {
             running,
             removed,
             over: BTreeSet::new(),
+            written: BTreeMap::new(),
             tasks: JoinSet::new(),
         }
     }
@@ -158,13 +161,19 @@ impl Kubelet {
         });
     }
 
-    fn write_down(&self, pod: &Value, changes: &mut Vec<Change>, now: Timestamp) {
+    fn write_down(&mut self, pod: &Arc<Value>, changes: &mut Vec<Change>, now: Timestamp) {
         // A status for an object that changes in this very step would only be refused.
         let touched = changes.last().is_some_and(|change| matches!(change, Change::Event(note) if note.uid == object::uid(pod) && note.reason == "Scheduled"));
         let Some(report) = self.reports.of(object::uid(pod)).filter(|_| !touched) else { return };
+        let known = self.written.get(object::uid(pod));
+        if known.is_some_and(|(known, said)| Arc::ptr_eq(known, pod) && *said == report) {
+            return;
+        }
         let fresh = pod_status(pod, &report, now);
-        if pod.get("status") != Some(&fresh) {
-            let mut changed = pod.clone();
+        if pod.get("status") == Some(&fresh) {
+            self.written.insert(object::uid(pod).to_owned(), (Arc::clone(pod), report));
+        } else {
+            let mut changed = pod.as_ref().clone();
             changed["status"] = fresh;
             changes.push(Change::Status(Kind::Pod, changed));
         }
@@ -174,6 +183,7 @@ impl Kubelet {
     fn drop_unknown(&mut self, seen: &BTreeSet<String>, finished: &BTreeSet<String>) {
         self.removed.retain(|uid| seen.contains(uid));
         self.over.retain(|uid| seen.contains(uid));
+        self.written.retain(|uid, _| seen.contains(uid));
         let now = Stop { grace: Duration::ZERO, drain: false };
         for (_, stop) in self.running.iter().filter(|(uid, _)| !seen.contains(*uid)) {
             end(stop, &now);

@@ -1,5 +1,7 @@
 //! ReplicaSets: as many pods as asked for.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -7,6 +9,7 @@ use super::change::{Change, Doomed, Kind, Note, Outcome};
 use super::hash::suffix;
 use super::object::{self, int, text};
 use super::world::World;
+use crate::at::At;
 
 const COMPONENT: &str = "replicaset-controller";
 /// Pods made or removed for one set in one step, so that a typo in `replicas` does not stop everything else.
@@ -23,6 +26,13 @@ impl Names {
     }
 }
 
+/// Everything that what a ReplicaSet needs depends on, itself first.
+pub(crate) fn looks_at(set: &Arc<Value>, world: &World) -> Vec<Arc<Value>> {
+    let owned = world.owned(Kind::Pod, object::uid(set));
+    let orphans = world.orphans(Kind::Pod, object::namespace(set));
+    [set].into_iter().chain(owned).chain(orphans).cloned().collect()
+}
+
 /// What this ReplicaSet needs next.
 pub(crate) fn reconcile(set: &Value, world: &World, names: &mut Names, now: Timestamp) -> Outcome {
     let mut outcome = Outcome::default();
@@ -31,7 +41,7 @@ pub(crate) fn reconcile(set: &Value, world: &World, names: &mut Names, now: Time
         pods.iter().map(AsRef::as_ref).filter(|pod| object::is_active(pod)).collect();
     if !object::deleting(set) {
         let selector = &set["spec"]["selector"];
-        let stray = world.orphans(Kind::Pod, object::namespace(set)).filter(|pod| {
+        let stray = world.orphans(Kind::Pod, object::namespace(set)).iter().filter(|pod| {
             object::is_active(pod) && object::selects(selector, &pod["metadata"]["labels"])
         });
         outcome.changes.extend(stray.map(|pod| {
@@ -80,7 +90,7 @@ pub(crate) fn pod_of(owner: &Value, kind: &str, name: String) -> Value {
     metadata.insert("namespace".to_owned(), json!(object::namespace(owner)));
     for key in ["labels", "annotations", "finalizers"] {
         if let Some(value) =
-            template.pointer(&format!("/metadata/{key}")).filter(|value| !value.is_null())
+            template.at(&format!("/metadata/{key}")).filter(|value| !value.is_null())
         {
             metadata.insert(key.to_owned(), value.clone());
         }
@@ -128,7 +138,7 @@ fn shrink(set: &Value, active: &[&Value], surplus: usize, changes: &mut Vec<Chan
 
 fn status(set: &Value, active: &[&Value], outcome: &mut Outcome, now: Timestamp) -> Value {
     let min_ready = int(set, "/spec/minReadySeconds").unwrap_or(0);
-    let labels = set.pointer("/spec/template/metadata/labels").and_then(Value::as_object);
+    let labels = set.at("/spec/template/metadata/labels").and_then(Value::as_object);
     let labelled = |pod: &Value| {
         labels
             .into_iter()

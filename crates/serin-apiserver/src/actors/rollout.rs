@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::at::At;
+
 /// How far a rollout may go above and below the wanted number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -34,9 +36,8 @@ pub struct Next {
 impl Limits {
     /// Reads `maxSurge` and `maxUnavailable`. Percentages of surge round up, of unavailability down; if both come to nothing, one pod may be missing, or the rollout would never move.
     pub fn of(replicas: i64, strategy: &Value) -> Self {
-        let surge = portion(strategy.pointer("/rollingUpdate/maxSurge"), replicas, true);
-        let unavailable =
-            portion(strategy.pointer("/rollingUpdate/maxUnavailable"), replicas, false);
+        let surge = portion(strategy.at("/rollingUpdate/maxSurge"), replicas, true);
+        let unavailable = portion(strategy.at("/rollingUpdate/maxUnavailable"), replicas, false);
         let unavailable = if surge == 0 && unavailable == 0 { 1 } else { unavailable };
         Self { surge, unavailable: unavailable.min(replicas) }
     }

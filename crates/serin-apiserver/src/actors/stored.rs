@@ -77,7 +77,7 @@ impl Cluster for Store {
         kinds.iter().any(|kind| !matches!(self.changes_since(&id(*kind), since), Ok((changes, _)) if changes.is_empty()))
     }
 
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.changed()
+    fn changes(&self, kinds: &[Kind]) -> watch::Receiver<u64> {
+        self.changed_in(kinds.iter().copied().map(id).collect())
     }
 }

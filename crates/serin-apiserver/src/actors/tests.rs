@@ -109,7 +109,7 @@ impl Bed {
 
     /// Lets the actors work until `done`, looking at the world after every write.
     async fn until(&self, mut look: impl FnMut(&Store), done: impl Fn(&Self) -> bool) {
-        let mut changes = self.cluster.changes();
+        let mut changes = self.cluster.changes(&[Kind::Pod, Kind::Deployment]);
         let all = async {
             loop {
                 look(&self.cluster);

@@ -9,52 +9,67 @@ use super::change::Kind;
 use super::cluster::Cluster;
 use super::object;
 
+/// Objects by a name: that of their namespace, or the uid of their owner.
+type ByName = BTreeMap<String, Vec<Arc<Value>>>;
+
+/// Objects of one kind.
+#[derive(Default)]
+struct Kindred {
+    all: Vec<Arc<Value>>,
+    by_owner: ByName,
+    by_namespace: ByName,
+    /// By their namespace, those that no controller owns.
+    orphans: ByName,
+}
+
 /// All objects of the kinds asked for, as of one moment each.
 #[derive(Default)]
-pub(crate) struct World {
-    all: BTreeMap<Kind, Vec<Arc<Value>>>,
-    by_owner: BTreeMap<(Kind, String), Vec<Arc<Value>>>,
-    by_namespace: BTreeMap<(Kind, String), Vec<Arc<Value>>>,
+pub(crate) struct World(BTreeMap<Kind, Kindred>);
+
+fn push(map: &mut ByName, name: &str, item: &Arc<Value>) {
+    match map.get_mut(name) {
+        Some(list) => list.push(Arc::clone(item)),
+        None => drop(map.insert(name.to_owned(), vec![Arc::clone(item)])),
+    }
 }
 
 impl World {
     pub(crate) fn read(cluster: &dyn Cluster, kinds: &[Kind]) -> Self {
         let mut world = Self::default();
         for kind in kinds {
-            let objects = cluster.list(*kind);
-            for item in &objects {
-                if let Some(owner) = object::owner(item) {
-                    world
-                        .by_owner
-                        .entry((*kind, owner.to_owned()))
-                        .or_default()
-                        .push(Arc::clone(item));
+            let mut kindred = Kindred { all: cluster.list(*kind), ..Kindred::default() };
+            for item in &kindred.all {
+                let namespace = object::namespace(item);
+                match object::owner(item) {
+                    Some(owner) => push(&mut kindred.by_owner, owner, item),
+                    None => push(&mut kindred.orphans, namespace, item),
                 }
-                world
-                    .by_namespace
-                    .entry((*kind, object::namespace(item).to_owned()))
-                    .or_default()
-                    .push(Arc::clone(item));
+                push(&mut kindred.by_namespace, namespace, item);
             }
-            world.all.insert(*kind, objects);
+            world.0.insert(*kind, kindred);
         }
         world
     }
 
     pub(crate) fn all(&self, kind: Kind) -> &[Arc<Value>] {
-        self.all.get(&kind).map_or(&[], Vec::as_slice)
+        self.0.get(&kind).map_or(&[], |kindred| kindred.all.as_slice())
+    }
+
+    fn found(&self, kind: Kind, name: &str, index: impl Fn(&Kindred) -> &ByName) -> &[Arc<Value>] {
+        let kindred = self.0.get(&kind);
+        kindred.and_then(|kindred| index(kindred).get(name)).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn owned(&self, kind: Kind, owner: &str) -> &[Arc<Value>] {
-        self.by_owner.get(&(kind, owner.to_owned())).map_or(&[], Vec::as_slice)
+        self.found(kind, owner, |kindred| &kindred.by_owner)
     }
 
     pub(crate) fn inside(&self, kind: Kind, namespace: &str) -> &[Arc<Value>] {
-        self.by_namespace.get(&(kind, namespace.to_owned())).map_or(&[], Vec::as_slice)
+        self.found(kind, namespace, |kindred| &kindred.by_namespace)
     }
 
     /// Objects of a namespace that no controller owns.
-    pub(crate) fn orphans(&self, kind: Kind, namespace: &str) -> impl Iterator<Item = &Arc<Value>> {
-        self.inside(kind, namespace).iter().filter(|item| object::owner(item).is_none())
+    pub(crate) fn orphans(&self, kind: Kind, namespace: &str) -> &[Arc<Value>] {
+        self.found(kind, namespace, |kindred| &kindred.orphans)
     }
 }

@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 use super::report::{ContainerReport, ContainerState, Exit, PodReport};
 use crate::actors::NODE_ADDRESS;
 use crate::actors::object::{self, stamp, text};
+use crate::at::At;
 
 /// The whole next status of a pod.
 pub(crate) fn pod_status(pod: &Value, report: &PodReport, now: Timestamp) -> Value {
     let phase = phase(pod, report);
     let started = pod
-        .pointer("/status/startTime")
+        .at("/status/startTime")
         .filter(|at| at.is_string())
         .cloned()
         .unwrap_or_else(|| json!(stamp(now)));

@@ -9,6 +9,7 @@ use super::fields::{Changes, FieldSet, compare, item_key, items, key_fields};
 use super::keys::{ListType, Shape};
 use super::strategic::weave;
 use super::{DEPTH_MAX, ListKeys, too_deep};
+use crate::at::At;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Kubernetes' bound on `Update` entries; the oldest become one.
@@ -130,7 +131,7 @@ impl Entry {
 
 /// The entries of an object; nothing if there are none or they cannot be read.
 fn entries(obj: &Value) -> Option<Vec<Entry>> {
-    let list = obj.pointer("/metadata/managedFields")?.as_array()?;
+    let list = obj.at("/metadata/managedFields")?.as_array()?;
     list.iter().map(Entry::read).collect()
 }
 
@@ -250,7 +251,7 @@ fn checked(applied: &Value) -> Result<Value, ApplyError> {
             "the applied configuration is nested deeper than {DEPTH_MAX} levels"
         )));
     }
-    match applied.pointer("/metadata/managedFields") {
+    match applied.at("/metadata/managedFields") {
         None | Some(Value::Null) => {}
         Some(Value::Array(list)) if list.is_empty() => {}
         Some(_) => return Err(ApplyError::Malformed("metadata.managedFields must be nil".into())),
@@ -285,24 +286,27 @@ fn owners_of(live: Option<&Value>, shape: &Shape) -> Vec<Entry> {
         manager: BEFORE_FIRST.to_owned(),
         operation: Operation::Update,
         api_version: api_version(live),
-        time: live
-            .pointer("/metadata/creationTimestamp")
-            .and_then(Value::as_str)
-            .map(str::to_owned),
+        time: live.at("/metadata/creationTimestamp").and_then(Value::as_str).map(str::to_owned),
         subresource: None,
         set: FieldSet::of_any(live, shape).without_unowned(),
     }]
 }
 
+/// Whether two objects are the same but for the books.
 fn content_eq(one: &Value, other: &Value) -> bool {
-    let strip = |value: &Value| {
-        let mut value = value.clone();
-        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("managedFields");
+    fn without<'a>(
+        value: &'a Value,
+        name: &'a str,
+    ) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        value.as_object().into_iter().flatten().filter(move |(key, _)| *key != name)
+    }
+    let same = match (one.get("metadata"), other.get("metadata")) {
+        (Some(one), Some(other)) => {
+            without(one, "managedFields").eq(without(other, "managedFields"))
         }
-        value
+        (one, other) => one == other,
     };
-    strip(one) == strip(other)
+    same && without(one, "metadata").eq(without(other, "metadata"))
 }
 
 /// kubectl's own client-side fields are no conflict for kubectl: it moves from one kind of apply to the other.
@@ -519,7 +523,7 @@ pub fn record_update(
     subresource: Option<&str>,
 ) {
     let nothing = json!({});
-    let written = new.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let written = new.at("/metadata/managedFields").and_then(Value::as_array);
     // A list with one empty entry is how a client asks to start the books anew.
     let reset = written
         .is_some_and(|list| list.len() == 1 && list[0].as_object().is_some_and(Map::is_empty));

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::Name;
 use super::write::{Unknown, WriteOptions};
+use crate::at::At;
 use crate::defaults;
 use crate::failure::Failure;
 use crate::registry::{Resource, Version};
@@ -138,8 +139,7 @@ pub(super) fn admit(
     old: Option<&Value>,
     options: &WriteOptions,
 ) -> Result<Vec<String>, Failure> {
-    let name =
-        object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let name = object.at("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
     let api_version = resource.api_version(&version.name);
     for (field, wanted) in [("kind", &resource.kind), ("apiVersion", &api_version)] {
         match object.get(field).and_then(Value::as_str) {
@@ -202,7 +202,7 @@ pub(super) fn immutable(resource: &Resource, old: &Value, new: &Value) -> Result
     let guarded =
         matches!(resource.kind.as_str(), "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet")
             && !resource.custom;
-    let (before, after) = (old.pointer("/spec/selector"), new.pointer("/spec/selector"));
+    let (before, after) = (old.at("/spec/selector"), new.at("/spec/selector"));
     if !guarded || before == after {
         return Ok(());
     }
@@ -211,7 +211,7 @@ pub(super) fn immutable(resource: &Resource, old: &Value, new: &Value) -> Result
         reason: "FieldValueInvalid",
         message: format!("Invalid value: {}: field is immutable", after.unwrap_or(&Value::Null)),
     };
-    let name = new.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let name = new.at("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     Err(Failure::invalid(&resource.id.group, &resource.kind, name, &[error]))
 }
 
@@ -228,23 +228,24 @@ pub(super) fn has_generation(resource: &Resource) -> bool {
         )
 }
 
-/// Everything but metadata and status.
-pub(super) fn spec_of(object: &Value) -> Map<String, Value> {
-    let mut map = object.as_object().cloned().unwrap_or_default();
-    for part in ["metadata", "status", "apiVersion", "kind"] {
-        map.remove(part);
-    }
-    map
+/// Whether everything but metadata and status is the same.
+pub(super) fn same_spec(one: &Value, other: &Value) -> bool {
+    same_but(one, other, &["metadata", "status", "apiVersion", "kind"])
 }
 
-pub(super) fn without_books(object: &Value) -> Value {
-    let mut object = object.clone();
-    if let Some(map) = object.as_object_mut() {
-        map.remove("apiVersion");
-    }
-    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        meta.remove("managedFields");
-        meta.remove("resourceVersion");
-    }
-    object
+/// Whether two states differ in nothing but what the server itself keeps.
+pub(super) fn same_but_books(one: &Value, other: &Value) -> bool {
+    let kept = ["managedFields", "resourceVersion"];
+    let same = match (one.get("metadata"), other.get("metadata")) {
+        (Some(one), Some(other)) => same_but(one, other, &kept),
+        (one, other) => one == other,
+    };
+    same && same_but(one, other, &["apiVersion", "metadata"])
+}
+
+/// Compares two maps without these keys; what is no map is compared as it is.
+fn same_but(one: &Value, other: &Value, without: &[&str]) -> bool {
+    let (Some(a), Some(b)) = (one.as_object(), other.as_object()) else { return one == other };
+    let rest = |(key, _): &(&String, &Value)| !without.contains(&key.as_str());
+    a.iter().filter(rest).eq(b.iter().filter(rest))
 }

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{Name, owner_uids};
+use crate::at::At;
 use crate::registry::ResourceId;
 
 /// Where an object is kept.
 pub(super) type Place = (ResourceId, Name);
 
 /// Objects by their uid, and by the uids of their owners.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Owners {
     places: BTreeMap<String, Place>,
     dependents: BTreeMap<String, BTreeSet<Place>>,
@@ -59,12 +60,12 @@ impl Owners {
 }
 
 pub(super) fn uid_of(object: &Value) -> Option<&str> {
-    object.pointer("/metadata/uid")?.as_str()
+    object.at("/metadata/uid")?.as_str()
 }
 
 /// Whether a dependent keeps its owner waiting in a foreground deletion.
 pub(super) fn blocks(dependent: &Value, owner: &str) -> bool {
-    let owners = dependent.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let owners = dependent.at("/metadata/ownerReferences").and_then(Value::as_array);
     owners.into_iter().flatten().any(|reference| {
         reference.get("uid").and_then(Value::as_str) == Some(owner)
             && reference.get("blockOwnerDeletion").and_then(Value::as_bool) == Some(true)

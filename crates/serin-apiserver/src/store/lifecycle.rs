@@ -9,6 +9,7 @@ use super::admit::metadata;
 use super::index::{blocks, uid_of};
 use super::write::{Books, DeleteOptions, Propagation, WriteOptions};
 use super::{Inner, Name, Table, name_of, owner_uids};
+use crate::at::At;
 use crate::failure::Failure;
 use crate::registry::{self, Resource, ResourceId};
 use crate::schema::FieldError;
@@ -40,7 +41,7 @@ impl Inner {
             "Namespace" => {
                 object["spec"] = json!({"finalizers": ["kubernetes"]});
                 object["status"] = json!({"phase": "Active"});
-                let name = object.pointer("/metadata/name").cloned().unwrap_or_default();
+                let name = object.at("/metadata/name").cloned().unwrap_or_default();
                 object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
             }
             "Service" => self.give_cluster_ip(object),
@@ -48,8 +49,7 @@ impl Inner {
                 let defined =
                     registry::from_crd(object).map_err(|errors| invalid_crd(object, &errors))?;
                 let wanted = format!("{}.{}", defined.id.plural, defined.id.group);
-                if object.pointer("/metadata/name").and_then(Value::as_str) != Some(wanted.as_str())
-                {
+                if object.at("/metadata/name").and_then(Value::as_str) != Some(wanted.as_str()) {
                     let error = FieldError {
                         field: "metadata.name".to_owned(),
                         reason: "FieldValueInvalid",
@@ -68,8 +68,8 @@ impl Inner {
     }
 
     fn give_cluster_ip(&mut self, object: &mut Value) {
-        let headless = object.pointer("/spec/clusterIP").and_then(Value::as_str) == Some("None");
-        if object.pointer("/spec/type").and_then(Value::as_str) == Some("ExternalName") {
+        let headless = object.at("/spec/clusterIP").and_then(Value::as_str) == Some("None");
+        if object.at("/spec/type").and_then(Value::as_str) == Some("ExternalName") {
             return;
         }
         let address = if headless { String::new() } else { self.free_address() };
@@ -88,7 +88,7 @@ impl Inner {
         let taken: BTreeSet<&str> = services
             .into_iter()
             .flat_map(|table| table.objects.values())
-            .filter_map(|service| service.pointer("/spec/clusterIP").and_then(Value::as_str))
+            .filter_map(|service| service.at("/spec/clusterIP").and_then(Value::as_str))
             .collect();
         (0..ADDRESSES)
             .map(|number| format!("127.200.{}.{}", number / 250, number % 250 + 1))
@@ -117,7 +117,7 @@ impl Inner {
 
     /// The account of pods that name none: Kubernetes makes one in every namespace.
     fn default_account(&mut self, namespace: &Value) {
-        let name = namespace.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        let name = namespace.at("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         let account =
             json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
         let accounts = ResourceId::core("serviceaccounts");
@@ -137,11 +137,11 @@ impl Inner {
 
     /// Effects of a change once it is made: an object whose last finalizer went is gone.
     pub(super) fn updated(&mut self, id: &ResourceId, name: &Name, object: &Value) {
-        let finalizers = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+        let finalizers = object.at("/metadata/finalizers").and_then(Value::as_array);
         let held = finalizers.is_some_and(|list| !list.is_empty());
         let core = id.group.is_empty();
         let ends_elsewhere = core && (id.plural == "pods" || id.plural == "namespaces");
-        if object.pointer("/metadata/deletionTimestamp").is_some() && !held && !ends_elsewhere {
+        if object.at("/metadata/deletionTimestamp").is_some() && !held && !ends_elsewhere {
             self.remove(id, name);
         }
     }
@@ -200,7 +200,7 @@ impl Inner {
     pub(super) fn kind_ends(&self, kind: &ResourceId) -> bool {
         let name = (String::new(), format!("{}.{}", kind.plural, kind.group));
         self.object(&ResourceId::new(CRD_GROUP, CRDS), &name)
-            .is_some_and(|crd| crd.pointer("/metadata/deletionTimestamp").is_some())
+            .is_some_and(|crd| crd.at("/metadata/deletionTimestamp").is_some())
     }
 
     pub(super) fn delete(
@@ -242,7 +242,7 @@ impl Inner {
             Propagation::Background | Propagation::Foreground => {}
         }
         let held = object
-            .pointer("/metadata/finalizers")
+            .at("/metadata/finalizers")
             .and_then(Value::as_array)
             .is_some_and(|l| !l.is_empty());
         if held {
@@ -288,10 +288,10 @@ impl Inner {
         options: &DeleteOptions,
     ) -> Arc<Value> {
         let placed = object
-            .pointer("/spec/nodeName")
+            .at("/spec/nodeName")
             .and_then(Value::as_str)
             .is_some_and(|node| !node.is_empty());
-        let own = object.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64);
+        let own = object.at("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64);
         let grace = options.grace_secs.or(own).unwrap_or(POD_GRACE_SECS).max(0);
         if placed && grace > 0 {
             return self.mark(id, name, object, None, Some(grace));
@@ -308,7 +308,7 @@ impl Inner {
         finalizer: Option<&str>,
         grace: Option<i64>,
     ) -> Arc<Value> {
-        if object.pointer("/metadata/deletionTimestamp").is_some() && finalizer.is_none() {
+        if object.at("/metadata/deletionTimestamp").is_some() && finalizer.is_none() {
             return Arc::clone(object);
         }
         let mut marked = (**object).clone();
@@ -389,10 +389,10 @@ impl Inner {
         let Some((id, name)) = self.owners.place(uid).cloned() else { return };
         let Some(object) = self.object(&id, &name) else { return };
         let waits = object
-            .pointer("/metadata/finalizers")
+            .at("/metadata/finalizers")
             .and_then(Value::as_array)
             .is_some_and(|list| list.iter().any(|f| f == FOREGROUND || f == ORPHAN));
-        if !waits || object.pointer("/metadata/deletionTimestamp").is_none() {
+        if !waits || object.at("/metadata/deletionTimestamp").is_none() {
             return;
         }
         let blocked = self
@@ -445,7 +445,7 @@ impl Inner {
         let name = (String::new(), namespace.to_owned());
         let ends = self
             .object(&id, &name)
-            .is_some_and(|object| object.pointer("/metadata/deletionTimestamp").is_some());
+            .is_some_and(|object| object.at("/metadata/deletionTimestamp").is_some());
         if ends
             && self
                 .tables
@@ -467,7 +467,7 @@ fn preconditions(
         (&options.uid, "/metadata/uid", "UID"),
         (&options.resource_version, "/metadata/resourceVersion", "ResourceVersion"),
     ] {
-        let have = object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let have = object.at(pointer).and_then(Value::as_str).unwrap_or_default();
         if let Some(wanted) = wanted
             && have != wanted
         {
@@ -481,13 +481,13 @@ fn preconditions(
 }
 
 fn has_finalizer(object: &Value, finalizer: &str) -> bool {
-    let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+    let list = object.at("/metadata/finalizers").and_then(Value::as_array);
     list.is_some_and(|list| list.iter().any(|known| known == finalizer))
 }
 
 /// The kind that a CRD defines.
 fn defined_by(crd: &Value) -> ResourceId {
-    let text = |pointer: &str| crd.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let text = |pointer: &str| crd.at(pointer).and_then(Value::as_str).unwrap_or_default();
     ResourceId::new(text("/spec/group"), text("/spec/names/plural"))
 }
 
@@ -499,7 +499,7 @@ pub(super) fn crd_status(crd: &Value, old: Option<&Value>, now: &str) -> Value {
     let mut stored: Vec<Value> = old
         .and_then(|status| status.get("storedVersions")?.as_array().cloned())
         .unwrap_or_default();
-    let versions = crd.pointer("/spec/versions").and_then(Value::as_array);
+    let versions = crd.at("/spec/versions").and_then(Value::as_array);
     for version in versions.into_iter().flatten() {
         let storage = version.get("storage").and_then(Value::as_bool) == Some(true);
         if let Some(name) = version.get("name").filter(|name| storage && !stored.contains(name)) {
@@ -513,7 +513,7 @@ pub(super) fn crd_status(crd: &Value, old: Option<&Value>, now: &str) -> Value {
     ]);
     let conditions = old.and_then(|status| status.get("conditions")).cloned().unwrap_or(fresh);
     json!({
-        "acceptedNames": crd.pointer("/spec/names"),
+        "acceptedNames": crd.at("/spec/names"),
         "storedVersions": stored,
         "conditions": conditions,
     })

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::admit::{
-    admit, check_metadata, check_name, has_generation, immutable, metadata, required, served, set,
-    spec_of, store_as, text, without_books,
+    admit, check_metadata, check_name, has_generation, immutable, metadata, required,
+    same_but_books, same_spec, served, set, store_as, text,
 };
 use super::{Inner, Name, Store};
+use crate::at::At;
 use crate::defaults;
 use crate::failure::Failure;
 use crate::patch;
@@ -274,15 +275,13 @@ impl Inner {
         defaults::keep(&resource.kind, &mut new, &old);
         immutable(&resource, &old, &new)?;
         self.settle_changed(&resource, &old, &mut new)?;
-        if has_generation(&resource) && spec_of(&new) != spec_of(&old) {
-            let generation =
-                old.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
+        if has_generation(&resource) && !same_spec(&new, &old) {
+            let generation = old.at("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
             new["metadata"]["generation"] = json!(generation + 1);
         }
         if books == Books::Keep {
-            let rewritten =
-                new.pointer("/metadata/managedFields") != old.pointer("/metadata/managedFields");
-            if !rewritten && without_books(&new) == without_books(&old) {
+            let rewritten = new.at("/metadata/managedFields") != old.at("/metadata/managedFields");
+            if !rewritten && same_but_books(&new, &old) {
                 return Ok(Written { object: old, created: false, warnings });
             }
             let now = self.now_text();
@@ -324,13 +323,13 @@ impl Inner {
         }
         let sent = text(meta, "resourceVersion");
         if !sent.is_empty()
-            && Some(sent) != old.pointer("/metadata/resourceVersion").and_then(Value::as_str)
+            && Some(sent) != old.at("/metadata/resourceVersion").and_then(Value::as_str)
         {
             let why = "the object has been modified; please apply your changes to the latest version and try again";
             return Err(Failure::conflict(&id.group, &id.plural, &name.1, why));
         }
         let uid = text(meta, "uid");
-        let old_uid = old.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+        let old_uid = old.at("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
         if !uid.is_empty() && uid != old_uid {
             let why = format!(
                 "Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}"
@@ -370,7 +369,7 @@ impl Inner {
             };
         }
         if !meta.contains_key("managedFields")
-            && let Some(books) = old.pointer("/metadata/managedFields")
+            && let Some(books) = old.at("/metadata/managedFields")
         {
             meta.insert("managedFields".to_owned(), books.clone());
         }
@@ -472,7 +471,7 @@ impl Inner {
         let Some(namespace) = self.object(&namespaces, &(String::new(), name.0.clone())) else {
             return Err(Failure::not_found("", "namespaces", &name.0));
         };
-        if namespace.pointer("/metadata/deletionTimestamp").is_some() {
+        if namespace.at("/metadata/deletionTimestamp").is_some() {
             let why = format!(
                 "unable to create new content in namespace {} because it is being terminated",
                 name.0

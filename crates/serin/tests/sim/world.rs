@@ -1,6 +1,6 @@
 //! One world: the API in memory with its actors, virtual pods, the city outside, and the replicas of the unchanged operator.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -74,6 +74,19 @@ pub(crate) struct World {
     turn: u64,
 }
 
+/// The cluster in which every life begins: reading the definitions of all kinds takes longer than many a life.
+fn empty_cluster() -> &'static Store {
+    static EMPTY: OnceLock<Store> = OnceLock::new();
+    EMPTY.get_or_init(|| {
+        let store = Store::new(Arc::new(|| Timestamp::from_second(BEGIN).unwrap()), 0);
+        let crds = serin_core::crd::crds().into_iter().chain(serin_apiserver::crds::traefik_crds());
+        for object in crds.chain(manifests::shared()) {
+            manifest::apply(&store, &object).unwrap();
+        }
+        store
+    })
+}
+
 fn resource(id: (&str, &str)) -> ResourceId {
     ResourceId::new(id.0, id.1)
 }
@@ -83,11 +96,7 @@ impl World {
         let clock = VirtualClock::start();
         let ticking = Arc::clone(&clock);
         let now: serin_apiserver::store::Clock = Arc::new(move || ticking.now());
-        let store = Store::new(Arc::clone(&now), plan.seed);
-        let crds = serin_core::crd::crds().into_iter().chain(serin_apiserver::crds::traefik_crds());
-        for object in crds.chain(manifests::shared()) {
-            manifest::apply(&store, &object).unwrap();
-        }
+        let store = empty_cluster().fork(Arc::clone(&now), plan.seed);
         let first = store.version();
         let runtime = VirtualRuntime::new(|image, _| behaviour(image));
         let actors = Actors::new(Arc::new(store.clone()), Arc::new(runtime), now);
