@@ -47,8 +47,8 @@ bench: ## Figures: requests lost, requests and queries while idle and per step, 
 	./target/release/examples/bench ./target/release/serin
 	@ls -l target/release/serin | awk '{printf "size of the binary: %.1f MiB\n", $$5/1048576}'
 
-soak: ## More simulated lives, from where the last soak was (soak.json), and a table of all: make soak SERIN_SEEDS=100000
-	SERIN_SOAK=$(CURDIR)/soak.json SERIN_SEEDS=$(or $(SERIN_SEEDS),20000) $(CARGO) test --profile sim --locked -p serin --test sim a_soak -- --nocapture
+soak: ## Simulated lives until Ctrl-C, from where the last soak was (soak.json), and a table of all: make soak SERIN_SEEDS=100000
+	SERIN_SOAK=$(CURDIR)/soak.json SERIN_LENGTH=$(or $(SERIN_LENGTH),60) $(CARGO) test --profile sim --locked -p serin --test sim a_soak -- --nocapture
 
 # What the fuzzer finds is kept in fuzz/corpus and fuzz/artifacts; both are ignored by git.
 TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))

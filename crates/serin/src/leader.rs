@@ -63,9 +63,9 @@ impl Election {
         let (tell, leads) = watch::channel(false);
         let task = tokio::spawn(async move {
             let election = Arc::new(self);
-            let mut last_renewed = None;
+            let (mut last_renewed, mut ours) = (None, None);
             loop {
-                match tokio::time::timeout(RENEW_DEADLINE, election.attempt()).await {
+                match tokio::time::timeout(RENEW_DEADLINE, election.attempt(&mut ours)).await {
                     Ok(Ok(true)) => {
                         last_renewed = Some(tokio::time::Instant::now());
                         tell.send_if_modified(|leads| !std::mem::replace(leads, true));
@@ -98,28 +98,46 @@ impl Election {
         (leads, task)
     }
 
-    /// One try: take a free lease or renew ours. `false` when somebody else holds it.
-    async fn attempt(&self) -> Result<bool, LeaseError> {
+    /// One try: take a free lease or renew ours. `false` when somebody else holds it. `ours` is what our last write
+    /// returned: as long as it holds, nobody else may have written, and it is renewed without being read.
+    async fn attempt(&self, ours: &mut Option<Lease>) -> Result<bool, LeaseError> {
         let read = |source| LeaseError::Read { name: self.name.clone(), source };
         let now = self.clock.now();
+        if let Some(mut lease) =
+            ours.take().filter(|lease| held(lease, now) == Some(self.identity.as_str()))
+        {
+            lease.spec = Some(self.claim(lease.spec.as_ref(), now));
+            let written = self.leases.replace(&self.name, &PostParams::default(), &lease).await;
+            // Somebody has written all the same, or it is gone: a look at it says more.
+            if !matches!(&written, Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409)) {
+                return self.settle(written, ours);
+            }
+        }
         let Some(mut lease) = self.leases.get_opt(&self.name).await.map_err(read)? else {
             let lease = Lease {
                 metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
                 spec: Some(self.claim(None, now)),
             };
-            return self.settle(self.leases.create(&PostParams::default(), &lease).await);
+            return self.settle(self.leases.create(&PostParams::default(), &lease).await, ours);
         };
         if held(&lease, now).is_some_and(|holder| holder != self.identity) {
             return Ok(false);
         }
         lease.spec = Some(self.claim(lease.spec.as_ref(), now));
-        self.settle(self.leases.replace(&self.name, &PostParams::default(), &lease).await)
+        self.settle(self.leases.replace(&self.name, &PostParams::default(), &lease).await, ours)
     }
 
     /// A conflict means that somebody else was faster, which is no error.
-    fn settle(&self, written: kube::Result<Lease>) -> Result<bool, LeaseError> {
+    fn settle(
+        &self,
+        written: kube::Result<Lease>,
+        ours: &mut Option<Lease>,
+    ) -> Result<bool, LeaseError> {
         match written {
-            Ok(_) => Ok(true),
+            Ok(lease) => {
+                *ours = Some(lease);
+                Ok(true)
+            }
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
             Err(source) => Err(LeaseError::Write { name: self.name.clone(), source }),
         }

@@ -7,6 +7,16 @@ use crate::model::Status;
 /// What of the status makes sense.
 pub(super) fn read(status: Option<&Value>) -> Status {
     let Some(fields) = status.and_then(Value::as_object) else { return Status::default() };
+    // Nearly every status makes sense as it is, and is read with every look at its canary.
+    let plain = fields.iter().map(|(name, value)| match value {
+        Value::Number(number) => (name.clone(), whole(name, number)),
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            (name.clone(), value.clone())
+        }
+    });
+    if let Ok(status) = serde_json::from_value(Value::Object(plain.collect())) {
+        return status;
+    }
     let mut kept = Map::new();
     for (name, value) in fields {
         let value = lenient(name, value);

@@ -64,6 +64,8 @@ impl Lifeline {
 pub(crate) struct Crash {
     pub(crate) replica: usize,
     pub(crate) down: u64,
+    /// Of the write that it was killed at, and the side of it.
+    pub(crate) at: u64,
 }
 
 struct Armed {
@@ -500,10 +502,10 @@ impl Line {
         from < self.weather.state().forgotten
     }
 
-    fn crash(&self, down: u64) {
+    fn crash(&self, down: u64, at: u64) {
         self.life.cut();
         // Nobody hears it when the life is over.
-        let _ = self.weather.crashes.send(Crash { replica: self.replica, down });
+        let _ = self.weather.crashes.send(Crash { replica: self.replica, down, at });
     }
 
     async fn meet(
@@ -539,10 +541,12 @@ impl Line {
                 Err(torn())
             }
             Fault::Crash { carried_out, down } => {
+                let write = format!("{} {} {carried_out}", request.method(), request.uri().path());
+                let at = dice::digest(0, write.as_bytes());
                 if carried_out {
                     self.pass(request, call).await;
                 }
-                self.crash(down);
+                self.crash(down, at);
                 std::future::pending().await
             }
         }

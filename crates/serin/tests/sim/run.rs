@@ -1,6 +1,6 @@
 //! Carries a plan out: one thread, a paused clock, no chance but the plan's seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serin_apiserver::registry::ResourceId;
@@ -8,6 +8,8 @@ use serin_apiserver::store::Change;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::book::Book;
+use crate::dice;
 use crate::faults::Crash;
 use crate::invariants::{Broken, Watcher};
 use crate::plan::{Act, Foe, Move, Plan, Trouble, What};
@@ -50,7 +52,9 @@ pub(crate) struct Outcome {
     /// Phases of the canaries in the end; empty for one that is gone.
     pub(crate) ends: Vec<String>,
     /// States of canaries that were seen.
-    pub(crate) states: std::collections::BTreeSet<u64>,
+    pub(crate) states: BTreeSet<u64>,
+    /// States in which the operator was killed, with the write it was killed at and the side of it.
+    pub(crate) crash_points: BTreeSet<u64>,
 }
 
 /// One life. Everything that is not in the plan is the same in every run.
@@ -73,6 +77,7 @@ struct Run<'a> {
     back: Vec<(Instant, usize)>,
     /// Hands that come again.
     foes: Vec<(Instant, usize, Foe)>,
+    crash_points: BTreeSet<u64>,
     options: &'a Options,
 }
 
@@ -81,8 +86,8 @@ async fn life(plan: &Plan, options: &Options) -> Outcome {
     let (world, crashes) = World::new(plan);
     world.weather.permit(options.faults);
     let watcher = Watcher::start(&world);
-    let (back, foes) = (Vec::new(), Vec::new());
-    let mut run = Run { world, watcher, crashes, back, foes, options };
+    let (back, foes, crash_points) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let mut run = Run { world, watcher, crashes, back, foes, crash_points, options };
     for Move { after, what } in &plan.moves {
         run.pass(*after, Run::over).await;
         if run.over() {
@@ -98,7 +103,7 @@ async fn life(plan: &Plan, options: &Options) -> Outcome {
     if !run.over() {
         run.calm().await;
     }
-    let Run { world, watcher, .. } = run;
+    let Run { world, watcher, crash_points, .. } = run;
     let digest = watcher.digest ^ world.weather.digest();
     Outcome {
         digest,
@@ -108,6 +113,7 @@ async fn life(plan: &Plan, options: &Options) -> Outcome {
         virtual_time: began.elapsed(),
         ends: (0..plan.canaries.len()).map(|canary| world.phase(canary)).collect(),
         states: watcher.states().clone(),
+        crash_points,
         broken: watcher.broken,
         history: watcher.history,
     }
@@ -148,7 +154,9 @@ impl Run<'_> {
         }
     }
 
-    fn crash(&mut self, Crash { replica, down }: Crash) {
+    fn crash(&mut self, Crash { replica, down, at }: Crash) {
+        let state = |book: &Book| dice::digest(at, &book.state().to_le_bytes());
+        self.crash_points.extend(self.watcher.books.iter().map(state));
         self.watcher.say(&format!("        replica {replica} is killed"));
         self.world.weather.count("crashes of the operator");
         self.world.kill(replica);
@@ -218,7 +226,7 @@ impl Run<'_> {
                 weather.count("clock jump");
                 self.world.jump(replica, secs);
             }
-            Trouble::Crash { replica, down } => self.crash(Crash { replica, down }),
+            Trouble::Crash { replica, down } => self.crash(Crash { replica, down, at: 0 }),
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::plan::Plan;
 use crate::run::{Options, Outcome, report, run, user};
@@ -20,7 +22,9 @@ const LENGTH: u64 = 12;
 const BETWEEN: Duration = Duration::from_secs(60);
 
 fn threads() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from).min(16)
+    let asked = number("SERIN_THREADS").and_then(|threads| usize::try_from(threads).ok());
+    let cores = || std::thread::available_parallelism().map_or(2, usize::from);
+    asked.unwrap_or_else(cores).clamp(1, 16)
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -56,32 +60,53 @@ fn no_life_breaks_a_law() {
     live(Table::from(first), number("SERIN_SEEDS").unwrap_or(SEEDS), None);
 }
 
-/// `make soak`: as many lives more, counted in a file together with those of before.
+/// Set once somebody wants an end, by SIGINT or SIGTERM.
+fn interrupted() -> &'static AtomicBool {
+    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+    std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut interrupt = signal(SignalKind::interrupt()).unwrap();
+            let mut terminate = signal(SignalKind::terminate()).unwrap();
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            println!("the lives that are under way come to their end");
+            INTERRUPTED.store(true, Ordering::Relaxed);
+        });
+    });
+    &INTERRUPTED
+}
+
+/// `make soak`: as many lives more, or lives until somebody interrupts it, counted in a file together with those of before.
 #[test]
 fn a_soak_goes_on_where_it_was() {
     let Some(path) = std::env::var_os("SERIN_SOAK").map(PathBuf::from) else {
         println!("skipped: SERIN_SOAK names no file; make soak does");
         return;
     };
-    live(Table::load(&path), number("SERIN_SEEDS").unwrap_or(0), Some(&path));
+    live(Table::load(&path), number("SERIN_SEEDS").unwrap_or(u64::MAX), Some(&path));
 }
 
 /// Lives so many seeds from the table's next on, and fails if one of them breaks a law.
 fn live(mut table: Table, seeds: u64, path: Option<&Path>) {
-    let (first, last) = (table.next, table.next + seeds);
+    let (first, last) = (table.next, table.next.saturating_add(seeds));
+    let stop = path.map(|_| interrupted());
+    let stopped = || stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
     let wanted = number("SERIN_FAILURES").unwrap_or(1);
     let next = AtomicU64::new(first);
     let broken = AtomicU64::new(0);
     let mut failures = BTreeMap::new();
-    table.built();
+    table.built(length());
     std::thread::scope(|scope| {
         let (tell, lived) = mpsc::sync_channel(2 * threads());
         for _ in 0..threads() {
-            let (tell, next, broken) = (tell.clone(), &next, &broken);
+            let (tell, next, broken, stopped) = (tell.clone(), &next, &broken, &stopped);
             scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= last || broken.load(Ordering::Relaxed) >= wanted {
+                    if seed >= last || broken.load(Ordering::Relaxed) >= wanted || stopped() {
                         return;
                     }
                     let plan = chance::plan(seed, length());

@@ -29,6 +29,10 @@ pub(crate) struct Table {
     broken: BTreeSet<u64>,
     /// Programs that lived them, by their hash.
     builds: BTreeSet<u64>,
+    /// Lengths of these lives, as `SERIN_LENGTH` has them.
+    lengths: BTreeSet<u64>,
+    /// Where the operator was killed: a state of a canary, a write, and whether before or after it.
+    crash_points: BTreeSet<u64>,
 }
 
 impl Table {
@@ -58,6 +62,8 @@ impl Table {
             faults: faults.map(|(name, n)| (name.clone(), n.as_u64().unwrap_or(0))).collect(),
             broken: set("broken"),
             builds: set("builds"),
+            lengths: set("lengths"),
+            crash_points: set("crashPoints"),
         }
     }
 
@@ -68,14 +74,16 @@ impl Table {
             "virtualSecs": self.virtual_time.as_secs(),
             "tookMillis": u64::try_from(self.took.as_millis()).unwrap(),
             "states": self.states, "faults": self.faults, "broken": self.broken, "builds": self.builds,
+            "lengths": self.lengths, "crashPoints": self.crash_points,
         });
         let beside = path.with_extension("new");
         std::fs::write(&beside, text.to_string()).unwrap();
         std::fs::rename(&beside, path).unwrap();
     }
 
-    /// This program lives what comes.
-    pub(crate) fn built(&mut self) {
+    /// This program lives what comes, and lives of this length.
+    pub(crate) fn built(&mut self, length: u64) {
+        self.lengths.insert(length);
         let mut hasher = DefaultHasher::new();
         std::fs::read(std::env::current_exe().unwrap()).unwrap().hash(&mut hasher);
         self.builds.insert(hasher.finish());
@@ -86,11 +94,8 @@ impl Table {
         self.releases += outcome.releases;
         self.writes += outcome.writes;
         self.virtual_time += outcome.virtual_time;
-        for state in &outcome.states {
-            if self.states.len() < STATES_MAX {
-                self.states.insert(*state);
-            }
-        }
+        distinct(&mut self.states, &outcome.states);
+        distinct(&mut self.crash_points, &outcome.crash_points);
         for (fault, count) in &outcome.faults {
             *self.faults.entry((*fault).to_owned()).or_default() += count;
         }
@@ -114,8 +119,9 @@ impl Table {
         println!("| lives that broke a law | {} {:?} |", self.broken.len(), self.broken);
         println!("| hours of cluster time | {hours} |");
         println!("| writes of the operator | {} |", self.writes);
-        let least = if self.states.len() < STATES_MAX { "" } else { "at least " };
-        println!("| distinct states of a canary | {least}{} |", self.states.len());
+        println!("| moves of a life | 4 to {} |", 3 + self.lengths.last().copied().unwrap_or(0));
+        println!("| distinct states of a canary | {} |", many(&self.states));
+        println!("| distinct crash points (state of a canary, write, before or after) | {} |", many(&self.crash_points));
         for (fault, count) in &self.faults {
             println!("| {fault} | {count} |");
         }
@@ -123,4 +129,17 @@ impl Table {
             println!("| versions of the program | {} |", self.builds.len());
         }
     }
+}
+
+fn distinct(known: &mut BTreeSet<u64>, more: &BTreeSet<u64>) {
+    for one in more {
+        if known.len() < STATES_MAX {
+            known.insert(*one);
+        }
+    }
+}
+
+fn many(known: &BTreeSet<u64>) -> String {
+    let least = if known.len() < STATES_MAX { "" } else { "at least " };
+    format!("{least}{}", known.len())
 }
