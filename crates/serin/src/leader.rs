@@ -109,7 +109,8 @@ impl Election {
             lease.spec = Some(self.claim(lease.spec.as_ref(), now));
             let written = self.leases.replace(&self.name, &PostParams::default(), &lease).await;
             // Somebody has written all the same, or it is gone: a look at it says more.
-            if !matches!(&written, Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409)) {
+            if !matches!(&written, Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409))
+            {
                 return self.settle(written, ours);
             }
         }

@@ -15,6 +15,7 @@ use crate::faults::By;
 use crate::invariants::{Broken, Moment};
 use crate::manifests;
 use crate::plan::{Quality, Shape};
+use crate::wide::Later;
 use crate::world::{AUTOSCALERS, image_of};
 
 type Ready = BTreeMap<String, (usize, Instant)>;
@@ -49,6 +50,7 @@ pub(crate) struct Book {
     image_since: Instant,
     replicas: i64,
     primary_image: String,
+    later: Later,
     /// Selector of the apex.
     apex: String,
     applied: Option<Version>,
@@ -105,6 +107,7 @@ impl Book {
             image_since: now,
             replicas: 0,
             primary_image: String::new(),
+            later: Later::default(),
             apex: String::new(),
             applied: None,
             rested: None,
@@ -165,14 +168,17 @@ impl Book {
     pub(crate) fn asked(&mut self, asked: &Asked, clear: bool) -> Vec<Broken> {
         let Question::Hook(kind, _) = &asked.what else {
             if let Question::Metric(query) = &asked.what {
-                self.evidence.insert(query.clone(), (asked.time, asked.passed));
+                let passed = asked.passed || self.shape.extra.excuses(query, asked.lack);
+                self.evidence.insert(query.clone(), (asked.time, passed));
             }
             return Vec::new();
         };
         let mut found = Vec::new();
         self.answers.said(kind, asked.passed);
         let before = self.hooks.insert(kind.clone(), asked.time);
-        let gap = Duration::from_secs(self.shape.interval_secs).mul_f64(0.4);
+        // With the evidence a share may rise every ten seconds, and every hook is asked before it does.
+        let beat = if self.shape.extra.evidence { 10 } else { self.shape.interval_secs };
+        let gap = Duration::from_secs(beat).mul_f64(0.4);
         let again = before.is_some_and(|before| asked.time.duration_since(before) < gap);
         let calm = clear && !Self::lately(self.meddled, asked.time, Duration::from_secs(30));
         if kind == "post-rollout" {
@@ -260,6 +266,15 @@ impl Book {
         let before = std::mem::replace(&mut self.phase, phase.to_owned());
         let entered = before != phase;
         let applied = self.version(status);
+        if moment.by == By::User {
+            // Flagger's: what it has rejected or is about to do is written down nowhere.
+            self.rejected.clear();
+            (self.applied, self.rested) = (None, None);
+            return found;
+        }
+        let runs = [self.primary_image.as_str(), self.image.as_str()];
+        let bake = if self.skips { 0 } else { self.shape.extra.min_bake_secs };
+        found.extend(self.later.status(status, entered.then_some(phase), runs, bake, moment.now));
         if entered && is_rest(&before) && phase == "Progressing" {
             self.releases += 1;
             if applied.is_some() && applied == self.rested {
@@ -393,6 +408,7 @@ impl Book {
         let changed = share != self.routed;
         if changed {
             (self.routed, self.routed_since) = (share, moment.now);
+            self.later.routed(share, moment.now);
         }
         (changed.then_some(line), found)
     }
@@ -422,20 +438,23 @@ impl Book {
         if moment.by == By::Operator && !self.primary_image.is_empty() {
             // Before it serves anything, the primary takes what the target has.
             let serves = !matches!(self.phase.as_str(), "" | "Initializing");
-            if serves && Quality::of(&image).is_rotten() && !self.skips {
+            let lenient = self.skips || self.shape.extra.is_lenient();
+            let undoing = self.later.undoing;
+            if serves && Quality::of(&image).is_rotten() && !lenient && !undoing {
                 found.push(broken(
                     "a bad version is not promoted",
                     format!("{image} goes to the primary"),
                 ));
             }
             let analysed = self.applied.as_ref().is_none_or(|(applied, _)| *applied == image);
-            if !analysed {
+            if !analysed && !undoing {
                 found.push(broken(
                     "law 4: what is analysed is what is promoted",
                     format!("{image} goes to the primary, and {:?} was analysed", self.applied),
                 ));
             }
         }
+        found.extend(self.later.promoted(&image, &self.primary_image));
         self.primary_image.clone_from(&image);
         (Some(format!("{name} runs {image}")), found)
     }

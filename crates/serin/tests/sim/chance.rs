@@ -9,13 +9,24 @@ use crate::dice::Dice;
 use crate::plan::{
     Act, Call, Checks, Edit, Fault, Foe, Move, Outage, Plan, Quality, Shape, Trouble, What,
 };
+use crate::wide::{Extra, widen};
 use crate::world::strategies;
 
 const OUTAGES: [Outage; 5] =
     [Outage::Refuses, Outage::Hangs, Outage::Fails, Outage::Garbage, Outage::Slow];
 
+/// Qualities among the first kinds of things.
+const QUALITIES: usize = 8;
+
 /// The life that this seed stands for.
 pub(crate) fn plan(seed: u64, length: u64) -> Plan {
+    let mut plan = first_kinds(seed, length);
+    widen(&mut plan);
+    plan
+}
+
+/// The same without what was added later: these lives never change, and what was found in them can be looked for again.
+pub(crate) fn first_kinds(seed: u64, length: u64) -> Plan {
     let mut dice = Dice::new(seed);
     let count = if dice.chance(25) { 2 } else { 1 };
     let canaries: Vec<Shape> = (0..count).map(|_| shape(&mut dice)).collect();
@@ -23,7 +34,7 @@ pub(crate) fn plan(seed: u64, length: u64) -> Plan {
     let mut moves = vec![Move {
         // Half of the lives begin with faults, the others let the canaries be made in peace.
         after: Duration::from_secs(if dice.chance(50) { 30 } else { dice.roll(8) }),
-        what: What::User(0, Act::Release(*dice.pick(&Quality::ALL))),
+        what: What::User(0, Act::Release(*dice.pick(&Quality::ALL[..QUALITIES]))),
     }];
     let wild = dice.roll(4);
     for _ in 0..3 + dice.roll(length) {
@@ -58,12 +69,13 @@ fn shape(dice: &mut Dice) -> Shape {
         skip_analysis: dice.chance(6),
         revert_on_deletion: dice.chance(80),
         guard: dice.chance(20) && provider != Provider::Kubernetes,
+        extra: Extra::default(),
     }
 }
 
 fn act(dice: &mut Dice) -> Act {
     match dice.roll(20) {
-        0..=6 => Act::Release(*dice.pick(&Quality::ALL)),
+        0..=6 => Act::Release(*dice.pick(&Quality::ALL[..QUALITIES])),
         7 => Act::Revert,
         8 => Act::Edit(edit(dice)),
         9 => Act::RotateConfig,

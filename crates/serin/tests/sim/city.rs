@@ -18,9 +18,12 @@ use tokio::time::Instant;
 use crate::faults::Lifeline;
 use crate::manifests::{NAMESPACE, name};
 use crate::plan::{Outage, Quality};
+use crate::world::image_of;
 
 /// Requests per second to each canary's route.
 const RATE: f64 = 50.0;
+/// How long a primary is well that goes bad after its promotion.
+const SOURS_AFTER: Duration = Duration::from_secs(20);
 
 /// What a canary's users and receivers do.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +41,15 @@ pub(crate) struct Asked {
     pub(crate) canary: usize,
     pub(crate) what: Question,
     pub(crate) passed: bool,
+    /// Why nothing is known.
+    pub(crate) lack: Option<Lack>,
+}
+
+/// Two ways of not knowing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    NoData,
+    CannotMeasure,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +69,8 @@ struct State {
     /// Requests of the canary that took long.
     slowness: BTreeMap<usize, f64>,
     counted: Option<Instant>,
+    /// What each primary runs, and since when.
+    primaries: BTreeMap<usize, (String, Instant)>,
     asked: Vec<Asked>,
     chats: u64,
     calm: bool,
@@ -145,8 +159,27 @@ impl City {
             | Quality::Mute
             | Quality::Shared
             | Quality::Crash
-            | Quality::Never => Health::Well,
+            | Quality::Never
+            | Quality::Sours => Health::Well,
         }
+    }
+
+    /// Whether the primary fails: with everything, or by itself some time after its promotion.
+    fn primary_fails(&self, canary: usize, health: Health) -> bool {
+        let (quality, _) = self.quality(canary);
+        if quality == Quality::Shared && health == Health::Fails {
+            return true;
+        }
+        let primary = format!("{}-primary", name(canary));
+        let primary = self.store.get(&id("apps", "deployments"), NAMESPACE, &primary);
+        let image = primary.as_deref().map(image_of).unwrap_or_default();
+        let mut state = self.state();
+        let calm = state.calm;
+        let runs = state.primaries.entry(canary).or_insert_with(|| (String::new(), Instant::now()));
+        if runs.0 != image {
+            *runs = (image.to_owned(), Instant::now());
+        }
+        Quality::of(image) == Quality::Sours && !calm && runs.1.elapsed() > SOURS_AFTER
     }
 
     /// The canary that a query asks for; the others ask what the server itself is like.
@@ -174,26 +207,26 @@ impl City {
         (value, passed)
     }
 
-    fn note(&self, canary: usize, what: Question, passed: bool) {
-        self.state().asked.push(Asked { time: Instant::now(), canary, what, passed });
+    fn note(&self, canary: usize, what: Question, passed: bool, lack: Option<Lack>) {
+        self.state().asked.push(Asked { time: Instant::now(), canary, what, passed, lack });
     }
 
     async fn prometheus(&self, query: &str, manner: &Manner) -> Result<Answer, OutsideError> {
         let of = self.asked_for(query);
-        let note = |passed| {
+        let note = |passed, lack| {
             if let Some(canary) = of {
-                self.note(canary, Question::Metric(query.to_owned()), passed);
+                self.note(canary, Question::Metric(query.to_owned()), passed, lack);
             }
         };
         let outage = self.state().metrics.filter(|(until, _)| Instant::now() < *until);
         if let Some((_, how)) = outage
             && let Some(answer) = fail(how, manner).await
         {
-            note(false);
+            note(false, Some(Lack::CannotMeasure));
             return answer;
         }
         let (value, passed) = self.metric(of.unwrap_or_default(), query);
-        note(passed);
+        note(passed, value.is_none().then_some(Lack::NoData));
         let result = match value {
             Some(value) => json!([{"metric": {}, "value": [0, value.to_string()]}]),
             None => json!([]),
@@ -213,7 +246,7 @@ impl City {
         if let Some((_, how)) = outage
             && let Some(answer) = fail(how, manner).await
         {
-            self.note(canary, question, false);
+            self.note(canary, question, false, None);
             return answer;
         }
         let receiver = self.state().receivers.get(&canary).cloned().unwrap_or_default();
@@ -222,7 +255,7 @@ impl City {
             gate if gate.starts_with("confirm-") => !receiver.gates_shut,
             _ => true,
         };
-        self.note(canary, question, yes);
+        self.note(canary, question, yes, None);
         Ok((if yes { 200 } else { 403 }, String::new()))
     }
 
@@ -243,13 +276,14 @@ impl City {
                 Health::Fails => 0.5,
                 Health::Well | Health::Slow | Health::Nothing => 0.0,
             };
+            let primary = if self.primary_fails(canary, health) { 0.5 } else { 0.0 };
             let mut slow = 0.0;
             let mut state = self.state();
             let counts = state.counts.entry(canary).or_default();
             for (side, part) in [(0, 1.0 - share), (1, share)] {
                 let requests = RATE * gone * part;
                 counts[side].0 += requests;
-                counts[side].1 += if side == 1 { requests * fails } else { 0.0 };
+                counts[side].1 += requests * if side == 1 { fails } else { primary };
                 slow += if side == 1 && health == Health::Slow { requests } else { 0.0 };
             }
             let counts = *counts;

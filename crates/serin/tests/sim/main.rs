@@ -1,6 +1,7 @@
 //! The whole operator in simulated worlds: one seed, one life, every law checked after every change.
 //!
 //! - `plan` is a life as data, `chance` makes one of a seed, `run` carries one out: `run(&plan, &options) -> Outcome`.
+//! - `wide` adds to a life what came later, without changing what was drawn before.
 //! - `world`, `city`, `faults` are what the operator lives in; `invariants` and `book` judge it and share nothing with it.
 //! - `shrink` takes everything out of a failing plan that it can fail without.
 //!
@@ -32,4 +33,5 @@ mod seeds;
 mod shrink;
 mod switches;
 mod table;
+mod wide;
 mod world;

@@ -116,7 +116,7 @@ pub(crate) fn autoscaler(canary: usize, min: u64, max: u64) -> Value {
 
 fn metrics(canary: usize, shape: &Shape) -> Value {
     let range = json!({"max": 1});
-    match shape.checks {
+    let mut metrics = match shape.checks {
         Checks::Inline => json!([
             {"name": "errors", "query": format!("errors{{app=\"{}\"}}", name(canary)), "thresholdRange": range},
         ]),
@@ -127,7 +127,9 @@ fn metrics(canary: usize, shape: &Shape) -> Value {
         Checks::Template => json!([
             {"name": "errors", "templateRef": {"name": "errors"}, "thresholdRange": range},
         ]),
-    }
+    };
+    shape.extra.put_policies(&mut metrics);
+    metrics
 }
 
 /// The Canary as its shape has it.
@@ -151,7 +153,7 @@ pub(crate) fn canary(canary: usize, shape: &Shape) -> Value {
         "alerts": [{"name": "chat", "severity": "info", "providerRef": {"name": "chat"}}],
     });
     if shape.guard {
-        analysis["guard"] = json!({"errorRate": {"slo": 0.01}});
+        analysis["guard"] = shape.extra.guard_spec();
     } else {
         analysis["guard"] = json!({"mode": "off"});
     }
@@ -201,6 +203,32 @@ pub(crate) fn edit(object: &mut Value, edit: Edit) {
             analysis.insert("stepWeight".to_owned(), json!(10));
             analysis.insert("iterations".to_owned(), json!(10));
         }
+    }
+}
+
+/// The fields of a status that Flagger has as well, with hashes as it makes them.
+pub(crate) fn as_flagger_left_it(status: &mut Value) {
+    let Some(status) = status.as_object_mut() else { return };
+    let theirs = [
+        "phase",
+        "failedChecks",
+        "canaryWeight",
+        "iterations",
+        "lastAppliedSpec",
+        "lastPromotedSpec",
+        "trackedConfigs",
+        "lastTransitionTime",
+        "conditions",
+    ];
+    status.retain(|field, _| theirs.contains(&field.as_str()));
+    for field in ["lastAppliedSpec", "lastPromotedSpec"] {
+        if let Some(hash) = status.get_mut(field) {
+            let text = hash.as_str().unwrap_or_default();
+            *hash = json!((crate::dice::digest(0, text.as_bytes()) >> 32).to_string());
+        }
+    }
+    if let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) {
+        conditions.retain(|condition| condition["type"] == "Promoted");
     }
 }
 

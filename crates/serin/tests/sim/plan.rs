@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serin_core::model::{HookKind, Provider, TargetKind};
 
+use crate::wide::Extra;
+
 /// One life of one world.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -35,6 +37,7 @@ pub(crate) struct Shape {
     pub(crate) revert_on_deletion: bool,
     /// A guard with counters of the gateway.
     pub(crate) guard: bool,
+    pub(crate) extra: Extra,
 }
 
 impl Shape {
@@ -53,6 +56,7 @@ impl Shape {
             skip_analysis: false,
             revert_on_deletion: true,
             guard: false,
+            extra: Extra::default(),
         }
     }
 }
@@ -103,6 +107,8 @@ pub(crate) enum Act {
         min: u64,
         max: u64,
     },
+    /// All of it was Flagger's so far: the status has nothing of ours, and hashes that nobody can recompute.
+    WasFlagger,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -147,10 +153,12 @@ pub(crate) enum Quality {
     Crash,
     /// Its pods do not get ready.
     Never,
+    /// Fails some time after its promotion.
+    Sours,
 }
 
 impl Quality {
-    pub(crate) const ALL: [Quality; 8] = [
+    pub(crate) const ALL: [Quality; 9] = [
         Quality::Healthy,
         Quality::Bad,
         Quality::Late,
@@ -159,6 +167,7 @@ impl Quality {
         Quality::Mute,
         Quality::Crash,
         Quality::Never,
+        Quality::Sours,
     ];
 
     /// As it ends an image's name: the world reads it there, so that a pod is as good as its image.
@@ -172,6 +181,7 @@ impl Quality {
             Quality::Mute => "mute",
             Quality::Crash => "crash",
             Quality::Never => "never",
+            Quality::Sours => "sours",
         }
     }
 
@@ -184,7 +194,7 @@ impl Quality {
     pub(crate) fn is_rotten(self) -> bool {
         match self {
             Quality::Bad | Quality::Late | Quality::Slow | Quality::Crash | Quality::Never => true,
-            Quality::Healthy | Quality::Shared | Quality::Mute => false,
+            Quality::Healthy | Quality::Shared | Quality::Mute | Quality::Sours => false,
         }
     }
 }

@@ -194,10 +194,27 @@ impl Run<'_> {
 
     fn make(&mut self, what: &What) {
         match what {
+            What::User(canary, Act::WasFlagger) => self.take_over(*canary),
             What::User(canary, act) => self.world.act(*canary, act),
             What::Foe(canary, foe) => self.hurt(*canary, *foe),
             What::Trouble(trouble) => self.trouble(*trouble),
         }
+    }
+
+    /// Whoever was at work until now was Flagger, unless it never had such a release.
+    fn take_over(&mut self, canary: usize) {
+        let name = crate::manifests::name(canary);
+        let Some(object) = self.world.get(crate::world::CANARIES, &name) else { return };
+        let soaks = object.pointer("/status/soak").is_some();
+        let begun = object.pointer("/status/lastAppliedSpec").is_some();
+        if soaks || !begun || object.pointer("/metadata/deletionTimestamp").is_some() {
+            return;
+        }
+        for replica in 0..self.world.replicas() {
+            self.crash(Crash { replica, down: 5, at: 0 });
+        }
+        self.world.weather.count("takeovers from Flagger");
+        self.world.act(canary, &Act::WasFlagger);
     }
 
     fn trouble(&mut self, trouble: Trouble) {

@@ -121,7 +121,10 @@ impl Table {
         println!("| writes of the operator | {} |", self.writes);
         println!("| moves of a life | 4 to {} |", 3 + self.lengths.last().copied().unwrap_or(0));
         println!("| distinct states of a canary | {} |", many(&self.states));
-        println!("| distinct crash points (state of a canary, write, before or after) | {} |", many(&self.crash_points));
+        println!(
+            "| distinct crash points (state of a canary, write, before or after) | {} |",
+            many(&self.crash_points)
+        );
         for (fault, count) in &self.faults {
             println!("| {fault} | {count} |");
         }

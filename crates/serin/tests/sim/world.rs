@@ -166,6 +166,10 @@ impl World {
         }
     }
 
+    pub(crate) fn replicas(&self) -> usize {
+        self.replicas.len()
+    }
+
     pub(crate) fn all_up(&self) -> bool {
         self.replicas.iter().all(|replica| replica.operator.is_some())
     }
@@ -282,6 +286,14 @@ impl World {
                     self.apply(&manifests::autoscaler(canary, *min, *max));
                 }
             }
+            Act::WasFlagger => {
+                let by = WriteOptions::by("flagger");
+                let id = resource(CANARIES);
+                let made = self.store.modify(&id, NAMESPACE, &name, Sub::Status, &by, |object| {
+                    manifests::as_flagger_left_it(&mut object["status"]);
+                });
+                drop(made);
+            }
         }
     }
 
@@ -386,7 +398,8 @@ fn behaviour(image: &str) -> Behaviour {
         | Quality::Late
         | Quality::Slow
         | Quality::Shared
-        | Quality::Mute => None,
+        | Quality::Mute
+        | Quality::Sours => None,
     };
     Behaviour { ready_after: Duration::from_secs(2), trouble, ..Behaviour::default() }
 }
