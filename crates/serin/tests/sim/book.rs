@@ -305,17 +305,7 @@ impl Book {
             found.push(broken("the ledger is bounded", format!("{} checks", status["checks"])));
         }
         if entered && phase == "Failed" {
-            self.outcomes += 1;
-            if text(status, "/lastReason/code") != "TargetGone" {
-                self.rejected.extend(applied.clone());
-            }
-            let foe = Self::lately(self.foe, moment.now, AFTERMATH);
-            if stated == 0 && self.routed > 0 && moment.clear && !foe {
-                found.push(broken(
-                    "law 1: lowering never waits",
-                    format!("the status says Failed while {} % are routed", self.routed),
-                ));
-            }
+            found.extend(self.failed(status, stated, applied.clone(), moment));
         }
         if entered && phase == "Succeeded" {
             self.outcomes += 1;
@@ -338,6 +328,27 @@ impl Book {
             }
         }
         found
+    }
+
+    /// A version is rejected.
+    fn failed(
+        &mut self,
+        status: &Value,
+        stated: i64,
+        applied: Option<Version>,
+        moment: Moment,
+    ) -> Option<Broken> {
+        self.outcomes += 1;
+        if text(status, "/lastReason/code") != "TargetGone" {
+            self.rejected.extend(applied);
+        }
+        let foe = Self::lately(self.foe, moment.now, AFTERMATH);
+        (stated == 0 && self.routed > 0 && moment.clear && !foe).then(|| {
+            broken(
+                "law 1: lowering never waits",
+                format!("the status says Failed while {} % are routed", self.routed),
+            )
+        })
     }
 
     /// The status gives the canary more.
