@@ -20,12 +20,20 @@ const QUALITIES: usize = 8;
 
 /// The life that this seed stands for.
 pub(crate) fn plan(seed: u64, length: u64) -> Plan {
+    if std::env::var_os("SERIN_WIDE").is_some() {
+        return wide(seed, length);
+    }
+    first_kinds(seed, length)
+}
+
+/// The same life with everything that was added later.
+pub(crate) fn wide(seed: u64, length: u64) -> Plan {
     let mut plan = first_kinds(seed, length);
     widen(&mut plan);
     plan
 }
 
-/// The same without what was added later: these lives never change, and what was found in them can be looked for again.
+/// A life without what was added later: it never changes, and what was found in it can be looked for again.
 pub(crate) fn first_kinds(seed: u64, length: u64) -> Plan {
     let mut dice = Dice::new(seed);
     let count = if dice.chance(25) { 2 } else { 1 };

@@ -13,7 +13,7 @@ use crate::dice;
 use crate::faults::Crash;
 use crate::invariants::{Broken, Watcher};
 use crate::plan::{Act, Foe, Move, Plan, Trouble, What};
-use crate::switches::Kinds;
+use crate::switches::{Kind, Kinds};
 use crate::world::World;
 
 /// How long a world may take to come to rest once everything is well again.
@@ -207,7 +207,8 @@ impl Run<'_> {
         let Some(object) = self.world.get(crate::world::CANARIES, &name) else { return };
         let soaks = object.pointer("/status/soak").is_some();
         let begun = object.pointer("/status/lastAppliedSpec").is_some();
-        if soaks || !begun || object.pointer("/metadata/deletionTimestamp").is_some() {
+        let quiet = !self.options.faults.has(Kind::Crash);
+        if quiet || soaks || !begun || object.pointer("/metadata/deletionTimestamp").is_some() {
             return;
         }
         for replica in 0..self.world.replicas() {

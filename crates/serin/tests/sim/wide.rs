@@ -236,7 +236,7 @@ fn whatever_exists_is_drawn() {
     use serin_core::model::{HookKind, Strategy, TargetKind};
     use serin_providers::router::ROUTERS;
 
-    let plans: Vec<Plan> = (0..400).map(|seed| crate::chance::plan(seed, 12)).collect();
+    let plans: Vec<Plan> = (0..400).map(|seed| crate::chance::wide(seed, 12)).collect();
     let shapes: Vec<&Shape> = plans.iter().flat_map(|plan| &plan.canaries).collect();
     for router in ROUTERS {
         assert!(shapes.iter().any(|shape| shape.provider == router.provider()));
