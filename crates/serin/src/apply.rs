@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use serin_core::model::Canary;
+use serin_core::model::{Canary, Key};
 use serin_core::observed::Seen;
 use serin_core::plan::Action;
 use serin_providers::change::{CANARY, FIELD_MANAGER};
 use serin_providers::{Change, ObjectRef, Objects, RenderError, references, render};
 
 use crate::controller::Context;
+use crate::patience::bounded;
 use crate::world;
 
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +73,7 @@ impl Stage<'_> {
         for change in changes {
             let target = change.target().clone();
             tracing::debug!(canary = %canary.key, %target, ?action, "writing");
-            let written = self.write(change).await;
+            let written = self.write(&canary.key, change).await;
             if written.as_ref().is_err_and(ApplyError::is_conflict) && target.kind != CANARY {
                 self.context.world.read_again(&target).await;
             }
@@ -81,40 +82,13 @@ impl Stage<'_> {
         Ok(())
     }
 
-    async fn write(&mut self, change: Change) -> Result<(), ApplyError> {
+    async fn write(&mut self, key: &Key, change: Change) -> Result<(), ApplyError> {
         let target = change.target().clone();
-        let api = self.context.world.api(&target.kind, &target.namespace);
-        let failed =
-            |source| ApplyError::Write { target: target.clone(), source: Box::new(source) };
-        let ours =
-            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let post =
-            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let written = match change {
-            Change::Apply { target, object } => {
-                api.patch(&target.name, &ours.force(), &Patch::Apply(&object)).await
-            }
-            Change::Create { target, object } => api.create(&post, &decode(&target, object)?).await,
-            Change::Replace { target, object } => {
-                api.replace(&target.name, &post, &decode(&target, object)?).await
-            }
-            Change::MergePatch { target, patch } => {
-                api.patch(&target.name, &ours, &Patch::Merge(&patch)).await
-            }
-            Change::Scale { target, replicas, version } => {
-                let mut patch = json!({"spec": {"replicas": replicas}});
-                if let Some(version) = version {
-                    patch["metadata"] = json!({"resourceVersion": version});
-                }
-                api.patch_scale(&target.name, &ours, &Patch::Merge(&patch))
-                    .await
-                    .map_err(failed)?;
-                // What comes back is a Scale; the watch tells the rest of the workload.
-                self.context.world.learn_replicas(&target, replicas);
-                return Ok(());
-            }
-        };
-        let written = written.map_err(failed)?;
+        let sent = bounded(self.context, key, self.send(change)).await;
+        let sent = sent.unwrap_or_else(|source| {
+            Err(ApplyError::Write { target: target.clone(), source: Box::new(source) })
+        });
+        let Some(written) = sent? else { return Ok(()) };
         if let Some(value) = world::to_value(&written) {
             self.objects.put(target.clone(), Seen::Present(Arc::new(value)));
         }
@@ -122,6 +96,43 @@ impl Stage<'_> {
             self.context.world.learn(written);
         }
         Ok(())
+    }
+
+    /// What the API server makes of a change; none of a scale, whose answer is not the workload.
+    async fn send(&self, change: Change) -> Result<Option<DynamicObject>, ApplyError> {
+        let target = change.target().clone();
+        let api = self.context.world.api(&target.kind, &target.namespace);
+        let ours =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let post =
+            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let written = match change {
+            Change::Apply { target, object } => {
+                api.patch(&target.name, &ours.force(), &Patch::Apply(&object)).await.map(Some)
+            }
+            Change::Create { target, object } => {
+                api.create(&post, &decode(&target, object)?).await.map(Some)
+            }
+            Change::Replace { target, object } => {
+                api.replace(&target.name, &post, &decode(&target, object)?).await.map(Some)
+            }
+            Change::MergePatch { target, patch } => {
+                api.patch(&target.name, &ours, &Patch::Merge(&patch)).await.map(Some)
+            }
+            Change::Scale { target, replicas, version } => {
+                let mut patch = json!({"spec": {"replicas": replicas}});
+                if let Some(version) = version {
+                    patch["metadata"] = json!({"resourceVersion": version});
+                }
+                let scaled = api.patch_scale(&target.name, &ours, &Patch::Merge(&patch)).await;
+                if scaled.is_ok() {
+                    // The watch tells the rest of the workload.
+                    self.context.world.learn_replicas(&target, replicas);
+                }
+                scaled.map(|_| None)
+            }
+        };
+        written.map_err(|source| ApplyError::Write { target, source: Box::new(source) })
     }
 }
 

@@ -20,6 +20,7 @@ pub mod operator;
 pub mod outside;
 mod packed;
 pub mod pages;
+pub mod patience;
 pub mod plan;
 pub mod queue;
 pub mod record;

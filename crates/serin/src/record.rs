@@ -9,6 +9,7 @@ use serin_core::model::{Key, Status};
 use serin_providers::change::{CANARY, FIELD_MANAGER};
 
 use crate::controller::Context;
+use crate::patience::bounded;
 use crate::world;
 
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +53,9 @@ pub async fn record(
     }
     let params =
         PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    match api.patch_status(&key.name, &params, &Patch::Merge(&patch)).await {
+    let patch = Patch::Merge(&patch);
+    let write = api.patch_status(&key.name, &params, &patch);
+    match bounded(context, key, write).await.and_then(|written| written) {
         Ok(mut written) => {
             written.metadata.managed_fields = None;
             Ok(Some(Arc::new(written)))
