@@ -20,10 +20,12 @@ const QUALITIES: usize = 8;
 
 /// The life that this seed stands for.
 pub(crate) fn plan(seed: u64, length: u64) -> Plan {
-    if std::env::var_os("SERIN_WIDE").is_some() {
-        return wide(seed, length);
-    }
-    first_kinds(seed, length)
+    if is_wide() { wide(seed, length) } else { first_kinds(seed, length) }
+}
+
+/// Whether lives have what was added later.
+pub(crate) fn is_wide() -> bool {
+    std::env::var_os("SERIN_WIDE").is_some()
 }
 
 /// The same life with everything that was added later.

@@ -80,6 +80,8 @@ struct State {
 pub(crate) struct City {
     store: Store,
     canaries: usize,
+    /// Lives have what was added later.
+    wide: bool,
     state: Mutex<State>,
 }
 
@@ -89,7 +91,8 @@ fn id(group: &str, plural: &str) -> ResourceId {
 
 impl City {
     pub(crate) fn new(store: Store, canaries: usize) -> Arc<Self> {
-        Arc::new(Self { store, canaries, state: Mutex::default() })
+        let wide = crate::chance::is_wide();
+        Arc::new(Self { store, canaries, wide, state: Mutex::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -167,7 +170,7 @@ impl City {
     /// Whether the primary fails: with everything, or by itself some time after its promotion.
     fn primary_fails(&self, canary: usize, health: Health) -> bool {
         let (quality, _) = self.quality(canary);
-        if quality == Quality::Shared && health == Health::Fails {
+        if self.wide && quality == Quality::Shared && health == Health::Fails {
             return true;
         }
         let primary = format!("{}-primary", name(canary));
