@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make demo` shows the story, `make test` proves it.
 CARGO ?= cargo
 
-.PHONY: demo test check unit mutants kill docs bench bench-guard bench-rollback simulation soak fuzz parts
+.PHONY: demo test check unit mutants kill docs bench bench-guard bench-rollback simulation soak soak-core fuzz parts
 
 demo: ## The whole story on this machine: promotion of v2, rollback of v3. KEEP=1 leaves it running.
 	$(CARGO) build --locked -p serin
@@ -49,6 +49,9 @@ bench: ## Figures: requests lost, requests and queries while idle and per step, 
 
 soak: ## Simulated lives until Ctrl-C, from where the last soak was (soak.json), and a table of all: make soak SERIN_SEEDS=100000
 	SERIN_SOAK=$(CURDIR)/soak.json SERIN_LENGTH=$(or $(SERIN_LENGTH),60) $(CARGO) test --profile sim --locked -p serin --test sim a_soak -- --nocapture
+
+soak-core: ## A million releases of the decision core under a model of the cluster: make soak-core SERIN_WALKS=10000 SERIN_FIRST=105000
+	SERIN_WALKS=$(or $(SERIN_WALKS),105000) $(CARGO) test --profile sim --locked -p serin-core --lib no_walk -- --nocapture
 
 # What the fuzzer finds is kept in fuzz/corpus and fuzz/artifacts; both are ignored by git.
 TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))

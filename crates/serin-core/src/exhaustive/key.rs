@@ -21,8 +21,8 @@ pub(super) fn key(state: &State) -> u128 {
 fn hash(state: &State, into: &mut DefaultHasher) {
     let State { world, ghost, faults_left, pushes_left, condemnations_left } = state;
     (faults_left, pushes_left, condemnations_left).hash(into);
-    let super::laws::Ghost { pushed, rejected, passed, unrouted, found } = ghost;
-    (pushed, rejected, passed, found).hash(into);
+    let super::laws::Ghost { pushed, brought, rejected, passed, unrouted, foreign, found } = ghost;
+    (pushed, brought, rejected, passed, foreign, found).hash(into);
     unrouted.map(|since| (world.now - since).min(AGE_MAX)).hash(into);
     let World {
         now,
@@ -37,6 +37,7 @@ fn hash(state: &State, into: &mut DefaultHasher) {
         generation,
         asked: _,
         asked_anything: _,
+        routes: _,
     } = world;
     objects(truth, truth, *now, into);
     match silent {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::moves::{Verdict, apex_leads_to_target};
 use super::world::{BEAT, Flight, Objects, Revision, World};
 use crate::course::Next;
-use crate::model::Phase;
+use crate::model::{Phase, Status};
 use crate::observed::Guard;
 use crate::plan::Action;
 
@@ -28,14 +28,18 @@ const RUNGS: [u8; 3] = [10, 30, 50];
 /// What the watcher remembers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ghost {
-    /// The user brought something.
+    /// The user brought something, ever.
     pub(super) pushed: bool,
+    /// The user brought something that has not come to its end.
+    pub(super) brought: bool,
     /// Revisions that were rolled back.
     pub(super) rejected: BTreeSet<Revision>,
     /// Rounds that a revision passed, by the share it had.
     pub(super) passed: BTreeSet<(Revision, u8)>,
     /// Since when nothing is routed to the target; none while something is.
     pub(super) unrouted: Option<i64>,
+    /// The share was set by somebody else, and nobody has written the route since.
+    pub(super) foreign: bool,
     /// What was brought before anybody looked, and was taken over as it is beside a primary that runs something else.
     pub(super) found: Option<Revision>,
 }
@@ -44,9 +48,11 @@ impl Ghost {
     pub(super) fn new(world: &World) -> Self {
         let mut ghost = Self {
             pushed: false,
+            brought: false,
             rejected: BTreeSet::new(),
             passed: BTreeSet::new(),
             unrouted: Some(-1_000),
+            foreign: false,
             found: None,
         };
         ghost.follow(world);
@@ -55,6 +61,19 @@ impl Ghost {
 
     pub(super) fn forgive_drain(&mut self, now: i64) {
         self.unrouted = self.unrouted.map(|since| since.min(now - BEAT));
+    }
+
+    /// Only the last version is remembered: one that is brought back after another is analysed anew, and anew rejected.
+    fn take_up(&mut self, old: &Status, new: &Status, truth: &Objects, heard: bool) {
+        let taken = known(&new.last_applied_spec);
+        if new.last_applied_spec != old.last_applied_spec {
+            self.rejected.retain(|revision| *revision == taken);
+            self.passed.retain(|(revision, _)| *revision != taken);
+        }
+        let ended = matches!(new.phase, Some(Phase::Succeeded | Phase::Failed));
+        if ended && heard && truth.target.revision == taken {
+            self.brought = false;
+        }
     }
 
     /// Keeps the time since when the target has nothing to do.
@@ -158,6 +177,7 @@ pub(super) fn written(
 ) -> Result<(), Broken> {
     let looks = Look { world, before, flight, zombie };
     looks.route(ghost)?;
+    ghost.foreign &= before.route == world.truth.route;
     looks.primary(ghost)?;
     looks.apex()?;
     looks.target(ghost)?;
@@ -245,7 +265,8 @@ impl Look<'_> {
             return broken(4, format!("{revision} goes to the primary and was never analysed"));
         }
         // A copy that was on its way when the guard spoke is as good as one that had arrived.
-        if ghost.rejected.contains(revision) && !self.zombie {
+        let on_its_way = self.zombie || self.flight.disturbed;
+        if ghost.rejected.contains(revision) && !on_its_way {
             return broken(4, format!("{revision} goes to the primary and was rejected"));
         }
         Ok(())
@@ -265,7 +286,9 @@ impl Look<'_> {
         if !gone {
             return Ok(());
         }
-        if share(&self.world.truth) > 0 && (self.knowing() || self.zombie) {
+        // Whoever decided before somebody else set the share cannot know of it.
+        let answers = self.knowing() || (self.zombie && !ghost.foreign);
+        if share(&self.world.truth) > 0 && answers {
             return broken(5, "the target is scaled away while it has traffic");
         }
         if apex_leads_to_target(self.world) && self.knowing() {
@@ -294,13 +317,14 @@ impl Look<'_> {
         let begins = old.phase != new.phase
             && matches!(new.phase, Some(Phase::Progressing | Phase::Waiting))
             && !old.phase.is_some_and(Phase::is_releasing);
-        if begins && !ghost.pushed {
+        if begins && !ghost.brought {
             return broken(3, "a release begins and nobody brought anything");
         }
         let revision = known(&new.last_applied_spec);
         if begins && ghost.rejected.contains(revision) {
             return broken(3, format!("{revision} was rejected and is released again"));
         }
+        ghost.take_up(old, new, &self.world.truth, self.world.silent.is_none());
         if new.canary_weight > old.canary_weight && new.canary_weight < 100 {
             let next = RUNGS.into_iter().find(|rung| *rung > old.canary_weight);
             if next != Some(new.canary_weight) {
@@ -349,7 +373,10 @@ pub(super) fn at_rest(world: &World, ghost: &Ghost) -> Result<(), Broken> {
     }
     let primary = truth.primary.as_ref().map_or("", |primary| primary.revision);
     let as_found = ghost.found == Some(truth.target.revision);
-    if truth.status.last_promoted_spec != primary && !as_found {
+    // What Flagger promoted has no name of ours, until something else is promoted.
+    let named = known(&truth.status.last_promoted_spec) != "?";
+    let of_flagger = truth.primary.as_ref().is_some_and(|primary| primary.generation == 1);
+    if truth.status.last_promoted_spec != primary && (named || !of_flagger) {
         return broken(4, "at rest the primary runs something else than the status says");
     }
     if truth.target.replicas > 0 {

@@ -7,5 +7,7 @@ mod key;
 mod laws;
 mod moves;
 mod search;
+mod soak;
 mod tests;
+mod walk;
 mod world;

@@ -66,6 +66,13 @@ pub(super) struct Event {
     pub(super) unseen: Option<Kind>,
 }
 
+impl Event {
+    pub(super) fn tells(self) -> String {
+        let unseen = self.unseen.map_or(String::new(), |kind| format!(", {kind:?} unseen"));
+        format!("{:?}{unseen}", self.what)
+    }
+}
+
 /// A state of the search.
 #[derive(Clone, Debug)]
 pub(super) struct State {
@@ -273,6 +280,7 @@ impl State {
     /// What others do to the cluster.
     fn outside(&mut self, step: Move) {
         self.world.woken = true;
+        let mut forgives = false;
         let truth = &mut self.world.truth;
         match step {
             Move::TargetRolls => roll(&mut truth.target),
@@ -281,7 +289,7 @@ impl State {
             Move::PrimaryDies => truth.primary.iter_mut().for_each(die),
             Move::Push(revision) => {
                 self.pushes_left -= 1;
-                self.ghost.pushed = true;
+                (self.ghost.pushed, self.ghost.brought) = (true, true);
                 truth.target.revision = revision;
                 truth.target.generation += 1;
                 truth.target.version += 1;
@@ -291,8 +299,14 @@ impl State {
                 truth.canary_version += 1;
                 self.world.generation += 1;
             }
-            Move::EditRoute => self.world.set_route(Some(100)),
-            Move::DeleteRoute => self.world.set_route(None),
+            Move::EditRoute => {
+                self.world.set_route(Some(100));
+                self.ghost.foreign = true;
+            }
+            Move::DeleteRoute => {
+                self.world.set_route(None);
+                forgives = std::mem::take(&mut self.ghost.foreign);
+            }
             Move::ScaleAway => self.world.scale_target(0),
             Move::Tick { .. }
             | Move::Write(_)
@@ -305,6 +319,10 @@ impl State {
             | Move::GuardCondemns => {}
         }
         self.ghost.follow(&self.world);
+        if forgives {
+            // Whoever put traffic there has taken it away again, and the operator need not have seen either.
+            self.ghost.forgive_drain(self.world.now);
+        }
     }
 
     fn restart(&mut self) {
@@ -342,6 +360,10 @@ impl State {
             flight.course.done();
             self.learn(&mut flight, &before);
         } else {
+            if flight.course.next() == Next::Record && !carried_out {
+                // What was lowered before it is lowered, and nobody could note when.
+                self.ghost.forgive_drain(self.world.now);
+            }
             flight.disturbed = true;
             flight.course.failed();
         }

@@ -29,6 +29,25 @@ pub(super) struct Counterexample {
     pub(super) story: String,
 }
 
+/// A state in a line.
+pub(super) fn tells(state: &State) -> String {
+    let truth = &state.world.truth;
+    format!(
+        "t={} {:?} {} of {} % ({}) route {:?} target {} x{} {}{} primary {:?}",
+        state.world.now,
+        truth.status.phase,
+        laws::known(&truth.status.last_applied_spec),
+        truth.status.canary_weight,
+        truth.status.last_reason.as_ref().map_or("", |reason| reason.code.as_str()),
+        truth.route.map(|(share, _)| share),
+        truth.target.revision,
+        truth.target.replicas,
+        if truth.target.rolled { "rolled " } else { "" },
+        if truth.target.serving { "serving" } else { "" },
+        truth.primary.as_ref().map(|side| (side.revision, side.rolled, side.serving)),
+    )
+}
+
 struct Node {
     parent: usize,
     by: Option<Event>,
@@ -154,25 +173,10 @@ impl Search<'_> {
         let mut story = String::new();
         let mut state = self.root.clone();
         for step in self.way(from).into_iter().chain(last) {
-            let unseen = step.unseen.map_or(String::new(), |kind| format!(", {kind:?} unseen"));
-            let _ = writeln!(story, "{:?}{unseen}", step.what);
+            let _ = writeln!(story, "{}", step.tells());
             if let Ok(next) = state.play(self.canary, step) {
                 state = next;
-                let truth = &state.world.truth;
-                let _ = writeln!(
-                    story,
-                    "    t={} {:?} {} % ({}) route {:?} target {} x{} {}{} primary {:?}",
-                    state.world.now,
-                    truth.status.phase,
-                    truth.status.canary_weight,
-                    truth.status.last_reason.as_ref().map_or("", |reason| reason.code.as_str()),
-                    truth.route.map(|(share, _)| share),
-                    truth.target.revision,
-                    truth.target.replicas,
-                    if truth.target.rolled { "rolled " } else { "" },
-                    if truth.target.serving { "serving" } else { "" },
-                    truth.primary.as_ref().map(|side| (side.revision, side.rolled, side.serving)),
-                );
+                let _ = writeln!(story, "    {}", tells(&state));
             }
         }
         if last.is_none() {

@@ -103,6 +103,8 @@ pub(super) struct World {
     /// Whether the last decision asked for a metric, and whether it asked for anything.
     pub(super) asked: bool,
     pub(super) asked_anything: bool,
+    /// Versions that routes have had: none is used twice, not even by a route that is made anew.
+    pub(super) routes: u32,
 }
 
 /// The world cannot do what was asked of it: the write fails as the API server or the renderer would fail it.
@@ -181,6 +183,7 @@ impl World {
             generation: 1,
             asked: false,
             asked_anything: false,
+            routes: 1,
         }
     }
 
@@ -462,9 +465,8 @@ impl World {
     }
 
     pub(super) fn set_route(&mut self, share: Option<u8>) {
-        // Versions are never used twice, not even by an object that is made anew.
-        let version =
-            self.truth.route.map_or(1_000 * (self.truth.canary_version + 1), |(_, v)| v + 1);
+        self.routes += 1;
+        let version = self.routes;
         self.truth.route = share.map(|share| (share, version));
     }
 }

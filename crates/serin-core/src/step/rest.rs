@@ -163,7 +163,8 @@ pub(super) fn waiting(mut draft: Draft<'_>) -> Step {
         Change::Reverted => super::revert(draft),
         // Back to what was there before the wait: promoted, or rejected.
         Change::None => {
-            let promoted = draft.status.last_applied_spec == draft.status.last_promoted_spec;
+            let promoted = draft.status.last_applied_spec == draft.status.last_promoted_spec
+                || super::revision::beside_what_was_found(&draft.status);
             draft.enter(if promoted { Phase::Succeeded } else { Phase::Failed });
             let message = format!("{} went back to the revision before.", draft.target_name());
             draft.note(reason::REVERTED, message.clone());

@@ -109,7 +109,13 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
                 draft.warn(reason::ADOPTED, message);
             }
             record(&mut draft, target);
-            draft.status.last_promoted_spec.clone_from(&target.revision);
+            let promoted = &mut draft.status.last_promoted_spec;
+            if same {
+                promoted.clone_from(&target.revision);
+            } else {
+                // Nothing of ours, and nothing that the target can go back to.
+                *promoted = format!("{FOUND}{promoted}");
+            }
             let idle = draft.settings.retry_secs;
             let message = format!("Adopted without an analysis.{}", guarded(&draft));
             Adoption::Done(draft.act(reason::ADOPTED, message, idle))
@@ -139,6 +145,14 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
             Adoption::Ours(Box::new(draft))
         }
     }
+}
+
+/// What Flagger promoted, where the target was found to be something else.
+const FOUND: &str = "s1:flagger-";
+
+/// The primary runs what Flagger promoted, and the target was taken over as it is beside it.
+pub(super) fn beside_what_was_found(status: &Status) -> bool {
+    status.adopted && status.last_promoted_spec.starts_with(FOUND)
 }
 
 /// What becomes of the guard, which is on by default everywhere else.
