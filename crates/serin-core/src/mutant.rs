@@ -74,7 +74,7 @@ mutants! {
     DropFinalizerEarly, InLives, "The finalizer goes before the target has its traffic.";
     RestoreRouteFirst, InLives, "Whoever leaves gets the traffic before its pods are ready.";
     SwitchEarly, InTheSmallWorld, "The apex goes to the primary before it has ready endpoints.";
-    ActOnStaleCache, InLives, "A replica decides on what the watch brought last, though its own write is newer.";
+    ActOnStaleCache, InLives, "A replica decides on what the watch brought last, and writes with the version of its own newer write.";
     SpendAlphaAgain, InLives, "A guard that starts again forgets what it has counted, and spends its alpha once more.";
     ReadErrorIsChange, InLives, "Configs that cannot be read count as changed ones.";
     GatesOpen, InLives, "A gate that refuses is taken for open.";

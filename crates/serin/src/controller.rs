@@ -163,7 +163,14 @@ impl Context {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = object.metadata.resource_version.as_deref();
         if serin_core::mutant!(ActOnStaleCache) {
-            return Arc::clone(object);
+            // The fences hold: only the version is the newest.
+            let mut stale = DynamicObject::clone(object);
+            if let Some(ours) =
+                written.get(&key).filter(|ours| world::newer(ours.version(), watched))
+            {
+                stale.metadata.resource_version = ours.version().map(str::to_owned);
+            }
+            return Arc::new(stale);
         }
         match written.get(&key).filter(|ours| world::newer(ours.version(), watched)) {
             // What we packed ourselves can be read; if not, the watch's is right but late.

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::invariants::{Broken, Moment};
 
+/// Where a release begins.
+const FROM_REST: [&str; 4] = ["Waiting", "Initialized", "Succeeded", "Failed"];
+
 /// Of one canary.
 #[derive(Default)]
 pub(crate) struct Answers {
@@ -43,7 +46,7 @@ impl Answers {
         let entered = before != phase;
         let mut found = Vec::new();
         let passed = match phase {
-            "Progressing" if entered && matches!(before, "Waiting") => Some("confirm-rollout"),
+            "Progressing" if entered && FROM_REST.contains(&before) => Some("confirm-rollout"),
             "Promoting" | "Finalising" if entered && before != "Promoting" => {
                 Some("confirm-promotion")
             }

@@ -1,5 +1,7 @@
 //! What is known of one canary, and which laws its changes may break.
 
+mod whole;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -213,12 +215,13 @@ impl Book {
     ) -> Judged {
         self.touched(moment);
         if deleted {
+            let found = self.left(moment);
             self.exists = false;
             (self.phase, self.stated) = (String::new(), 0);
             (self.applied, self.rested) = (None, None);
             self.rejected.clear();
             self.answers.forget();
-            return (Some(format!("{} is gone", self.name)), Vec::new());
+            return (Some(format!("{} is gone", self.name)), found);
         }
         self.exists = true;
         self.suspended = new.pointer("/spec/suspend") == Some(&json!(true));
@@ -304,6 +307,9 @@ impl Book {
         if status["checks"].as_array().is_some_and(|checks| checks.len() > 16) {
             found.push(broken("the ledger is bounded", format!("{} checks", status["checks"])));
         }
+        if entered && text(status, "/lastReason/code") == "GuardRolledBack" {
+            found.extend(self.asked_first(moment));
+        }
         if entered && phase == "Failed" {
             found.extend(self.failed(status, stated, applied.clone(), moment));
         }
@@ -372,7 +378,8 @@ impl Book {
         }
         let since = self.routed_since;
         let proof = |(time, passed): &(Instant, bool)| *passed && *time >= since;
-        if self.routed != self.stated || !self.evidence.values().all(proof) {
+        let proven = !self.evidence.is_empty() && self.evidence.values().all(proof);
+        if self.routed != self.stated || !proven {
             found.push(broken(
                 "law 2: raises stand on evidence at the current share",
                 format!(
@@ -538,6 +545,13 @@ impl Book {
                 "the apex goes to a primary without endpoints".to_owned(),
             ));
         }
+        let to_nobody = apex == self.name && self.replicas == 0 && !self.image.is_empty();
+        if moment.by == By::Operator && moment.clear && to_nobody {
+            found.push(broken(
+                "law 5: no request lost",
+                "the apex goes to a target that is scaled to zero".to_owned(),
+            ));
+        }
         apex.clone_into(&mut self.apex);
         (Some(format!("{name} selects {apex:?}")), found)
     }
@@ -563,25 +577,6 @@ impl Book {
         }
         let line = changed.then(|| format!("{} {name}", if scaler { "autoscaler" } else { id.1 }));
         (line, Vec::new())
-    }
-
-    /// Route and status after everything had time to settle.
-    pub(crate) fn disagrees(&self) -> Option<Broken> {
-        let settled = |since: Instant| since.elapsed() > Duration::from_secs(30);
-        let watched = self.exists
-            && self.valid
-            && !self.suspended
-            && self.shape.provider != Provider::Kubernetes
-            && !matches!(self.phase.as_str(), "" | "Initializing" | "Terminating" | "Terminated")
-            && self.meddled.is_none_or(|time| time.elapsed() >= AFTERMATH);
-        let differs =
-            self.routed != self.stated && settled(self.routed_since) && settled(self.stated_since);
-        (watched && differs).then(|| {
-            broken(
-                "route and status agree",
-                format!("{}: {} % are routed, {} % stated", self.name, self.routed, self.stated),
-            )
-        })
     }
 
     /// Long after the last fault.

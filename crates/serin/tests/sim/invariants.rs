@@ -34,6 +34,8 @@ const WATCHED: [(&str, &str); 9] = [
 /// Events that one canary may cause in ten minutes; the liveliest release has a few dozen.
 const EVENTS_MAX: usize = 150;
 const EVENTS_WITHIN: Duration = Duration::from_secs(600);
+/// Writes of the operator to all canaries within one instant; the liveliest plan has a dozen.
+const WRITES_MAX: u32 = 1_000;
 /// Objects in the operator's cache that one canary accounts for.
 const HELD_MAX: usize = 40;
 
@@ -60,6 +62,8 @@ pub(crate) struct Watcher {
     events: BTreeMap<String, Vec<Instant>>,
     states: BTreeSet<u64>,
     last_change: Instant,
+    /// Writes of the operator in this instant.
+    writes: (Instant, u32),
 }
 
 /// What a judge may know besides the documents.
@@ -86,6 +90,7 @@ impl Watcher {
             events: BTreeMap::new(),
             states: BTreeSet::new(),
             last_change: now,
+            writes: (now, 0),
         }
     }
 
@@ -127,6 +132,7 @@ impl Watcher {
         for (version, id, change) in changes {
             self.seen = version;
             let by = world.weather.maker(version);
+            self.count(by);
             let moment = Moment { now: Instant::now(), by, clear };
             self.change(id, change.old.as_ref(), &change.new, change.deleted, moment);
         }
@@ -136,6 +142,18 @@ impl Watcher {
         let held = world.held();
         if held > HELD_MAX * self.books.len() + 10 {
             self.fail("caches are bounded", format!("{held} objects are held"));
+        }
+    }
+
+    /// Who writes for ever within one instant would do so in real time as fast as the API answers.
+    fn count(&mut self, by: By) {
+        let now = Instant::now();
+        if self.writes.0 != now {
+            self.writes = (now, 0);
+        }
+        self.writes.1 += u32::from(by == By::Operator);
+        if self.writes.1 == WRITES_MAX {
+            self.fail("no storm of writes", format!("{WRITES_MAX} writes within one instant"));
         }
     }
 

@@ -28,6 +28,7 @@ mod invariants;
 mod manifests;
 mod mutants;
 mod plan;
+mod provoke;
 mod run;
 mod seeds;
 mod shrink;

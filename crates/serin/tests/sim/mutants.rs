@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serin_core::mutant::{Mutant, Shows, Switched};
 
-use crate::chance;
+use crate::plan::Plan;
 use crate::run::{Options, run};
+use crate::{chance, provoke};
 
 const LENGTH: u64 = 12;
 const THREADS: usize = 2;
@@ -17,23 +18,46 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// The first seed whose life breaks a law with the bug and keeps them all without it, and which law that is.
+/// Where each was found first, so that the gate need not search: a seed that has gone stale makes it slower, not wrong.
+const KNOWN: [(Mutant, u64); 0] = [];
+
+/// Seeds to be tried, the known one first; never more than the budget.
+fn seeds(mutant: Mutant, budget: u64) -> impl Iterator<Item = u64> {
+    let fresh = std::env::var_os("SERIN_MUTANT_FRESH").is_some();
+    let of = |(known, seed): &(Mutant, u64)| (*known == mutant && !fresh).then_some(*seed);
+    let known = KNOWN.iter().find_map(of);
+    let others = (0..budget).filter(move |seed| Some(*seed) != known);
+    known.into_iter().chain(others).take(usize::try_from(budget).unwrap_or(usize::MAX))
+}
+
+/// Every other life is one in which bugs have it easy.
+fn life(seed: u64) -> Plan {
+    if seed.is_multiple_of(2) { chance::plan(seed, LENGTH) } else { provoke::plan(seed, LENGTH) }
+}
+
+/// The first life that breaks a law with the bug and keeps them all without it, and which law that is.
 fn find(mutant: Mutant, budget: u64) -> Option<(u64, String)> {
-    (0..budget).find_map(|seed| {
-        let plan = chance::plan(seed, LENGTH);
+    seeds(mutant, budget).find_map(|seed| {
+        let plan = life(seed);
         let switched = Switched::on(mutant);
         let broken = run(&plan, &Options::default()).broken?;
         drop(switched);
         // A life that breaks a law anyway shows nothing.
-        let sound = run(&plan, &Options::default()).broken.is_none();
-        sound.then(|| (seed, format!("{}: {}", broken.law, broken.what)))
+        if let Some(anyway) = run(&plan, &Options::default()).broken {
+            println!(
+                "life {seed} breaks a law without {mutant:?}: {}: {}",
+                anyway.law, anyway.what
+            );
+            return None;
+        }
+        Some((seed, format!("{}: {}", broken.law, broken.what)))
     })
 }
 
 #[test]
 fn every_deliberate_bug_is_found() {
     let Some(budget) = number("SERIN_MUTANT_SEEDS") else {
-        println!("skipped: SERIN_MUTANT_SEEDS is not set; make mutants sets it");
+        println!("skipped: SERIN_MUTANT_SEEDS is not set; make simulation and make mutants set it");
         return;
     };
     let all = Mutant::ALL.iter().copied();
@@ -56,11 +80,11 @@ fn every_deliberate_bug_is_found() {
     });
     let found = found.into_inner().unwrap();
     let mut table =
-        String::from("| deliberate bug | what it does | found | law |\n|---|---|---|---|\n");
+        String::from("| deliberate bug | what it does | found in | law |\n|---|---|---|---|\n");
     for (mutant, how) in &found {
         let what = mutant.what();
         match how {
-            Some((seed, law)) => writeln!(table, "| {mutant:?} | {what} | seed {seed} | {law} |"),
+            Some((seed, law)) => writeln!(table, "| {mutant:?} | {what} | life {seed} | {law} |"),
             None => writeln!(table, "| {mutant:?} | {what} | not in {budget} lives | |"),
         }
         .unwrap();
