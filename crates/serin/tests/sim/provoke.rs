@@ -7,6 +7,7 @@ use serin_core::model::{HookKind, Provider, TargetKind};
 
 use crate::dice::Dice;
 use crate::plan::{Act, Call, Checks, Fault, Move, Plan, Quality, Shape, Trouble, What};
+use crate::wide::Extra;
 use crate::world::strategies;
 
 /// The life that this seed stands for.
@@ -25,6 +26,7 @@ pub(crate) fn plan(seed: u64, length: u64) -> Plan {
         skip_analysis: false,
         revert_on_deletion: true,
         guard: dice.chance(50),
+        extra: Extra::default(),
     };
     let replicas = if dice.chance(50) { 2 } else { 1 };
     // Some laws are only sure of themselves where no fault excuses anything.
