@@ -225,8 +225,8 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     let mut findings = judge(&draft, &checks);
     findings.extend(guard::unknown(&draft));
     if unrouted {
-        // Without traffic there is nothing to measure. What is measured still counts: a rollback that got no further
-        // than the route is decided again.
+        // Without traffic there is nothing to measure, and none comes by waiting. What is measured still counts: a
+        // rollback that got no further than the route is decided again.
         findings.retain(|finding| finding.verdict != Verdict::NoData);
     }
     record(&mut draft, &findings);
@@ -253,7 +253,7 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     {
         return passed_but_held(draft, code, message);
     }
-    if unrouted {
+    if unrouted && weighted(&draft) {
         return return_to_first_rung(draft);
     }
     if let Seen::Present(split) = draft.route()
@@ -295,14 +295,17 @@ fn not_due(mut draft: Draft<'_>) -> Step {
 
 /// The status speaks of traffic that the route does not give: nothing can be measured there.
 fn routed_nothing(draft: &Draft<'_>) -> bool {
-    let weighted = match &draft.spec.analysis.strategy {
-        Strategy::Weighted(_) => true,
-        Strategy::BlueGreen { .. } => false,
-    };
-    weighted
-        && draft.has_router()
+    draft.has_router()
         && draft.status.canary_weight > 0
         && draft.route() == Seen::Present(Split::PRIMARY)
+}
+
+/// Blue/green has one rung only, all traffic, and its evidence was gathered without any.
+fn weighted(draft: &Draft<'_>) -> bool {
+    match &draft.spec.analysis.strategy {
+        Strategy::Weighted(_) => true,
+        Strategy::BlueGreen { .. } => false,
+    }
 }
 
 /// As little as an analysis starts with.

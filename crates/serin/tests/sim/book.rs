@@ -489,6 +489,10 @@ impl Book {
         self.images.insert(number(new, "/metadata/generation"), image.to_owned());
         let mut line = None;
         if image != self.image || deleted {
+            if moment.by == By::User {
+                // Who brings a version once more, after another one, wants it to be tried again.
+                self.rejected.retain(|(rejected, _)| rejected != image);
+            }
             image.clone_into(&mut self.image);
             self.image_since = moment.now;
             line = Some(format!("{} is to run {image}", self.name));

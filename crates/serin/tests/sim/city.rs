@@ -249,7 +249,8 @@ impl City {
         if let Some((_, how)) = outage
             && let Some(answer) = fail(how, manner).await
         {
-            self.note(canary, question, false, None);
+            // A hook's answer is its status: a body that nobody understands takes nothing back.
+            self.note(canary, question, answer.as_ref().is_ok_and(|(code, _)| *code == 200), None);
             return answer;
         }
         let receiver = self.state().receivers.get(&canary).cloned().unwrap_or_default();

@@ -57,6 +57,20 @@ fn a_pace_that_follows_the_evidence_waits_for_requests_by_itself() {
 }
 
 #[test]
+fn blue_green_gets_its_route_again_though_nothing_was_counted_without_it() {
+    let blue_green =
+        |spec: &mut Spec| spec.analysis.strategy = Strategy::BlueGreen { iterations: 3 };
+    let mut world = canary().guarded(Pace::Fixed, 0, None).spec(blue_green).at(100);
+    world.route = Some(Split::PRIMARY);
+    let unmeasured = None;
+    world.unknown = vec![Unknown { name: "error-rate".into(), unmeasured, policy: Policy::Hold }];
+    world.run(30);
+    assert_eq!(world.route, Some(Split::canary(Weight::FULL)), "{}", world.log);
+    world.unknown.clear();
+    world.until(Phase::Succeeded);
+}
+
+#[test]
 fn groups_of_errors_are_remembered_of_releases_that_are_promoted() {
     let seen = |size: f64| [("error-rate".to_owned(), size)].into();
     let mut world = canary().guarded(Pace::Fixed, 0, None).resting();
