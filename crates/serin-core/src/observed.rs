@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Key, Policy, Split};
@@ -47,6 +48,8 @@ pub struct Observed {
     pub watched: Watched,
     /// Answers to the checks that `step` asked for in this tick.
     pub answers: BTreeMap<Check, Answer>,
+    /// When the last of them came, where any was waited for: what follows from them begins no earlier.
+    pub answered: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -29,6 +29,7 @@ pub fn observe(
         services: service::observe(canary, objects, settings),
         route: route(canary, objects),
         duplicate_of: None,
+        answered: None,
         guard: Guard::Quiet,
         watched: Watched::default(),
         answers: BTreeMap::new(),

@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::outside::Outside;
 use crate::packed::Packed;
 use crate::tick::{self, TickError};
+use crate::unused::Unused;
 use crate::wake::Wake;
 use crate::world::{self, World};
 
@@ -55,6 +56,8 @@ pub struct Context {
     pub guards: crate::guard::Guards,
     /// Ticks at once; what the guard wants off the road does not wait for one.
     slots: Semaphore,
+    /// Answers to decisions that could not be written down: nobody is asked twice for one decision.
+    pub(crate) unused: Unused,
     /// Consecutive errors by canary, for the back-off.
     errors: Mutex<BTreeMap<Key, u32>>,
     /// Canaries as our own writes left them, for ticks that are faster than the watch.
@@ -151,6 +154,7 @@ impl Context {
             index: Index::default(),
             guards,
             slots,
+            unused: Unused::default(),
             errors: Mutex::default(),
             written: Mutex::default(),
             valid: Mutex::default(),
@@ -334,6 +338,7 @@ fn forget(context: &Context, key: &Key) {
     context.world.forget(key);
     context.metrics.forget(key);
     context.guards.forget(key);
+    context.unused.forget(key);
     context.errors.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     context.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     context.valid.lock().unwrap_or_else(PoisonError::into_inner).remove(key);

@@ -27,5 +27,6 @@ pub mod record;
 pub mod telemetry;
 pub mod tell;
 pub mod tick;
+mod unused;
 pub mod wake;
 pub mod world;

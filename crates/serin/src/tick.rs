@@ -19,6 +19,7 @@ use crate::apply::{ApplyError, Stage};
 use crate::controller::{Context, key_of};
 use crate::observe::{self, Sight};
 use crate::record::{self, RecordError};
+use crate::unused::Asked;
 use crate::{ask, world};
 
 /// Gates, then hooks, then metrics, then one to spare. More means that `step` asks in circles.
@@ -107,8 +108,14 @@ async fn tick_valid(
     context.guards.follow(&canary, None);
     let mut sight = observe::observe(context, &canary, now).await;
     sight.observed.duplicate_of = context.index.claim(object);
+    let since = context.unused.give_back(&canary, &mut sight.observed);
     let plan = decide(context, &canary, &mut sight, now).await?;
-    carry_out(context, object, &canary, sight, plan, now).await
+    let asked = Asked::of(&sight.observed, since);
+    let result = carry_out(context, object, &canary, sight, plan, now).await;
+    if result.is_err() {
+        context.unused.keep(&canary, asked);
+    }
+    result
 }
 
 /// Steps, and asks what step wants to know, until there is a plan.
@@ -138,6 +145,7 @@ async fn decide(
                         let secs = started.elapsed().as_secs_f64();
                         context.metrics.observe_analysis_tick(canary, secs);
                         sight.observed.answers.extend(answers);
+                        sight.observed.answered = Some(context.clock.now());
                     }
                 }
             }

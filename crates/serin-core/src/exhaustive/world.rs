@@ -284,6 +284,7 @@ impl World {
                 Seen::Present(Split::canary(Weight::saturating(u32::from(share))))
             }),
             duplicate_of: None,
+            answered: None,
             guard: self.guard(&view.status),
             watched: Watched::default(),
             answers: std::collections::BTreeMap::new(),

@@ -398,7 +398,8 @@ impl<'a> Draft<'a> {
         };
         conditions::write(&mut self.status, &stance, self.now);
         super::guard::keep(&mut self);
-        timed(&self.canary.status, &mut self.status, self.now);
+        let now = self.seen.answered.map_or(self.now, |answered| answered.max(self.now));
+        timed(&self.canary.status, &mut self.status, now);
         let (old, new) = (&self.canary.status, &self.status);
         if (old.phase, old.canary_weight, old.iterations, old.failed_checks)
             != (new.phase, new.canary_weight, new.iterations, new.failed_checks)

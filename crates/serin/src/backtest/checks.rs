@@ -201,6 +201,7 @@ fn world(canary: &Canary) -> Observed {
         },
         route: Seen::Present(Split::canary(weight)),
         duplicate_of: None,
+        answered: None,
         guard: Guard::Quiet,
         watched: Watched::default(),
         answers: BTreeMap::new(),

@@ -112,9 +112,11 @@ impl Guards {
         let trust = Trust::of(&spec, source.as_ref());
         let mut wards = self.wards();
         // What is known of a canary says nothing about the primary that it became.
-        if let Some(watched) = wards.get_mut(&canary.key)
-            && lock(&watched.ward).soaks() == soaks
-        {
+        let goes_on = |ward: &Shared| {
+            let ward = lock(ward);
+            ward.soaks() == soaks && !ward.is_over(canary)
+        };
+        if let Some(watched) = wards.get_mut(&canary.key).filter(|old| goes_on(&old.ward)) {
             let mut ward = lock(&watched.ward);
             ward.follow(canary, &spec);
             ward.trust(trust);

@@ -1,14 +1,17 @@
 //! What a ward makes of pages: bounds that do not exist, gateways that do not answer, processes that start over.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use serin_core::judge::design::Memory;
-use serin_core::model::{Canary, Policy};
+use serin_core::model::{Canary, Key, Policy};
 use serin_core::observed::{Fitness, Guard};
 use serin_core::parse::{self, Limits};
 use serin_providers::gateway::{Scrape, Wanted};
 
 use super::ward::{Scraped, Trust, Ward};
+use super::{Guards, Shared, lock};
 
 fn canary(analysis: &Value, status: &Value) -> Canary {
     let mut all = json!({"interval": "10s", "stepWeights": [5, 10]});
@@ -320,4 +323,58 @@ fn groups_of_errors_that_one_release_shows_count_for_less_in_the_next() {
     let canary = canary(&asked_errors(), &status);
     let again = Ward::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), false);
     assert!(again.log_evidence().is_some());
+}
+
+fn followed(guards: &Guards, key: &Key) -> Shared {
+    guards.ward(key).expect("who has traffic is watched")
+}
+
+#[test]
+fn another_version_is_not_judged_by_what_the_one_before_did() {
+    let spec = json!({"guard": {"errorRate": {"slo": 1}, "pace": "evidence"}});
+    let guards = Guards::default();
+    let status = |began: i64, weight: u32, memory: Value| {
+        let status = json!({
+            "phase": "Progressing", "canaryWeight": weight, "analysisStartTime": now(began), "guard": memory,
+        });
+        canary(&spec, &status)
+    };
+    let first = status(0, 5, Value::Null);
+    guards.follow(&first, Some(true));
+    let ward = followed(&guards, &first.key);
+    guards.follow(&status(0, 0, Value::Null), Some(true));
+    assert!(Arc::ptr_eq(&ward, &followed(&guards, &first.key)), "the same analysis goes on");
+    let memory = lock(&ward).watched().memory;
+    guards.follow(&status(40, 0, memory.unwrap_or_else(|| json!({}))), Some(false));
+    assert!(
+        Arc::ptr_eq(&ward, &followed(&guards, &first.key)),
+        "it has lost its pods, and what is known is kept"
+    );
+    guards.follow(&status(60, 0, Value::Null), Some(false));
+    assert!(!Arc::ptr_eq(&ward, &followed(&guards, &first.key)), "another revision");
+}
+
+#[test]
+fn a_canary_that_lost_its_traffic_is_not_held_for_requests_that_cannot_come() {
+    let spec = json!({"guard": {"errorRate": {"slo": 1}, "pace": "evidence"}});
+    let status = |weight: u32| {
+        let status =
+            json!({"phase": "Progressing", "canaryWeight": weight, "analysisStartTime": now(0)});
+        canary(&spec, &status)
+    };
+    let with_traffic = status(5);
+    let guard = with_traffic.spec.analysis.guard.as_ref().unwrap();
+    let mut ward = Ward::begin(&with_traffic, guard, false);
+    // What both suffer is no evidence against the canary, and still breaks the objective.
+    for second in 0..20 {
+        let count = second * 20;
+        let sides = [("canary", count, count / 3, 0), ("primary", count * 9, count * 3, 0)];
+        let pages = [page(&ward, "gateway", "1.0", &sides)];
+        ward.look(&pages, None, now(10 + second as i64));
+    }
+    assert!(matches!(ward.opinion(), Guard::Hold(_)), "{:?}", ward.opinion());
+    ward.follow(&status(0), guard);
+    assert_eq!(ward.opinion(), Guard::Quiet);
+    ward.follow(&with_traffic, guard);
+    assert!(matches!(ward.opinion(), Guard::Hold(_)), "{:?}", ward.opinion());
 }

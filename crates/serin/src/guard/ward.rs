@@ -201,6 +201,12 @@ impl Ward {
         self.trust = trust;
     }
 
+    /// Whether another analysis began, which knows nothing of this one: what one version did says nothing about the next.
+    pub(super) fn is_over(&self, canary: &Canary) -> bool {
+        let (now, then) = (&canary.status, &self.canary.status);
+        now.guard.is_none() && now.analysis_start_time != then.analysis_start_time
+    }
+
     /// The same rollout, one tick later.
     pub(super) fn follow(&mut self, canary: &Canary, spec: &GuardSpec) {
         if canary.status.canary_weight != self.canary.status.canary_weight {

@@ -5,6 +5,7 @@
 mod admission;
 mod bad_input;
 mod bed;
+mod conflicts;
 mod deletions;
 mod docs;
 mod ear;

@@ -72,13 +72,16 @@ impl Answers {
 
     /// What the guard has counted in one analysis is never less than before: it goes on where it was.
     fn count(&mut self, status: &Value) -> Option<Broken> {
-        let analysis = format!("{} {}", status["lastAppliedSpec"], status["analysisStartTime"]);
+        // Whoever watches the primary after its promotion asks another question under the same name.
+        let soak = status.pointer("/soak/startTime");
+        let started = soak.unwrap_or(&status["analysisStartTime"]);
+        let analysis = format!("{} {started}", status["lastAppliedSpec"]);
         if self.analysis != analysis {
             self.counted.clear();
             self.analysis = analysis;
         }
         // The ledger remembers earlier checks: the last of each objective is what the guard has counted by now.
-        let started = status["analysisStartTime"].as_str().unwrap_or_default();
+        let started = started.as_str().unwrap_or_default();
         let mut last = BTreeMap::new();
         for check in status["checks"].as_array().map_or(&[][..], Vec::as_slice) {
             let text = |field: &str| check[field].as_str().unwrap_or_default();

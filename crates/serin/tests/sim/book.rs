@@ -276,7 +276,7 @@ impl Book {
             return found;
         }
         let runs = [self.primary_image.as_str(), self.image.as_str()];
-        let bake = if self.skips { 0 } else { self.shape.extra.min_bake_secs };
+        let bake = if self.skips || !self.shape.guard { 0 } else { self.shape.extra.min_bake_secs };
         found.extend(self.later.status(status, entered.then_some(phase), runs, bake, moment.now));
         if entered && is_rest(&before) && phase == "Progressing" {
             self.releases += 1;

@@ -312,6 +312,9 @@ impl City {
                         "traefik_service_request_duration_seconds_bucket{{{labels}}} {count}"
                     );
                 }
+                let labels = format!("code=\"200\",service=\"{service}\"");
+                let name = "traefik_service_request_duration_seconds_count";
+                let _ = writeln!(page, "{name}{{{labels}}} {all}");
             }
         }
         page

@@ -33,6 +33,9 @@ pub(crate) struct Extra {
     pub(crate) metrics: [Policies; 2],
     /// Of all objectives of the guard.
     pub(crate) guard: Policies,
+    /// Errors that the objective allows, one in a hundred instead of one in ten thousand: after an incident that both
+    /// versions suffered it is kept again within the hour.
+    pub(crate) tolerant: bool,
     /// The guard says only what it would have done.
     pub(crate) observes: bool,
     pub(crate) latency: bool,
@@ -73,7 +76,7 @@ impl Extra {
 
     /// The guard of an analysis.
     pub(crate) fn guard_spec(&self) -> Value {
-        let slo = if self.evidence { 1.0 } else { 0.01 };
+        let slo = if self.tolerant { 1.0 } else { 0.01 };
         let mut errors = json!({"slo": slo});
         self.guard.write(&mut errors);
         let mut guard = json!({"errorRate": errors});
@@ -92,6 +95,8 @@ impl Extra {
         }
         if self.evidence {
             guard["pace"] = json!("evidence");
+            // Who was Flagger's only observes unless told otherwise, and then nobody would raise the share.
+            guard["mode"] = json!("enforce");
         }
         if self.min_bake_secs > 0 {
             guard["minBake"] = json!(format!("{}s", self.min_bake_secs));
@@ -153,7 +158,7 @@ fn extra(dice: &mut Dice, shape: &Shape, steady: bool) -> Extra {
     let baked = dice.chance(30) && steady;
     let min_bake_secs = if baked { *dice.pick(&[30, 90]) } else { 0 };
     let soak_secs = if dice.chance(50) { *dice.pick(&[60, 180, 300]) } else { 0 };
-    let extra = Extra { metrics, ..Extra::default() };
+    let extra = Extra { metrics, tolerant: true, ..Extra::default() };
     if !shape.guard {
         return extra;
     }

@@ -366,6 +366,7 @@ fn observations() -> impl Gen<Value = Observed> {
                 guard: rest.2,
                 watched: Watched::default(),
                 answers: BTreeMap::new(),
+                answered: None,
             },
         )
 }

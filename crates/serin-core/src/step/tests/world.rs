@@ -310,6 +310,7 @@ impl World {
             },
             route: self.seen_or("route", self.route),
             duplicate_of: None,
+            answered: None,
             guard: self.guard.clone(),
             watched: Watched {
                 known: self.known,

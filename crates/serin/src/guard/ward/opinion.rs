@@ -37,10 +37,20 @@ impl Ward {
                 lack.why()
             ));
         }
-        match &self.state {
+        let opinion = match &self.state {
             State::Watching { watch, .. } => watch.opinion(),
             State::New(_) | State::Lost(_) => Guard::Quiet,
+        };
+        match opinion {
+            // Only requests can end it, and none come before the canary has its first share again.
+            Guard::Hold(_) if self.opens() => Guard::Quiet,
+            Guard::Hold(_) | Guard::RollBack(_) | Guard::Quiet => opinion,
         }
+    }
+
+    /// Nobody gets to the canary; it is watched for how much traffic there is.
+    fn opens(&self) -> bool {
+        self.canary.status.canary_weight == 0 && self.canary.spec.analysis.evidence_pace().is_some()
     }
 
     /// Why nothing is known of the present.
