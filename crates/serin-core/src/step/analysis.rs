@@ -261,6 +261,9 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
         && split.canary < draft.weight()
     {
         let weight = draft.weight();
+        if unrouted {
+            draft.status.traffic_start_time = None;
+        }
         draft.actions.push(Action::Route(Split::canary(weight)));
         draft.status.last_step_time = Some(draft.now);
         let secs = draft.spec.analysis.interval_secs;
@@ -312,6 +315,8 @@ fn weighted(draft: &Draft<'_>) -> bool {
 fn return_to_first_rung(mut draft: Draft<'_>) -> Step {
     let weight: Weight = draft.weight().min(draft.first_rung());
     draft.status.canary_weight = weight.percent();
+    // Only now traffic comes.
+    draft.status.traffic_start_time = None;
     draft.actions.push(Action::Route(Split::canary(weight)));
     draft.status.last_step_time = Some(draft.now);
     let secs = draft.spec.analysis.interval_secs;

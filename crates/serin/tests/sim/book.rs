@@ -226,6 +226,9 @@ impl Book {
         self.exists = true;
         self.suspended = new.pointer("/spec/suspend") == Some(&json!(true));
         let analysis = &new["spec"]["analysis"];
+        let secs =
+            analysis["interval"].as_str().and_then(|text| text.strip_suffix('s')?.parse().ok());
+        self.shape.interval_secs = secs.unwrap_or(self.shape.interval_secs);
         self.valid = !(analysis["iterations"].is_i64() && analysis["stepWeight"].is_i64());
         self.skips |= new.pointer("/spec/skipAnalysis") == Some(&json!(true));
         if old.is_some_and(|old| old.get("status") == new.get("status")) {
@@ -379,7 +382,10 @@ impl Book {
         let since = self.routed_since;
         let proof = |(time, passed): &(Instant, bool)| *passed && *time >= since;
         let proven = !self.evidence.is_empty() && self.evidence.values().all(proof);
-        if self.routed != self.stated || !proven {
+        // Somebody else has given it more, which nobody may have heard of: what was measured, was measured at more.
+        let known = moment.clear && moment.now.duration_since(since) > NEWS;
+        let elsewhere = self.routed < self.stated || (self.routed > self.stated && known);
+        if elsewhere || !proven {
             found.push(broken(
                 "law 2: raises stand on evidence at the current share",
                 format!(

@@ -194,3 +194,14 @@ fn the_share_follows_the_evidence() {
         50 Promoting: Revision s1:v2 goes to the primary.
     "#]].assert_eq(&format!("{}\n", rows.join("\n")));
 }
+
+#[test]
+fn the_shortest_time_begins_again_when_the_route_never_got_its_share() {
+    let mut world = canary().guarded(Pace::Fixed, 90, None).at(10);
+    world.run(2);
+    world.route = Some(Split::PRIMARY);
+    let lost = world.now;
+    world.until(Phase::Promoting);
+    let secs = world.now.duration_since(lost).as_secs();
+    assert!(secs >= 90, "{secs} s: {}", world.log);
+}
