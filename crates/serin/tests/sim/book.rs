@@ -1,5 +1,6 @@
 //! What is known of one canary, and which laws its changes may break.
 
+mod road;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,8 @@ pub(crate) struct Book {
     shape: Shape,
     exists: bool,
     suspended: bool,
+    /// Since when a version that fails has traffic, and could be seen to.
+    bad_since: Option<Instant>,
     valid: bool,
     /// The analysis was or is skipped since the last rest.
     skips: bool,
@@ -96,6 +99,7 @@ impl Book {
             shape: shape.clone(),
             exists: false,
             suspended: false,
+            bad_since: None,
             valid: true,
             skips: shape.skip_analysis,
             phase: String::new(),
@@ -363,6 +367,13 @@ impl Book {
     /// The status gives the canary more.
     fn raised(&mut self, stated: i64, applied: Option<&Version>, moment: Moment) -> Vec<Broken> {
         let mut found = Vec::new();
+        // No fault excuses it: whoever writes a status has seen the spec beside it.
+        if self.suspended && moment.by == By::Operator {
+            found.push(broken(
+                "a suspended canary stays where it is",
+                format!("{} % to {stated} % though the spec says suspend", self.stated),
+            ));
+        }
         if let Some(version) = applied.filter(|version| self.rejected.contains(*version)) {
             found.push(broken(
                 "a rejected version gets no traffic again",

@@ -107,6 +107,11 @@ impl City {
         self.state().metrics = Some((until, how));
     }
 
+    /// Whoever asks the gateway is answered.
+    pub(crate) fn counts_are_told(&self) -> bool {
+        self.state().metrics.is_none_or(|(until, _)| until <= Instant::now())
+    }
+
     pub(crate) fn hooks_fail(&self, until: Instant, how: Outage) {
         self.state().hooks = Some((until, how));
     }

@@ -255,7 +255,7 @@ impl Weather {
         }
         let mut hit = None;
         state.armed.retain_mut(|armed| {
-            if hit.is_some() || armed.call != call {
+            if hit.is_some() || !is_meant(armed.call, call, path) {
                 return true;
             }
             if armed.skip > 0 {
@@ -400,6 +400,19 @@ fn refusal(code: u16) -> Response<Body> {
 fn gone() -> Response<Body> {
     let event = json!({"type": "ERROR", "object": status(410)});
     whole(200, format!("{event}\n").into())
+}
+
+/// Whether a fault that is armed for `armed` may meet this call.
+fn is_meant(armed: Call, call: Call, path: &str) -> bool {
+    let workload = || {
+        let plurals = ["/deployments/", "/daemonsets/", "/statefulsets/"];
+        call == Call::Write && plurals.iter().any(|plural| path.contains(plural))
+    };
+    match armed {
+        Call::Primary => workload() && path.contains("-primary"),
+        Call::Target => workload() && !path.contains("-primary"),
+        Call::Get | Call::List | Call::Watch | Call::Write | Call::Lease => armed == call,
+    }
 }
 
 fn kind_of(request: &Request<kube::client::Body>) -> Call {

@@ -126,6 +126,11 @@ impl Watcher {
         }
         changes.sort_by_key(|(version, ..)| *version);
         let clear = world.weather.since_fault().is_none_or(|since| since > Duration::from_secs(60));
+        let now = Instant::now();
+        let seen = clear && world.city.counts_are_told();
+        let lingering: Vec<Broken> =
+            self.books.iter_mut().filter_map(|book| book.lingers(seen, now)).collect();
+        self.note(lingering);
         for asked in world.city.take_asked() {
             self.asked(&asked, clear);
         }

@@ -22,6 +22,7 @@ mod book;
 mod chance;
 mod city;
 mod crashes;
+mod crossings;
 mod dice;
 mod faults;
 mod invariants;

@@ -140,7 +140,8 @@ pub(crate) fn canary(canary: usize, shape: &Shape) -> Value {
         .iter()
         .map(|kind: &HookKind| {
             json!({
-                "name": kind.name(), "type": kind.name(), "timeout": "5s",
+                "name": kind.name(), "type": kind.name(),
+                "timeout": format!("{}s", shape.extra.hook_secs.unwrap_or(5)),
                 "url": format!("http://hooks/{name}/{}", kind.name()),
             })
         })

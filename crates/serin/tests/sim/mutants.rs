@@ -9,7 +9,7 @@ use serin_core::mutant::{Mutant, Shows, Switched};
 
 use crate::plan::Plan;
 use crate::run::{Options, run};
-use crate::{chance, provoke};
+use crate::{chance, crossings, provoke};
 
 const LENGTH: u64 = 12;
 const THREADS: usize = 2;
@@ -32,7 +32,11 @@ fn seeds(mutant: Mutant, budget: u64) -> impl Iterator<Item = u64> {
 
 /// Every other life is one in which bugs have it easy.
 fn life(seed: u64) -> Plan {
-    if seed.is_multiple_of(2) { chance::plan(seed, LENGTH) } else { provoke::plan(seed, LENGTH) }
+    match seed % 4 {
+        0 | 2 => chance::plan(seed, LENGTH),
+        1 => provoke::plan(seed, LENGTH),
+        _ => crossings::plan(seed),
+    }
 }
 
 /// The first life that breaks a law with the bug and keeps them all without it, and which law that is.

@@ -84,6 +84,17 @@ pub(crate) enum What {
     /// Somebody who should not.
     Foe(usize, Foe),
     Trouble(Trouble),
+    /// Nobody does anything until a canary is where the next move is to meet it, or for five minutes.
+    Await(usize, Sight),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// The status gives the canary a share.
+    Traffic,
+    Promotion,
+    /// A release is over.
+    Rest,
 }
 
 #[derive(Clone, Debug)]
@@ -263,6 +274,10 @@ pub(crate) enum Call {
     List,
     Watch,
     Write,
+    /// Writes of a user's workload.
+    Target,
+    /// Writes of a workload that runs as the primary.
+    Primary,
     /// Writes of the Lease, which go on for ever.
     Lease,
 }

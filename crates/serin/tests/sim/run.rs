@@ -21,6 +21,9 @@ const SETTLE: Duration = Duration::from_secs(2400);
 /// For how long nothing may be written then.
 const REST: Duration = Duration::from_secs(700);
 
+/// How long a move waits for its moment.
+const AWAITED: Duration = Duration::from_secs(300);
+
 /// How a plan is carried out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
@@ -94,6 +97,12 @@ async fn life(plan: &Plan, options: &Options) -> Outcome {
             break;
         }
         if !options.faults.allow(what) {
+            continue;
+        }
+        if let What::Await(canary, sight) = *what {
+            let there =
+                |run: &Run<'_>| run.watcher.books.get(canary).is_none_or(|b| b.is_at(sight));
+            run.pass(AWAITED, |run| run.over() || there(run)).await;
             continue;
         }
         run.watcher.agreed(&run.world);
@@ -198,6 +207,7 @@ impl Run<'_> {
             What::User(canary, act) => self.world.act(*canary, act),
             What::Foe(canary, foe) => self.hurt(*canary, *foe),
             What::Trouble(trouble) => self.trouble(*trouble),
+            What::Await(..) => {}
         }
     }
 

@@ -152,7 +152,7 @@ impl Kinds {
     /// Whether a move may be made.
     pub(crate) fn allow(self, what: &What) -> bool {
         match what {
-            What::User(..) => true,
+            What::User(..) | What::Await(..) => true,
             What::Foe(..) => self.has(Kind::Hands),
             What::Trouble(trouble) => {
                 Kind::of_trouble(*trouble).map_or(self != Self::NONE, |kind| self.has(kind))

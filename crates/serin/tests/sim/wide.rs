@@ -44,6 +44,8 @@ pub(crate) struct Extra {
     pub(crate) evidence: bool,
     pub(crate) min_bake_secs: u64,
     pub(crate) soak_secs: u64,
+    /// The timeout of hooks, where it is not five seconds.
+    pub(crate) hook_secs: Option<u64>,
 }
 
 impl Policies {
@@ -141,7 +143,7 @@ pub(crate) fn widen(plan: &mut Plan) {
             What::User(_, Act::Release(quality)) if dice.chance(10) => *quality = Quality::Sours,
             What::User(_, Act::Scale(replicas)) if dice.chance(30) => *replicas = 0,
             What::User(_, act @ Act::Revert) if dice.chance(15) => *act = Act::WasFlagger,
-            What::User(..) | What::Foe(..) | What::Trouble(_) => {}
+            What::User(..) | What::Foe(..) | What::Trouble(_) | What::Await(..) => {}
         }
     }
 }

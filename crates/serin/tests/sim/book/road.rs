@@ -1,0 +1,42 @@
+//! How long a version that fails stays on the road, and where a release is.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{AFTERMATH, Book, broken};
+use crate::invariants::Broken;
+use crate::plan::{Quality, Sight};
+
+/// By then a guard that is not hindered has seen half of all requests fail, whatever the share.
+const ROAD: Duration = Duration::from_secs(40);
+
+impl Book {
+    /// Whether it is where a move waits for it.
+    pub(crate) fn is_at(&self, sight: Sight) -> bool {
+        match sight {
+            Sight::Traffic => self.stated > 0,
+            Sight::Promotion => self.phase == "Promoting",
+            Sight::Rest => matches!(self.phase.as_str(), "Succeeded" | "Failed"),
+        }
+    }
+
+    /// Judges how long a version that fails has had traffic under a guard which could see it.
+    pub(crate) fn lingers(&mut self, seen: bool, now: Instant) -> Option<Broken> {
+        let guarded = self.shape.guard && !self.shape.extra.observes && self.valid && !self.skips;
+        let alone = Quality::of(&self.primary_image) == Quality::Healthy;
+        let fails = self.routed > 0 && Quality::of(&self.image) == Quality::Bad && alone;
+        if !(seen && guarded && fails && self.exists && !Self::lately(self.foe, now, AFTERMATH)) {
+            self.bad_since = None;
+            return None;
+        }
+        let since = *self.bad_since.get_or_insert(now);
+        (now.duration_since(since) > ROAD).then(|| {
+            let secs = now.duration_since(since).as_secs();
+            broken(
+                "law 1: lowering never waits",
+                format!("{} fails, and has traffic for {secs} s under a guard", self.image),
+            )
+        })
+    }
+}

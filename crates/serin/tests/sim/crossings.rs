@@ -1,0 +1,125 @@
+//! Lives that are told and not thrown: what must cross each other does, at a moment that the dice choose. For bugs whose
+//! moment is too rare to be met by chance.
+
+use std::time::Duration;
+
+use serin_core::model::{HookKind, Provider, TargetKind};
+
+use crate::dice::Dice;
+use crate::plan::{
+    Act, Call, Checks, Fault, Move, Outage, Plan, Quality, Shape, Sight, Trouble, What,
+};
+use crate::wide::Extra;
+use crate::world::strategies;
+
+const STORIES: [fn(&mut Dice, &mut Shape) -> Vec<Move>; 5] = [
+    a_late_scaling_meets_a_release,
+    an_edit_nobody_has_seen_yet,
+    a_release_into_a_promotion,
+    hooks_that_hang_while_requests_fail,
+    a_crash_under_a_guard,
+];
+
+/// The life that this seed stands for.
+pub(crate) fn plan(seed: u64) -> Plan {
+    let mut dice = Dice::new(seed ^ 0x6372_6f73_7369_6e67);
+    let weighted: Vec<usize> = (0..strategies().len())
+        .filter(|place| strategies()[*place].get("iterations").is_none())
+        .collect();
+    let mut shape = Shape {
+        provider: Provider::Traefik,
+        target: TargetKind::Deployment,
+        strategy: *dice.pick(&weighted),
+        checks: Checks::Inline,
+        threshold: 3,
+        interval_secs: 10,
+        hooks: Vec::new(),
+        autoscaler: false,
+        configs: dice.chance(30),
+        skip_analysis: false,
+        revert_on_deletion: true,
+        guard: false,
+        extra: Extra::default(),
+    };
+    let story = usize::try_from(seed / 4).unwrap() % STORIES.len();
+    let mut moves = vec![wait(30_000, What::Trouble(Trouble::Tear))];
+    moves.extend(STORIES[story](&mut dice, &mut shape));
+    Plan { seed, replicas: 1, canaries: vec![shape], moves }
+}
+
+fn wait(millis: u64, what: What) -> Move {
+    Move { after: Duration::from_millis(millis), what }
+}
+
+fn user(millis: u64, act: Act) -> Move {
+    wait(millis, What::User(0, act))
+}
+
+fn meets(call: Call, skip: u64, fault: Fault) -> Move {
+    wait(0, What::Trouble(Trouble::Next { call, skip, fault }))
+}
+
+fn until(sight: Sight) -> Move {
+    wait(0, What::Await(0, sight))
+}
+
+/// The target is scaled up, and its scaling down comes when the next version has its traffic.
+fn a_late_scaling_meets_a_release(dice: &mut Dice, _: &mut Shape) -> Vec<Move> {
+    let late = Fault::Late { secs: 6 + dice.roll(20) };
+    vec![
+        meets(Call::Target, 1, late),
+        meets(Call::Target, 1, Fault::Refused(500)),
+        meets(Call::Target, 1, Fault::Refused(500)),
+        user(0, Act::Release(*dice.pick(&[Quality::Healthy, Quality::Bad]))),
+        until(Sight::Rest),
+        user(2_000 + dice.roll(4_000), Act::Release(Quality::Healthy)),
+    ]
+}
+
+/// Somebody suspends the release, and the watch that tells it lags.
+fn an_edit_nobody_has_seen_yet(dice: &mut Dice, _: &mut Shape) -> Vec<Move> {
+    vec![
+        user(0, Act::Release(Quality::Healthy)),
+        until(Sight::Traffic),
+        wait(0, What::Trouble(Trouble::Lag { secs: 60, millis: 15_000 })),
+        user(dice.roll(10_000), Act::Suspend(true)),
+        user(60_000, Act::Suspend(false)),
+    ]
+}
+
+/// The copy fails at first, and the next version is there when it is tried again.
+fn a_release_into_a_promotion(dice: &mut Dice, _: &mut Shape) -> Vec<Move> {
+    vec![
+        meets(Call::Primary, 0, Fault::Refused(500)),
+        meets(Call::Primary, 0, Fault::Refused(503)),
+        user(0, Act::Release(Quality::Healthy)),
+        until(Sight::Promotion),
+        user(dice.roll(1_500), Act::Release(*dice.pick(&[Quality::Healthy, Quality::Bad]))),
+    ]
+}
+
+/// The hook that may ask for a rollback does not answer, and the guard has seen enough.
+fn hooks_that_hang_while_requests_fail(dice: &mut Dice, shape: &mut Shape) -> Vec<Move> {
+    shape.guard = true;
+    shape.hooks = vec![HookKind::Rollback];
+    shape.extra.hook_secs = Some(60);
+    vec![
+        user(0, Act::Release(Quality::Bad)),
+        until(Sight::Traffic),
+        wait(dice.roll(500), What::Trouble(Trouble::Hooks { secs: 200, how: Outage::Hangs })),
+        wait(200_000, What::Trouble(Trouble::Tear)),
+    ]
+}
+
+/// Much has been counted while a gate was shut; the operator starts again, and then it opens.
+fn a_crash_under_a_guard(dice: &mut Dice, shape: &mut Shape) -> Vec<Move> {
+    shape.guard = true;
+    shape.hooks = vec![HookKind::ConfirmPromotion];
+    vec![
+        user(0, Act::Gates(false)),
+        user(0, Act::Release(Quality::Healthy)),
+        until(Sight::Traffic),
+        wait(60_000 + dice.roll(60_000), What::Trouble(Trouble::Crash { replica: 0, down: 1 })),
+        user(2_000 + dice.roll(8_000), Act::Gates(true)),
+    ]
+}
