@@ -19,11 +19,13 @@ export PROPTEST_RNG_SEED ?= 20260714
 unit:
 	parts=$$(scripts/parts.sh) && eval "$$parts" && $(CARGO) test --workspace --locked
 
-simulation: ## 420 simulated lives of the whole operator, and a crash before and after every write of small ones.
-	SERIN_SEEDS=$(or $(SERIN_SEEDS),420) SERIN_TWICE=20 SERIN_POINTS=$(or $(SERIN_POINTS),most) $(CARGO) test --profile sim --locked -p serin --test sim
+simulation: ## 3,000 simulated lives of the whole operator, a crash before and after every write of small ones, and deliberate bugs.
+	SERIN_SEEDS=$(or $(SERIN_SEEDS),2000) SERIN_TWICE=20 SERIN_POINTS=$(or $(SERIN_POINTS),most) SERIN_MUTANT_SEEDS=100 \
+	  $(CARGO) test --profile sim --locked -p serin --test sim
+	SERIN_WIDE=1 SERIN_SEEDS=$(or $(SERIN_SEEDS),1000) $(CARGO) test --profile sim --locked -p serin --test sim no_life_breaks
 
 mutants: ## The deliberate bugs that only whole lives can show; SERIN_MUTANT=RetryConflict looks for one.
-	SERIN_MUTANT_SEEDS=$(or $(SERIN_MUTANT_SEEDS),400) $(CARGO) test --profile sim --locked -p serin --test sim -- --nocapture every_deliberate_bug
+	SERIN_MUTANT_FRESH=1 SERIN_MUTANT_SEEDS=$(or $(SERIN_MUTANT_SEEDS),400) $(CARGO) test --profile sim --locked -p serin --test sim -- --nocapture every_deliberate_bug
 
 kill: ## Kills the parts of a real stack in the middle of 20 releases; six minutes.
 	parts=$$(scripts/parts.sh) && eval "$$parts" && SERIN_KILLS=$(or $(SERIN_KILLS),20) $(CARGO) test --locked -p serin --test stack -- --nocapture no_kill
