@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use guard::{Bad, EvidencePace, GuardMode, GuardSource, GuardSpec, Margin, Objective, Pace};
 
-pub use crate::status::{Condition, Phase, Soak, Status};
+pub use crate::status::{Condition, Phase, Sent, Soak, Status};
 
 /// Namespace and name of a Canary.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -23,6 +23,7 @@ catalogue! {
     WAITING_FOR_ROLLOUT_APPROVAL = "WaitingForRolloutApproval": "A confirm-rollout hook has not approved the new revision.";
     RESTARTED = "Restarted": "The target changed during its analysis, which begins again at no traffic.";
     REVERTED = "Reverted": "The target went back to the revision that the primary runs; there is nothing to analyse.";
+    COPY_ARRIVED = "CopyArrived": "The primary runs a revision whose promotion was given up before it was known to have arrived; the target is released over it.";
     CANARY_NOT_READY = "CanaryNotReady": "The canary's pods are not ready yet.";
     CANARY_LOST = "CanaryLost": "The canary had traffic and no ready endpoint is left; the primary has it back.";
     PRIMARY_NOT_READY = "PrimaryNotReady": "The primary is not ready, so nothing advances.";

@@ -192,6 +192,19 @@ pub struct Soak {
     pub undo: String,
 }
 
+/// What was sent to the primary in a release that has not succeeded: it may arrive later than anybody thinks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Sent {
+    /// Revision that was sent.
+    pub revision: String,
+    /// Config checksums that it was sent with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configs: Option<BTreeMap<String, String>>,
+    /// `metadata.generation` of the primary that it was to replace; 0 when there was none.
+    pub generation: i64,
+}
+
 /// One side's requests, and the shares of bad ones that they allow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -314,6 +327,9 @@ pub struct Status {
     /// Config checksums that the primary runs with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub promoted_configs: Option<BTreeMap<String, String>>,
+    /// What was sent to the primary since its last promotion, at most 4: a copy whose answer was lost may have arrived.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sent: Vec<Sent>,
     /// When the step clock last ticked; the next checks are due one interval later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_step_time: Option<Timestamp>,

@@ -64,7 +64,7 @@ fn hash(state: &State, into: &mut DefaultHasher) {
 
 fn objects(of: &Objects, truth: &Objects, now: i64, into: &mut DefaultHasher) {
     let Objects { status, canary_version, target, primary, services, apex, route } = of;
-    self::status(status, &[of.target.generation, truth.target.generation], now, into);
+    self::status(status, Known::of(of, truth), now, into);
     (canary_version == &truth.canary_version, services, *apex as u8).hash(into);
     side(target, &truth.target, into);
     match (primary, &truth.primary) {
@@ -91,7 +91,24 @@ fn side(of: &Side, truth: &Side, into: &mut DefaultHasher) {
     (generation == &truth.generation, version == &truth.version).hash(into);
 }
 
-fn status(of: &Status, generations: &[i64], now: i64, into: &mut DefaultHasher) {
+/// The generations that a status can be held against: of the target and of the primary, as seen and as they are.
+#[derive(Clone, Copy)]
+struct Known {
+    target: [i64; 2],
+    primary: [Option<i64>; 2],
+}
+
+impl Known {
+    fn of(view: &Objects, truth: &Objects) -> Self {
+        let primary = |of: &Objects| of.primary.as_ref().map(|primary| primary.generation);
+        Self {
+            target: [view.target.generation, truth.target.generation],
+            primary: [primary(view), primary(truth)],
+        }
+    }
+}
+
+fn status(of: &Status, known: Known, now: i64, into: &mut DefaultHasher) {
     let age = |time: Option<jiff::Timestamp>| {
         time.map(|time| at(now).duration_since(time).as_secs().clamp(-AGE_MAX, AGE_MAX))
     };
@@ -99,8 +116,12 @@ fn status(of: &Status, generations: &[i64], now: i64, into: &mut DefaultHasher) 
     (&of.last_applied_spec, &of.last_promoted_spec).hash(into);
     (age(of.last_step_time), age(of.drain_time)).hash(into);
     of.target_generation.is_none().hash(into);
-    for generation in generations {
-        of.target_generation.map(|seen| seen.cmp(generation)).hash(into);
+    for generation in known.target {
+        of.target_generation.map(|seen| seen.cmp(&generation)).hash(into);
+    }
+    for sent in &of.sent {
+        sent.revision.hash(into);
+        known.primary.map(|now| now.map(|now| now > sent.generation)).hash(into);
     }
 }
 
@@ -108,7 +129,6 @@ fn flight(of: &Flight, truth: &Objects, now: i64, into: &mut DefaultHasher) {
     let Flight { plan, course, before, base, view, disturbed, told } = of;
     rendered(view, truth, into);
     (*base == truth.canary_version, disturbed, told).hash(into);
-    let generations = [view.target.generation, truth.target.generation];
     // What is done needs no telling apart any more.
     let (urgent, recorded, acted) = match course.next() {
         Next::Lower(index) => (index, false, 0),
@@ -123,7 +143,7 @@ fn flight(of: &Flight, truth: &Objects, now: i64, into: &mut DefaultHasher) {
     }
     format!("{course:?}").hash(into);
     if !recorded {
-        status(&plan.status, &generations, now, into);
+        status(&plan.status, Known::of(view, truth), now, into);
         before.phase.hash(into);
         plan.calls.hash(into);
     }

@@ -16,6 +16,8 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
     if draft.seen.target == Seen::Absent {
         return roll_back(draft, &Cause::TargetGone);
     }
+    // What the canary is compared with, and what the target can go back to.
+    let _told = super::copied::arrived(&mut draft);
     let mut held = match change(&mut draft) {
         Change::None => None,
         Change::Revised => return super::restart(draft),

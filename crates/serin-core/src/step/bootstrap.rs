@@ -182,6 +182,7 @@ fn initialized(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> S
         draft.status.tracked_configs = draft.seen.configs.present().cloned();
     }
     draft.status.promoted_configs.clone_from(&draft.status.tracked_configs);
+    draft.status.sent.clear();
     draft.enter(Phase::Initialized);
     let message = format!("Initialization done! {}", draft.name());
     draft.note(reason::INITIALIZED, message);

@@ -248,6 +248,12 @@ impl<'a> Draft<'a> {
         self.status.promoted_configs.clone_from(&self.status.tracked_configs);
     }
 
+    /// The same, and it was seen there: no copy that was sent before can arrive any more.
+    pub(super) fn saw_promoted(&mut self) {
+        self.mark_promoted();
+        self.status.sent.clear();
+    }
+
     /// How many pods a canary starts with (Flagger's rules): what runs stays; with an autoscaler its minimum; else as many as the primary.
     pub(super) fn canary_replicas(&self) -> u32 {
         let now = self.seen.target.present().map_or(0, |target| target.replicas);

@@ -4,6 +4,7 @@ mod analysis;
 mod bootstrap;
 pub mod check;
 mod conditions;
+mod copied;
 mod deletion;
 mod draft;
 mod guard;

@@ -27,6 +27,7 @@ fn copy(draft: &mut Draft<'_>) {
     if crate::mutant!(PromoteWhateverIsThere) {
         draft.take_up();
     }
+    super::copied::send(draft);
     let revision = draft.status.last_applied_spec.clone();
     if draft.seen.primary == Seen::Absent {
         let replicas = draft.canary_replicas();
@@ -285,8 +286,10 @@ fn succeed(mut draft: Draft<'_>) -> Step {
     }
     draft.enter(Phase::Succeeded);
     super::soak::begin(&mut draft);
-    if !crate::mutant!(ForgetPromoted) {
-        draft.mark_promoted();
+    if crate::mutant!(ForgetPromoted) {
+        draft.status.sent.clear();
+    } else {
+        draft.saw_promoted();
     }
     draft.status.iterations = 0;
     draft.call_post_rollout();
@@ -326,7 +329,7 @@ fn failed_promotion(mut draft: Draft<'_>, why: String) -> Step {
         return roll_back(draft, &Cause::PromotionFailed(why));
     }
     if primary_runs_applied(&draft) {
-        draft.mark_promoted();
+        draft.saw_promoted();
     }
     draft.actions.clear();
     draft.actions.push(Action::Route(Split::canary(Weight::FULL)));

@@ -25,13 +25,16 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
             .present()
             .is_some_and(|primary| primary.revision == draft.status.last_applied_spec)
     {
-        draft.mark_promoted();
+        draft.saw_promoted();
     }
     if draft.seen.target == Seen::Absent {
         draft.repair();
         let message = format!("{} {} does not exist.", draft.kind(), draft.target_name());
         let secs = draft.settings.idle_secs;
         return draft.stall(reason::TARGET_MISSING, message, secs);
+    }
+    if let Some(message) = super::copied::arrived(&mut draft) {
+        return draft.hold(reason::COPY_ARRIVED, message);
     }
     match change(&mut draft) {
         Change::Unknown(why) => {
@@ -157,15 +160,24 @@ pub(super) fn waiting(mut draft: Draft<'_>) -> Step {
         let secs = draft.settings.idle_secs;
         return draft.stall(reason::TARGET_MISSING, message, secs);
     }
+    if let Some(message) = super::copied::arrived(&mut draft) {
+        return draft.hold(reason::COPY_ARRIVED, message);
+    }
     match change(&mut draft) {
         Change::Unknown(why) => draft.hold(reason::CANNOT_SEE, why),
         Change::Revised => super::gate(draft),
         Change::Reverted => super::revert(draft),
         // Back to what was there before the wait: promoted, or rejected.
         Change::None => {
-            let promoted = draft.status.last_applied_spec == draft.status.last_promoted_spec
-                || super::revision::beside_what_was_found(&draft.status);
-            draft.enter(if promoted { Phase::Succeeded } else { Phase::Failed });
+            let phase = if draft.status.last_applied_spec == draft.status.last_promoted_spec {
+                Phase::Succeeded
+            } else if super::revision::beside_what_was_found(&draft.status) {
+                // Nothing was promoted, and nothing was rejected.
+                Phase::Initialized
+            } else {
+                Phase::Failed
+            };
+            draft.enter(phase);
             let message = format!("{} went back to the revision before.", draft.target_name());
             draft.note(reason::REVERTED, message.clone());
             draft.hold(reason::REVERTED, message)

@@ -43,7 +43,7 @@ pub(super) fn roll_back(mut draft: Draft<'_>, cause: &Cause) -> Step {
     draft.warn(code, scaling_down);
     // The primary may have taken up what is being rejected: then this is what it runs.
     if super::promotion::primary_runs_applied(&draft) && promoting(&draft) {
-        draft.mark_promoted();
+        draft.saw_promoted();
     }
     if matches!(cause, Cause::TargetGone) {
         // It was not found to be bad: should it come back, it is analysed.

@@ -386,6 +386,15 @@ fn soaks() -> impl Gen<Value = Option<Soak>> {
     prop::option::of(soak)
 }
 
+fn sent() -> impl Gen<Value = Vec<Sent>> {
+    let one = (revisions(), 0i64..4).prop_map(|(revision, generation)| Sent {
+        revision,
+        configs: None,
+        generation,
+    });
+    prop::collection::vec(one, 0..3)
+}
+
 fn statuses() -> impl Gen<Value = Status> {
     let time = || {
         prop::option::of((-100i64..100).prop_map(|secs| later(super::world::canary().now, secs)))
@@ -400,7 +409,7 @@ fn statuses() -> impl Gen<Value = Status> {
             configs(),
             (prop::option::of(1i64..4), prop::option::of(prop_oneof![Just("u"), Just("v")])),
         ),
-        (time(), time(), time(), time(), soaks()),
+        (time(), time(), time(), time(), soaks(), sent()),
     )
         .prop_map(|(a, b, c)| Status {
             phase: a.0,
@@ -418,6 +427,7 @@ fn statuses() -> impl Gen<Value = Status> {
             drain_time: c.2,
             analysis_start_time: c.3,
             soak: c.4,
+            sent: c.5,
             ..Status::default()
         })
 }

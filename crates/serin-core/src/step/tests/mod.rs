@@ -1,5 +1,6 @@
 //! Tests of the decisions: whole releases told as tables, the laws as properties.
 
+mod copies;
 mod laws;
 mod lint;
 mod pace;

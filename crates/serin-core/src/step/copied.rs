@@ -1,0 +1,60 @@
+//! Copies to the primary of which nobody knows the end: one that arrives after its release was given up is what it runs.
+
+use super::Draft;
+use crate::observed::Seen;
+use crate::reason;
+use crate::status::Sent;
+
+/// A copy replaces the very version of the primary that it was decided about, so that of many that were sent one arrives.
+/// More than these are given up only while the primary cannot be seen for as many releases.
+const SENT_MAX: usize = 4;
+
+/// The status says what goes to the primary before it goes.
+pub(super) fn send(draft: &mut Draft<'_>) {
+    let generation = draft.seen.primary.present().map_or(0, |primary| primary.generation);
+    let status = &mut draft.status;
+    let (revision, configs) = (&status.last_applied_spec, &status.tracked_configs);
+    let again = |sent: &&mut Sent| sent.revision == *revision && sent.configs == *configs;
+    if let Some(known) = status.sent.iter_mut().find(again) {
+        // Whichever try it was: it cannot have arrived before the first. A primary that was made anew counts anew.
+        known.generation = known.generation.min(generation);
+        return;
+    }
+    if status.sent.len() >= SENT_MAX {
+        status.sent.remove(0);
+    }
+    let (revision, configs) = (revision.clone(), configs.clone());
+    status.sent.push(Sent { revision, configs, generation });
+}
+
+/// Whether a copy arrived that counted as lost. Then it is what is promoted; where the target counted as promoted it is
+/// something else now, which the user brought and which goes through an analysis as everything does. Says so.
+pub(super) fn arrived(draft: &mut Draft<'_>) -> Option<String> {
+    let (Seen::Present(_), Seen::Present(primary)) = (&draft.seen.target, &draft.seen.primary)
+    else {
+        return None;
+    };
+    let status = &mut draft.status;
+    if primary.revision == status.last_promoted_spec {
+        return None;
+    }
+    let runs =
+        |sent: &Sent| sent.revision == primary.revision && primary.generation > sent.generation;
+    let Sent { revision, configs, generation: _ } =
+        status.sent.remove(status.sent.iter().rposition(runs)?);
+    let before = std::mem::replace(&mut status.last_promoted_spec, revision.clone());
+    let rested =
+        status.last_applied_spec == before && status.tracked_configs == status.promoted_configs;
+    status.promoted_configs.clone_from(&configs);
+    if rested {
+        status.last_applied_spec.clone_from(&revision);
+        status.tracked_configs = configs;
+        // The generation belongs to a revision that is no longer recorded.
+        status.target_generation = None;
+    }
+    let message = format!(
+        "The primary runs {revision}, not {before}: the copy of a promotion that was given up had arrived"
+    );
+    draft.warn(reason::COPY_ARRIVED, message.clone());
+    Some(format!("{message}."))
+}
