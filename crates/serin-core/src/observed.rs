@@ -60,6 +60,8 @@ pub struct Workload {
     /// Whether the pod template equals the other side's but for what copying changes (suffixes, `flagger-id`, selector
     /// label). On the primary only: compared with the target as it is now.
     pub matches_target: bool,
+    /// On the primary only: checksums of the configs that it was made with, where they are some that the status speaks of.
+    pub configs: Option<BTreeMap<String, String>>,
     /// Empty when unknown.
     pub uid: String,
     pub generation: i64,

@@ -245,6 +245,7 @@ impl World {
         let workload = |side: &Side, primary: bool| Workload {
             revision: side.revision.to_owned(),
             matches_target: primary && side.revision == view.target.revision,
+            configs: None,
             uid: if primary { "primary" } else { "target" }.to_owned(),
             generation: side.generation,
             confirmed: false,

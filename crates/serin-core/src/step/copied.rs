@@ -1,7 +1,9 @@
 //! Copies to the primary of which nobody knows the end: one that arrives after its release was given up is what it runs.
 
+use std::collections::BTreeMap;
+
 use super::Draft;
-use crate::observed::Seen;
+use crate::observed::{Seen, Workload};
 use crate::reason;
 use crate::status::Sent;
 
@@ -35,11 +37,16 @@ pub(super) fn arrived(draft: &mut Draft<'_>) -> Option<String> {
         return None;
     };
     let status = &mut draft.status;
-    if primary.revision == status.last_promoted_spec {
+    let known = primary.configs.is_some();
+    let as_said = !known || made_with(primary, status.promoted_configs.as_ref());
+    if primary.revision == status.last_promoted_spec && as_said {
         return None;
     }
-    let runs =
-        |sent: &Sent| sent.revision == primary.revision && primary.generation > sent.generation;
+    let runs = |sent: &Sent| {
+        sent.revision == primary.revision
+            && primary.generation > sent.generation
+            && (!known || made_with(primary, sent.configs.as_ref()))
+    };
     let Sent { revision, configs, generation: _ } =
         status.sent.remove(status.sent.iter().rposition(runs)?);
     let before = std::mem::replace(&mut status.last_promoted_spec, revision.clone());
@@ -52,9 +59,29 @@ pub(super) fn arrived(draft: &mut Draft<'_>) -> Option<String> {
         // The generation belongs to a revision that is no longer recorded.
         status.target_generation = None;
     }
+    let other = if revision == before { "its configs before" } else { &before };
     let message = format!(
-        "The primary runs {revision}, not {before}: the copy of a promotion that was given up had arrived"
+        "The primary runs {revision}, not {other}: the copy of a promotion that was given up had arrived"
     );
     draft.warn(reason::COPY_ARRIVED, message.clone());
     Some(format!("{message}."))
+}
+
+/// Whether these are the configs that a primary was made with; none is as good as an empty list.
+pub(super) fn made_with(primary: &Workload, configs: Option<&BTreeMap<String, String>>) -> bool {
+    let none = BTreeMap::new();
+    primary.configs.as_ref() == Some(configs.unwrap_or(&none))
+}
+
+/// A promotion that failed half-way left its revision on the primary.
+pub(super) fn runs_rejected(draft: &Draft<'_>) -> bool {
+    let status = &draft.status;
+    let another = status.last_promoted_spec != status.last_applied_spec
+        || status.promoted_configs != status.tracked_configs;
+    another
+        && draft.seen.primary.present().is_some_and(|primary| {
+            primary.revision == status.last_applied_spec
+                && (status.promoted_configs == status.tracked_configs
+                    || made_with(primary, status.tracked_configs.as_ref()))
+        })
 }

@@ -17,14 +17,7 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         soak::Watch::Done(step) => return step,
     };
     // A promotion that failed half-way left its revision on the primary.
-    if draft.status.phase == Some(Phase::Failed)
-        && draft.status.last_promoted_spec != draft.status.last_applied_spec
-        && draft
-            .seen
-            .primary
-            .present()
-            .is_some_and(|primary| primary.revision == draft.status.last_applied_spec)
-    {
+    if draft.status.phase == Some(Phase::Failed) && super::copied::runs_rejected(&draft) {
         draft.saw_promoted();
     }
     if draft.seen.target == Seen::Absent {
@@ -109,7 +102,9 @@ fn settle(mut draft: Draft<'_>) -> Step {
 fn remake_primary(mut draft: Draft<'_>) -> Step {
     let revision = draft.status.last_promoted_spec.clone();
     let target = draft.seen.target.present();
-    if target.is_some_and(|target| target.revision == revision) {
+    let configs = draft.status.promoted_configs.is_none()
+        || draft.status.promoted_configs == draft.status.tracked_configs;
+    if configs && target.is_some_and(|target| target.revision == revision) {
         let replicas = draft.canary_replicas().max(1);
         draft.actions.push(Action::CreatePrimary { revision, replicas });
         return draft.hold(reason::PRIMARY_MISSING, "The primary was deleted and is made anew.");

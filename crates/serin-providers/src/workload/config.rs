@@ -68,6 +68,17 @@ pub(crate) fn tracked(
     Ok(tracked)
 }
 
+/// What a status keeps of them, read again; none when it makes no sense.
+pub(crate) fn of_status(canary: &Canary, kept: &BTreeMap<String, String>) -> Option<Tracked> {
+    let object = |key: &str| {
+        let (kind, name) = key.split_once('/')?;
+        let kinds = [CONFIG_MAP, SECRET];
+        let kind = kinds.into_iter().find(|known| known.kind.eq_ignore_ascii_case(kind))?;
+        Some(kind.named(canary.key.namespace.clone(), name))
+    };
+    kept.iter().map(|(key, sum)| Some((object(key)?, sum.clone()))).collect()
+}
+
 pub(crate) fn observe(
     target: &Seen<&Value>,
     objects: &Objects,

@@ -42,6 +42,7 @@ pub(crate) fn observe_primary(
     map(objects.get(&references::primary(canary)), |live| {
         let mut seen = workload(canary, live, threshold, now);
         seen.revision = strings_annotation(live);
+        seen.configs = primary::made_with(canary, live, &seen.revision);
         seen.matches_target = objects
             .present(&references::target(canary))
             .is_some_and(|target| matches(canary, target, live, objects, settings));
@@ -68,6 +69,7 @@ fn workload(canary: &Canary, live: &Value, threshold: u8, now: Timestamp) -> Wor
     Workload {
         revision: String::new(),
         matches_target: false,
+        configs: None,
         uid: text(live, "/metadata/uid").unwrap_or_default().to_owned(),
         generation: count(live, "/metadata/generation"),
         confirmed: false,

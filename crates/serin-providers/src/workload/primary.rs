@@ -224,6 +224,23 @@ fn is_adopted(live: &Value, template: &Value) -> bool {
     !recorded && canonical(&without_id(running)) == canonical(template)
 }
 
+/// The configs that a primary of this revision was made with, where they are some that the status speaks of: its id says.
+pub(crate) fn made_with(
+    canary: &Canary,
+    live: &Value,
+    revision: &str,
+) -> Option<BTreeMap<String, String>> {
+    let status = &canary.status;
+    let sent = status.sent.iter().map(|sent| &sent.configs);
+    let spoken_of = [&status.tracked_configs, &status.promoted_configs].into_iter().chain(sent);
+    let id = live_id(live);
+    let made = |configs: &BTreeMap<String, String>| {
+        let tracked = config::of_status(canary, configs);
+        tracked.is_some_and(|tracked| fresh_id(canary, revision, &tracked) == id)
+    };
+    spoken_of.map(|configs| configs.clone().unwrap_or_default()).find(made)
+}
+
 fn live_id(live: &Value) -> String {
     strings(live, "/spec/template/metadata/annotations").remove(ID_ANNOTATION).unwrap_or_default()
 }

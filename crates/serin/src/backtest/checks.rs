@@ -172,6 +172,7 @@ fn world(canary: &Canary) -> Observed {
         Seen::Present(Workload {
             revision: revision.to_owned(),
             matches_target: false,
+            configs: None,
             uid: String::new(),
             generation: 2,
             confirmed: false,

@@ -187,3 +187,62 @@ fn a_way_back_before_the_gate_leaves_it_as_flagger_did() {
     );
     assert_eq!(world.primary.as_ref().unwrap().revision, "");
 }
+
+/// At rest with one config, and another one under analysis.
+fn new_config(mut world: World) -> World {
+    world.configs.insert("configmap/app".into(), "aa".into());
+    world = world.resting();
+    world.configs.insert("configmap/app".into(), "bb".into());
+    world.until(Phase::Progressing);
+    world.take_log();
+    world
+}
+
+fn runs(world: &World) -> &str {
+    &world.primary.as_ref().unwrap().configs["configmap/app"]
+}
+
+/// The primary's revision is the same before and after: what says that the copy arrived are its configs.
+#[test]
+fn a_config_whose_copy_failed_is_copied_again() {
+    let mut world = new_config(canary());
+    while world.canary.status.phase != Some(Phase::Promoting) {
+        if world.canary.status.canary_weight == 50 {
+            // The status is written, and the copy is not.
+            world.crash_after = Some(1);
+        }
+        world.tick();
+    }
+    assert_eq!(runs(&world), "aa", "{}", world.log);
+    world.until(Phase::Succeeded);
+    assert_eq!(runs(&world), "bb", "{}", world.log);
+    assert_eq!(world.canary.status.promoted_configs, Some(world.configs.clone()));
+}
+
+#[test]
+fn a_way_back_from_a_config_that_arrived_unseen_is_released() {
+    let mut world = new_config(canary());
+    let before = world.primary.clone();
+    world.until(Phase::Promoting);
+    let now = std::mem::replace(&mut world.primary, before);
+    world.configs.insert("configmap/app".into(), "aa".into());
+    world.run(3);
+    assert_eq!(world.canary.status.phase, Some(Phase::Succeeded));
+    world.primary = now;
+    world.until(Phase::Progressing);
+    assert!(world.log.contains("its configs before"), "{}", world.log);
+    world.until(Phase::Succeeded);
+    assert_eq!(runs(&world), "aa");
+}
+
+/// A rejected config has the revision of the promoted one.
+#[test]
+fn a_primary_is_not_made_anew_with_a_rejected_config() {
+    let mut world = new_config(canary());
+    world.metric = Some(crate::observed::Answer::Value(7.0));
+    world.until(Phase::Failed);
+    world.run(20);
+    world.primary = None;
+    world.run(5);
+    assert_eq!((code(&world).as_str(), world.primary.is_none()), ("PrimaryMissing", true));
+}

@@ -314,6 +314,7 @@ fn workloads() -> impl Gen<Value = Workload> {
         |(revision, matches_target, identity, replicas, readiness, available_replicas)| Workload {
             revision,
             matches_target,
+            configs: None,
             uid: identity.0.to_owned(),
             generation: identity.1,
             confirmed: identity.2,

@@ -21,12 +21,14 @@ pub(super) struct Side {
     pub generation: i64,
     pub replicas: u32,
     pub ready_at: Timestamp,
+    /// On the primary: what it was made with.
+    pub configs: BTreeMap<String, String>,
 }
 
 impl Side {
     fn primary(revision: &str, replicas: u32, generation: i64, ready_at: Timestamp) -> Self {
         let (uid, revision) = ("primary".to_owned(), revision.to_owned());
-        Self { uid, revision, generation, replicas, ready_at }
+        Self { uid, revision, generation, replicas, ready_at, configs: BTreeMap::new() }
     }
 }
 
@@ -105,6 +107,7 @@ impl World {
                 generation: 1,
                 replicas: 2,
                 ready_at: start(),
+                configs: BTreeMap::new(),
             }),
             primary: None,
             apex: Selects::Target,
@@ -250,6 +253,7 @@ impl World {
         Workload {
             revision: side.revision.clone(),
             matches_target: primary && matches,
+            configs: Some(side.configs.clone()).filter(|_| primary),
             uid: side.uid.clone(),
             generation: side.generation,
             confirmed: self.confirmed,
@@ -403,17 +407,19 @@ impl World {
             Action::ApexToTarget => self.apex = Selects::Target,
             Action::CreatePrimary { revision, replicas } => {
                 if self.primary.is_none() {
-                    self.primary = Some(made(revision, *replicas, 1));
+                    let configs = self.configs.clone();
+                    self.primary = Some(Side { configs, ..made(revision, *replicas, 1) });
                 }
             }
             Action::PromotePrimary { revision } => {
                 let target = self.target.as_ref().map(|target| target.revision.clone());
                 if target.as_ref() == Some(revision)
                     && let Some(primary) = &self.primary
-                    && primary.revision != *revision
+                    && (primary.revision != *revision || primary.configs != self.configs)
                 {
                     let (replicas, generation) = (primary.replicas, primary.generation + 1);
-                    let mut next = made(revision, replicas, generation);
+                    let configs = self.configs.clone();
+                    let mut next = Side { configs, ..made(revision, replicas, generation) };
                     // Old pods serve until new ones are ready.
                     if !self.broken.contains(revision) && !self.broken_primary.contains(revision) {
                         next.ready_at = self.now;

@@ -182,6 +182,25 @@ fn a_changed_config_rolls_the_primary_out_even_after_a_crash_between_the_writes(
     let crashed = apply_all(&objects, &changes[..1]);
     let changes = super::render(&canary, &revision(&target), None, &crashed, &settings).unwrap();
     expect!["replace Deployment develop/backend-primary at 1"].assert_eq(&shown(&changes));
+
+    // What it was made with is told by the configs that the status speaks of.
+    let done = apply_all(&crashed, &changes);
+    for (objects, made_with) in [(&objects, "one"), (&crashed, "one"), (&done, "two")] {
+        let of = |v: &str| {
+            let seen = world(&canary, &[target.clone(), config(v)]);
+            let now = jiff::Timestamp::UNIX_EPOCH;
+            crate::observe::observe(&canary, &seen, &settings, now).configs.present().cloned()
+        };
+        let mut canary = canary.clone();
+        let seen = |canary: &Canary| {
+            let now = jiff::Timestamp::UNIX_EPOCH;
+            let seen = crate::observe::observe(canary, objects, &settings, now);
+            seen.primary.present().unwrap().configs.clone()
+        };
+        assert_eq!(seen(&canary), None);
+        (canary.status.promoted_configs, canary.status.tracked_configs) = (of("one"), of("two"));
+        assert_eq!(seen(&canary), of(made_with));
+    }
 }
 
 #[test]
