@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::moves::State;
-use super::world::{AGE_MAX, Flight, Objects, Side, World, at};
+use super::world::{AGE_MAX, Flight, Kind, Objects, Side, World, at};
 use crate::course::Next;
 use crate::model::Status;
 
@@ -19,10 +19,15 @@ pub(super) fn key(state: &State) -> u128 {
 }
 
 fn hash(state: &State, into: &mut DefaultHasher) {
-    let State { world, ghost, faults_left, pushes_left, condemnations_left } = state;
+    let State { world, ghost, faults_left, pushes_left, condemnations_left, stale } = state;
     (faults_left, pushes_left, condemnations_left).hash(into);
     let super::laws::Ghost { pushed, brought, rejected, passed, unrouted, foreign, found } = ghost;
-    (pushed, brought, rejected, passed, foreign, found).hash(into);
+    (pushed, brought, passed, foreign, found).hash(into);
+    // Who decided before a rejection was noted may not know of it.
+    let decided = [&world.flight, &world.zombie].map(|flight| flight.as_ref().map(|of| of.base));
+    for (revision, noted) in rejected {
+        (revision, decided.map(|base| base.map(|base| *noted <= base))).hash(into);
+    }
     unrouted.map(|since| (world.now - since).min(AGE_MAX)).hash(into);
     let World {
         now,
@@ -38,6 +43,7 @@ fn hash(state: &State, into: &mut DefaultHasher) {
         asked: _,
         asked_anything: _,
         routes: _,
+        past,
     } = world;
     objects(truth, truth, *now, into);
     match silent {
@@ -56,6 +62,10 @@ fn hash(state: &State, into: &mut DefaultHasher) {
     match zombie {
         Some(flight) => self::flight(flight, truth, *now, into),
         None => 0_u8.hash(into),
+    }
+    if *stale && *faults_left > 0 && silent.is_none() {
+        Kind::ALL.map(|kind| past.knows(kind)).hash(into);
+        objects(&past.of(truth), truth, *now, into);
     }
     (looked, condemned, woken).hash(into);
     (truth.status.observed_generation == Some(*generation)).hash(into);

@@ -1,6 +1,6 @@
 //! What must hold in the small world, told by code that shares nothing with what decides.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::moves::{Verdict, apex_leads_to_target};
 use super::world::{BEAT, Flight, Objects, Revision, World};
@@ -32,8 +32,8 @@ pub(super) struct Ghost {
     pub(super) pushed: bool,
     /// The user brought something that has not come to its end.
     pub(super) brought: bool,
-    /// Revisions that were rolled back.
-    pub(super) rejected: BTreeSet<Revision>,
+    /// Revisions that were rolled back, with the version of the status that said so.
+    pub(super) rejected: BTreeMap<Revision, u32>,
     /// Rounds that a revision passed, by the share it had.
     pub(super) passed: BTreeSet<(Revision, u8)>,
     /// Since when nothing is routed to the target; none while something is.
@@ -49,7 +49,7 @@ impl Ghost {
         let mut ghost = Self {
             pushed: false,
             brought: false,
-            rejected: BTreeSet::new(),
+            rejected: BTreeMap::new(),
             passed: BTreeSet::new(),
             unrouted: Some(-1_000),
             foreign: false,
@@ -64,14 +64,19 @@ impl Ghost {
     }
 
     /// Only the last version is remembered: one that is brought back after another is analysed anew, and anew rejected.
-    fn take_up(&mut self, old: &Status, new: &Status, truth: &Objects, heard: bool) {
+    fn take_up(&mut self, old: &Status, new: &Status, truth: &Objects) {
         let taken = known(&new.last_applied_spec);
         if new.last_applied_spec != old.last_applied_spec {
-            self.rejected.retain(|revision| *revision == taken);
+            self.rejected.retain(|revision, _| *revision == taken);
             self.passed.retain(|(revision, _)| *revision != taken);
         }
         let ended = matches!(new.phase, Some(Phase::Succeeded | Phase::Failed));
-        if ended && heard && truth.target.revision == taken {
+        // What counts as promoted and does not run is still to come, whatever the status says.
+        let runs = truth.primary.as_ref().is_some_and(|primary| primary.revision == taken);
+        let ended = ended && (runs || self.rejected.contains_key(taken));
+        // What the user brought and took back may be heard of late, as long as nobody has looked at what there is now.
+        let ended = ended && new.target_generation == Some(truth.target.generation);
+        if ended && truth.target.revision == taken {
             self.brought = false;
         }
     }
@@ -177,14 +182,15 @@ pub(super) fn written(
 ) -> Result<(), Broken> {
     let looks = Look { world, before, flight, zombie };
     looks.route(ghost)?;
-    ghost.foreign &= before.route == world.truth.route;
+    // A write that leaves the share alone leaves it to whoever set it.
+    ghost.foreign &= share(before) == share(&world.truth);
     looks.primary(ghost)?;
     looks.apex()?;
     looks.target(ghost)?;
     looks.status(ghost)?;
     ghost.follow(world);
-    if zombie {
-        // The drain counts from the decision, which may be as old as a lease.
+    if zombie || flight.view.canary_version != before.canary_version {
+        // The drain counts from a decision that may be as old as a lease, or is not noted at all.
         ghost.forgive_drain(world.now);
     }
     Ok(())
@@ -218,7 +224,7 @@ impl Look<'_> {
             if self.knowing() && !truth.target.serving {
                 return broken(5, format!("{new} % go to a canary without a ready pod"));
             }
-            if self.knowing() && ghost.rejected.contains(truth.target.revision) {
+            if self.knowing() && ghost.rejected.contains_key(truth.target.revision) {
                 return broken(2, "a rejected revision gets traffic again");
             }
             if old == 0 && new > RUNGS[0] && new < 100 && self.knowing() {
@@ -264,9 +270,9 @@ impl Look<'_> {
         if !ghost.passed.contains(&(revision, last)) {
             return broken(4, format!("{revision} goes to the primary and was never analysed"));
         }
-        // A copy that was on its way when the guard spoke is as good as one that had arrived.
-        let on_its_way = self.zombie || self.flight.disturbed;
-        if ghost.rejected.contains(revision) && !on_its_way {
+        // A copy that was decided before the rejection was noted is as good as one that had arrived.
+        let knew = |noted: &u32| *noted <= self.flight.base;
+        if ghost.rejected.get(revision).is_some_and(knew) {
             return broken(4, format!("{revision} goes to the primary and was rejected"));
         }
         Ok(())
@@ -287,7 +293,7 @@ impl Look<'_> {
             return Ok(());
         }
         // Whoever decided before somebody else set the share cannot know of it.
-        let answers = self.knowing() || (self.zombie && !ghost.foreign);
+        let answers = self.knowing() || !ghost.foreign;
         if share(&self.world.truth) > 0 && answers {
             return broken(5, "the target is scaled away while it has traffic");
         }
@@ -321,10 +327,10 @@ impl Look<'_> {
             return broken(3, "a release begins and nobody brought anything");
         }
         let revision = known(&new.last_applied_spec);
-        if begins && ghost.rejected.contains(revision) {
+        if begins && ghost.rejected.contains_key(revision) {
             return broken(3, format!("{revision} was rejected and is released again"));
         }
-        ghost.take_up(old, new, &self.world.truth, self.world.silent.is_none());
+        ghost.take_up(old, new, &self.world.truth);
         if new.canary_weight > old.canary_weight && new.canary_weight < 100 {
             let next = RUNGS.into_iter().find(|rung| *rung > old.canary_weight);
             if next != Some(new.canary_weight) {
@@ -346,7 +352,9 @@ impl Look<'_> {
         if new.phase == Some(Phase::Failed) && old.phase != new.phase {
             if new.canary_weight == 0 {
                 // What the status calls it afterwards changes nothing.
-                ghost.rejected.insert(known(&old.last_applied_spec));
+                ghost
+                    .rejected
+                    .insert(known(&old.last_applied_spec), self.world.truth.canary_version);
             }
             let routed = share(&self.world.truth);
             if routed > new.canary_weight && self.knowing() {
@@ -382,7 +390,7 @@ pub(super) fn at_rest(world: &World, ghost: &Ghost) -> Result<(), Broken> {
     if truth.target.replicas > 0 {
         return broken(9, "at rest the target still runs");
     }
-    let good = !ghost.rejected.contains(truth.target.revision);
+    let good = !ghost.rejected.contains_key(truth.target.revision);
     if good && primary != truth.target.revision && !as_found {
         return broken(9, "a healthy revision was never released");
     }

@@ -38,6 +38,8 @@ pub(super) enum Move {
     Write(Fate),
     /// The operator is killed and starts again.
     Crash,
+    /// The same, and its list of this kind is answered with what there was before the last change.
+    StaleList(Kind),
     /// The operator loses its lease in the middle of a plan and does not know; another one starts.
     Takeover,
     ZombieWrites,
@@ -81,12 +83,26 @@ pub(super) struct State {
     pub(super) faults_left: u8,
     pub(super) pushes_left: u8,
     pub(super) condemnations_left: u8,
+    /// Whether lists may be answered from the past; what that is belongs to the state then.
+    pub(super) stale: bool,
 }
 
 impl State {
     pub(super) fn new(world: World, faults: u8, pushes: u8) -> Self {
         let ghost = Ghost::new(&world);
-        Self { world, ghost, faults_left: faults, pushes_left: pushes, condemnations_left: 1 }
+        Self {
+            world,
+            ghost,
+            faults_left: faults,
+            pushes_left: pushes,
+            condemnations_left: 1,
+            stale: false,
+        }
+    }
+
+    /// The same, where lists may be answered from the past.
+    pub(super) fn with_stale_lists(self) -> Self {
+        Self { stale: true, ..self }
     }
 
     /// Adopted and at rest.
@@ -173,6 +189,9 @@ impl State {
             may(flies, Move::Write(Fate::AnswerLost));
             may(flies || (routed && world.looked), Move::Crash);
             may(flies && world.zombie.is_none() && self.faults_left > 1, Move::Takeover);
+            for kind in Kind::ALL {
+                may(self.stale && world.past.knows(kind), Move::StaleList(kind));
+            }
             may(world.truth.target.serving, Move::TargetDies);
             may(primary.is_some_and(|primary| primary.serving), Move::PrimaryDies);
             may(true, Move::EditSpec);
@@ -200,9 +219,14 @@ impl State {
             Move::ZombieWrites => next.zombie_writes()?,
             Move::ZombieEnds => next.world.zombie = None,
             Move::Crash => next.restart(),
+            Move::StaleList(kind) => {
+                next.restart();
+                next.world.silent = Some((kind, next.world.past.of(&next.world.truth)));
+            }
             Move::Takeover => {
                 // The lease is one fault and the write that comes late the other.
                 next.faults_left -= 1;
+                next.unnoted();
                 next.world.zombie = next.world.flight.take();
                 next.restart();
             }
@@ -237,6 +261,7 @@ impl State {
             flight.disturbed = true;
         }
         next.bury_zombie();
+        next.world.past.follow(&self.world.truth, &next.world.truth);
         Ok(next)
     }
 
@@ -258,6 +283,7 @@ impl State {
         match step {
             Move::Write(fate) => fate != Fate::Done,
             Move::Crash
+            | Move::StaleList(_)
             | Move::Takeover
             | Move::TargetDies
             | Move::PrimaryDies
@@ -311,6 +337,7 @@ impl State {
             Move::Tick { .. }
             | Move::Write(_)
             | Move::Crash
+            | Move::StaleList(_)
             | Move::Takeover
             | Move::ZombieWrites
             | Move::ZombieEnds
@@ -326,14 +353,23 @@ impl State {
     }
 
     fn restart(&mut self) {
-        // Who lowered the route and could not note when is not remembered: the drain counts from the decision before.
-        self.ghost.forgive_drain(self.world.now);
+        self.unnoted();
         let world = &mut self.world;
         world.flight = None;
         world.silent = None;
         world.looked = false;
         world.woken = true;
         world.next = world.now;
+    }
+
+    /// What the plan under way has lowered is lowered, and nobody will note when: the drain counts from the decision before.
+    fn unnoted(&mut self) {
+        let lowered = self.world.flight.as_ref().is_some_and(|flight| {
+            flight.course.next() == Next::Record && !flight.plan.urgent.is_empty()
+        });
+        if lowered {
+            self.ghost.forgive_drain(self.world.now);
+        }
     }
 
     fn tick(&mut self, canary: &Canary, due: bool, answer: Verdict) -> Result<(), Broken> {
@@ -360,9 +396,9 @@ impl State {
             flight.course.done();
             self.learn(&mut flight, &before);
         } else {
-            if flight.course.next() == Next::Record && !carried_out {
-                // What was lowered before it is lowered, and nobody could note when.
-                self.ghost.forgive_drain(self.world.now);
+            if !carried_out {
+                self.world.flight = Some(flight.clone());
+                self.unnoted();
             }
             flight.disturbed = true;
             flight.course.failed();
@@ -458,6 +494,7 @@ fn hides(what: Move) -> &'static [Kind] {
         Move::Tick { .. }
         | Move::Write(Fate::Done | Fate::Refused)
         | Move::Crash
+        | Move::StaleList(_)
         | Move::Takeover
         | Move::ZombieEnds
         | Move::CatchUp

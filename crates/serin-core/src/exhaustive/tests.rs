@@ -25,6 +25,12 @@ fn check(name: &str, canary: &Canary, root: State) {
     }
 }
 
+/// Two faults, and two releases, take minutes: for whoever has the time.
+#[expect(clippy::disallowed_methods, reason = "how far to search is for whoever runs it to say")]
+fn all() -> bool {
+    std::env::var("SERIN_STATES").is_ok_and(|states| states == "all")
+}
+
 /// From a plain workload to rest.
 fn adoption(faults: u8) -> State {
     State::new(World::plain(), faults, 0)
@@ -63,6 +69,21 @@ fn every_way_through_an_adoption_keeps_the_laws() {
 fn every_way_back_in_steps_keeps_the_laws() {
     let canary = template(json!({"stepWeightPromotion": 20}));
     check("a promotion in steps", &canary, release(&canary, 1));
+}
+
+#[test]
+fn every_way_with_old_lists_keeps_the_laws() {
+    let canary = template(json!({}));
+    let faults = if all() { 2 } else { 1 };
+    let stale = State::with_stale_lists;
+    check("an adoption with old lists", &canary, stale(adoption(faults)));
+    let flaggers = State::new(World::of_flagger(), faults, 1);
+    check("an adoption from Flagger with old lists", &canary, stale(flaggers));
+    check("a release with old lists", &canary, stale(release(&canary, faults)));
+    if all() {
+        let changes = stale(change_of_mind(&canary, 1));
+        check("a release that changes on its way with old lists", &canary, changes);
+    }
 }
 
 /// The searches of the gate, the smaller ones first; the first that sees the bug ends it.

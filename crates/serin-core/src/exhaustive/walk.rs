@@ -148,6 +148,7 @@ fn fault(before: &State, what: Move) -> Option<&'static str> {
         Move::Write(Fate::AnswerLost) => "writes whose answer is lost",
         Move::Crash if before.world.flight.is_some() => "crashes in the middle of a plan",
         Move::Crash => "crashes between plans",
+        Move::StaleList(kind) => stale(kind),
         Move::Takeover => "leases lost in the middle of a plan",
         Move::ZombieWrites => "writes of who lost the lease",
         Move::TargetDies => "all canary pods die",
@@ -169,6 +170,16 @@ fn fault(before: &State, what: Move) -> Option<&'static str> {
         | Move::Push(_) => return None,
     };
     Some(name)
+}
+
+fn stale(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Canary => "restarts with an old list of Canaries",
+        Kind::Target => "restarts with an old list of the target",
+        Kind::Primary => "restarts with an old list of the primary",
+        Kind::Endpoints => "restarts with an old list of endpoints",
+        Kind::Route => "restarts with an old list of routes",
+    }
 }
 
 fn silence(kind: Kind) -> &'static str {
@@ -213,7 +224,7 @@ pub(super) fn policies() -> Vec<Policy> {
     all.into_iter()
         .map(|(name, more)| {
             let canary = template(more);
-            let begin = |world| tidy(State::new(world, 2, 1));
+            let begin = |world| tidy(State::new(world, 2, 1).with_stale_lists());
             let rested = tidy(begin(World::plain()).rested(&canary));
             let roots =
                 vec![rested.clone(), rested, begin(World::plain()), begin(World::of_flagger())];
@@ -347,6 +358,7 @@ impl Temper {
             | Move::GuardLooks => true,
             Move::Write(Fate::Refused | Fate::AnswerLost)
             | Move::Crash
+            | Move::StaleList(_)
             | Move::Takeover
             | Move::TargetDies
             | Move::PrimaryDies

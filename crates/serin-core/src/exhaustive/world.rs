@@ -57,6 +57,74 @@ pub(super) enum Kind {
     Route,
 }
 
+impl Kind {
+    pub(super) const ALL: [Kind; 5] =
+        [Kind::Canary, Kind::Target, Kind::Primary, Kind::Endpoints, Kind::Route];
+}
+
+/// What each kind was before its last change.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Past {
+    canary: Option<(Rc<Status>, u32)>,
+    target: Option<Side>,
+    primary: Option<Option<Side>>,
+    /// Of the target and of the primary.
+    endpoints: Option<(bool, bool)>,
+    route: Option<Option<(u8, u32)>>,
+}
+
+fn endpoints(of: &Objects) -> (bool, bool) {
+    (of.target.serving, of.primary.as_ref().is_some_and(|primary| primary.serving))
+}
+
+impl Past {
+    pub(super) fn knows(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Canary => self.canary.is_some(),
+            Kind::Target => self.target.is_some(),
+            Kind::Primary => self.primary.is_some(),
+            Kind::Endpoints => self.endpoints.is_some(),
+            Kind::Route => self.route.is_some(),
+        }
+    }
+
+    pub(super) fn follow(&mut self, before: &Objects, after: &Objects) {
+        if before.canary_version != after.canary_version {
+            self.canary = Some((Rc::clone(&before.status), before.canary_version));
+        }
+        if before.target.version != after.target.version {
+            self.target = Some(before.target.clone());
+        }
+        let version = |of: &Objects| of.primary.as_ref().map(|primary| primary.version);
+        if version(before) != version(after) {
+            self.primary = Some(before.primary.clone());
+        }
+        if endpoints(before) != endpoints(after) {
+            self.endpoints = Some(endpoints(before));
+        }
+        if before.route != after.route {
+            self.route = Some(before.route);
+        }
+    }
+
+    /// What there is, and the past where there is one.
+    pub(super) fn of(&self, truth: &Objects) -> Objects {
+        let mut of = truth.clone();
+        if let Some((status, version)) = &self.canary {
+            (of.status, of.canary_version) = (Rc::clone(status), *version);
+        }
+        of.target = self.target.clone().unwrap_or(of.target);
+        of.primary = self.primary.clone().unwrap_or(of.primary);
+        of.route = self.route.unwrap_or(of.route);
+        let (target, primary) = self.endpoints.unwrap_or_else(|| endpoints(truth));
+        of.target.serving = target;
+        if let Some(side) = &mut of.primary {
+            side.serving = primary;
+        }
+        of
+    }
+}
+
 /// How a write ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -105,6 +173,7 @@ pub(super) struct World {
     pub(super) asked_anything: bool,
     /// Versions that routes have had: none is used twice, not even by a route that is made anew.
     pub(super) routes: u32,
+    pub(super) past: Past,
 }
 
 /// The world cannot do what was asked of it: the write fails as the API server or the renderer would fail it.
@@ -184,6 +253,7 @@ impl World {
             asked: false,
             asked_anything: false,
             routes: 1,
+            past: Past::default(),
         }
     }
 
