@@ -35,7 +35,7 @@ pub(super) fn roll_back(mut draft: Draft<'_>, cause: &Cause) -> Step {
     let failed = draft.status.failed_checks;
     draft.take_off();
     let code = cause.code();
-    let message = announce(&mut draft, cause, weight, failed);
+    let mut message = announce(&mut draft, cause, weight, failed);
     if let Cause::Guard(why) = cause {
         super::guard::record(&mut draft, why);
     }
@@ -44,6 +44,8 @@ pub(super) fn roll_back(mut draft: Draft<'_>, cause: &Cause) -> Step {
     // The primary may have taken up what is being rejected: then this is what it runs.
     if super::promotion::primary_runs_applied(&draft) && promoting(&draft) {
         draft.saw_promoted();
+        let said = message.trim_end_matches('.');
+        message = format!("{said}; the primary had taken it up already and keeps it.");
     }
     if matches!(cause, Cause::TargetGone) {
         // It was not found to be bad: should it come back, it is analysed.

@@ -352,7 +352,10 @@ impl Book {
         moment: Moment,
     ) -> Option<Broken> {
         self.outcomes += 1;
-        if text(status, "/lastReason/code") != "TargetGone" {
+        let kept = text(status, "/lastReason/message").contains("the primary had taken it up");
+        // What came too late to keep it off the primary says so, and the primary keeps it.
+        let taken = kept && self.primary_image == self.image;
+        if text(status, "/lastReason/code") != "TargetGone" && !taken {
             self.rejected.extend(applied);
         }
         let foe = Self::lately(self.foe, moment.now, AFTERMATH);
@@ -443,7 +446,7 @@ impl Book {
         let changed = share != self.routed;
         if changed {
             (self.routed, self.routed_since) = (share, moment.now);
-            self.later.routed(share, moment.now);
+            self.later.routed(share, moment);
         }
         (changed.then_some(line), found)
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::city::Lack;
 use crate::dice::{self, Dice};
-use crate::invariants::Broken;
+use crate::invariants::{Broken, Moment};
 use crate::manifests::strategies;
 use crate::plan::{Act, Plan, Quality, Shape, Trouble, What};
 
@@ -172,6 +172,8 @@ fn extra(dice: &mut Dice, shape: &Shape, steady: bool) -> Extra {
 pub(crate) struct Later {
     /// When the canary got its first share of this release.
     traffic_since: Option<Instant>,
+    /// By how much earlier the operator may think that it was.
+    slack: Duration,
     /// What the primary ran before.
     before: String,
     /// A promotion is being taken back.
@@ -179,9 +181,11 @@ pub(crate) struct Later {
 }
 
 impl Later {
-    pub(crate) fn routed(&mut self, share: i64, now: Instant) {
-        if share > 0 {
-            self.traffic_since.get_or_insert(now);
+    pub(crate) fn routed(&mut self, share: i64, moment: Moment) {
+        if share > 0 && self.traffic_since.is_none() {
+            self.traffic_since = Some(moment.now);
+            // The operator counts whole seconds, from the decision on; a write may take until it is given up.
+            self.slack = Duration::from_secs(if moment.clear { 2 } else { 32 });
         }
     }
 
@@ -197,8 +201,7 @@ impl Later {
         let mut found = Vec::new();
         let bake = Duration::from_secs(bake_secs);
         let had = self.traffic_since.map_or(Duration::ZERO, |since| now.duration_since(since));
-        // The operator counts whole seconds.
-        if entered == Some("Promoting") && had + Duration::from_secs(2) < bake {
+        if entered == Some("Promoting") && had + self.slack < bake {
             found.push(Broken {
                 law: "no promotion before the shortest time with traffic",
                 what: format!("promoted after {had:?} of {bake:?}"),
