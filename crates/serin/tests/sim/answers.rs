@@ -14,7 +14,7 @@ const FROM_REST: [&str; 4] = ["Waiting", "Initialized", "Succeeded", "Failed"];
 pub(crate) struct Answers {
     /// The last answer of each gate, in this release.
     gates: BTreeMap<String, bool>,
-    /// The analysis that the guard counts for, and the canary's requests in it by objective.
+    /// The analysis that the guard counts for, and the requests of both sides in it by objective.
     analysis: String,
     counted: BTreeMap<String, i64>,
 }
@@ -85,7 +85,8 @@ impl Answers {
         let mut last = BTreeMap::new();
         for check in status["checks"].as_array().map_or(&[][..], Vec::as_slice) {
             let text = |field: &str| check[field].as_str().unwrap_or_default();
-            let requests = check["canary"]["requests"].as_i64();
+            let of = |side: &str| check[side]["requests"].as_i64();
+            let requests = of("canary").map(|requests| requests + of("primary").unwrap_or(0));
             if let Some(requests) = requests.filter(|_| text("source").starts_with("guard"))
                 && text("time") >= started
             {

@@ -295,6 +295,7 @@ impl Book {
             }
         }
         let rises = stated > self.stated;
+        found.extend(self.goes_further([&before, phase], stated, applied.as_ref()));
         let change = answers::Change { before: &before, phase, rises, status };
         if !self.skips {
             found.extend(self.answers.change(&change, moment));
@@ -370,13 +371,6 @@ impl Book {
     /// The status gives the canary more.
     fn raised(&mut self, stated: i64, applied: Option<&Version>, moment: Moment) -> Vec<Broken> {
         let mut found = Vec::new();
-        // No fault excuses it: whoever writes a status has seen the spec beside it.
-        if self.suspended && moment.by == By::Operator {
-            found.push(broken(
-                "a suspended canary stays where it is",
-                format!("{} % to {stated} % though the spec says suspend", self.stated),
-            ));
-        }
         if let Some(version) = applied.filter(|version| self.rejected.contains(*version)) {
             found.push(broken(
                 "a rejected version gets no traffic again",

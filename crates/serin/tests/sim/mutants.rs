@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serin_core::mutant::{Mutant, Shows, Switched};
 
 use crate::plan::Plan;
-use crate::run::{Options, run};
+use crate::run::{Options, report, run};
 use crate::{chance, crossings, provoke};
 
 const LENGTH: u64 = 12;
@@ -71,6 +71,16 @@ fn find(mutant: Mutant, budget: u64) -> Option<(u64, String)> {
         }
         Some((seed, format!("{}: {}", broken.law, broken.what)))
     })
+}
+
+#[test]
+fn no_life_that_provokes_breaks_a_law_without_a_bug() {
+    let lives = number("SERIN_MUTANT_SEEDS").map_or(4, |budget| budget.min(100));
+    for seed in (0..lives).map(|life| 2 * life + 1) {
+        let plan = life(seed);
+        let outcome = run(&plan, &Options::default());
+        assert!(outcome.broken.is_none(), "life {seed}: {}", report(&plan, &outcome));
+    }
 }
 
 #[test]

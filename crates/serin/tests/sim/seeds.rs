@@ -159,15 +159,28 @@ fn live(mut table: Table, seeds: u64, path: Option<&Path>) {
 }
 
 /// Lives that once broke a law, and why.
-const REGRESSIONS: [(u64, &str); 2] = [
+const REGRESSIONS: [(u64, &str); 3] = [
     (478, "a deletion waited for the endpoints of a Service that nobody brings back"),
     (1449, "a list of the past looked like a way back, and a rejected version like a new one"),
+    (2011, "blue/green waited for requests that only its route would have brought"),
+];
+
+/// The same of wide lives.
+const WIDE_REGRESSIONS: [(u64, &str); 7] = [
+    (10, "a canary without traffic was held for requests that could not come"),
+    (309, "a version was judged by what the one before had done"),
+    (765, "a conflict made the operator ask its hooks again"),
+    (813, "the shortest time with traffic began before the hooks had answered"),
+    (1913, "a rollback that came too late to keep a version off the primary did not say so"),
+    (2321, "the shortest time with traffic did not begin again with the route"),
+    (2628, "the route came seconds after the decision, which the law did not know"),
 ];
 
 #[test]
 fn no_life_that_broke_a_law_breaks_it_again() {
-    for (seed, why) in REGRESSIONS {
-        let plan = chance::first_kinds(seed, LENGTH);
+    let first = REGRESSIONS.map(|(seed, why)| (chance::first_kinds(seed, LENGTH), why));
+    let wide = WIDE_REGRESSIONS.map(|(seed, why)| (chance::wide(seed, LENGTH), why));
+    for (plan, why) in first.into_iter().chain(wide) {
         let outcome = run(&plan, &Options::default());
         assert!(outcome.broken.is_none(), "once: {why}\n{}", failure(&plan, &outcome));
     }

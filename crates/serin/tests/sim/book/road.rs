@@ -1,10 +1,10 @@
-//! How long a version that fails stays on the road, and where a release is.
+//! How long a version that fails stays on the road, where a release is, and where it may go.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{AFTERMATH, Book, broken};
+use super::{AFTERMATH, Book, Version, broken};
 use crate::invariants::Broken;
 use crate::plan::{Quality, Sight};
 
@@ -37,6 +37,28 @@ impl Book {
                 "law 1: lowering never waits",
                 format!("{} fails, and has traffic for {secs} s under a guard", self.image),
             )
+        })
+    }
+
+    /// Judges where a write of the status leads: what is suspended stays where it is, and a promotion is of what was
+    /// analysed. No fault excuses it, since whoever writes a status has seen the spec beside it.
+    pub(super) fn goes_further(
+        &self,
+        [before, phase]: [&str; 2],
+        stated: i64,
+        applied: Option<&Version>,
+    ) -> Option<Broken> {
+        let moves = before != phase && matches!(phase, "Progressing" | "Promoting" | "Finalising");
+        if self.suspended && self.valid && (stated > self.stated || moves) {
+            let what = format!("{before} at {} % to {phase} at {stated} %", self.stated);
+            return Some(broken("a suspended canary stays where it is", what));
+        }
+        let analysed = matches!(before, "Progressing" | "WaitingPromotion" | "Promoting");
+        let promotes = matches!(phase, "Promoting" | "Finalising");
+        let (then, now) = (&self.applied.as_ref()?.0, &applied?.0);
+        (analysed && promotes && !self.skips && then != now).then(|| {
+            let what = format!("{then} was analysed, and {now} is to be promoted");
+            broken("law 4: what is analysed is what is promoted", what)
         })
     }
 }
