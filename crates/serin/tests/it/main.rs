@@ -17,6 +17,7 @@ mod histogram;
 mod mishaps;
 mod pace;
 mod pages;
+mod patience;
 mod restored;
 mod rights;
 mod shape;
