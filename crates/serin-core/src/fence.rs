@@ -1,7 +1,7 @@
 //! Which writes carry the version of what they were decided about, so that a replica that lost its lease cannot undo
 //! what its successor did.
 
-use crate::model::Weight;
+use crate::model::{Phase, Status, Weight};
 use crate::mutant;
 
 /// A route that is to give the canary `wanted`. Whoever takes everything from it waits for nothing; any other share, a
@@ -13,4 +13,35 @@ pub fn route_is_fenced(wanted: Weight) -> bool {
 /// A target that is scaled to so many replicas: pods may be taken away only where nobody has given them work meanwhile.
 pub fn scale_is_fenced(replicas: u32) -> bool {
     replicas == 0 && !mutant!(UnfencedScale)
+}
+
+/// How the route of a canary that has nothing is marked, so that its version moves and a share on its way is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seal {
+    /// Not at all: nothing can be on its way.
+    None,
+    /// Whatever it is by now: the status speaks of a share that the route does not give.
+    Free,
+    /// Only if it is as it was seen: the canary is about to be scaled away. A share may have arrived whose answer was lost.
+    Fenced,
+}
+
+/// The seal that this status asks for.
+pub fn seal(status: &Status) -> Seal {
+    match status.phase {
+        _ if status.canary_weight > 0 => Seal::Free,
+        Some(Phase::Succeeded | Phase::Failed) => Seal::Fenced,
+        Some(
+            Phase::Initializing
+            | Phase::Initialized
+            | Phase::Waiting
+            | Phase::Progressing
+            | Phase::WaitingPromotion
+            | Phase::Promoting
+            | Phase::Finalising
+            | Phase::Terminating
+            | Phase::Terminated,
+        )
+        | None => Seal::None,
+    }
 }

@@ -1,7 +1,7 @@
 //! From actions to the writes that carry them out. What is already so is not written again.
 
 use serde_json::{Value, json};
-use serin_core::fence;
+use serin_core::fence::{self, Seal};
 use serin_core::model::{Canary, Split};
 use serin_core::plan::Action;
 
@@ -102,16 +102,18 @@ fn scale_target(
 fn route(canary: &Canary, split: Split, objects: &Objects) -> Result<Vec<Change>, RenderError> {
     let router = router(canary.spec.provider);
     let changes = router.write(canary, split, objects)?;
-    let outstanding = split == Split::PRIMARY && canary.status.canary_weight > 0;
-    if !changes.is_empty() || !outstanding || serin_core::mutant!(ForgetSeal) {
+    let how = fence::seal(&canary.status);
+    let needless = split != Split::PRIMARY || how == Seal::None;
+    if !changes.is_empty() || needless || serin_core::mutant!(ForgetSeal) {
         return Ok(changes);
     }
-    // The status speaks of a share that the route does not give: a write of it may be on its way. A route that has moved
-    // on since it was decided refuses it.
     let seal = |target: ObjectRef| {
         let live = objects.get(&target).present().copied()?;
         let sealed = strings(live, "/metadata/annotations").remove(SEALED);
-        let patch = json!({"metadata": {"annotations": {SEALED: canary.resource_version}}});
+        let mut patch = json!({"metadata": {"annotations": {SEALED: canary.resource_version}}});
+        if how == Seal::Fenced {
+            patch["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+        }
         (sealed.as_ref() != Some(&canary.resource_version))
             .then_some(Change::MergePatch { target, patch })
     };

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::course::{self, Course, Next};
-use crate::fence;
+use crate::fence::{self, Seal};
 use crate::model::{Canary, Split, Status, Weight};
 use crate::observed::{
     Answer, Check, Guard, Observed, Readiness, Seen, Selects, ServiceSeen, Services, Watched,
@@ -442,10 +442,16 @@ impl World {
             Action::Route(split) => {
                 let before = self.truth.route;
                 self.route(split.canary, view)?;
-                let outstanding = *split == Split::PRIMARY && view.status.canary_weight > 0;
                 let idle = self.truth.route == before && view.route.is_some();
-                if idle && outstanding && !crate::mutant!(ForgetSeal) {
-                    self.set_route(before.map(|(share, _)| share));
+                if idle && *split == Split::PRIMARY && !crate::mutant!(ForgetSeal) {
+                    let moved = before.map(|(_, version)| version) != view.route.map(|(_, v)| v);
+                    match fence::seal(&view.status) {
+                        Seal::Fenced if moved => return Err(Refusal),
+                        Seal::Fenced | Seal::Free => {
+                            self.set_route(before.map(|(share, _)| share));
+                        }
+                        Seal::None => {}
+                    }
                 }
             }
             Action::EnsureRoute(split) => {

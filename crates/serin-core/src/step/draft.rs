@@ -205,6 +205,15 @@ impl<'a> Draft<'a> {
         self.status.drain_time = Some(self.now);
     }
 
+    /// The target's pods go, once a write of the route has shown that it is as it was seen: a raise whose answer was lost may
+    /// have arrived after all, and the watch may be silent about it.
+    pub(super) fn scale_away(&mut self) {
+        if self.has_router() && self.route() == Seen::Present(Split::PRIMARY) {
+            self.actions.push(Action::Route(Split::PRIMARY));
+        }
+        self.actions.push(Action::ScaleTarget(0));
+    }
+
     /// Whether the canary's pods had the time to finish what they began.
     pub(super) fn drained(&self) -> bool {
         self.drain_end().is_none_or(|end| end <= self.now) || crate::mutant!(ForgetDrain)

@@ -287,7 +287,7 @@ pub(super) fn finalising(mut draft: Draft<'_>) -> Step {
 
 fn succeed(mut draft: Draft<'_>) -> Step {
     if draft.seen.target.present().is_some_and(|target| target.replicas > 0) {
-        draft.actions.push(Action::ScaleTarget(0));
+        draft.scale_away();
     }
     draft.enter(Phase::Succeeded);
     super::soak::begin(&mut draft);

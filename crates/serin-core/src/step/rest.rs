@@ -130,7 +130,7 @@ fn scale_down(mut draft: Draft<'_>, replicas: u32) -> Step {
         let secs = draft.drain_left();
         return draft.quiet(reason::DRAINING, "The canary finishes what it began.", secs);
     }
-    draft.actions.push(Action::ScaleTarget(0));
+    draft.scale_away();
     let retry = draft.settings.retry_secs;
     if draft.status.phase == Some(Phase::Failed) {
         return draft.quiet(reason::ROLLED_BACK, "The canary is scaled to zero.", retry);

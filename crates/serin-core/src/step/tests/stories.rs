@@ -55,7 +55,7 @@ fn a_healthy_release_is_promoted() {
             5738s Finalising 0 (route 50) Finalising [route 0]
                    - Routing all traffic to primary
             5740s Finalising 0 (route 0) Draining
-            5743s Succeeded 0 (route 0) Promoted [scale 0]
+            5743s Succeeded 0 (route 0) Promoted [route 0] [scale 0]
                    - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
                    calls [1]
             5745s Succeeded 0 (route 0) AtRest
@@ -75,19 +75,19 @@ fn a_failing_release_is_rolled_back_on_the_tick_that_reaches_the_threshold() {
     check(
         &mut world,
         &expect![[r#"
-        5726s Progressing 10 (route 10) CheckFailed
-               ! Halt backend.develop advancement errors 7.00 > 1
-        5736s Failed 0 (route 10) ThresholdReached [!route 0]
-               ! Halt backend.develop advancement errors 7.00 > 1
-               ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2>
-               ! Canary failed! Scaling down backend.develop
-        5741s Failed 0 (route 0) RolledBack [scale 0]
-        5743s Failed 0 (route 0) AtRest
-        5744s Failed 0 (route 0) AtRest
-        6044s Failed 0 (route 0) AtRest
-        6344s Failed 0 (route 0) AtRest
-        6644s Failed 0 (route 0) AtRest
-    "#]],
+            5726s Progressing 10 (route 10) CheckFailed
+                   ! Halt backend.develop advancement errors 7.00 > 1
+            5736s Failed 0 (route 10) ThresholdReached [!route 0]
+                   ! Halt backend.develop advancement errors 7.00 > 1
+                   ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2>
+                   ! Canary failed! Scaling down backend.develop
+            5741s Failed 0 (route 0) RolledBack [route 0] [scale 0]
+            5743s Failed 0 (route 0) AtRest
+            5744s Failed 0 (route 0) AtRest
+            6044s Failed 0 (route 0) AtRest
+            6344s Failed 0 (route 0) AtRest
+            6644s Failed 0 (route 0) AtRest
+        "#]],
     );
     assert_eq!(world.target.unwrap().replicas, 0);
 }
@@ -105,18 +105,18 @@ fn the_guard_rolls_back_between_two_steps_and_while_suspended() {
     check(
         &mut world,
         &expect![[r#"
-        5726s Progressing 10 (route 10) Suspended
-               - backend.develop is suspended, skipping canary run
-        6026s Progressing 10 (route 10) Suspended
-        6326s Failed 0 (route 10) GuardRolledBack [!route 0]
-               ! Rolling back backend.develop guard: errors 31 of 200, primary 0 of 900 <Error: Guard rolled back: errors 31 of 200, primary 0 of 900>
-               ! Canary failed! Scaling down backend.develop
-        6331s Failed 0 (route 0) RolledBack [scale 0]
-        6333s Failed 0 (route 0) AtRest
-        6334s Failed 0 (route 0) AtRest
-        6634s Failed 0 (route 0) AtRest
-        6934s Failed 0 (route 0) AtRest
-    "#]],
+            5726s Progressing 10 (route 10) Suspended
+                   - backend.develop is suspended, skipping canary run
+            6026s Progressing 10 (route 10) Suspended
+            6326s Failed 0 (route 10) GuardRolledBack [!route 0]
+                   ! Rolling back backend.develop guard: errors 31 of 200, primary 0 of 900 <Error: Guard rolled back: errors 31 of 200, primary 0 of 900>
+                   ! Canary failed! Scaling down backend.develop
+            6331s Failed 0 (route 0) RolledBack [route 0] [scale 0]
+            6333s Failed 0 (route 0) AtRest
+            6334s Failed 0 (route 0) AtRest
+            6634s Failed 0 (route 0) AtRest
+            6934s Failed 0 (route 0) AtRest
+        "#]],
     );
 }
 
@@ -148,7 +148,7 @@ fn a_rollback_survives_a_crash_after_its_first_write() {
                    ! Halt backend.develop advancement errors 7.00 > 1
                    ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2>
                    ! Canary failed! Scaling down backend.develop
-            5776s Failed 0 (route 0) RolledBack [scale 0]
+            5776s Failed 0 (route 0) RolledBack [route 0] [scale 0]
             5778s Failed 0 (route 0) AtRest
             5779s Failed 0 (route 0) AtRest
             6079s Failed 0 (route 0) AtRest
@@ -208,7 +208,7 @@ fn a_new_revision_mid_analysis_starts_again_and_its_gate_is_asked_again() {
             5763s Finalising 0 (route 50) Finalising [route 0]
                    - Routing all traffic to primary
             5765s Finalising 0 (route 0) Draining
-            5768s Succeeded 0 (route 0) Promoted [scale 0]
+            5768s Succeeded 0 (route 0) Promoted [route 0] [scale 0]
                    - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
         "#]],
     );
@@ -227,7 +227,7 @@ fn a_revert_mid_analysis_ends_it_without_a_promotion() {
                    - api.develop went back to the promoted revision s1:v1; the analysis ends without a promotion <Info: Target was reverted, analysis ended.>
             5728s Succeeded 0 (route 0) Draining
             5729s Succeeded 0 (route 0) Draining
-            5731s Succeeded 0 (route 0) TargetScaledDown [scale 0]
+            5731s Succeeded 0 (route 0) TargetScaledDown [route 0] [scale 0]
                    - Scaling down api.develop: 2 replicas run at rest
             5733s Succeeded 0 (route 0) AtRest
         "#]],
@@ -352,7 +352,7 @@ fn a_promotion_that_kills_the_primary_keeps_the_users_on_the_canary() {
             6644s Finalising 0 (route 100) Finalising [route 0]
                    - Routing all traffic to primary
             6646s Finalising 0 (route 0) Draining
-            6649s Succeeded 0 (route 0) Promoted [scale 0]
+            6649s Succeeded 0 (route 0) Promoted [route 0] [scale 0]
                    - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
         "#]],
     );
@@ -397,7 +397,7 @@ fn the_way_back_to_the_primary_can_have_steps() {
             5746s Finalising 0 (route 50) Finalising [route 0]
                    - Routing all traffic to primary
             5748s Finalising 0 (route 0) Draining
-            5751s Succeeded 0 (route 0) Promoted [scale 0]
+            5751s Succeeded 0 (route 0) Promoted [route 0] [scale 0]
                    - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
         "#]],
     );
@@ -419,7 +419,7 @@ fn skip_analysis_still_waits_for_the_primary() {
             5718s Finalising 0 (route 0) Finalising [route 0]
                    - Routing all traffic to primary
             5720s Finalising 0 (route 0) Draining
-            5723s Succeeded 0 (route 0) PromotedUnanalysed [scale 0]
+            5723s Succeeded 0 (route 0) PromotedUnanalysed [route 0] [scale 0]
                    - Promotion completed! Canary analysis was skipped for api.develop <Info: Canary analysis was skipped, promotion finished.>
         "#]],
     );
@@ -466,7 +466,7 @@ fn gates_say_it_once() {
             5808s Finalising 0 (route 50) Finalising [route 0]
                    - Routing all traffic to primary
             5810s Finalising 0 (route 0) Draining
-            5813s Succeeded 0 (route 0) Promoted [scale 0]
+            5813s Succeeded 0 (route 0) Promoted [route 0] [scale 0]
                    - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
         "#]],
     );
@@ -610,7 +610,7 @@ fn a_route_by_hand_goes_down_at_once_and_up_only_with_a_passed_check() {
             5760s Finalising 0 (route 50) Finalising [route 0]
                    - Routing all traffic to primary
             5762s Finalising 0 (route 0) Draining
-            5765s Succeeded 0 (route 0) Promoted [scale 0]
+            5765s Succeeded 0 (route 0) Promoted [route 0] [scale 0]
                    - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
         "#]],
     );
