@@ -53,7 +53,7 @@ soak: ## Simulated lives until Ctrl-C, from where the last soak was (soak.json),
 	SERIN_SOAK=$(CURDIR)/soak.json SERIN_LENGTH=$(or $(SERIN_LENGTH),60) $(CARGO) test --profile sim --locked -p serin --test sim a_soak -- --nocapture
 
 soak-core: ## A million releases of the decision core under a model of the cluster: make soak-core SERIN_WALKS=10000 SERIN_FIRST=105000
-	SERIN_WALKS=$(or $(SERIN_WALKS),105000) $(CARGO) test --profile sim --locked -p serin-core --lib no_walk -- --nocapture
+	SERIN_OLD_LISTS=$(or $(SERIN_OLD_LISTS),no) SERIN_WALKS=$(or $(SERIN_WALKS),112000) $(CARGO) test --profile sim --locked -p serin-core --lib no_walk -- --nocapture
 
 # What the fuzzer finds is kept in fuzz/corpus and fuzz/artifacts; both are ignored by git.
 TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
