@@ -201,9 +201,11 @@ pub struct Service {
     /// Apex name: `spec.service.name`, or else the target's name.
     pub name: String,
     pub port: u16,
-    pub port_name: String,
-    /// A number or a port's name; `port` when unset.
-    pub target_port: TargetPort,
+    /// None: what the live Service calls this port, or else [`PORT_NAME`].
+    pub port_name: Option<String>,
+    /// A number or a port's name. None: where the live Service leads, or else `port`.
+    pub target_port: Option<TargetPort>,
+    /// None: what the live Service says.
     pub app_protocol: Option<String>,
     pub port_discovery: bool,
     pub headless: bool,
@@ -216,7 +218,15 @@ pub struct Service {
     pub unmanaged_labels: Vec<String>,
 }
 
+/// Flagger's name of the port of a Service that it makes.
+pub const PORT_NAME: &str = "http";
+
 impl Service {
+    /// What routers call the port where they go by names.
+    pub fn port_name(&self) -> &str {
+        self.port_name.as_deref().unwrap_or(PORT_NAME)
+    }
+
     pub fn primary_name(&self) -> String {
         format!("{}-primary", self.name)
     }

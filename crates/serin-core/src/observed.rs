@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Key, Policy, Split};
+use crate::plan::Action;
+use crate::reason;
 
 /// The result of looking at one thing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,6 +16,18 @@ pub enum Seen<T> {
     Absent,
     /// Why it could not be read.
     Unreadable(String),
+}
+
+impl ObstacleKind {
+    /// The reason that a wait for it has.
+    pub fn code(self) -> &'static str {
+        match self {
+            ObstacleKind::NotOurs => reason::NOT_OURS,
+            ObstacleKind::NoSelectorLabel => reason::NO_SELECTOR_LABEL,
+            ObstacleKind::Port => reason::PORT_NOT_SERVED,
+            ObstacleKind::ForeignEndpoints => reason::FOREIGN_ENDPOINTS,
+        }
+    }
 }
 
 impl<T> Seen<T> {
@@ -42,6 +56,12 @@ pub struct Observed {
     pub route: Seen<Split>,
     /// An older Canary that has the same target: this one stays out of its way.
     pub duplicate_of: Option<Key>,
+    /// What is in the way, all of it.
+    pub obstacles: Vec<Obstacle>,
+    /// The last write for this Canary that the API server refused, until one tick has carried everything out.
+    pub refused: Option<Refusal>,
+    /// Objects of others that are left alone where ours would have stood: worth a word, and nothing waits for it.
+    pub passed_over: Vec<String>,
     /// What the guard thinks of the evidence so far.
     pub guard: Guard,
     /// What else the guard has to say.
@@ -98,6 +118,37 @@ pub struct Scaler {
     pub min_replicas: Option<u32>,
     /// The primary's copy exists.
     pub primary_exists: bool,
+}
+
+/// A write that could not be carried out, and will not by trying again alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it was to carry out.
+    pub action: Action,
+    /// `Service develop/backend-primary`.
+    pub object: String,
+    /// What the API server said, and what to do.
+    pub message: String,
+}
+
+/// Something in the way of what this Canary would write, found by looking at what is there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Obstacle {
+    pub kind: ObstacleKind,
+    /// Which object, what is wrong, and what to do.
+    pub message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ObstacleKind {
+    /// Somebody else's object stands under a name that is needed.
+    NotOurs,
+    /// The target's selector has no label that could tell its pods from the primary's.
+    NoSelectorLabel,
+    /// The Service would lead to a port that the pods do not have, or lose a name that others use.
+    Port,
+    /// A Service picks pods of other workloads.
+    ForeignEndpoints,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -11,6 +11,13 @@ macro_rules! catalogue {
 
 catalogue! {
     INITIALIZING = "Initializing": "The primary is being made, or the traffic is being moved to it.";
+    NOT_OURS = "NotOurs": "An object of somebody else stands under a name that this Canary needs; it is left alone.";
+    NO_SELECTOR_LABEL = "NoSelectorLabel": "The target's selector has no label that could tell its pods from the primary's.";
+    PORT_NOT_SERVED = "PortNotServed": "A Service would lead to a port that nobody listens on, or lose a name that others use.";
+    FOREIGN_ENDPOINTS = "ForeignEndpoints": "A Service picks pods of other workloads, so no traffic is moved to it.";
+    LEFT_ALONE = "LeftAlone": "An object of somebody else stands where a copy would; it is left alone and the copy stands beside it.";
+    WRITE_REFUSED = "WriteRefused": "The API server refuses something that must be written; it is tried again, and the message has its words.";
+    INITIALIZATION_OVERDUE = "InitializationOverdue": "The primary was not made within progressDeadlineSeconds; the target keeps the traffic.";
     PRIMARY_STUCK = "PrimaryStuck": "The new primary cannot start; the live target is left alone until it gets a fix.";
     PRIMARY_REPAIRED = "PrimaryRepaired": "The primary could not start and takes up the fix that the target got.";
     INITIALIZED = "Initialized": "The primary serves everything and the target rests.";
@@ -75,6 +82,31 @@ catalogue! {
     TARGET_NOT_READY = "TargetNotReady": "The Canary is being deleted, and its target did not become ready in time to take the traffic back.";
     TERMINATED = "Terminated": "The target has the traffic again and the Canary may go.";
     LINT_BROKEN = "LintBroken": "A plan would have broken a law and was not carried out; the traffic stays where it is.";
+}
+
+/// What is wrong with the world for the time being: once it is over, a status at rest must not speak of it any more.
+pub fn is_trouble(code: &str) -> bool {
+    [
+        NOT_OURS,
+        NO_SELECTOR_LABEL,
+        PORT_NOT_SERVED,
+        FOREIGN_ENDPOINTS,
+        WRITE_REFUSED,
+        CANNOT_SEE,
+        TARGET_MISSING,
+        PRIMARY_MISSING,
+        SCALER_MISSING,
+        DUPLICATE_TARGET,
+        SPEC_INVALID,
+        SUSPENDED,
+        ROUTE_LOWERED,
+    ]
+    .contains(&code)
+}
+
+/// Whether an Event says so when this becomes the reason: all do but for the steps of a wait that has been told.
+pub fn is_told(code: &str) -> bool {
+    ![NOT_DUE, AT_REST, REPAIRED, DRAINING, GATHERING_EVIDENCE, BAKING].contains(&code)
 }
 
 #[cfg(test)]

@@ -336,6 +336,9 @@ pub struct Status {
     /// When the phase was entered; deadlines and drains count from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase_time: Option<Timestamp>,
+    /// When the promoted revision was seen on the primary: its pods have their deadline from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copied_time: Option<Timestamp>,
     /// When the canary's traffic was last lowered to nothing; its pods drain from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_time: Option<Timestamp>,

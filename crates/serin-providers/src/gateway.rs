@@ -98,7 +98,7 @@ impl Wanted {
         self.apexes.insert(format!("{}-{}", primary.namespace, service.name), primary.clone());
         for counted in [of_canary, primary] {
             self.patterns.insert(traefik::pattern(canary, &counted.service));
-            for port in [service.port.to_string(), service.port_name.clone()] {
+            for port in [service.port.to_string(), service.port_name().to_owned()] {
                 let name = format!("{}-{}-{port}", counted.namespace, counted.service);
                 self.joined.insert(name, counted.clone());
             }

@@ -183,20 +183,6 @@ pub(crate) fn owned_by(object: &Value, canary: &Canary) -> bool {
         .any(|owner| text(owner, "/uid") == Some(&canary.uid))
 }
 
-/// The controller of the object, if that is something else than this Canary: `Kind name`.
-pub(crate) fn other_controller(object: &Value, canary: &Canary) -> Option<String> {
-    items(object, "/metadata/ownerReferences")
-        .iter()
-        .find(|owner| {
-            owner.pointer("/controller") == Some(&Value::Bool(true))
-                && text(owner, "/uid") != Some(&canary.uid)
-        })
-        .map(|owner| {
-            let part = |pointer| text(owner, pointer).unwrap_or("?");
-            format!("{} {}", part("/kind"), part("/name"))
-        })
-}
-
 /// Keys that start with one of the prefixes; `*` keeps all, toolkit keys are always dropped.
 pub(crate) fn by_prefix(
     map: &BTreeMap<String, String>,
@@ -214,7 +200,7 @@ pub(crate) fn by_prefix(
 }
 
 /// At most `max` characters, the cut marked.
-pub(crate) fn bounded(text: &str, max: usize) -> String {
+pub fn bounded(text: &str, max: usize) -> String {
     let text = text.trim();
     if text.chars().count() <= max {
         return text.to_owned();

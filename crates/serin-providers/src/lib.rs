@@ -8,6 +8,8 @@ pub mod json;
 pub mod metric;
 pub mod notify;
 pub mod observe;
+mod obstacles;
+mod ownership;
 pub mod references;
 pub mod render;
 pub mod router;

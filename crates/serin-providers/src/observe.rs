@@ -7,6 +7,7 @@ use serin_core::model::{Canary, Split};
 use serin_core::observed::{Guard, Observed, Seen, Watched};
 
 use crate::change::Objects;
+use crate::obstacles;
 use crate::references;
 use crate::router::{RouterError, router};
 use crate::service;
@@ -29,6 +30,9 @@ pub fn observe(
         services: service::observe(canary, objects, settings),
         route: route(canary, objects),
         duplicate_of: None,
+        obstacles: obstacles::find(canary, objects, settings),
+        refused: None,
+        passed_over: config::observe_passed_over(canary, objects, settings),
         answered: None,
         guard: Guard::Quiet,
         watched: Watched::default(),
@@ -44,6 +48,7 @@ fn route(canary: &Canary, objects: &Objects) -> Seen<Split> {
             error @ (RouterError::Unreadable { .. }
             | RouterError::NotWeighted { .. }
             | RouterError::Unsupported { .. }
+            | RouterError::LeadsElsewhere { .. }
             | RouterError::NotOurs { .. }),
         ) => Seen::Unreadable(error.to_string()),
     }

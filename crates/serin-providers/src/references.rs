@@ -72,9 +72,9 @@ pub struct ConfigRef {
 }
 
 impl ConfigRef {
-    /// The primary's copy, which must be looked up too.
-    pub fn copy(&self) -> ObjectRef {
-        copy_of(&self.object)
+    /// Where the primary's copy may be, which must be looked up too.
+    pub fn copies(&self, canary: &Canary) -> [ObjectRef; 2] {
+        [copy_of(&self.object), own_copy_of(canary, &self.object)]
     }
 
     /// As `status.trackedConfigs` says it: `configmap/<name>` or `secret/<name>`.
@@ -83,8 +83,23 @@ impl ConfigRef {
     }
 }
 
+/// Under Flagger's name, which all Canaries that read the config have in common.
 pub(crate) fn copy_of(object: &ObjectRef) -> ObjectRef {
     object.kind.named(&object.namespace, format!("{}-primary", object.name))
+}
+
+/// Kubernetes allows so many characters in the name of a ConfigMap or Secret.
+const NAME_MAX: usize = 253;
+
+/// Under a name that no other Canary's copy has: the hash tells config `a` of `b-c` from config `a-b` of `c`.
+pub(crate) fn own_copy_of(canary: &Canary, object: &ObjectRef) -> ObjectRef {
+    let target = &canary.spec.target.name;
+    let hash = crate::json::sha256_hex(&format!("{}\n{target}", object.name), 4);
+    let tail = format!("-primary-{hash}");
+    // Names are ASCII by Kubernetes' rules, and what is not is refused by it.
+    let head: String =
+        format!("{}-{target}", object.name).chars().take(NAME_MAX - tail.len()).collect();
+    object.kind.named(&object.namespace, format!("{}{tail}", head.trim_end_matches(['-', '.'])))
 }
 
 pub(crate) fn config_key(object: &ObjectRef) -> String {

@@ -31,7 +31,7 @@ pub enum RenderError {
     NotKept { wanted: String },
     #[error("{object}: spec.selector.matchLabels must contain one of [{labels}]")]
     NoSelectorLabel { object: ObjectRef, labels: String },
-    #[error("{object} belongs to {owner}: rename or delete one of them")]
+    #[error("{object} belongs to {owner} and is left alone: delete or rename it")]
     NotOurs { object: ObjectRef, owner: String },
     #[error("{0}")]
     Config(String),
@@ -40,11 +40,6 @@ pub enum RenderError {
 }
 
 impl RenderError {
-    /// Exists, but nothing says that it was generated.
-    pub(crate) fn not_ours(object: ObjectRef) -> Self {
-        RenderError::NotOurs { object, owner: "someone else".to_owned() }
-    }
-
     pub(crate) fn no_selector_label(object: ObjectRef, settings: &Settings) -> Self {
         RenderError::NoSelectorLabel { object, labels: settings.selector_labels.join(", ") }
     }

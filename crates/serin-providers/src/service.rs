@@ -1,5 +1,8 @@
 //! Services: the apex that users call, and the two that tell the primary's pods from the target's.
 
+mod endpoints;
+mod ports;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
@@ -8,20 +11,18 @@ use serin_core::observed::{Seen, Selects, ServiceSeen, Services};
 
 use crate::change::{Change, FIELD_MANAGER, ObjectRef, Objects, SERVICE};
 use crate::json::{
-    TOOLKIT_ANNOTATIONS, child, covers, items, other_controller, owned_by, owner, remove, strings,
-    text,
+    TOOLKIT_ANNOTATIONS, child, covers, items, owned_by, owner, remove, strings, text,
 };
+use crate::ownership::{self, Owner, other_controller};
 use crate::references;
 use crate::render::RenderError;
+use crate::router::router;
 use crate::settings::Settings;
 use crate::workload::primary::{Selector, require, selector};
 
 /// On an apex Service that we did not make: the selector it had, in JSON, to give back.
 const ORIGINAL_SELECTOR: &str = "serin.dev/original-selector";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-
-/// Sidecars whose ports are the mesh's.
-const SIDECARS: [&str; 2] = ["istio-proxy", "envoy"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
@@ -51,8 +52,8 @@ impl Role {
 
     fn selector(self, selector: &Selector) -> BTreeMap<String, String> {
         match self {
-            Role::Apex | Role::Primary => selector.primary.clone(),
-            Role::Canary => selector.target(),
+            Role::Apex | Role::Primary => selector.serving.clone(),
+            Role::Canary => selector.target.clone(),
         }
     }
 }
@@ -62,7 +63,12 @@ struct Context<'a> {
     canary: &'a Canary,
     target: &'a Value,
     primary: Option<&'a Value>,
+    /// The apex as it is.
+    apex: Option<&'a Value>,
     selector: Selector,
+    port: ports::Port,
+    /// Ports that the route leads to, by number or name.
+    mentioned: BTreeSet<String>,
 }
 
 impl<'a> Context<'a> {
@@ -74,10 +80,16 @@ impl<'a> Context<'a> {
         let target_ref = references::target(canary);
         let target = require(objects, &target_ref)?;
         let primary = objects.present(&references::primary(canary));
-        let Some(selector) = selector(target, primary, settings) else {
+        let live = |role: Role| objects.present(&role.object(canary));
+        let selected = live(Role::Primary).map(|live| strings(live, "/spec/selector"));
+        let selected = selected.unwrap_or_default();
+        let Some(selector) = selector(target, primary, &selected, settings) else {
             return Err(RenderError::no_selector_label(target_ref, settings));
         };
-        Ok(Self { canary, target, primary, selector })
+        let port = ports::resolve(canary, live(Role::Apex), live(Role::Primary));
+        let mentioned = router(canary.spec.provider).ports(canary, objects);
+        let apex = live(Role::Apex);
+        Ok(Self { canary, target, primary, apex, selector, port, mentioned })
     }
 }
 
@@ -99,32 +111,33 @@ fn observe_one(
         Seen::Absent => return Seen::Absent,
         Seen::Unreadable(why) => return Seen::Unreadable(why),
     };
+    let theirs = match role {
+        Role::Apex => other_controller(live, canary).is_some(),
+        Role::Primary | Role::Canary => ownership::of(live, canary) != Owner::Ours,
+    };
+    if theirs {
+        // What somebody else made is no sight of ours. A Canary that leaves must not wait for it.
+        let why = || format!("{object} is not ours");
+        return if canary.deleting { Seen::Absent } else { Seen::Unreadable(why()) };
+    }
     let ready_endpoints = match objects.slices(&object.namespace, &object.name) {
-        Seen::Present(slices) => ready_endpoints(slices.iter().map(AsRef::as_ref)),
+        Seen::Present(slices) => {
+            endpoints::ready(slices.iter().map(AsRef::as_ref), port_name(canary, live)).len()
+        }
         Seen::Absent => 0,
         Seen::Unreadable(why) => return Seen::Unreadable(why),
     };
     Seen::Present(ServiceSeen {
         selects: context.map_or(Selects::Other, |context| selects(live, context)),
-        ready_endpoints,
+        ready_endpoints: u32::try_from(ready_endpoints).unwrap_or(u32::MAX),
         in_order: context.is_some_and(|context| in_order(context, role, live)),
     })
 }
 
-/// Distinct addresses that take new connections.
-fn ready_endpoints<'a>(slices: impl Iterator<Item = &'a Value>) -> u32 {
-    let is = |endpoint: &Value, condition: &str, unset: bool| {
-        endpoint.pointer(condition).and_then(Value::as_bool).unwrap_or(unset)
-    };
-    let addresses: BTreeSet<&str> = slices
-        .flat_map(|slice| items(slice, "/endpoints"))
-        .filter(|endpoint| {
-            is(endpoint, "/conditions/ready", true)
-                && !is(endpoint, "/conditions/terminating", false)
-        })
-        .filter_map(|endpoint| items(endpoint, "/addresses").first()?.as_str())
-        .collect();
-    u32::try_from(addresses.len()).unwrap_or(u32::MAX)
+/// What a live Service calls the Canary's port; none where it has no such port yet.
+fn port_name<'a>(canary: &Canary, live: &'a Value) -> Option<&'a str> {
+    let port = ports::entry(live, canary.spec.service.port)?;
+    Some(text(port, "/name").unwrap_or(""))
 }
 
 /// Whose pods a Service picks: those whose labels have all that its selector asks for.
@@ -138,7 +151,7 @@ fn selects(service: &Value, context: &Context<'_>) -> Selects {
         Some(primary) => strings(primary, "/spec/template/metadata/labels"),
         None => {
             let mut labels = target.clone();
-            labels.extend(context.selector.primary.clone());
+            labels.extend(context.selector.serving.clone());
             labels
         }
     };
@@ -179,6 +192,77 @@ fn has_leftovers(live: &Value, wanted: &Value) -> bool {
         })
 }
 
+/// The target's selector has no label that may tell the sides apart.
+pub(crate) fn no_selector_label(
+    canary: &Canary,
+    objects: &Objects,
+    settings: &Settings,
+) -> Option<RenderError> {
+    match Context::new(canary, objects, settings) {
+        Err(error @ RenderError::NoSelectorLabel { .. }) => Some(error),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// A Service under the apex's name that is controlled by something else, or serves other pods than the target's: its
+/// users would be sent to the primary.
+pub(crate) fn apex_of_others(
+    canary: &Canary,
+    objects: &Objects,
+    settings: &Settings,
+) -> Option<String> {
+    let object = Role::Apex.object(canary);
+    let live = objects.present(&object)?;
+    let way_out = "delete it, or name another Service with spec.service.name";
+    if let Some(owner) = other_controller(live, canary) {
+        return Some(format!("{object} belongs to {owner} and is left alone: {way_out}"));
+    }
+    let known = strings(live, "/metadata/annotations").contains_key(ORIGINAL_SELECTOR);
+    let context = Context::new(canary, objects, settings).ok()?;
+    let selector = strings(live, "/spec/selector");
+    if owned_by(live, canary) || known || leads_to_primary(&selector, &context) {
+        return None;
+    }
+    let target = &canary.spec.target;
+    let pods = format!("the pods of {} {}", target.kind.name(), target.name);
+    if selector.is_empty() {
+        return Some(format!("{object} has no selector, so it does not serve {pods}: {way_out}"));
+    }
+    let labels = strings(context.target, "/spec/template/metadata/labels");
+    let picks = selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+    let selector: Vec<String> =
+        selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    (!picks).then(|| {
+        format!("{object} selects {}, which are not {pods}: {way_out}", selector.join(","))
+    })
+}
+
+/// Ports that nobody would listen on, and names that others would lose.
+pub(crate) fn port_obstacles(
+    canary: &Canary,
+    objects: &Objects,
+    settings: &Settings,
+) -> Vec<String> {
+    let Ok(context) = Context::new(canary, objects, settings) else { return Vec::new() };
+    let mut found = Vec::new();
+    if let TargetPort::Name(name) = &context.port.target {
+        let own = |primary: &&Value| ownership::of(primary, canary) == Owner::Ours;
+        let sides = [
+            (references::target(canary), Some(context.target)),
+            (references::primary(canary), context.primary.filter(own)),
+        ];
+        for (object, workload) in sides {
+            if workload.is_some_and(|workload| !ports::has_port(workload, name)) {
+                found.push(format!(
+                    "spec.service.targetPort: no container of {object} has a port named {name}; name one that it has, or give its number"
+                ));
+            }
+        }
+    }
+    found.extend(ports::renamed(canary, context.apex.filter(|apex| !owned_by(apex, canary))));
+    found
+}
+
 /// `<apex>-primary` and `<apex>-canary`.
 pub(crate) fn render_generated(
     canary: &Canary,
@@ -189,6 +273,11 @@ pub(crate) fn render_generated(
     let mut changes = Vec::new();
     for role in [Role::Primary, Role::Canary] {
         let selector = role.selector(&context.selector);
+        let live = objects.present(&role.object(canary));
+        let theirs = live.is_some_and(|live| ownership::of(live, canary) != Owner::Ours);
+        if theirs && canary.deleting {
+            continue;
+        }
         changes.extend(apply(&context, role, selector, objects)?);
     }
     Ok(changes)
@@ -200,7 +289,7 @@ pub(crate) fn render_apex_to_primary(
     settings: &Settings,
 ) -> Result<Vec<Change>, RenderError> {
     let context = Context::new(canary, objects, settings)?;
-    let selector = context.selector.primary.clone();
+    let selector = Role::Apex.selector(&context.selector);
     apply(&context, Role::Apex, selector, objects)
 }
 
@@ -214,7 +303,8 @@ pub(crate) fn render_apex_to_target(
     let live = match objects.get(&target) {
         Seen::Present(live) => live,
         Seen::Absent => {
-            let mut object = wanted(&context, Role::Apex, context.selector.target(), None);
+            let selector = context.selector.target.clone();
+            let mut object = wanted(&context, Role::Apex, selector, None);
             if let Some(metadata) = object.get_mut("metadata") {
                 remove(metadata, "ownerReferences");
             }
@@ -222,8 +312,9 @@ pub(crate) fn render_apex_to_target(
         }
         Seen::Unreadable(why) => return Err(RenderError::Unreadable { object: target, why }),
     };
-    if let Some(owner) = other_controller(live, canary) {
-        return Err(RenderError::NotOurs { object: target, owner });
+    // It was never ours, or is not any more: there is nothing to give back.
+    if other_controller(live, canary).is_some() {
+        return Ok(Vec::new());
     }
     let patch = released(live, &context);
     Ok(patch.map_or_else(Vec::new, |patch| vec![Change::MergePatch { target, patch }]))
@@ -231,7 +322,8 @@ pub(crate) fn render_apex_to_target(
 
 /// What makes the apex the user's: its selector, no owner with which it would be collected, no marks of ours.
 fn released(live: &Value, context: &Context<'_>) -> Option<Value> {
-    let wanted = original_selector(live, context).unwrap_or_else(|| context.selector.target());
+    let wanted =
+        original_selector(live, context).unwrap_or_else(|| context.selector.target.clone());
     let current = strings(live, "/spec/selector");
     let annotations = strings(live, "/metadata/annotations");
     let owned = owned_by(live, context.canary);
@@ -273,7 +365,7 @@ fn original_selector(live: &Value, context: &Context<'_>) -> Option<BTreeMap<Str
         || annotations.get(LAST_APPLIED).and_then(parse).map(|s| strings(&s, "/spec/selector"));
     ours.filter(|map| !map.is_empty())
         .or_else(kubectl)
-        .filter(|map| !map.is_empty() && *map != context.selector.primary)
+        .filter(|map| !map.is_empty() && !leads_to_primary(map, context))
 }
 
 fn apply(
@@ -288,7 +380,14 @@ fn apply(
         Seen::Absent => None,
         Seen::Unreadable(why) => return Err(RenderError::Unreadable { object: target, why }),
     };
-    if let Some(owner) = live.and_then(|live| other_controller(live, context.canary)) {
+    let owner = live.and_then(|live| match role {
+        Role::Apex => other_controller(live, context.canary),
+        Role::Primary | Role::Canary => match ownership::of(live, context.canary) {
+            Owner::Ours => None,
+            Owner::Other(owner) => Some(owner),
+        },
+    });
+    if let Some(owner) = owner {
         return Err(RenderError::NotOurs { object: target, owner });
     }
     let object = wanted(context, role, selector.clone(), live);
@@ -313,19 +412,27 @@ fn wanted(
     let target = role.object(canary);
     let meta = role.meta(canary);
 
+    let users = live.is_some_and(|live| !owned_by(live, canary));
     let mut labels = meta.labels.clone();
-    labels.insert(context.selector.label.clone(), target.name.clone());
+    if role != Role::Apex || !users {
+        labels.insert(context.selector.label.clone(), target.name.clone());
+    }
     labels.retain(|key, _| !service.unmanaged_labels.contains(key));
     let mut annotations = meta.annotations.clone();
     annotations.extend(TOOLKIT_ANNOTATIONS.map(|(key, value)| (key.to_owned(), value.to_owned())));
     annotations.retain(|key, _| !service.unmanaged_annotations.contains(key));
-    if role == Role::Apex && selector == context.selector.primary {
+    if role == Role::Apex && selector == context.selector.serving {
         annotations.extend(remembered(live, context));
     }
 
-    let mut spec = json!({"selector": selector, "ports": ports(context)});
+    let ports =
+        ports::wanted(canary, role, &context.port, context.target, live, &context.mentioned);
+    let mut spec = json!({"selector": selector, "ports": ports});
     if let Some(spec) = spec.as_object_mut() {
         at_creation(spec, canary, live);
+        if role != Role::Apex {
+            spec.extend(like_apex(context));
+        }
     }
     let mut object = json!({
         "apiVersion": target.kind.api_version(),
@@ -333,13 +440,17 @@ fn wanted(
         "metadata": {
             "name": target.name,
             "namespace": target.namespace,
-            "labels": labels,
             "annotations": annotations,
         },
         "spec": spec,
     });
+    if !labels.is_empty()
+        && let Some(metadata) = child(&mut object, "metadata")
+    {
+        metadata.insert("labels".into(), json!(labels));
+    }
     // A Service that was there before stays the user's: it must outlive the Canary.
-    if live.is_none_or(|live| owned_by(live, canary))
+    if !(users && role == Role::Apex)
         && let Some(metadata) = child(&mut object, "metadata")
     {
         metadata.insert("ownerReferences".into(), json!([owner(canary)]));
@@ -353,10 +464,28 @@ fn remembered(live: Option<&Value>, context: &Context<'_>) -> Option<(String, St
     let noted = strings(live, "/metadata/annotations").remove(ORIGINAL_SELECTOR);
     let selector = strings(live, "/spec/selector");
     let now = || {
-        (!selector.is_empty() && selector != context.selector.primary)
+        (!selector.is_empty() && !leads_to_primary(&selector, context))
             .then(|| json!(selector).to_string())
     };
     Some((ORIGINAL_SELECTOR.to_owned(), noted.or_else(now)?))
+}
+
+/// Whether a selector is one that an apex gets, by this version of ours, an earlier one or Flagger.
+fn leads_to_primary(selector: &BTreeMap<String, String>, context: &Context<'_>) -> bool {
+    *selector == context.selector.serving || *selector == context.selector.primary
+}
+
+/// How the apex of the user's treats connections, for gateways that go through the generated Services.
+fn like_apex(context: &Context<'_>) -> Map<String, Value> {
+    let fields = ["sessionAffinity", "sessionAffinityConfig", "internalTrafficPolicy"];
+    let spec = context.apex.and_then(|apex| apex.get("spec"));
+    let of = |field: &str| {
+        let value = spec?.get(field).filter(|value| !value.is_null())?;
+        // What the API server says of every Service is no wish of the user's.
+        let default = *value == json!("None") || *value == json!("Cluster");
+        (!default).then(|| (field.to_owned(), value.clone()))
+    };
+    fields.into_iter().filter_map(of).collect()
 }
 
 /// Cannot be changed afterwards, or only by making the Service anew.
@@ -369,57 +498,6 @@ fn at_creation(spec: &mut Map<String, Value>, canary: &Canary, live: Option<&Val
     if let Some(distribution) = &service.traffic_distribution {
         spec.insert("trafficDistribution".into(), distribution.clone().into());
     }
-}
-
-fn ports(context: &Context<'_>) -> Vec<Value> {
-    let service = &context.canary.spec.service;
-    let target_port = match &service.target_port {
-        TargetPort::Number(number) => json!(number),
-        TargetPort::Name(name) => json!(name),
-    };
-    let mut first = json!({
-        "name": service.port_name,
-        "port": service.port,
-        "protocol": "TCP",
-        "targetPort": target_port,
-    });
-    if let (Some(protocol), Some(map)) = (&service.app_protocol, first.as_object_mut()) {
-        map.insert("appProtocol".into(), protocol.clone().into());
-    }
-    let mut ports = vec![first];
-    if service.port_discovery {
-        ports.extend(discovered(context));
-    }
-    ports
-}
-
-/// Every other port of the target's containers, under its own number.
-fn discovered(context: &Context<'_>) -> Vec<Value> {
-    let service = &context.canary.spec.service;
-    let mut seen = BTreeSet::from([i64::from(service.port)]);
-    let mut ports = Vec::new();
-    for container in items(context.target, "/spec/template/spec/containers") {
-        let container_name = text(container, "/name").unwrap_or_default();
-        if SIDECARS.contains(&container_name) {
-            continue;
-        }
-        for (index, port) in items(container, "/ports").iter().enumerate() {
-            let Some(number) = crate::json::int(port, "/containerPort") else { continue };
-            let name = text(port, "/name").filter(|name| !name.is_empty());
-            let is_first = match &service.target_port {
-                TargetPort::Number(first) => number == i64::from(*first),
-                TargetPort::Name(first) => name == Some(first),
-            };
-            if is_first || !seen.insert(number) {
-                continue;
-            }
-            let name = name.map_or_else(|| format!("tcp-{container_name}-{index}"), str::to_owned);
-            ports.push(json!({
-                "name": name, "port": number, "protocol": "TCP", "targetPort": number,
-            }));
-        }
-    }
-    ports
 }
 
 #[cfg(test)]

@@ -84,7 +84,9 @@ pub(crate) fn world(canary: &Canary, present: &[Value]) -> Objects {
     }
     for value in present.iter().filter(|value| value["kind"] == DEPLOYMENT.kind) {
         for reference in config_references(value) {
-            objects.put(reference.copy(), Seen::Absent);
+            for copy in reference.copies(canary) {
+                objects.put(copy, Seen::Absent);
+            }
             objects.put(reference.object, Seen::Absent);
         }
     }

@@ -136,7 +136,10 @@ impl Stage<'_> {
     }
 }
 
+/// Without managed fields, which the API server keeps by itself: of those of the cache only a part is left.
 fn decode(target: &ObjectRef, object: Value) -> Result<DynamicObject, ApplyError> {
-    serde_json::from_value(object)
-        .map_err(|source| ApplyError::Encode { target: target.clone(), source })
+    let mut object: DynamicObject = serde_json::from_value(object)
+        .map_err(|source| ApplyError::Encode { target: target.clone(), source })?;
+    object.metadata.managed_fields = None;
+    Ok(object)
 }

@@ -18,6 +18,7 @@ use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::outside::Outside;
 use crate::packed::Packed;
+use crate::refusal::Refusals;
 use crate::tick::{self, TickError};
 use crate::unused::Unused;
 use crate::wake::Wake;
@@ -58,6 +59,8 @@ pub struct Context {
     slots: Semaphore,
     /// Answers to decisions that could not be written down: nobody is asked twice for one decision.
     pub(crate) unused: Unused,
+    /// Writes that could not be carried out.
+    pub(crate) refusals: Refusals,
     /// Consecutive errors by canary, for the back-off.
     errors: Mutex<BTreeMap<Key, u32>>,
     /// Canaries as our own writes left them, for ticks that are faster than the watch.
@@ -155,6 +158,7 @@ impl Context {
             guards,
             slots,
             unused: Unused::default(),
+            refusals: Refusals::default(),
             errors: Mutex::default(),
             written: Mutex::default(),
             valid: Mutex::default(),
@@ -339,6 +343,7 @@ fn forget(context: &Context, key: &Key) {
     context.metrics.forget(key);
     context.guards.forget(key);
     context.unused.forget(key);
+    context.refusals.clear(key);
     context.errors.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     context.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     context.valid.lock().unwrap_or_else(PoisonError::into_inner).remove(key);

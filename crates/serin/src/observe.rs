@@ -101,7 +101,7 @@ pub fn want(context: &Context, canary: &Canary) -> BTreeSet<Slot> {
         && let Seen::Present(target) = context.world.object(&references::target(canary))
     {
         for config in config_references(&target) {
-            wanted.insert(config.copy());
+            wanted.extend(config.copies(canary));
             wanted.insert(config.object);
         }
     }

@@ -13,7 +13,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// An object without the bookkeeping that nobody here reads (`metadata.managedFields`).
+/// An object with no more of `metadata.managedFields` than is asked for.
 #[derive(Clone, Debug)]
 pub struct Packed {
     /// Only what tells the object and its version from others; the rest is in the text.
@@ -25,7 +25,7 @@ impl Packed {
     pub fn new(object: &DynamicObject) -> serde_json::Result<Self> {
         let mut lean = Cow::Borrowed(object);
         if lean.metadata.managed_fields.is_some() {
-            lean.to_mut().metadata.managed_fields = None;
+            lean.to_mut().metadata.managed_fields = crate::managers::kept(object);
         }
         let text = serde_json::to_string(&lean)?.into_boxed_str();
         let ObjectMeta { name, namespace, uid, resource_version, .. } = object.metadata.clone();
@@ -91,16 +91,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_packed_comes_out_again_without_managed_fields() {
+    fn what_is_packed_comes_out_again() {
         let given = json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "7",
-                "labels": {"k": "v"}, "managedFields": [{"manager": "m"}]},
+                "labels": {"k": "v"}, "managedFields": [{"manager": "m", "fieldsType": "FieldsV1"}]},
             "spec": {"ports": [{"port": 80}]}, "status": {},
         });
         let packed: Packed = serde_json::from_value(given.clone()).unwrap();
         let mut expected = given;
-        expected["metadata"].as_object_mut().unwrap().remove("managedFields");
+        expected["metadata"]["managedFields"] = json!([{"manager": "m"}]);
         assert_eq!(packed.value().unwrap(), expected);
         assert_eq!(serde_json::to_value(packed.object().unwrap()).unwrap(), expected);
         assert_eq!(packed.version(), Some("7"));

@@ -101,13 +101,17 @@ pub async fn tick(context: &Context, object: &Arc<DynamicObject>) -> Result<Time
 async fn tick_valid(
     context: &Context,
     object: &Arc<DynamicObject>,
-    canary: Canary,
+    mut canary: Canary,
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
     context.note_valid(&canary);
     context.guards.follow(&canary, None);
     let mut sight = observe::observe(context, &canary, now).await;
+    if let Seen::Present(configs) = &sight.observed.configs {
+        serin_core::configs::recognise(&mut canary.status, configs);
+    }
     sight.observed.duplicate_of = context.index.claim(object);
+    sight.observed.refused = context.refusals.of(&canary.key);
     let since = context.unused.give_back(&canary, &mut sight.observed);
     let plan = decide(context, &canary, &mut sight, now).await?;
     let asked = Asked::of(&sight.observed, since);
@@ -224,6 +228,7 @@ async fn carry_out(
                 match stage.act(&after, action).await {
                     Ok(()) => course.done(),
                     Err(error) => {
+                        context.refusals.note(&canary.key, action, &error);
                         result = Err(TickError::Apply(Box::new(error)));
                         course.failed();
                     }
@@ -231,6 +236,9 @@ async fn carry_out(
             }
             Next::Done | Next::GivenUp => break,
         }
+    }
+    if result.is_ok() {
+        context.refusals.clear(&canary.key);
     }
     result.map(|()| plan.next.max(now + SignedDuration::from_millis(1)))
 }
@@ -351,6 +359,7 @@ async fn tick_leaving(
     };
     context.guards.follow(&canary, None);
     let mut sight = observe::observe(context, &canary, now).await;
+    sight.observed.refused = context.refusals.of(&canary.key);
     let plan = decide(context, &canary, &mut sight, now).await?;
     carry_out(context, object, &canary, sight, plan, now).await
 }

@@ -552,11 +552,14 @@ fn slot_of(kind: &Kind, object: &DynamicObject) -> Option<Slot> {
     Some(Slot { kind: *kind, namespace, name })
 }
 
-/// An object as plain JSON, without the bookkeeping that nobody here reads.
+/// An object as plain JSON, with no more of `metadata.managedFields` than is asked for.
 pub fn to_value(object: &DynamicObject) -> Option<Value> {
     let mut value = serde_json::to_value(object).ok()?;
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
+        match crate::managers::kept(object) {
+            Some(kept) => metadata.insert("managedFields".into(), serde_json::to_value(kept).ok()?),
+            None => metadata.remove("managedFields"),
+        };
     }
     Some(value)
 }

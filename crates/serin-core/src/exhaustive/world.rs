@@ -355,6 +355,9 @@ impl World {
                 Seen::Present(Split::canary(Weight::saturating(u32::from(share))))
             }),
             duplicate_of: None,
+            obstacles: Vec::new(),
+            refused: None,
+            passed_over: Vec::new(),
             answered: None,
             guard: self.guard(&view.status),
             watched: Watched::default(),

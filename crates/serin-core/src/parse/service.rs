@@ -34,7 +34,7 @@ pub(super) fn read(spec: &Doc<'_>, target: &str) -> Service {
         name: name(&doc, target),
         port,
         port_name: port_name(&doc),
-        target_port: target_port(&doc, port),
+        target_port: target_port(&doc),
         app_protocol: doc.text("appProtocol").map(str::to_owned),
         port_discovery: doc.flag("portDiscovery"),
         headless: doc.flag("headless"),
@@ -52,8 +52,8 @@ fn empty(target: &str) -> Service {
     Service {
         name: target.to_owned(),
         port: 0,
-        port_name: String::new(),
-        target_port: TargetPort::Number(0),
+        port_name: None,
+        target_port: None,
         app_protocol: None,
         port_discovery: false,
         headless: false,
@@ -88,8 +88,8 @@ fn name(doc: &Doc<'_>, target: &str) -> String {
     name.to_owned()
 }
 
-fn port_name(doc: &Doc<'_>) -> String {
-    let name = doc.text("portName").unwrap_or("http");
+fn port_name(doc: &Doc<'_>) -> Option<String> {
+    let name = doc.text("portName")?;
     // A Service's own port names are DNS labels of up to 63 characters.
     let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if name.len() > 63 || !name.bytes().all(inside) || name.starts_with('-') || name.ends_with('-')
@@ -99,29 +99,28 @@ fn port_name(doc: &Doc<'_>) -> String {
             format!("{name:?} is no port name: lower-case letters, digits and '-'"),
         );
     }
-    name.to_owned()
+    Some(name.to_owned())
 }
 
 /// A number or a name; Flagger reads zero in either form as unset.
-fn target_port(doc: &Doc<'_>, port: u16) -> TargetPort {
-    match doc.raw("targetPort") {
-        None => TargetPort::Number(port),
-        Some(Value::Number(_)) => {
+fn target_port(doc: &Doc<'_>) -> Option<TargetPort> {
+    match doc.raw("targetPort")? {
+        Value::Number(_) => {
             let number = doc.within("targetPort", 0, 65535).and_then(as_port).unwrap_or_default();
-            TargetPort::Number(if number == 0 { port } else { number })
+            (number != 0).then_some(TargetPort::Number(number))
         }
-        Some(Value::String(text)) if text.is_empty() || text == "0" => TargetPort::Number(port),
-        Some(Value::String(text)) => match text.parse::<u16>() {
+        Value::String(text) if text.is_empty() || text == "0" => None,
+        Value::String(text) => Some(match text.parse::<u16>() {
             Ok(number) => TargetPort::Number(number),
             Err(_) => {
                 container_port_name(doc, text);
                 TargetPort::Name(text.clone())
             }
-        },
-        Some(other) => {
+        }),
+        other @ (Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) => {
             let found = kind(other);
             doc.error("targetPort", format!("must be a number or a port's name, not {found}"));
-            TargetPort::Number(port)
+            None
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         Change::Unknown(why) => Some((reason::CANNOT_SEE, why)),
     };
     if draft.status.canary_weight > 0
-        && draft.canary_endpoints() == Some(0)
+        && (draft.canary_endpoints() == Some(0) || draft.canary_taken())
         && !crate::mutant!(KeepLostCanary)
     {
         return lost(draft);
@@ -89,6 +89,9 @@ fn lost(mut draft: Draft<'_>) -> Step {
 
 /// What forbids more traffic for the canary now, other than its checks.
 fn unfit(draft: &Draft<'_>) -> Option<(&'static str, String)> {
+    if let Some(obstacle) = draft.obstacle() {
+        return Some(obstacle);
+    }
     if let Seen::Unreadable(why) = &draft.seen.target {
         return Some((reason::CANNOT_SEE, format!("cannot read the target: {why}")));
     }
@@ -154,9 +157,10 @@ fn until_ready(draft: &Draft<'_>) -> Option<Cause> {
     let deadline = draft.spec.progress_deadline_secs;
     let started = draft.status.analysis_start_time.or(draft.status.phase_time)?;
     if draft.now.duration_since(started).as_secs() >= deadline {
+        let obstacle = draft.obstacle().map(|(_, message)| message);
         let why = match &target.readiness {
             Readiness::Progressing(why) | Readiness::Stuck(why) => why.as_str(),
-            Readiness::Ready => "no ready endpoint",
+            Readiness::Ready => obstacle.as_deref().unwrap_or("no ready endpoint"),
         };
         return Some(Cause::CanaryStuck(format!("{why}; waited {deadline} s")));
     }
@@ -169,6 +173,7 @@ fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
         return roll_back(draft, &cause);
     }
     if let Some((code, message)) = held {
+        draft.stalled |= !draft.seen.obstacles.is_empty();
         return draft.hold(code, message);
     }
     if !draft.is_due() {
@@ -253,6 +258,7 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     if let Some((code, message)) = held
         && !crate::mutant!(AdvanceWhileHeld)
     {
+        draft.stalled |= !draft.seen.obstacles.is_empty();
         return passed_but_held(draft, code, message);
     }
     if unrouted && weighted(&draft) {

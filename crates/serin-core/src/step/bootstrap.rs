@@ -27,6 +27,10 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
             return draft.hold(reason::CANNOT_SEE, format!("cannot read the target: {why}"));
         }
     };
+    if let Some((code, message)) = draft.obstacle() {
+        let secs = draft.settings.idle_secs;
+        return draft.stall(code, message, secs);
+    }
     let services = &draft.seen.services;
     if !made(&services.primary) || !made(&services.canary) {
         draft.actions.push(Action::Services);
@@ -42,7 +46,7 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
                 switch(draft, target, primary)
             }
             Readiness::Progressing(why) if !fixed(primary, target) => {
-                draft.hold(reason::INITIALIZING, format!("The primary is not ready: {why}"))
+                wait(draft, format!("The primary is not ready: {why}"))
             }
             Readiness::Stuck(why) if !fixed(primary, target) => {
                 // The live target is left alone; a fix of it heals the primary.
@@ -53,6 +57,20 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
             Readiness::Progressing(_) | Readiness::Stuck(_) => heal(draft, target),
         },
     }
+}
+
+/// For something that comes by itself, within the deadline. After it a person has to look.
+fn wait(draft: Draft<'_>, message: impl Into<String>) -> Step {
+    let message = message.into();
+    let deadline = draft.spec.progress_deadline_secs;
+    let since = draft.status.phase_time.unwrap_or(draft.now);
+    if draft.now.duration_since(since).as_secs() < deadline {
+        return draft.hold(reason::INITIALIZING, message);
+    }
+    let said = message.trim_end_matches('.');
+    let message = format!("{said}. {deadline} s of progressDeadlineSeconds are over.");
+    let secs = draft.settings.retry_secs;
+    draft.stall(reason::INITIALIZATION_OVERDUE, message, secs)
 }
 
 fn made(service: &Seen<crate::observed::ServiceSeen>) -> bool {
@@ -69,6 +87,7 @@ fn create(mut draft: Draft<'_>, target: &Workload) -> Step {
         return draft.hold(reason::CANNOT_SEE, format!("cannot read the target's configs: {why}"));
     }
     take_up(&mut draft);
+    draft.tell_passed_over();
     let revision = target.revision.clone();
     draft.actions.push(Action::CreatePrimary { revision, replicas: target.replicas.max(1) });
     draft.hold(reason::INITIALIZING, "The primary is made from the target.")
@@ -98,8 +117,7 @@ fn take_up(draft: &mut Draft<'_>) {
 fn switch(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> Step {
     let endpoints = draft.seen.services.primary.present().map_or(0, |seen| seen.ready_endpoints);
     if endpoints == 0 && !crate::mutant!(SwitchEarly) {
-        return draft
-            .hold(reason::INITIALIZING, "The primary's Service has no ready endpoint yet.");
+        return wait(draft, "The primary's Service has no ready endpoint yet.");
     }
     if draft.spec.scaler.is_some() {
         match &draft.seen.scaler {

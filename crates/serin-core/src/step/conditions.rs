@@ -19,6 +19,8 @@ pub(super) struct Stance<'a> {
     pub message: &'a str,
     /// It will not go on without a person.
     pub stalled: bool,
+    /// The primary serves.
+    pub serves: bool,
     /// Fields that make no sense, one sentence; none when the spec is fine.
     pub invalid: Option<&'a str>,
 }
@@ -28,8 +30,12 @@ pub(super) fn write(status: &mut Status, stance: &Stance<'_>, now: Timestamp) {
     if let Some(phase) = status.phase {
         promoted(status, phase, stance.kind, now);
     }
+    // The user has taken back what failed, or it failed when the primary ran it already: nothing is wrong any more. The
+    // phase stays, for Flagger's tools.
+    let settled = stance.serves && !is_rejected(status);
     let (ready, reconciling) = match status.phase {
         Some(Phase::Initialized | Phase::Succeeded) => ("True", "False"),
+        Some(Phase::Failed) if settled => ("True", "False"),
         Some(Phase::Failed) => ("False", "False"),
         Some(Phase::Terminating | Phase::Terminated) => ("Unknown", "True"),
         None
@@ -42,7 +48,7 @@ pub(super) fn write(status: &mut Status, stance: &Stance<'_>, now: Timestamp) {
             | Phase::Finalising,
         ) => ("Unknown", "True"),
     };
-    let stalled = stance.stalled || status.phase == Some(Phase::Failed);
+    let stalled = stance.stalled || (status.phase == Some(Phase::Failed) && !settled);
     let ready = if stance.invalid.is_some() || stance.stalled { "False" } else { ready };
     let reconciling = if stalled { "False" } else { reconciling };
     let phase = status.phase.map_or("Pending", Phase::name);
@@ -56,6 +62,13 @@ pub(super) fn write(status: &mut Status, stance: &Stance<'_>, now: Timestamp) {
         Some(errors) => ("False", "Invalid", errors),
     };
     put(status, "SpecValid", valid, reason, message, stance.generation, now);
+}
+
+/// Whether the target is something else than the primary runs, or still has traffic.
+fn is_rejected(status: &Status) -> bool {
+    status.last_applied_spec != status.last_promoted_spec
+        || status.tracked_configs != status.promoted_configs
+        || status.canary_weight > 0
 }
 
 /// What a round of checks says of its metrics; only another round takes it back.
@@ -133,8 +146,8 @@ fn set(
     put(status, kind, value, reason, stance.message, stance.generation, now);
 }
 
-/// The message alone is no news: it follows the next change of status or reason. Where it names what the user must put
-/// right, it is; what is wrong with the metrics has figures in it that move, and is written anew for another spec.
+/// The message is of the present, as the status and the reason are. What is wrong with the metrics has figures in it that
+/// move: it is written anew for another reason or another spec.
 fn put(
     status: &mut Status,
     kind: &str,
@@ -149,10 +162,8 @@ fn put(
         Some(old) => {
             let respecified = old.observed_generation != Some(generation);
             old.observed_generation = Some(generation);
-            let named = kind == "SpecValid"
-                || FROM_CHECKS.contains(&reason)
-                || (kind == METRICS_READY && respecified);
-            if old.status == value && old.reason == reason && !named {
+            let moves = kind == METRICS_READY && !FROM_CHECKS.contains(&reason) && !respecified;
+            if old.status == value && old.reason == reason && moves {
                 return;
             }
             if old.status == value && old.reason == reason && old.message == message {

@@ -4,7 +4,7 @@
 
 use super::{Draft, Step};
 use crate::model::Phase;
-use crate::observed::{Readiness, Seen, Selects};
+use crate::observed::{ObstacleKind, Readiness, Seen, Selects};
 use crate::plan::Action;
 use crate::{mutant, reason};
 
@@ -36,7 +36,10 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
     if mutant!(DropFinalizerEarly) {
         return let_go(draft, "The finalizer goes at once.");
     }
-    if draft.apex_selects() == Some(Selects::Target) {
+    let theirs = |one: &crate::observed::Obstacle| one.kind == ObstacleKind::NotOurs;
+    let apex_taken =
+        draft.seen.services.apex == Seen::Absent && draft.seen.obstacles.iter().any(theirs);
+    if draft.apex_selects() == Some(Selects::Target) || apex_taken {
         return restored(draft);
     }
     // The primary has everything while the target gets ready.

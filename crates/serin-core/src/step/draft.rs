@@ -7,8 +7,9 @@ use super::{Settings, Step};
 use crate::model::{
     Canary, HookKind, Phase, Provider, Severity, Spec, Split, Status, Strategy, Weight,
 };
-use crate::observed::{Answer, Check, Observed, Readiness, Seen, Selects, Workload};
+use crate::observed::{Answer, Check, Observed, ObstacleKind, Readiness, Seen, Selects, Workload};
 use crate::plan::{Action, Alert, Notice, Plan, Reason};
+use crate::reason;
 
 /// The plan so far. It starts as "change nothing" and ends in [`Draft::act`], [`Draft::quiet`] or [`Draft::ask`].
 pub(super) struct Draft<'a> {
@@ -102,6 +103,12 @@ impl<'a> Draft<'a> {
 
     pub(super) fn canary_endpoints(&self) -> Option<u32> {
         self.seen.services.canary.present().map(|seen| seen.ready_endpoints)
+    }
+
+    /// Somebody else's object stands where the canary's Service was: nobody knows whom the canary's share reaches.
+    pub(super) fn canary_taken(&self) -> bool {
+        let theirs = |one: &crate::observed::Obstacle| one.kind == ObstacleKind::NotOurs;
+        self.seen.services.canary.present().is_none() && self.seen.obstacles.iter().any(theirs)
     }
 
     /// The target is ready and its endpoints are verified.
@@ -276,6 +283,20 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// What is in the way, all of it in one sentence after another, under the reason of the first.
+    pub(super) fn obstacle(&self) -> Option<(&'static str, String)> {
+        let all = &self.seen.obstacles;
+        let messages: Vec<&str> = all.iter().map(|one| one.message.as_str()).collect();
+        Some((all.first()?.kind.code(), messages.join(" ")))
+    }
+
+    /// Copies that stand beside somebody else's objects, said when they are made.
+    pub(super) fn tell_passed_over(&mut self) {
+        for message in &self.seen.passed_over {
+            self.warn(reason::LEFT_ALONE, format!("{message}."));
+        }
+    }
+
     /// The Services that tell the primary's pods from the target's.
     pub(super) fn repair_services(&mut self) {
         let services = &self.seen.services;
@@ -292,6 +313,9 @@ impl<'a> Draft<'a> {
 
     /// Puts right what is ours and drifted, without touching a weight.
     pub(super) fn repair(&mut self) {
+        if !self.seen.obstacles.is_empty() {
+            return;
+        }
         self.repair_services();
         let services = &self.seen.services;
         let apex_wrong = match &services.apex {
@@ -376,7 +400,7 @@ impl<'a> Draft<'a> {
 
     /// Ends the tick with a decision that the status remembers; looks again after `secs`.
     pub(super) fn act(mut self, code: &'static str, message: impl Into<String>, secs: i64) -> Step {
-        let mut message = message.into();
+        let (code, mut message) = self.unless_refused(code, message.into());
         if crate::mutant!(ForgetReason) {
             message.clear();
         }
@@ -388,12 +412,52 @@ impl<'a> Draft<'a> {
                 time: Some(self.now),
             });
         }
+        self.tell_news(code, &message);
         self.finish(code, message, secs)
     }
 
     /// Ends the tick with nothing worth remembering: the status keeps its last reason.
     pub(super) fn quiet(self, code: &'static str, message: impl Into<String>, secs: i64) -> Step {
+        if self.refused_again().is_some() {
+            return self.act(code, message, secs);
+        }
         self.finish(code, message.into(), secs)
+    }
+
+    /// What was refused, where it is tried again and nothing more important was decided.
+    fn refused_again(&self) -> Option<&'a crate::observed::Refusal> {
+        let refused = self.seen.refused.as_ref()?;
+        let kind = std::mem::discriminant(&refused.action);
+        let again = self.urgent.iter().chain(&self.actions);
+        let again = again.into_iter().any(|action| std::mem::discriminant(action) == kind);
+        (again && self.status.phase == self.canary.status.phase).then_some(refused)
+    }
+
+    /// As long as the API server refuses what the plan writes, that is what the user is told: once as an Event and an alert.
+    fn unless_refused(&mut self, code: &'static str, message: String) -> (&'static str, String) {
+        let Some(refused) = self.refused_again() else { return (code, message) };
+        let message = format!("{} cannot be written: {}", refused.object, refused.message);
+        self.stalled = true;
+        let last = self.canary.status.last_reason.as_ref();
+        if last.is_none_or(|last| last.code != reason::WRITE_REFUSED || last.message != message) {
+            self.warn(reason::WRITE_REFUSED, message.clone());
+            self.alert(Severity::Error, message.clone(), false);
+        }
+        (reason::WRITE_REFUSED, message)
+    }
+
+    /// A decision that is another than the last one is told to people, if nothing more exact was.
+    fn tell_news(&mut self, code: &'static str, message: &str) {
+        let told = self.notices.iter().any(|notice| notice.reason == code);
+        if !told && self.is_news(code) && reason::is_told(code) {
+            let notice = Notice {
+                warning: self.stalled,
+                reason: code,
+                message: message.into(),
+                alert: None,
+            };
+            self.notices.push(notice);
+        }
     }
 
     fn finish(mut self, code: &'static str, message: String, secs: i64) -> Step {
@@ -403,12 +467,15 @@ impl<'a> Draft<'a> {
             self.actions.retain(|action| !matches!(action, Action::EnsureRoute(_)));
         }
         self.status.observed_generation = Some(self.canary.generation);
+        // Conditions speak of the decision that the status remembers.
+        let remembered = self.status.last_reason.as_ref().map(|last| last.message.clone());
         let stance = Stance {
             generation: self.canary.generation,
             kind: self.spec.target.kind.name(),
             code,
-            message: &message,
+            message: remembered.as_deref().unwrap_or(&message),
             stalled: self.stalled,
+            serves: self.primary_ready(),
             invalid: None,
         };
         conditions::write(&mut self.status, &stance, self.now);

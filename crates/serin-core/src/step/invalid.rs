@@ -62,6 +62,7 @@ pub fn invalid(
         code: reason::SPEC_INVALID,
         message: &message,
         stalled: true,
+        serves: false,
         invalid: Some(&fields),
     };
     conditions::write(&mut next, &stance, now);

@@ -16,7 +16,9 @@ pub(super) fn promote(mut draft: Draft<'_>) -> Step {
         draft.canary.key.namespace
     );
     draft.note(reason::PROMOTING, message);
+    draft.tell_passed_over();
     draft.enter(Phase::Promoting);
+    draft.status.copied_time = None;
     draft.status.last_step_time = Some(draft.now);
     copy(&mut draft);
     let message = format!("Revision {} goes to the primary.", draft.status.last_applied_spec);
@@ -106,6 +108,7 @@ pub(super) fn promoting(mut draft: Draft<'_>) -> Step {
     if !copied {
         return recopy(draft);
     }
+    draft.status.copied_time.get_or_insert(draft.now);
     // Again, because the first write may have met one of the autoscaler's own.
     copy_scaler(&mut draft);
     wait_for_primary(draft)
@@ -151,12 +154,27 @@ fn promotion_step(draft: &Draft<'_>) -> Option<Weight> {
 
 /// The copy did not happen yet, or somebody undid it.
 fn recopy(mut draft: Draft<'_>) -> Step {
+    if let Some(why) = uncopied(&draft).filter(|_| is_over(&draft, draft.status.phase_time)) {
+        return roll_back(draft, &Cause::PromotionFailed(why));
+    }
     if let Seen::Unreadable(why) = &draft.seen.primary {
         return draft.hold(reason::CANNOT_SEE, format!("cannot read the primary: {why}"));
     }
+    if let Some((code, message)) = draft.obstacle() {
+        let secs = draft.settings.retry_secs;
+        return draft.stall(code, message, secs);
+    }
+    draft.status.copied_time = None;
     copy(&mut draft);
     let message = format!("Revision {} goes to the primary.", draft.status.last_applied_spec);
     draft.hold(reason::PROMOTING, message)
+}
+
+/// Why the copy is not there, where somebody keeps it from being made. A copy whose answer was lost is another matter.
+fn uncopied(draft: &Draft<'_>) -> Option<String> {
+    let refused = draft.seen.refused.as_ref();
+    let refused = refused.map(|one| format!("{} cannot be written: {}", one.object, one.message));
+    refused.or_else(|| draft.obstacle().map(|(_, message)| message))
 }
 
 fn wait_for_primary(draft: Draft<'_>) -> Step {
@@ -169,7 +187,9 @@ fn wait_for_primary(draft: Draft<'_>) -> Step {
         Some(Readiness::Progressing(_)) if crate::mutant!(GiveBackEarly) => give_back(draft),
         Some(Readiness::Progressing(why)) => {
             let why = why.clone();
-            if !ramped(&draft) && overdue(&draft) {
+            // The time in which the copy could not be made is not the primary's.
+            let since = draft.status.copied_time.or(draft.status.phase_time);
+            if !ramped(&draft) && is_over(&draft, since) {
                 return failed_promotion(draft, why);
             }
             draft.hold(reason::PRIMARY_NOT_READY, format!("The primary is not ready: {why}"))
@@ -192,8 +212,9 @@ fn ramped(draft: &Draft<'_>) -> bool {
     }
 }
 
-fn overdue(draft: &Draft<'_>) -> bool {
-    let since = draft.status.phase_time.unwrap_or(draft.now);
+/// Whether a deadline that began then is over.
+fn is_over(draft: &Draft<'_>, since: Option<jiff::Timestamp>) -> bool {
+    let since = since.unwrap_or(draft.now);
     draft.now.duration_since(since).as_secs() >= draft.spec.progress_deadline_secs
 }
 

@@ -77,6 +77,10 @@ fn lower(draft: &mut Draft<'_>) -> Option<String> {
 
 fn settle(mut draft: Draft<'_>) -> Step {
     draft.repair();
+    if let Some((code, message)) = draft.obstacle() {
+        let secs = draft.settings.idle_secs;
+        return draft.stall(code, message, secs);
+    }
     if draft.seen.primary == Seen::Absent {
         return remake_primary(draft);
     }
@@ -95,7 +99,25 @@ fn settle(mut draft: Draft<'_>) -> Step {
         let message = format!("The promoted primary is watched until {until:.0}.");
         return draft.act(reason::SOAKING, message, left.min(idle));
     }
-    draft.quiet(reason::AT_REST, "Nothing has changed.", idle)
+    at_rest(draft, idle)
+}
+
+/// A wait that is over is no longer what the status speaks of.
+fn at_rest(draft: Draft<'_>, idle: i64) -> Step {
+    let last = draft.status.last_reason.as_ref().map(|last| last.code.as_str());
+    if !last.is_some_and(reason::is_trouble) {
+        return draft.quiet(reason::AT_REST, "Nothing has changed.", idle);
+    }
+    if draft.status.phase == Some(Phase::Failed)
+        && draft.status.last_applied_spec != draft.status.last_promoted_spec
+    {
+        let message = format!(
+            "The primary serves everything; revision {} stays rejected.",
+            draft.status.last_applied_spec
+        );
+        return draft.act(reason::ROLLED_BACK, message, idle);
+    }
+    draft.act(reason::AT_REST, "The primary serves everything and nothing is in the way.", idle)
 }
 
 /// Only what the primary ran may be copied to it without an analysis.
@@ -135,7 +157,18 @@ fn scale_down(mut draft: Draft<'_>, replicas: u32) -> Step {
     if draft.status.phase == Some(Phase::Failed) {
         return draft.quiet(reason::ROLLED_BACK, "The canary is scaled to zero.", retry);
     }
-    let message = format!("Scaling down {}: {replicas} replicas run at rest", draft.target_name());
+    // Whoever scaled it up wants more pods to serve.
+    let primary = format!("{} {}", draft.kind(), draft.spec.target.primary_name());
+    let place = match &draft.spec.scaler {
+        Some(scaler) => format!("set replicas in the autoscaler {}", scaler.name),
+        None => {
+            format!("scale {primary} for now, and set replicas in the target for the next release")
+        }
+    };
+    let message = format!(
+        "Scaling down {}: {replicas} replicas run at rest, where {primary} serves; for more capacity {place}",
+        draft.target_name()
+    );
     draft.note(reason::TARGET_SCALED_DOWN, message.clone());
     draft.quiet(reason::TARGET_SCALED_DOWN, message, retry)
 }
@@ -185,13 +218,11 @@ pub(super) fn gate(mut draft: Draft<'_>) -> Step {
     draft.repair();
     let blocked = blocked(&draft);
     if let Some((code, message)) = blocked {
-        return match code {
-            reason::SCALER_MISSING => {
-                let secs = draft.settings.idle_secs;
-                draft.stall(code, message, secs)
-            }
-            _ => draft.hold(code, message),
-        };
+        if code == reason::SCALER_MISSING || !draft.seen.obstacles.is_empty() {
+            let secs = draft.settings.idle_secs;
+            return draft.stall(code, message, secs);
+        }
+        return draft.hold(code, message);
     }
     let checks: Vec<_> = draft.hooks(HookKind::ConfirmRollout).collect();
     let waiting = draft.status.phase == Some(Phase::Waiting);
@@ -227,6 +258,9 @@ pub(super) fn gate(mut draft: Draft<'_>) -> Step {
 
 /// What keeps an analysis from starting; the revision is not taken up, so it is not lost.
 fn blocked(draft: &Draft<'_>) -> Option<(&'static str, String)> {
+    if let Some(obstacle) = draft.obstacle() {
+        return Some(obstacle);
+    }
     if draft.spec.scaler.is_some() {
         match &draft.seen.scaler {
             Seen::Present(_) => {}

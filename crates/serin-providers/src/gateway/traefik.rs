@@ -23,7 +23,7 @@ pub(crate) fn pattern(canary: &Canary, side: &str) -> String {
     let service = &canary.spec.service;
     let namespace = quoted(&canary.key.namespace);
     let (apex, side) = (quoted(&service.name), quoted(side));
-    let port = format!("({}|{})", service.port, quoted(&service.port_name));
+    let port = format!("({}|{})", service.port, quoted(service.port_name()));
     format!(
         "{namespace}-{side}-{port}{PROVIDER}|\
          {namespace}_{apex}_wrr_[0-9]+_{namespace}_{side}_{port}{PROVIDER}"

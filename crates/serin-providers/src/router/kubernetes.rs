@@ -1,5 +1,7 @@
 //! Plain Kubernetes: no object that splits traffic; the apex Service selects the primary, and that is all there is.
 
+use std::collections::BTreeSet;
+
 use serin_core::model::{Canary, Provider, Split};
 
 use super::{Features, Router, RouterError};
@@ -40,6 +42,14 @@ impl Router for Kubernetes {
                 Err(RouterError::Unsupported { provider, what: "send live traffic to the canary" })
             }
         }
+    }
+
+    fn ports(&self, _canary: &Canary, _live: &Objects) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
+
+    fn obstacle(&self, _canary: &Canary, _live: &Objects) -> Option<RouterError> {
+        None
     }
 
     fn restore(&self, _canary: &Canary, _live: &Objects) -> Result<Vec<Change>, RouterError> {

@@ -3,6 +3,8 @@
 mod kubernetes;
 mod traefik;
 
+use std::collections::BTreeSet;
+
 use serin_core::model::{Canary, Provider, Split};
 
 use crate::change::{Change, ObjectRef, Objects};
@@ -28,8 +30,10 @@ pub enum RouterError {
         "{object} is not a weighted service ({why}): give the Canary's service another name or remove it"
     )]
     NotWeighted { object: ObjectRef, why: String },
-    #[error("{object} belongs to {owner}: rename or delete one of them")]
+    #[error("{object} belongs to {owner} and is left alone: delete or rename it")]
     NotOurs { object: ObjectRef, owner: String },
+    #[error("{object} leads to {leads_to}: give the Canary's service another name, or remove it")]
+    LeadsElsewhere { object: ObjectRef, leads_to: String },
     #[error("provider {provider} cannot {what}")]
     Unsupported { provider: &'static str, what: &'static str },
 }
@@ -48,6 +52,10 @@ pub trait Router: Send + Sync {
         split: Split,
         live: &Objects,
     ) -> Result<Vec<Change>, RouterError>;
+    /// Ports of the generated Services that the route leads to as it is, by number or name.
+    fn ports(&self, canary: &Canary, live: &Objects) -> BTreeSet<String>;
+    /// Why the route must not be taken over as it is; none when it may, or is not there.
+    fn obstacle(&self, canary: &Canary, live: &Objects) -> Option<RouterError>;
     /// All traffic to the apex Service, and nothing of ours left.
     fn restore(&self, canary: &Canary, live: &Objects) -> Result<Vec<Change>, RouterError>;
 }

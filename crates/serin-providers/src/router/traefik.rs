@@ -1,5 +1,7 @@
 //! Traefik: a weighted `TraefikService` named after the apex, to which the user's IngressRoute points.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use serin_core::fence;
 use serin_core::model::{Canary, Provider, Split, Weight};
@@ -8,9 +10,10 @@ use serin_core::observed::Seen;
 use super::{Features, Router, RouterError};
 use crate::change::{Change, ObjectRef, Objects, TRAEFIK_SERVICE};
 use crate::json::{
-    SEALED, TOOLKIT_ANNOTATIONS, child, covers, items, other_controller, owned_by, owner,
-    resource_version, set, strings, text,
+    SEALED, TOOLKIT_ANNOTATIONS, child, covers, items, owned_by, owner, resource_version, set,
+    strings, text,
 };
+use crate::ownership::other_controller;
 
 /// On a TraefikService that we did not make: the services it had, in JSON, to give back.
 const ORIGINAL_SERVICES: &str = "serin.dev/original-services";
@@ -63,6 +66,26 @@ impl Router for Traefik {
         Ok(vec![Change::Apply { target: self::object(canary), object }])
     }
 
+    fn ports(&self, canary: &Canary, live: &Objects) -> BTreeSet<String> {
+        let entries = live.present(&object(canary)).map_or(&[][..], |live| items(live, SERVICES));
+        let ours = |entry: &&Value| matches!(side(canary, entry), Side::Primary | Side::Canary);
+        let port = |entry: &Value| match entry.get("port") {
+            Some(Value::String(name)) => Some(name.clone()),
+            Some(Value::Number(number)) => Some(number.to_string()),
+            Some(_) | None => None,
+        };
+        entries.iter().filter(ours).filter_map(port).collect()
+    }
+
+    fn obstacle(&self, canary: &Canary, live: &Objects) -> Option<RouterError> {
+        let live = match look(canary, live) {
+            Ok(live) => live?,
+            Err(RouterError::Unreadable { .. } | RouterError::Missing(_)) => return None,
+            Err(error) => return Some(error),
+        };
+        leads_elsewhere(canary, live)
+    }
+
     fn restore(&self, canary: &Canary, live: &Objects) -> Result<Vec<Change>, RouterError> {
         let Some(live) = look(canary, live)? else { return Ok(Vec::new()) };
         Ok(restored(canary, live).map_or_else(Vec::new, |patch| {
@@ -93,6 +116,22 @@ fn look<'a>(canary: &Canary, live: &'a Objects) -> Result<Option<&'a Value>, Rou
         }
     }
     Ok(Some(live))
+}
+
+/// One of the user's own, in which neither the apex nor a side of it has a place: users of other Services come this way.
+fn leads_elsewhere(canary: &Canary, live: &Value) -> Option<RouterError> {
+    let entries = items(live, SERVICES);
+    let known = strings(live, "/metadata/annotations").contains_key(ORIGINAL_SERVICES);
+    let foreign = entries.iter().all(|entry| side(canary, entry) == Side::Foreign);
+    if owned_by(live, canary) || known || entries.is_empty() || !foreign {
+        return None;
+    }
+    let names: Vec<&str> =
+        entries.iter().take(3).filter_map(|entry| text(entry, "/name")).collect();
+    Some(RouterError::LeadsElsewhere {
+        object: object(canary),
+        leads_to: format!("{} and not to {}", names.join(", "), canary.spec.service.name),
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -203,7 +242,7 @@ fn entry(canary: &Canary, name: String, weight: Weight, like: Option<&Value>) ->
     let service = &canary.spec.service;
     let mut entry = like.cloned().unwrap_or_else(|| json!({}));
     // A port by its name says the same as by its number.
-    if entry.get("port").and_then(Value::as_str) != Some(&service.port_name) {
+    if entry.get("port").and_then(Value::as_str) != Some(service.port_name()) {
         set(&mut entry, "port", service.port.into());
     }
     set(&mut entry, "name", name.into());

@@ -20,7 +20,7 @@ fn the_two_services_tell_the_sides_apart() {
         apply Service develop/backend-canary"#]]
     .assert_eq(&shown(&changes));
     let Some(Change::Apply { target: _, object }) = changes.last() else { panic!("no apply") };
-    expect![[r#"{"apiVersion":"v1","kind":"Service","metadata":{"annotations":{"helm.toolkit.fluxcd.io/driftDetection":"disabled","kustomize.toolkit.fluxcd.io/reconcile":"disabled"},"labels":{"app":"backend-canary"},"name":"backend-canary","namespace":"develop","ownerReferences":[{"apiVersion":"flagger.app/v1beta1","blockOwnerDeletion":true,"controller":true,"kind":"Canary","name":"backend","uid":"u1"}]},"spec":{"ports":[{"name":"http","port":80,"protocol":"TCP","targetPort":8080}],"selector":{"app":"backend"}}}"#]]
+    expect![[r#"{"apiVersion":"v1","kind":"Service","metadata":{"annotations":{"helm.toolkit.fluxcd.io/driftDetection":"disabled","kustomize.toolkit.fluxcd.io/reconcile":"disabled"},"labels":{"app":"backend-canary"},"name":"backend-canary","namespace":"develop","ownerReferences":[{"apiVersion":"flagger.app/v1beta1","blockOwnerDeletion":true,"controller":true,"kind":"Canary","name":"backend","uid":"u1"}]},"spec":{"ports":[{"name":"http","port":80,"protocol":"TCP","targetPort":8080}],"selector":{"app":"backend","tier":"web"}}}"#]]
     .assert_eq(&object.to_string());
 
     let after = apply_all(&objects, &changes);
@@ -42,7 +42,10 @@ fn ports_are_discovered_but_for_the_first_and_those_of_sidecars() {
         {name: envoy, ports: [{containerPort: 15000}]}, {name: side, ports: [{containerPort: 9000}]}]}}}}";
     let objects = world(&canary, &[with(target(), patch)]);
     let context = Context::new(&canary, &objects, &Settings::default()).unwrap();
-    let ports: Vec<String> = ports(&context)
+    let target = with(target(), patch);
+    let none = BTreeSet::new();
+    let ports = ports::wanted(&canary, Role::Primary, &context.port, &target, None, &none);
+    let ports: Vec<String> = ports
         .iter()
         .map(|port| format!("{} {} {}", port["name"], port["port"], port["targetPort"]))
         .collect();
@@ -66,7 +69,7 @@ fn an_adopted_apex_stays_the_users_and_gets_its_selector_back() {
     let changes = render_apex_to_primary(&canary, &objects, &settings).unwrap();
     let Some(Change::Apply { target: _, object }) = changes.first() else { panic!("no apply") };
     assert!(object["metadata"].get("ownerReferences").is_none());
-    assert_eq!(object["metadata"]["labels"], json!({}));
+    assert!(object["metadata"].get("labels").is_none());
     // The API server replaces a selector whole.
     let mut live = apex(&canary, &apply_all(&objects, &changes));
     live["spec"]["selector"] = object["spec"]["selector"].clone();
@@ -94,11 +97,12 @@ fn what_flagger_adopted_goes_back_to_what_kubectl_applied() {
             "annotations": annotations, "ownerReferences": owners}, "spec": {"selector": {"app": "backend-primary"}}})
     };
     let applied = json!({LAST_APPLIED: r#"{"spec":{"selector":{"x":"y"}}}"#});
+    let all = json!({"app": "backend", "tier": "web"});
     for (annotations, owners, selector) in [
         (applied.clone(), json!([]), json!({"x": "y"})),
-        (json!({}), json!([]), json!({"app": "backend"})),
-        (json!({LAST_APPLIED: "not json"}), json!([]), json!({"app": "backend"})),
-        (applied, json!([{"uid": "u1", "controller": true}]), json!({"app": "backend"})),
+        (json!({}), json!([]), all.clone()),
+        (json!({LAST_APPLIED: "not json"}), json!([]), all.clone()),
+        (applied, json!([{"uid": "u1", "controller": true}]), all),
     ] {
         let objects = world(&canary, &[target(), live(annotations, owners)]);
         let changes = render_apex_to_target(&canary, &objects, &settings).unwrap();
@@ -127,14 +131,21 @@ fn a_label_that_is_no_longer_asked_for_is_out_of_order() {
 fn endpoints_count_once_and_only_when_ready() {
     let slices = [
         yaml(
-            "{endpoints: [{addresses: [10.0.0.1], conditions: {ready: true}}, {addresses: [10.0.0.2], conditions: {ready: false}}]}",
+            "{ports: [{name: http, port: 80}], endpoints: [{addresses: [10.0.0.1], conditions: {ready: true}}, {addresses: [10.0.0.2], conditions: {ready: false}}]}",
         ),
         yaml(
-            "{endpoints: [{addresses: [10.0.0.1]}, {addresses: [10.0.0.3], conditions: {ready: true, terminating: true}}, {addresses: [10.0.0.4]}, {}]}",
+            "{ports: [{name: http, port: 80}], endpoints: [{addresses: [10.0.0.1]}, {addresses: [10.0.0.3], conditions: {ready: true, terminating: true}}, {addresses: [10.0.0.4]}, {}]}",
         ),
+        // Ready only because the Service publishes all addresses; and a pod without a port of the name that is asked for.
+        yaml(
+            "{ports: [{name: http, port: 80}], endpoints: [{addresses: [10.0.0.5], conditions: {ready: true, serving: false}}]}",
+        ),
+        yaml("{ports: null, endpoints: [{addresses: [10.0.0.6]}]}"),
         yaml("{}"),
     ];
-    assert_eq!(ready_endpoints(slices.iter()), 2);
+    let ready = |port| endpoints::ready(slices.iter(), port).into_keys().collect::<Vec<_>>();
+    assert_eq!(ready(Some("http")), ["10.0.0.1", "10.0.0.4"]);
+    assert_eq!(ready(None), ["10.0.0.1", "10.0.0.4", "10.0.0.6"]);
 }
 
 #[test]
@@ -146,6 +157,6 @@ fn a_service_of_another_canary_is_left_alone() {
     );
     let objects = world(&canary, &[target(), other]);
     let error = render_generated(&canary, &objects, &Settings::default()).unwrap_err();
-    expect!["Service develop/backend-canary belongs to Canary other: rename or delete one of them"]
+    expect!["Service develop/backend-canary belongs to Canary other and is left alone: delete or rename it"]
         .assert_eq(&error.to_string());
 }

@@ -1,14 +1,15 @@
 //! ConfigMaps and Secrets of a target: which it refers to, their checksums, and the copies for the primary.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 use serin_core::model::Canary;
 use serin_core::observed::Seen;
 
 use crate::change::{CONFIG_MAP, Change, Kind, ObjectRef, Objects, SECRET};
-use crate::json::{by_prefix, items, owned_by, owner, sha256_hex, strings, text};
-use crate::references::{ConfigRef, config_key, copy_of};
+use crate::json::{by_prefix, owned_by, owner, sha256_hex, strings, text};
+use crate::ownership::{self, Owner};
+use crate::references::{self, ConfigRef, config_key, copy_of, own_copy_of};
 use crate::render::RenderError;
 use crate::settings::Settings;
 
@@ -105,20 +106,28 @@ fn is_tracked(config: &Value, object: &ObjectRef) -> bool {
         || SECRET_TYPES.contains(&text(config, "/type").unwrap_or(SECRET_TYPES[0]))
 }
 
-/// Flagger's checksum, digit for digit: the first 8 bytes of the SHA-256 of `data` as Go's encoding/json writes it.
+/// What pods read of a ConfigMap or Secret: what is copied, and what is compared.
+pub(crate) const CONTENTS: [&str; 2] = ["data", "binaryData"];
+
+/// Flagger's checksum, digit for digit, of `data`; what Flagger does not look at has one of its own behind it.
 fn checksum(config: &Value) -> String {
-    let data = match config.get("data") {
-        Some(Value::Object(data)) => {
-            let sorted: BTreeMap<&String, &Value> = data.iter().collect();
-            let members: Vec<String> = sorted
-                .into_iter()
-                .map(|(key, value)| format!("{}:{value}", Value::String(key.clone())))
-                .collect();
-            format!("{{{}}}", members.join(","))
-        }
-        Some(_) | None => "null".to_owned(),
-    };
-    sha256_hex(&go_escaped(&data), 8)
+    let [data, binary] = CONTENTS.map(|field| config.get(field).and_then(Value::as_object));
+    let sum = |map| sha256_hex(&go_json(map), 8);
+    match binary.filter(|binary| !binary.is_empty()) {
+        None => sum(data),
+        Some(binary) => serin_core::configs::with_binary(&sum(data), &sum(Some(binary))),
+    }
+}
+
+/// A map as Go's encoding/json writes it: the first 8 bytes of the SHA-256 of it are Flagger's checksum.
+fn go_json(map: Option<&Map<String, Value>>) -> String {
+    let Some(map) = map else { return "null".to_owned() };
+    let sorted: BTreeMap<&String, &Value> = map.iter().collect();
+    let members: Vec<String> = sorted
+        .into_iter()
+        .map(|(key, value)| format!("{}:{value}", Value::String(key.clone())))
+        .collect();
+    go_escaped(&format!("{{{}}}", members.join(",")))
 }
 
 /// Go escapes what could break out of HTML or JavaScript.
@@ -137,13 +146,96 @@ fn go_escaped(json: &str) -> String {
     out
 }
 
+/// Where the primary's copy of each config is, or is to be made.
+pub(crate) type Copies = BTreeMap<ObjectRef, ObjectRef>;
+
+/// Under Flagger's name (`<config>-primary`) where that is free or this Canary's alone; else under a name of the Canary's
+/// own: what one Canary rejected must not run in another's primary, and nothing of anybody else's is written.
+pub(crate) fn places<'a>(
+    canary: &Canary,
+    sources: impl Iterator<Item = &'a ObjectRef>,
+    objects: &Objects,
+) -> Result<Copies, RenderError> {
+    sources.map(|source| Ok((source.clone(), place(canary, source, objects)?))).collect()
+}
+
+/// Where one of them is.
+pub(crate) fn place(
+    canary: &Canary,
+    source: &ObjectRef,
+    objects: &Objects,
+) -> Result<ObjectRef, RenderError> {
+    let (shared, own) = (copy_of(source), own_copy_of(canary, source));
+    match objects.get(&own) {
+        Seen::Present(live) => {
+            return match ownership::of(live, canary) {
+                Owner::Ours => Ok(own),
+                Owner::Other(owner) => Err(RenderError::NotOurs { object: own, owner }),
+            };
+        }
+        Seen::Absent => {}
+        Seen::Unreadable(why) => return Err(RenderError::Unreadable { object: own, why }),
+    }
+    match objects.get(&shared) {
+        Seen::Absent => Ok(shared),
+        Seen::Present(live) if is_ours_alone(live, canary) => Ok(shared),
+        Seen::Present(_) => Ok(own),
+        Seen::Unreadable(why) => Err(RenderError::Unreadable { object: shared, why }),
+    }
+}
+
+/// Flagger lets several Canaries share one copy.
+pub(crate) fn is_ours_alone(copy: &Value, canary: &Canary) -> bool {
+    ownership::of(copy, canary) == Owner::Ours
+        && ownership::canaries(copy).iter().all(|uid| *uid == canary.uid)
+}
+
+/// Objects of others that stand where Flagger's copies would, so that copies of our own stand beside them.
+pub(crate) fn observe_passed_over(
+    canary: &Canary,
+    objects: &Objects,
+    settings: &Settings,
+) -> Vec<String> {
+    let Some(target) = objects.present(&references::target(canary)) else { return Vec::new() };
+    let tracked = tracked(target, objects, settings).unwrap_or_default();
+    let strangers = tracked.keys().filter_map(|source| {
+        let shared = copy_of(source);
+        let live = objects.present(&shared)?;
+        match ownership::of(live, canary) {
+            Owner::Other(owner) if ownership::canaries(live).is_empty() => {
+                let own = own_copy_of(canary, source).name;
+                Some(format!(
+                    "{shared} belongs to {owner} and is left alone; the primary reads its copy of {} from {own}",
+                    source.name
+                ))
+            }
+            Owner::Other(_) | Owner::Ours => None,
+        }
+    });
+    strangers.collect()
+}
+
+/// Where a primary as it is reads each of these from.
+pub(crate) fn places_in<'a>(
+    canary: &Canary,
+    sources: impl Iterator<Item = &'a ObjectRef>,
+    primary: &Value,
+) -> Copies {
+    let read: BTreeSet<ObjectRef> =
+        config_references(primary).into_iter().map(|reference| reference.object).collect();
+    let place = |source: &ObjectRef| {
+        let own = own_copy_of(canary, source);
+        (source.clone(), if read.contains(&own) { own } else { copy_of(source) })
+    };
+    sources.map(place).collect()
+}
+
 /// Makes the primary's pod spec read the copies.
-pub(crate) fn rename(pod_spec: &mut Value, namespace: &str, tracked: &Tracked) {
+pub(crate) fn rename(pod_spec: &mut Value, namespace: &str, copies: &Copies) {
     visit(pod_spec, &mut |kind, mention, field| {
         let Some(name) = mention.get(field).and_then(Value::as_str) else { return };
-        let object = kind.named(namespace, name);
-        if tracked.contains_key(&object) {
-            mention.insert(field.to_owned(), Value::String(copy_of(&object).name));
+        if let Some(copy) = copies.get(&kind.named(namespace, name)) {
+            mention.insert(field.to_owned(), Value::String(copy.name.clone()));
         }
     });
 }
@@ -186,39 +278,31 @@ fn list_mut<'a>(value: &'a mut Value, pointer: &str) -> &'a mut [Value] {
 /// Writes of the primary's copies that are missing or differ.
 pub(crate) fn copies(
     canary: &Canary,
-    tracked: &Tracked,
+    places: &Copies,
     objects: &Objects,
     settings: &Settings,
 ) -> Result<Vec<Change>, RenderError> {
     let mut changes = Vec::new();
-    for object in tracked.keys() {
+    for (object, target) in places {
         let Some(source) = objects.present(object) else {
             return Err(RenderError::Missing(object.clone()));
         };
-        let target = copy_of(object);
+        let target = target.clone();
         match objects.get(&target) {
             Seen::Absent => {
                 let object = copy(canary, source, None, &target, settings);
                 changes.push(Change::Create { target, object });
             }
-            Seen::Present(live) if is_generated(live) => {
+            Seen::Present(live) => {
                 let object = copy(canary, source, Some(live), &target, settings);
                 if canonical_copy(live) != canonical_copy(&object) || !owned_by(live, canary) {
                     changes.push(Change::Replace { target, object });
                 }
             }
-            Seen::Present(_) => return Err(RenderError::not_ours(target)),
             Seen::Unreadable(why) => return Err(RenderError::Unreadable { object: target, why }),
         }
     }
     Ok(changes)
-}
-
-/// Copies always name the Canaries they serve as owners.
-fn is_generated(copy: &Value) -> bool {
-    items(copy, "/metadata/ownerReferences")
-        .iter()
-        .any(|owner| text(owner, "/kind") == Some(crate::change::CANARY.kind))
 }
 
 fn canonical_copy(copy: &Value) -> [String; 4] {
@@ -235,20 +319,11 @@ fn copy(
     settings: &Settings,
 ) -> Value {
     let mut object = live.cloned().unwrap_or_else(|| json!({"metadata": {}}));
-    // Several canaries may read one config: they share its copy, the last writer is its controller.
-    let mut owners = vec![owner(canary)];
-    for other in items(&object, "/metadata/ownerReferences") {
-        if text(other, "/uid") != Some(&canary.uid) {
-            let mut other = other.clone();
-            crate::json::set(&mut other, "controller", Value::Bool(false));
-            owners.push(other);
-        }
-    }
     let labels = by_prefix(&strings(source, "/metadata/labels"), &settings.include_label_prefixes);
     let Some(root) = object.as_object_mut() else { return object };
     root.insert("apiVersion".into(), target.kind.api_version().into());
     root.insert("kind".into(), target.kind.kind.into());
-    for field in ["data", "binaryData", "type"] {
+    for field in CONTENTS.into_iter().chain(["type"]) {
         match source.get(field) {
             Some(value) => root.insert(field.into(), value.clone()),
             None => root.remove(field),
@@ -258,7 +333,7 @@ fn copy(
         metadata.insert("name".into(), target.name.clone().into());
         metadata.insert("namespace".into(), target.namespace.clone().into());
         metadata.insert("labels".into(), json!(labels));
-        metadata.insert("ownerReferences".into(), Value::Array(owners));
+        metadata.insert("ownerReferences".into(), json!([owner(canary)]));
     }
     object
 }

@@ -93,13 +93,17 @@ fn matches(
     objects: &Objects,
     settings: &Settings,
 ) -> bool {
-    let Some(selector) = primary::selector(target, Some(live), settings) else { return false };
+    let none = std::collections::BTreeMap::new();
+    let Some(selector) = primary::selector(target, Some(live), &none, settings) else {
+        return false;
+    };
     // When a config cannot be read every mention counts as tracked, which is what the last copy did most likely.
     let tracked = config::tracked(target, objects, settings).unwrap_or_else(|_| {
         let all = config::config_references(target).into_iter();
         all.map(|reference| (reference.object, String::new())).collect()
     });
-    let wanted = primary::template(canary, target, &selector, &tracked, settings);
+    let copies = config::places_in(canary, tracked.keys(), live);
+    let wanted = primary::template(canary, target, &selector, &copies, settings);
     let live = live.pointer("/spec/template").cloned().unwrap_or(Value::Null);
     canonical(&wanted) == canonical(&primary::without_id(live))
 }

@@ -10,10 +10,11 @@ use serde_json::{Map, Value, json};
 use serin_core::model::Canary;
 use serin_core::observed::{Kept, Seen};
 
-use super::config::config_references;
+use super::config::{CONTENTS, config_references, is_ours_alone};
 use super::deployment::REVISION_ANNOTATION;
 use crate::change::{CANARY, CONFIG_MAP, Change, ObjectRef, Objects, SECRET};
-use crate::json::{canonical, child, items, owned_by, owner, remove, strings, text};
+use crate::json::{canonical, child, items, owner, remove, strings, text};
+use crate::ownership::{self, Owner};
 use crate::references;
 use crate::render::RenderError;
 use crate::workload::primary::{COPIED, require};
@@ -158,7 +159,7 @@ fn packed(primary: &Value, objects_now: &Objects) -> Result<Option<(Value, Value
 
 fn contents(config: &Value) -> Value {
     let mut kept = Map::new();
-    for field in ["data", "binaryData"] {
+    for field in CONTENTS {
         if let Some(value) = config.get(field) {
             kept.insert(field.to_owned(), value.clone());
         }
@@ -198,16 +199,24 @@ fn write(
     });
     match objects_now.get(&target) {
         Seen::Absent => Ok(Change::Create { target, object }),
-        Seen::Present(live) if owned_by(live, canary) => {
+        Seen::Present(live) if ownership::of(live, canary) == Owner::Ours => {
             let version = live.pointer("/metadata/resourceVersion").cloned();
             if let (Some(metadata), Some(version)) = (child(&mut object, "metadata"), version) {
                 metadata.insert("resourceVersion".into(), version);
             }
             Ok(Change::Replace { target, object })
         }
-        Seen::Present(_) => Err(RenderError::not_ours(target)),
+        Seen::Present(live) => Err(foreign(target, live, canary)),
         Seen::Unreadable(why) => Err(RenderError::Unreadable { object: target, why }),
     }
+}
+
+fn foreign(object: ObjectRef, live: &Value, canary: &Canary) -> RenderError {
+    let owner = match ownership::of(live, canary) {
+        Owner::Other(owner) => owner,
+        Owner::Ours => "other Canaries as well".to_owned(),
+    };
+    RenderError::NotOurs { object, owner }
 }
 
 /// Writes that give the primary back what was kept: configs first, as pods read them.
@@ -260,6 +269,11 @@ fn unnumbered(canary: &Canary, kept: &Value, objects: &Objects) -> Result<Value,
     Ok(json!({"type": kept.get("type"), "data": data}))
 }
 
+fn same_contents(live: &Value, contents: &Value) -> bool {
+    let of = |config: &Value| CONTENTS.map(|field| config.get(field).map(canonical));
+    of(live) == of(contents)
+}
+
 /// A copy with the contents that it had; none when it has them.
 fn restored(
     canary: &Canary,
@@ -268,8 +282,10 @@ fn restored(
     objects: &Objects,
 ) -> Result<Option<Change>, RenderError> {
     let live = match objects.get(&target) {
-        Seen::Present(live) if is_copy(live) => Some(live),
-        Seen::Present(_) => return Err(RenderError::not_ours(target)),
+        // One that several Canaries share, as Flagger has it, is never written: it is as it was.
+        Seen::Present(live) if same_contents(live, contents) => return Ok(None),
+        Seen::Present(live) if is_ours_alone(live, canary) => Some(live),
+        Seen::Present(live) => return Err(foreign(target, live, canary)),
         Seen::Absent => None,
         Seen::Unreadable(why) => return Err(RenderError::Unreadable { object: target, why }),
     };
@@ -286,7 +302,7 @@ fn restored(
         }),
     };
     let Some(root) = object.as_object_mut() else { return Ok(None) };
-    for field in ["data", "binaryData", "type"] {
+    for field in CONTENTS.into_iter().chain(["type"]) {
         match contents.get(field).filter(|value| !value.is_null()) {
             Some(value) => {
                 root.insert(field.into(), value.clone());

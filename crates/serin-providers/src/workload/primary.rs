@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 use serin_core::model::Canary;
 use serin_core::observed::Seen;
 
-use super::config::{self, Tracked};
+use super::config::{self, Copies, Tracked};
 use super::deployment::{REVISION_ANNOTATION, revision};
 use crate::change::{Change, ObjectRef, Objects};
 use crate::json::{
-    by_prefix, canonical, child, int, is_toolkit, other_controller, owned_by, owner, remove, set,
-    sha256_hex, strings,
+    by_prefix, canonical, child, count, int, is_toolkit, items, owner, remove, set, sha256_hex,
+    strings, text,
 };
+use crate::ownership::{self, Owner};
 use crate::references;
 use crate::render::RenderError;
 use crate::settings::Settings;
@@ -28,27 +29,29 @@ const ANNOTATIONS_NOT_COPIED: [&str; 2] =
 pub(crate) const COPIED: [&str; 4] =
     ["progressDeadlineSeconds", "minReadySeconds", "revisionHistoryLimit", "strategy"];
 
-/// What tells the target's pods from the primary's.
+/// What tells the target's pods from the primary's, and both from those of other workloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Selector {
     /// The label that both sides have with different values.
     pub(crate) label: String,
     /// Its value on the target's pods.
     pub(crate) value: String,
-    /// `matchLabels` of the primary: the label with `-primary` behind its value, or what a primary made before has.
+    /// All of the target's `matchLabels`.
+    pub(crate) target: BTreeMap<String, String>,
+    /// `matchLabels` of the primary: the target's with `-primary` behind the label's value, or what a primary made before
+    /// has, for they cannot be changed.
     pub(crate) primary: BTreeMap<String, String>,
+    /// What Services select the primary's pods by: its `matchLabels`, and those of the target that its pods have too. A
+    /// primary of Flagger's selects by one label, which pods of other workloads may share.
+    pub(crate) serving: BTreeMap<String, String>,
 }
 
-impl Selector {
-    pub(crate) fn target(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([(self.label.clone(), self.value.clone())])
-    }
-}
-
-/// None when the target's selector has none of the labels that may serve.
+/// None when the target's selector has none of the labels that may serve. `selected` is what the primary's Service selects
+/// by now.
 pub(crate) fn selector(
     target: &Value,
     primary: Option<&Value>,
+    selected: &BTreeMap<String, String>,
     settings: &Settings,
 ) -> Option<Selector> {
     let labels = strings(target, "/spec/selector/matchLabels");
@@ -57,10 +60,41 @@ pub(crate) fn selector(
         .iter()
         .find_map(|label| Some((label.clone(), labels.get(label)?.clone())))?;
     let live = primary.map(|primary| strings(primary, "/spec/selector/matchLabels"));
-    let primary = live
-        .filter(|live| !live.is_empty())
-        .unwrap_or_else(|| BTreeMap::from([(label.clone(), format!("{value}-primary"))]));
-    Some(Selector { label, value, primary })
+    let of_primary = live.filter(|live| !live.is_empty()).unwrap_or_else(|| {
+        let mut wanted = labels.clone();
+        wanted.insert(label.clone(), format!("{value}-primary"));
+        wanted
+    });
+    let mut serving = of_primary.clone();
+    if let Some(primary) = primary {
+        let on_pods = strings(primary, "/spec/template/metadata/labels");
+        let rolled_out = is_rolled_out(primary);
+        for (key, value) in labels.iter().filter(|(key, _)| **key != label) {
+            // Until all pods have the template's labels, only what is selected by already is known to be on all of them.
+            let on_all = rolled_out || selected.get(key) == Some(value);
+            if on_all && on_pods.get(key) == Some(value) {
+                serving.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+    }
+    Some(Selector { label, value, target: labels, primary: of_primary, serving })
+}
+
+/// Whether every pod of a Deployment is made from its template as it is.
+fn is_rolled_out(deployment: &Value) -> bool {
+    let of = |pointer| count(deployment, pointer);
+    of("/status/observedGeneration") >= of("/metadata/generation")
+        && of("/status/replicas") == of("/status/updatedReplicas")
+}
+
+/// What the target's selector asks of labels beside those that must match: expressions about the label in which both sides
+/// differ are left out.
+fn expressions(target: &Value, selector: &Selector) -> Vec<Value> {
+    items(target, "/spec/selector/matchExpressions")
+        .iter()
+        .filter(|expression| text(expression, "/key") != Some(&selector.label))
+        .cloned()
+        .collect()
 }
 
 /// The primary's pod template without the annotation that forces a rollout.
@@ -68,7 +102,7 @@ pub(crate) fn template(
     canary: &Canary,
     target: &Value,
     selector: &Selector,
-    tracked: &Tracked,
+    copies: &Copies,
     settings: &Settings,
 ) -> Value {
     let mut template =
@@ -85,7 +119,7 @@ pub(crate) fn template(
         metadata.insert("annotations".into(), json!(annotations));
     }
     if let Some(spec) = template.get_mut("spec") {
-        config::rename(spec, &canary.key.namespace, tracked);
+        config::rename(spec, &canary.key.namespace, copies);
         spread(canary, spec, selector, settings);
     }
     template
@@ -171,19 +205,17 @@ pub(crate) fn render(
             return Err(RenderError::Unreadable { object: primary_ref, why });
         }
     };
-    if let Some(live) = live.filter(|live| !owned_by(live, canary)) {
-        return Err(match other_controller(live, canary) {
-            Some(owner) => RenderError::NotOurs { object: primary_ref, owner },
-            None => RenderError::not_ours(primary_ref),
-        });
+    if let Some(Owner::Other(owner)) = live.map(|live| ownership::of(live, canary)) {
+        return Err(RenderError::NotOurs { object: primary_ref, owner });
     }
-    let Some(selector) = selector(target, live, settings) else {
+    let Some(selector) = selector(target, live, &BTreeMap::new(), settings) else {
         return Err(RenderError::no_selector_label(target_ref, settings));
     };
     let tracked = config::tracked(target, objects, settings).map_err(RenderError::Config)?;
 
-    let mut changes = config::copies(canary, &tracked, objects, settings)?;
-    let mut template = template(canary, target, &selector, &tracked, settings);
+    let copies = config::places(canary, tracked.keys(), objects)?;
+    let mut changes = config::copies(canary, &copies, objects, settings)?;
+    let mut template = template(canary, target, &selector, &copies, settings);
     let id = match live.filter(|live| changes.is_empty() && is_adopted(live, &template)) {
         Some(live) => live_id(live),
         None => fresh_id(canary, &now, &tracked),
@@ -271,7 +303,8 @@ impl Made<'_> {
             &strings(self.target, "/metadata/labels"),
             &self.settings.include_label_prefixes,
         );
-        labels.extend(self.selector.primary.clone());
+        let Selector { label, primary, .. } = self.selector;
+        labels.extend(primary.get(label).map(|value| (label.clone(), value.clone())));
         labels
     }
 
@@ -282,6 +315,11 @@ impl Made<'_> {
         annotations.insert(REVISION_ANNOTATION.to_owned(), self.revision.to_owned());
         let of_target = int(self.target, "/spec/replicas").and_then(|count| count.try_into().ok());
         let replicas = replicas.or(of_target).filter(|count| *count > 0).unwrap_or(1);
+        let mut selector = json!({"matchLabels": self.selector.primary});
+        let expressions = expressions(self.target, self.selector);
+        if !expressions.is_empty() {
+            set(&mut selector, "matchExpressions", Value::Array(expressions));
+        }
         let mut object = json!({
             "apiVersion": target.kind.api_version(),
             "kind": target.kind.kind,
@@ -294,7 +332,7 @@ impl Made<'_> {
             },
             "spec": {
                 "replicas": replicas,
-                "selector": {"matchLabels": self.selector.primary},
+                "selector": selector,
                 "template": self.template,
             },
         });

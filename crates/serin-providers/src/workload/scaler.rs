@@ -5,7 +5,8 @@ use serin_core::model::{Canary, ScalerRef};
 use serin_core::observed::{Scaler, Seen};
 
 use crate::change::{Change, HORIZONTAL_POD_AUTOSCALER, ObjectRef, Objects};
-use crate::json::{canonical, int, is_toolkit, other_controller, owned_by, owner, strings};
+use crate::json::{canonical, int, is_toolkit, owner, strings};
+use crate::ownership::{self, Owner};
 use crate::render::RenderError;
 
 fn of_target(canary: &Canary, scaler: &ScalerRef) -> ObjectRef {
@@ -21,6 +22,9 @@ pub(crate) fn observe(canary: &Canary, objects: &Objects) -> Seen<Scaler> {
     match objects.get(&of_target(canary, scaler)) {
         Seen::Present(live) => match objects.get(&of_primary(canary, scaler)) {
             Seen::Unreadable(why) => Seen::Unreadable(why),
+            Seen::Present(copy) if ownership::of(copy, canary) != Owner::Ours => {
+                Seen::Unreadable(format!("{} is not ours", of_primary(canary, scaler)))
+            }
             primary @ (Seen::Present(_) | Seen::Absent) => Seen::Present(Scaler {
                 min_replicas: int(live, "/spec/minReplicas").and_then(|min| min.try_into().ok()),
                 primary_exists: primary.present().is_some(),
@@ -46,13 +50,10 @@ pub(crate) fn render(canary: &Canary, objects: &Objects) -> Result<Vec<Change>, 
             let object = copy(canary, scaler, source, None, &target);
             Ok(vec![Change::Create { target, object }])
         }
-        Seen::Present(live) if !owned_by(live, canary) => {
-            Err(match other_controller(live, canary) {
-                Some(owner) => RenderError::NotOurs { object: target, owner },
-                None => RenderError::not_ours(target),
-            })
-        }
         Seen::Present(live) => {
+            if let Owner::Other(owner) = ownership::of(live, canary) {
+                return Err(RenderError::NotOurs { object: target, owner });
+            }
             let object = copy(canary, scaler, source, Some(live), &target);
             if canonical(&object) == canonical(live) {
                 return Ok(Vec::new());

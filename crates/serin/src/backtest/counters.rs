@@ -28,7 +28,7 @@ pub(super) fn services(canary: &Canary) -> String {
     let namespace = escaped(&canary.key.namespace);
     let apex = escaped(&canary.spec.service.name);
     let port =
-        format!("({}|{})", canary.spec.service.port, escaped(&canary.spec.service.port_name));
+        format!("({}|{})", canary.spec.service.port, escaped(canary.spec.service.port_name()));
     let side = format!("{apex}(-primary|-canary)?");
     format!(
         "service=~\"{namespace}-{side}-{port}@kubernetescrd|\

@@ -25,7 +25,7 @@ async fn objects(canary: &Canary, look: &Look<'_>) -> anyhow::Result<Objects> {
     }
     let target = objects.present(&references::target(canary)).cloned();
     for config in target.iter().flat_map(config_references) {
-        for object in [config.copy(), config.object] {
+        for object in config.copies(canary).into_iter().chain([config.object.clone()]) {
             let seen = look.find(&object).await?;
             objects.put(object, seen);
         }

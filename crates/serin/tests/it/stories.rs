@@ -40,6 +40,7 @@ async fn a_good_release_is_promoted_step_by_step() {
         Normal Initializing: New Deployment detected, starting initialization of backend.develop
         Normal Initialized: Initialization done! backend.develop
         Normal NewRevision: New revision detected! Scaling up backend.develop
+        Normal CanaryNotReady: The canary is not ready: 0 out of 2 new replicas have been updated
         Normal NewRevision: Starting canary analysis for backend.develop
         Normal Advanced: Advance backend.develop canary weight 5
         Normal Advanced: Advance backend.develop canary weight 10
@@ -48,6 +49,7 @@ async fn a_good_release_is_promoted_step_by_step() {
         Normal Advanced: Advance backend.develop canary weight 40
         Normal Advanced: Advance backend.develop canary weight 50
         Normal Promoting: Copying backend.develop template spec to backend-primary.develop
+        Normal PrimaryNotReady: The primary is not ready: the controller has seen generation 1 of 2
         Normal Finalising: Routing all traffic to primary
         Normal Promoted: Promotion completed! Scaling down backend.develop
     "#]]

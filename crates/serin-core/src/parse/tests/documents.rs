@@ -30,8 +30,8 @@ analysis:
     assert_eq!(spec.progress_deadline_secs, 600);
     assert_eq!((spec.analysis.interval_secs, spec.analysis.threshold), (60, 1));
     assert_eq!(spec.service.name, "backend");
-    assert_eq!(spec.service.port_name, "http");
-    assert_eq!(spec.service.target_port, TargetPort::Number(80));
+    assert_eq!(spec.service.port_name(), "http");
+    assert_eq!(spec.service.target_port, None);
     let [success, duration, errors] = <[Metric; 3]>::try_from(spec.analysis.metrics).unwrap();
     assert_eq!((success.interval.as_str(), success.limit), ("1m", Limit::AtLeast(99.0)));
     assert_eq!(duration.limit, Limit::Range { min: None, max: Some(500.0) });
@@ -61,12 +61,12 @@ analysis:
 #[test]
 fn target_ports() {
     for (row, expected) in [
-        ("service: {targetPort: 8080}", TargetPort::Number(8080)),
-        ("service: {targetPort: '8080'}", TargetPort::Number(8080)),
-        ("service: {targetPort: 0}", TargetPort::Number(80)),
-        ("service: {targetPort: '0'}", TargetPort::Number(80)),
-        ("service: {targetPort: ''}", TargetPort::Number(80)),
-        ("service: {targetPort: web}", TargetPort::Name("web".into())),
+        ("service: {targetPort: 8080}", Some(TargetPort::Number(8080))),
+        ("service: {targetPort: '8080'}", Some(TargetPort::Number(8080))),
+        ("service: {targetPort: 0}", None),
+        ("service: {targetPort: '0'}", None),
+        ("service: {targetPort: ''}", None),
+        ("service: {targetPort: web}", Some(TargetPort::Name("web".into()))),
     ] {
         assert_eq!(canary(&object(row)).unwrap().spec.service.target_port, expected, "{row}");
     }

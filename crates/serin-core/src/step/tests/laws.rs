@@ -352,7 +352,14 @@ fn observations() -> impl Gen<Value = Observed> {
     (
         (seen(workloads()), seen(workloads()), seen(configs), seen(scaler)),
         (seen(services()), seen(services()), seen(services())),
-        (seen(splits()), prop::bool::weighted(0.05), guard, seen(kept())),
+        (
+            seen(splits()),
+            prop::bool::weighted(0.05),
+            guard,
+            seen(kept()),
+            obstacles(),
+            prop::option::weighted(0.1, refusals()),
+        ),
     )
         .prop_map(
             |((target, primary, configs, scaler), (apex, of_primary, of_canary), rest)| Observed {
@@ -364,12 +371,40 @@ fn observations() -> impl Gen<Value = Observed> {
                 services: Services { apex, primary: of_primary, canary: of_canary },
                 route: rest.0,
                 duplicate_of: rest.1.then(|| Key::new("develop", "older")),
+                obstacles: rest.4,
+                refused: rest.5,
+                passed_over: Vec::new(),
                 guard: rest.2,
                 watched: Watched::default(),
                 answers: BTreeMap::new(),
                 answered: None,
             },
         )
+}
+
+fn obstacles() -> impl Gen<Value = Vec<Obstacle>> {
+    let kinds = prop_oneof![
+        Just(ObstacleKind::NotOurs),
+        Just(ObstacleKind::NoSelectorLabel),
+        Just(ObstacleKind::Port),
+        Just(ObstacleKind::ForeignEndpoints),
+    ];
+    let obstacle = kinds.prop_map(|kind| Obstacle { kind, message: format!("{kind:?}.") });
+    prop_oneof![6 => Just(Vec::new()), 1 => prop::collection::vec(obstacle, 1..3)]
+}
+
+fn refusals() -> impl Gen<Value = Refusal> {
+    let actions = prop_oneof![
+        Just(Action::Services),
+        Just(Action::PromotePrimary { revision: "s1:v2".into() }),
+        Just(Action::Route(Split::PRIMARY)),
+        Just(Action::ScaleTarget(0)),
+    ];
+    actions.prop_map(|action| Refusal {
+        action,
+        object: "Service develop/backend".into(),
+        message: "denied".into(),
+    })
 }
 
 fn kept() -> impl Gen<Value = Kept> {

@@ -31,14 +31,15 @@ fn a_primary_that_stays_good_is_left_alone() {
     told(
         &mut world,
         &expect![[r#"
-        5735s Succeeded 0 (route 0) Soaking
-        5736s Succeeded 0 (route 0) Soaking
-        5793s Succeeded 0 (route 0) SoakPassed
-               - api.develop was watched after its promotion and stays
-        5795s Succeeded 0 (route 0) AtRest
-        6095s Succeeded 0 (route 0) AtRest
-        6395s Succeeded 0 (route 0) AtRest
-    "#]],
+            5735s Succeeded 0 (route 0) Soaking
+                   - The promoted primary is watched until 2026-01-01T01:36:33Z.
+            5736s Succeeded 0 (route 0) Soaking
+            5793s Succeeded 0 (route 0) SoakPassed
+                   - api.develop was watched after its promotion and stays
+            5795s Succeeded 0 (route 0) AtRest
+            6095s Succeeded 0 (route 0) AtRest
+            6395s Succeeded 0 (route 0) AtRest
+        "#]],
     );
 }
 
@@ -57,18 +58,19 @@ fn a_primary_that_turns_bad_is_taken_back_and_its_revision_stays_rejected() {
     told(
         &mut world,
         &expect![[r#"
-        5735s Succeeded 0 (route 0) Soaking
-        5736s Succeeded 0 (route 0) Soaking
-        5793s Failed 0 (route 0) Undoing [undo s1:v1]
-               ! Undoing backend.develop guard: error-rate <Error: Promotion is undone: error-rate>
-        5795s Failed 0 (route 0) Undone
-               - api.develop runs what it ran before
-        5797s Failed 0 (route 0) AtRest
-        6097s Failed 0 (route 0) AtRest
-        6397s Failed 0 (route 0) AtRest
-        6697s Failed 0 (route 0) AtRest
-        6997s Failed 0 (route 0) AtRest
-    "#]],
+            5735s Succeeded 0 (route 0) Soaking
+                   - The promoted primary is watched until 2026-01-01T01:36:33Z.
+            5736s Succeeded 0 (route 0) Soaking
+            5793s Failed 0 (route 0) Undoing [undo s1:v1]
+                   ! Undoing backend.develop guard: error-rate <Error: Promotion is undone: error-rate>
+            5795s Failed 0 (route 0) Undone
+                   - api.develop runs what it ran before
+            5797s Failed 0 (route 0) AtRest
+            6097s Failed 0 (route 0) AtRest
+            6397s Failed 0 (route 0) AtRest
+            6697s Failed 0 (route 0) AtRest
+            6997s Failed 0 (route 0) AtRest
+        "#]],
     );
     // The fix is a release like any other.
     world.push("s1:v3");
@@ -119,17 +121,18 @@ fn a_promotion_waits_for_the_shortest_time() {
     told(
         &mut world,
         &expect![[r#"
-        5713s Progressing 0 (route 0) NewRevision [scale 2]
-               - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
-        5715s Progressing 0 (route 0) CanaryNotReady
-        5716s Progressing 50 (route 0) Advanced [route 50]
-               - Starting canary analysis for api.develop
-               - Advance backend.develop canary weight 50
-        5726s Progressing 50 (route 50) Baking
-        5736s Progressing 50 (route 50) Baking
-        5746s Promoting 50 (route 50) Promoting [promote s1:v2]
-               - Copying api.develop template spec to api-primary.develop
-    "#]],
+            5713s Progressing 0 (route 0) NewRevision [scale 2]
+                   - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
+            5715s Progressing 0 (route 0) CanaryNotReady
+                   - The canary is not ready: pods start
+            5716s Progressing 50 (route 0) Advanced [route 50]
+                   - Starting canary analysis for api.develop
+                   - Advance backend.develop canary weight 50
+            5726s Progressing 50 (route 50) Baking
+            5736s Progressing 50 (route 50) Baking
+            5746s Promoting 50 (route 50) Promoting [promote s1:v2]
+                   - Copying api.develop template spec to api-primary.develop
+        "#]],
     );
 }
 

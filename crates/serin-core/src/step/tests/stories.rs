@@ -44,6 +44,7 @@ fn a_healthy_release_is_promoted() {
             5713s Progressing 0 (route 0) NewRevision [scale 2]
                    - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
             5715s Progressing 0 (route 0) CanaryNotReady
+                   - The canary is not ready: pods start
             5716s Progressing 10 (route 0) Advanced [route 10]
                    - Starting canary analysis for api.develop
                    - Pre-rollout check pre-rollout passed
@@ -190,6 +191,7 @@ fn a_new_revision_mid_analysis_starts_again_and_its_gate_is_asked_again() {
             5726s Waiting 0 (route 10) Restarted [!route 0]
                    - New revision detected! Restarting analysis for backend.develop <Info: New revision detected, progressing canary analysis.>
             5728s Waiting 0 (route 0) WaitingForRolloutApproval
+                   - The hook confirm-rollout has not approved the new revision.
             5729s Waiting 0 (route 0) NotDue
             5731s Waiting 0 (route 0) NotDue
             5733s Waiting 0 (route 0) NotDue
@@ -228,7 +230,7 @@ fn a_revert_mid_analysis_ends_it_without_a_promotion() {
             5728s Succeeded 0 (route 0) Draining
             5729s Succeeded 0 (route 0) Draining
             5731s Succeeded 0 (route 0) TargetScaledDown [route 0] [scale 0]
-                   - Scaling down api.develop: 2 replicas run at rest
+                   - Scaling down api.develop: 2 replicas run at rest, where Deployment api-primary serves; for more capacity scale Deployment api-primary for now, and set replicas in the target for the next release
             5733s Succeeded 0 (route 0) AtRest
         "#]],
     );
@@ -307,7 +309,9 @@ fn a_failed_bootstrap_leaves_the_live_target_alone_and_heals() {
             1803s Initializing 0 (route -) PrimaryStuck
             2103s Initializing 0 (route -) PrimaryStuck
             2403s Initializing 0 (route -) PrimaryRepaired [promote s1:v2]
+                   - The primary takes up the target's fix.
             2405s Initializing 0 (route -) Initializing [apex to primary]
+                   - The traffic moves to the primary.
             2406s Initializing 0 (route 0) Initializing
             2411s Initialized 0 (route 0) Initialized [scale 0]
                    - Initialization done! backend.develop <Info: New Deployment detected, initialization completed.>
@@ -349,6 +353,7 @@ fn a_promotion_that_kills_the_primary_keeps_the_users_on_the_canary() {
             6339s Failed 100 (route 100) PromotionFailed
             6639s Failed 100 (route 100) PromotionFailed
             6642s Promoting 100 (route 100) PrimaryRepaired [promote s1:v3]
+                   - Nothing else can serve: the primary takes up the target's fix.
             6644s Finalising 0 (route 100) Finalising [route 0]
                    - Routing all traffic to primary
             6646s Finalising 0 (route 0) Draining
@@ -386,6 +391,7 @@ fn the_way_back_to_the_primary_can_have_steps() {
             5713s Progressing 0 (route 0) NewRevision [scale 2]
                    - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
             5715s Progressing 0 (route 0) CanaryNotReady
+                   - The canary is not ready: pods start
             5716s Progressing 100 (route 0) Advanced [route 100]
                    - Starting canary analysis for api.develop
                    - Advance backend.develop canary weight 100
@@ -414,6 +420,7 @@ fn skip_analysis_still_waits_for_the_primary() {
             5713s Progressing 0 (route 0) NewRevision [scale 2]
                    - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
             5715s Progressing 0 (route 0) CanaryNotReady
+                   - The canary is not ready: pods start
             5716s Promoting 0 (route 0) Promoting [promote s1:v2]
                    - Copying api.develop template spec to api-primary.develop
             5718s Finalising 0 (route 0) Finalising [route 0]
@@ -444,6 +451,7 @@ fn gates_say_it_once() {
             5713s Progressing 0 (route 0) NewRevision [scale 2]
                    - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
             5715s Progressing 0 (route 0) CanaryNotReady
+                   - The canary is not ready: pods start
             5716s Progressing 0 (route 0) WaitingForTrafficApproval
                    - Starting canary analysis for api.develop
                    ! Halt backend.develop waiting for traffic increase approval confirm-traffic-increase <Warn: Canary traffic increase is waiting for approval.>
@@ -600,9 +608,11 @@ fn a_route_by_hand_goes_down_at_once_and_up_only_with_a_passed_check() {
         &mut world,
         &expect![[r#"
             5726s Progressing 10 (route 60) RouteLowered [!route 10]
+                   - The route gave the canary 60 %, lowered to 10 %.
             5728s Progressing 10 (route 3) CheckFailed
                    ! Halt backend.develop advancement errors 7.00 > 1
             5738s Progressing 10 (route 3) RouteRepaired [route 10]
+                   - The route had 3 % and has 10 % again.
             5748s Progressing 50 (route 10) Advanced [route 50]
                    - Advance backend.develop canary weight 50
             5758s Promoting 50 (route 50) Promoting [promote s1:v2]
@@ -752,12 +762,14 @@ fn blue_green_without_a_router() {
             5713s Progressing 0 (route -) NewRevision [scale 2]
                    - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
             5715s Progressing 0 (route -) CanaryNotReady
+                   - The canary is not ready: pods start
             5716s Progressing 0 (route -) IterationPassed
                    - Starting canary analysis for api.develop
                    - Advance backend.develop canary iteration 1/1
             5726s Promoting 0 (route -) Promoting [promote s1:v2]
                    - Copying api.develop template spec to api-primary.develop
             5728s Finalising 0 (route -) Finalising
+                   - All traffic goes to the promoted primary.
             5730s Finalising 0 (route -) Draining
             5733s Succeeded 0 (route -) Promoted [scale 0]
                    - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>

@@ -314,6 +314,9 @@ impl World {
             },
             route: self.seen_or("route", self.route),
             duplicate_of: None,
+            obstacles: Vec::new(),
+            refused: None,
+            passed_over: Vec::new(),
             answered: None,
             guard: self.guard.clone(),
             watched: Watched {

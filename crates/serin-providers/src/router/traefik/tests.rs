@@ -177,6 +177,6 @@ fn one_that_belongs_to_another_canary_is_left_alone() {
     let other = "ownerReferences: [{kind: Canary, name: other, uid: u2, controller: true}]";
     let objects = world(&canary, &[live("{}", other)]);
     let error = Traefik.write(&canary, Split::PRIMARY, &objects).unwrap_err().to_string();
-    expect!["TraefikService develop/backend belongs to Canary other: rename or delete one of them"]
+    expect!["TraefikService develop/backend belongs to Canary other and is left alone: delete or rename it"]
         .assert_eq(&error);
 }

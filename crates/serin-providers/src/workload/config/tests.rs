@@ -101,39 +101,44 @@ fn some_are_shared_and_not_tracked() {
 }
 
 #[test]
-fn copies_are_shared_between_canaries_and_foreign_objects_are_not_overwritten() {
+fn every_canary_has_copies_of_its_own_and_objects_of_others_are_left_alone() {
     let canary = canary("");
     let target = with(target(), &env_from("{configMapRef: {name: a}}"));
     let source = yaml(
         "{kind: ConfigMap, metadata: {name: a, namespace: develop, annotations: {x: y}}, data: {k: v}, binaryData: {b: AA==}}",
     );
     let settings = Settings::default();
-    let objects = world(&canary, &[target.clone(), source.clone()]);
-    let tracked = tracked(&target, &objects, &settings).unwrap();
-    let changes = copies(&canary, &tracked, &objects, &settings).unwrap();
+    let written = |beside: &[Value]| {
+        let present = [&[target.clone(), source.clone()], beside].concat();
+        let objects = world(&canary, &present);
+        let tracked = tracked(&target, &objects, &settings).unwrap();
+        let places = places(&canary, tracked.keys(), &objects)?;
+        Ok::<_, RenderError>(copies(&canary, &places, &objects, &settings).unwrap())
+    };
+    let changes = written(&[]).unwrap();
     expect!["create ConfigMap develop/a-primary"].assert_eq(&shown(&changes));
     let Some(Change::Create { target: _, object }) = changes.first() else { panic!("no copy") };
     assert_eq!(object["binaryData"]["b"], "AA==");
     assert!(object["metadata"].get("annotations").is_none());
 
-    let shared = yaml(
-        "{kind: ConfigMap, metadata: {name: a-primary, namespace: develop, resourceVersion: '3', ownerReferences: [{kind: Canary, name: o, uid: u2, controller: true}]}, data: {k: v}, binaryData: {b: AA==}}",
+    let copy = |owners: &str| {
+        yaml(&format!(
+            "{{kind: ConfigMap, metadata: {{name: a-primary, namespace: develop, resourceVersion: '3', ownerReferences: [{owners}]}}, data: {{k: old}}}}"
+        ))
+    };
+    let (ours, theirs) = (
+        "{kind: Canary, name: backend, uid: u1, controller: true}",
+        "{kind: Canary, name: o, uid: u2}",
     );
-    let objects = world(&canary, &[target.clone(), source.clone(), shared]);
-    let changes = copies(&canary, &tracked, &objects, &settings).unwrap();
-    expect!["replace ConfigMap develop/a-primary at 3"].assert_eq(&shown(&changes));
-    let Some(Change::Replace { target: _, object }) = changes.first() else { panic!("no copy") };
-    let owners: Vec<String> = items(object, "/metadata/ownerReferences")
-        .iter()
-        .map(|owner| format!("{} {}", owner["uid"], owner["controller"]))
-        .collect();
-    assert_eq!(owners, [r#""u1" true"#, r#""u2" false"#]);
+    let beside = |owners: &str| shown(&written(&[copy(owners)]).unwrap());
+    expect!["replace ConfigMap develop/a-primary at 3"].assert_eq(&beside(ours));
+    // Flagger lets several Canaries share a copy; what one of them rejected must not run in the other's primary.
+    let own = "create ConfigMap develop/a-backend-primary-1f34ee1f";
+    assert_eq!(beside(&format!("{ours}, {theirs}")), own);
+    assert_eq!(beside(theirs), own);
+    assert_eq!(beside(""), own);
 
-    let foreign =
-        yaml("{kind: ConfigMap, metadata: {name: a-primary, namespace: develop}, data: {}}");
-    let objects = world(&canary, &[target, source, foreign]);
-    assert!(matches!(
-        copies(&canary, &tracked, &objects, &settings),
-        Err(RenderError::NotOurs { .. })
-    ));
+    let mut own = copy("");
+    own["metadata"]["name"] = "a-backend-primary-1f34ee1f".into();
+    assert!(matches!(written(&[own]), Err(RenderError::NotOurs { .. })));
 }

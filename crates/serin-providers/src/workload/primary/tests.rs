@@ -57,7 +57,8 @@ fn a_primary_is_made_as_flagger_makes_it() {
             "replicas": 2,
             "selector": {
               "matchLabels": {
-                "app": "backend-primary"
+                "app": "backend-primary",
+                "tier": "web"
               }
             },
             "strategy": {
@@ -240,7 +241,7 @@ fn what_is_not_ours_and_what_cannot_be_told_apart_is_refused() {
     let error =
         super::render(&canary, &revision(&target()), None, &objects, &settings).unwrap_err();
     expect![
-        "Deployment develop/backend-primary belongs to someone else: rename or delete one of them"
+        "Deployment develop/backend-primary belongs to someone else (it names no owner) and is left alone: delete or rename it"
     ]
     .assert_eq(&error.to_string());
 

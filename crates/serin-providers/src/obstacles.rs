@@ -1,0 +1,84 @@
+//! What is in the way of a Canary: everything that would be written wrongly or refused, found before anything is written.
+
+use serde_json::Value;
+use serin_core::model::Canary;
+use serin_core::observed::{Obstacle, ObstacleKind, Seen};
+
+use crate::change::{HORIZONTAL_POD_AUTOSCALER, ObjectRef, Objects, SERVICE};
+use crate::ownership::{self, Owner};
+use crate::references;
+use crate::render::RenderError;
+use crate::router::router;
+use crate::service;
+use crate::settings::Settings;
+use crate::workload::{config, kept};
+
+/// All of it at once, so that nobody mends one thing to be told of the next.
+pub(crate) fn find(canary: &Canary, objects: &Objects, settings: &Settings) -> Vec<Obstacle> {
+    let mut found = Vec::new();
+    let add = |found: &mut Vec<Obstacle>, kind, message: String| {
+        found.push(Obstacle { kind, message: format!("{}.", message.trim_end_matches('.')) });
+    };
+    if let Some(error) = service::no_selector_label(canary, objects, settings) {
+        add(&mut found, ObstacleKind::NoSelectorLabel, error.to_string());
+    }
+    for (object, way_out) in derived(canary) {
+        if let Some(owner) = stranger(&object, canary, objects) {
+            let message = format!("{object} belongs to {owner} and is left alone: {way_out}");
+            add(&mut found, ObstacleKind::NotOurs, message);
+        }
+    }
+    if let Some(message) = service::apex_of_others(canary, objects, settings) {
+        add(&mut found, ObstacleKind::NotOurs, message);
+    }
+    if let Some(error) = router(canary.spec.provider).obstacle(canary, objects) {
+        add(&mut found, ObstacleKind::NotOurs, error.to_string());
+    }
+    for error in config_copies(canary, objects, settings) {
+        add(&mut found, ObstacleKind::NotOurs, error.to_string());
+    }
+    for message in service::port_obstacles(canary, objects, settings) {
+        add(&mut found, ObstacleKind::Port, message);
+    }
+    found
+}
+
+/// Objects under names that come from the Canary's, with what a user can do about one that is in the way.
+fn derived(canary: &Canary) -> Vec<(ObjectRef, &'static str)> {
+    let namespace = canary.key.namespace.as_str();
+    let service = &canary.spec.service;
+    let other_service = "delete or rename it, or have other names derived with spec.service.name";
+    let rename = "delete or rename it";
+    let mut derived = vec![
+        (references::primary(canary), "delete or rename it, or rename the target"),
+        (SERVICE.named(namespace, service.primary_name()), other_service),
+        (SERVICE.named(namespace, service.canary_name()), other_service),
+    ];
+    if let Some(scaler) = &canary.spec.scaler {
+        let name = format!("{}-primary", scaler.name);
+        derived.push((HORIZONTAL_POD_AUTOSCALER.named(namespace, name), rename));
+    }
+    derived.extend(kept::objects(canary).into_iter().map(|object| (object, rename)));
+    derived
+}
+
+fn stranger(object: &ObjectRef, canary: &Canary, objects: &Objects) -> Option<String> {
+    match ownership::of(objects.present(object)?, canary) {
+        Owner::Ours => None,
+        Owner::Other(owner) => Some(owner),
+    }
+}
+
+fn config_copies(canary: &Canary, objects: &Objects, settings: &Settings) -> Vec<RenderError> {
+    let Seen::Present(target) = objects.get(&references::target(canary)) else {
+        return Vec::new();
+    };
+    let target: &Value = target;
+    let tracked = config::tracked(target, objects, settings).unwrap_or_default();
+    tracked
+        .keys()
+        .filter_map(|source| config::place(canary, source, objects).err())
+        // What cannot be read is told where it is read.
+        .filter(|error| matches!(error, RenderError::NotOurs { .. }))
+        .collect()
+}
