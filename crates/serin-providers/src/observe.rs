@@ -30,6 +30,7 @@ pub fn observe(
         route: route(canary, objects),
         duplicate_of: None,
         answered: None,
+        reach: BTreeMap::new(),
         guard: Guard::Quiet,
         watched: Watched::default(),
         answers: BTreeMap::new(),

@@ -39,6 +39,7 @@ pub fn invalid(
         next.last_step_time = None;
         next.weight_time = None;
         next.traffic_start_time = None;
+        next.measured_since = None;
         next.analysis_start_time = Some(now);
         next.phase = Some(Phase::Progressing);
     }
@@ -62,6 +63,7 @@ pub fn invalid(
         code: reason::SPEC_INVALID,
         message: &message,
         stalled: true,
+        left_running: 0,
         invalid: Some(&fields),
     };
     conditions::write(&mut next, &stance, now);

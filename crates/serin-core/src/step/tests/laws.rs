@@ -368,6 +368,7 @@ fn observations() -> impl Gen<Value = Observed> {
                 watched: Watched::default(),
                 answers: BTreeMap::new(),
                 answered: None,
+                reach: BTreeMap::new(),
             },
         )
 }
