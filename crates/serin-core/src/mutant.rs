@@ -79,6 +79,7 @@ mutants! {
     ReadErrorIsChange, InLives, "Configs that cannot be read count as changed ones.";
     GatesOpen, InLives, "A gate that refuses is taken for open.";
     TouchTarget, InLives, "Who scales the target writes something of the user as well.";
+    BlameForOthers, InLives, "A revision answers for what the one before it did in the window of a check.";
     ForgetReason, InTheSmallWorld, "Nobody says why.";
 }
 

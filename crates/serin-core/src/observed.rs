@@ -68,6 +68,8 @@ pub struct Observed {
     pub watched: Watched,
     /// Answers to the checks that `step` asked for in this tick.
     pub answers: BTreeMap<Check, Answer>,
+    /// How many seconds the answer of a metric looks back, where its query says so; its `interval` where it does not.
+    pub reach: BTreeMap<Check, i64>,
     /// When the last of them came, where any was waited for: what follows from them begins no earlier.
     pub answered: Option<Timestamp>,
 }

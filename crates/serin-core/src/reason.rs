@@ -43,6 +43,7 @@ catalogue! {
     CHECK_FAILED = "CheckFailed": "A check failed and was counted.";
     NO_DATA = "NoData": "A metric has nothing to judge; counted as a failed check, as Flagger does, or waited for, as its noData asks.";
     CANNOT_MEASURE = "CannotMeasure": "A metric or hook could not be asked; counted as a failed check, as Flagger does, or waited for, as its cannotMeasure asks.";
+    WINDOW_REACHES_BACK = "WindowReachesBack": "The window of a metric begins before this revision was measured, so that its value is not of this revision alone; it is waited for, and nothing is counted.";
     GUARD_HOLDS = "GuardHolds": "The guard has not seen enough to let the canary advance.";
     GATHERING_EVIDENCE = "GatheringEvidence": "With pace evidence: the evidence at this share does not allow the next one yet.";
     EVIDENCE_MISSING = "EvidenceMissing": "With pace evidence: maxDuration is over and the evidence does not suffice; the release keeps its share until it does.";
@@ -71,7 +72,7 @@ catalogue! {
     PROMOTION_FAILED = "PromotionFailed": "The primary did not become ready with the promoted revision.";
     DRAINING = "Draining": "All traffic left some pods, which get a moment to finish what they began.";
     ROLLED_BACK = "RolledBack": "The rejected revision has no traffic and no pods.";
-    SUSPENDED = "Suspended": "spec.suspend is set; nothing is touched.";
+    SUSPENDED = "Suspended": "spec.suspend is set; nothing is touched but by a rollback of the guard. The condition Suspended says the rest, and the last reason stays.";
     DUPLICATE_TARGET = "DuplicateTarget": "An older Canary has the same target; this one stays out of its way.";
     TARGET_MISSING = "TargetMissing": "The target does not exist.";
     PRIMARY_MISSING = "PrimaryMissing": "The primary was deleted.";

@@ -348,6 +348,10 @@ pub struct Status {
     /// When the canary got its first share of the traffic; none while it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traffic_start_time: Option<Timestamp>,
+    /// Since when all that is counted as the canary's is of this revision; none while it has neither traffic nor iterations.
+    /// A check of its metrics counts once its whole window lies behind this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured_since: Option<Timestamp>,
     /// When the canary's share was last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_time: Option<Timestamp>,

@@ -234,7 +234,11 @@ impl Page {
             });
             Counters { within: within.collect(), ..*counters }
         };
-        Sides { canary: counters(&pair.canary), primary: counters(&pair.primary), born }
+        // One that tells its age instead is dated by our clock, which says little of whether it is the same.
+        let told = self.started.filter(|_| self.uptime.is_none());
+        let started = told.filter(|started| (1.0..COUNT_MAX).contains(started));
+        let started = started.map(|started| started as u64);
+        Sides { canary: counters(&pair.canary), primary: counters(&pair.primary), born, started }
     }
 }
 
@@ -338,6 +342,8 @@ pub struct Sides {
     pub canary: Counters,
     pub primary: Counters,
     pub born: Born,
+    /// When the process started, in whole seconds since 1970, if it says so.
+    pub started: Option<u64>,
 }
 
 impl Sides {
@@ -349,6 +355,7 @@ impl Sides {
                 side,
                 series: process,
                 born: self.born,
+                started: self.started,
                 warm,
                 requests: *requests,
                 errors: *errors,

@@ -34,6 +34,7 @@ pub fn observe(
         refused: None,
         passed_over: config::observe_passed_over(canary, objects, settings),
         answered: None,
+        reach: BTreeMap::new(),
         guard: Guard::Quiet,
         watched: Watched::default(),
         answers: BTreeMap::new(),

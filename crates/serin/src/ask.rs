@@ -21,15 +21,24 @@ const PARALLEL_MAX: usize = 8;
 /// More retries than this are not worth a release's time, whatever the spec says.
 const RETRIES_MAX: u32 = 10;
 
+/// What was answered to one check.
+#[derive(Debug)]
+pub struct Said {
+    pub check: Check,
+    pub answer: Answer,
+    /// How many seconds it looks back, where the query says so.
+    pub reach: Option<i64>,
+}
+
 /// Every check gets exactly one answer.
-pub async fn ask(context: &Context, canary: &Canary, checks: &[Check]) -> Vec<(Check, Answer)> {
+pub async fn ask(context: &Context, canary: &Canary, checks: &[Check]) -> Vec<Said> {
     futures::stream::iter(checks.iter().copied())
         .map(|check| async move {
-            let answer = match check {
-                Check::Hook(index) => ask_hook(context, canary, index).await,
+            let (answer, reach) = match check {
+                Check::Hook(index) => (ask_hook(context, canary, index).await, None),
                 Check::Metric(index, source) => ask_metric(context, canary, index, source).await,
             };
-            (check, answer)
+            Said { check, answer, reach }
         })
         .buffer_unordered(PARALLEL_MAX)
         .collect()
@@ -83,19 +92,22 @@ pub fn manner(call: &Call) -> Manner {
     }
 }
 
-async fn ask_metric(context: &Context, canary: &Canary, index: usize, source: usize) -> Answer {
+async fn ask_metric(
+    context: &Context,
+    canary: &Canary,
+    index: usize,
+    source: usize,
+) -> (Answer, Option<i64>) {
+    let nobody = |why: String| (Answer::Unreachable(why), None);
     let metrics = &canary.spec.analysis.metrics;
     let Some(metric) = metrics.get(index) else {
-        return Answer::Unreachable(format!("there is no metric number {index}"));
+        return nobody(format!("there is no metric number {index}"));
     };
     let Some(source) = metric.sources.get(source) else {
-        return Answer::Unreachable(format!(
-            "metric {} has no source number {source}",
-            metric.name
-        ));
+        return nobody(format!("metric {} has no source number {source}", metric.name));
     };
     let question = match resolve(context, source) {
-        Err(why) => return Answer::Unreachable(why),
+        Err(why) => return nobody(why),
         Ok(None) => metric::question(canary, metric, source, None, &context.settings.providers),
         Ok(Some((template, secret))) => {
             let resolved = metric::Resolved { template: &template, secret: secret.as_deref() };
@@ -104,7 +116,7 @@ async fn ask_metric(context: &Context, canary: &Canary, index: usize, source: us
     };
     let question = match question {
         Ok(question) => question,
-        Err(error) => return Answer::Unreachable(error.to_string()),
+        Err(error) => return nobody(error.to_string()),
     };
     let manner = manner(&question.call);
     let answer = match context.outside.send(question.call.request, manner).await {
@@ -112,7 +124,7 @@ async fn ask_metric(context: &Context, canary: &Canary, index: usize, source: us
         Err(error) => Answer::Unreachable(error.to_string()),
     };
     tracing::debug!(canary = %canary.key, metric = %metric.name, query = %question.query, ?answer, "measured");
-    answer
+    (answer, metric::reach_secs(&question.query))
 }
 
 type Template = (serin_core::model::MetricTemplate, Option<std::sync::Arc<serde_json::Value>>);

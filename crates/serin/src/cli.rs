@@ -84,7 +84,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }),
         Command::Backtest(args) => block_on(async {
-            let (text, tried) = crate::backtest::run(&args, &SystemClock).await?;
+            let (text, tried) = crate::backtest::run(&args, &SystemClock::default()).await?;
             say(&text)?;
             if !tried {
                 bail!("nothing was tried: no canary had requests at the times that were named");
@@ -163,7 +163,7 @@ async fn controller(args: ControllerArgs) -> anyhow::Result<ExitCode> {
     let options = Options {
         mesh_provider: args.mesh_provider.clone(),
         settings: settings(&args)?,
-        clock: Arc::new(SystemClock),
+        clock: Arc::new(SystemClock::default()),
         outside: Arc::new(HttpOutside::new().context("cannot set up the HTTP client")?),
         election,
         listener: Some(listener),

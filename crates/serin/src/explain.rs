@@ -249,7 +249,8 @@ fn guard_report(spec: &GuardSpec, status: &Status) -> GuardReport {
 }
 
 fn evidence(spec: &GuardSpec, kept: &Value) -> Result<Evidence, String> {
-    let Memory { time, weight: _, steps, measured, decided, watch } = Memory::read(kept)?;
+    let Memory { time, weight: _, steps, measured, decided, watch } =
+        Memory::read(kept).map_err(|error| error.to_string())?;
     let Design { config, sources, bounds } = Design::new(spec, &measured, steps);
     let watch = Watch::restore(config, bounds.len(), sources, &watch).map_err(|e| e.to_string())?;
     let explanation = watch.explain();
@@ -296,7 +297,14 @@ impl fmt::Display for Report {
             writeln!(f, "  {kind} {status} ({reason}): {message}")?;
         }
         if !self.checks.is_empty() {
-            writeln!(f, "\nlast checks (failed so far: {})", self.failed_checks)?;
+            // A release that is over has no count any more; the guard's checks never counted.
+            let counted = match self.phase {
+                Some(Phase::Progressing | Phase::WaitingPromotion) => {
+                    format!(" (counted as failed in this analysis: {})", self.failed_checks)
+                }
+                Some(_) | None => String::new(),
+            };
+            writeln!(f, "\nlast checks{counted}")?;
         }
         for check in &self.checks {
             writeln!(f, "  {check}")?;
@@ -395,6 +403,7 @@ mod tests {
                 side,
                 series: "gateway",
                 born: Born::Before,
+                started: None,
                 warm: true,
                 requests,
                 errors,

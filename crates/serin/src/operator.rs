@@ -60,7 +60,7 @@ impl Options {
                 gateways: Vec::new(),
                 instance: "serin-local".to_owned(),
             },
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(SystemClock::default()),
             outside: Arc::new(HttpOutside::new()?),
             election: None,
             listener: None,

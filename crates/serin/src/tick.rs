@@ -148,7 +148,10 @@ async fn decide(
                     answers = ask::ask(context, canary, &checks) => {
                         let secs = started.elapsed().as_secs_f64();
                         context.metrics.observe_analysis_tick(canary, secs);
-                        sight.observed.answers.extend(answers);
+                        for ask::Said { check, answer, reach } in answers {
+                            sight.observed.answers.insert(check, answer);
+                            sight.observed.reach.extend(reach.map(|secs| (check, secs)));
+                        }
                         sight.observed.answered = Some(context.clock.now());
                     }
                 }

@@ -21,6 +21,8 @@ pub(crate) struct Asked {
     /// The revision of the target.
     revision: Option<String>,
     answers: BTreeMap<Check, Answer>,
+    /// How far back they look.
+    reach: BTreeMap<Check, i64>,
     since: Instant,
 }
 
@@ -40,8 +42,9 @@ impl Unused {
         let mut all = self.all();
         match all.remove(&canary.key).filter(|kept| is_same(kept, canary, observed)) {
             Some(kept) => {
-                observed.answers = kept.asked.answers;
-                kept.asked.since
+                let Asked { revision: _, answers, reach, since } = kept.asked;
+                (observed.answers, observed.reach) = (answers, reach);
+                since
             }
             None => Instant::now(),
         }
@@ -61,7 +64,8 @@ impl Unused {
 
 impl Asked {
     pub(crate) fn of(observed: &Observed, since: Instant) -> Self {
-        Self { revision: revision(observed), answers: observed.answers.clone(), since }
+        let (answers, reach) = (observed.answers.clone(), observed.reach.clone());
+        Self { revision: revision(observed), answers, reach, since }
     }
 }
 

@@ -33,7 +33,8 @@ fn watch(known: f64) -> Option<Watch> {
 
 fn reading(side: Side, requests: u64, errors: u64) -> Reading<'static> {
     let (series, born, warm, timed) = ("gateway", Born::Before, true, requests);
-    Reading { side, series, born, warm, requests, errors, timed, within: &[] }
+    let (started, within) = (None, &[]);
+    Reading { side, series, born, started, warm, requests, errors, timed, within }
 }
 
 /// Flagger's weights on a clock of a minute, as long as the guard does not hold.

@@ -191,7 +191,7 @@ pub(super) fn template(more: serde_json::Value) -> Canary {
             "progressDeadlineSeconds": 100_000,
             "analysis": {
                 "interval": "10s", "threshold": 2, "stepWeights": [10, 30, 50],
-                "metrics": [{"name": "errors", "interval": "1m", "query": "up", "thresholdRange": {"max": 1}}],
+                "metrics": [{"name": "errors", "interval": "2s", "query": "up", "thresholdRange": {"max": 1}}],
                 "webhooks": [{"name": "after", "type": "post-rollout", "url": "http://hook.test/"}],
             },
         },
@@ -359,6 +359,7 @@ impl World {
             refused: None,
             passed_over: Vec::new(),
             answered: None,
+            reach: std::collections::BTreeMap::new(),
             guard: self.guard(&view.status),
             watched: Watched::default(),
             answers: std::collections::BTreeMap::new(),

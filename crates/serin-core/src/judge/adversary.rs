@@ -47,6 +47,8 @@ struct Fault {
 struct Pod {
     name: String,
     old: bool,
+    /// Seconds since 1970.
+    started: u64,
     requests: u64,
     errors: u64,
     slow: u64,
@@ -177,6 +179,7 @@ fn disturb(world: &World, t: u64, pods: &mut [Vec<Pod>; 2]) {
         let chance = |k: u64| noise(world.seed, 700_000 + 16 * t + 8 * side as u64 + k);
         if world.has("counter resets") && chance(0) < 0.02 {
             let pod = &mut all[0];
+            pod.started += 60;
             (pod.requests, pod.errors, pod.slow, pod.before) = (0, 0, 0, 0);
         }
         if world.has("pod churn") && chance(1) < 0.03 {
@@ -193,6 +196,7 @@ fn scrape(world: &World, t: u64, pods: &[Vec<Pod>; 2], watch: &mut Watch) {
         side: if k < pods[0].len() { Side::Canary } else { Side::Primary },
         series: &pod.name,
         born: if pod.old { Born::Before } else { Born::After },
+        started: Some(pod.started),
         warm: true,
         requests: if torn(k as u64) { pod.before } else { pod.requests },
         errors: pod.errors,

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::digest::digest;
 use super::sequential::{Attribution, GuardConfig, METRICS_MAX, Question, Tolerance};
 use super::watch::Source;
 use crate::model::{Analysis, Bad, GuardSpec, Margin, Objective, Strategy};
@@ -133,6 +134,11 @@ pub fn weight_steps(analysis: &Analysis) -> u32 {
 /// What is kept in `status.guard` is not longer than this.
 pub const MEMORY_BYTES_MAX: usize = 2000;
 
+/// What is said of damage repeats what is damaged, which may be anything.
+fn bounded(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
 /// What is kept in `status.guard`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -152,9 +158,47 @@ pub struct Memory {
     pub watch: String,
 }
 
+/// Another way to write a memory, or to read its numbers, takes another number.
+const VERSION: u8 = 2;
+
+/// A memory as it is written: what was changed since says so.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    version: u8,
+    #[serde(flatten)]
+    memory: Memory,
+    /// A digest of all the rest.
+    seal: String,
+}
+
+/// Why a memory cannot be gone on from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemoryError {
+    #[error("it was written by another release of Serin")]
+    OtherVersion,
+    #[error("it is not what was written")]
+    Changed,
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
+}
+
 impl Memory {
-    pub fn read(kept: &Value) -> Result<Self, String> {
-        Self::deserialize(kept).map_err(|error| error.to_string())
+    pub fn read(kept: &Value) -> Result<Self, MemoryError> {
+        if kept.get("version").and_then(Value::as_u64) != Some(u64::from(VERSION)) {
+            return Err(MemoryError::OtherVersion);
+        }
+        let sealed = Sealed::deserialize(kept);
+        let Sealed { version: _, memory, seal } =
+            sealed.map_err(|error| MemoryError::Unreadable(bounded(&error.to_string())))?;
+        if memory.seal() != seal {
+            return Err(MemoryError::Changed);
+        }
+        Ok(memory)
+    }
+
+    fn seal(&self) -> String {
+        let text = serde_json::to_string(self).expect("a memory is plain data");
+        format!("{:016x}", digest(text.as_bytes()))
     }
 
     /// At most [`MEMORY_BYTES_MAX`]: a verdict that is too long is cut, as the ledger has it whole.
@@ -163,7 +207,8 @@ impl Memory {
         // Fractions of a millisecond are of no use to anybody.
         memory.time = Timestamp::from_millisecond(self.time.as_millisecond()).unwrap_or(self.time);
         loop {
-            let value = serde_json::to_value(&memory).expect("a memory is plain data");
+            let sealed = Sealed { version: VERSION, seal: memory.seal(), memory: memory.clone() };
+            let value = serde_json::to_value(&sealed).expect("a memory is plain data");
             match memory.decided.take_if(|_| value.to_string().len() > MEMORY_BYTES_MAX) {
                 Some(decided) if !decided.is_empty() => {
                     let keep = decided.chars().count() / 2;
@@ -251,6 +296,7 @@ mod tests {
                     side: if seed % 2 == 0 { Side::Canary } else { Side::Primary },
                     series: name.as_str(),
                     born: if seed % 3 == 0 { Born::Before } else { Born::After },
+                    started: None,
                     warm: seed % 7 != 0,
                     requests: *requests,
                     errors: *errors,
@@ -269,6 +315,14 @@ mod tests {
             prop_assert!(value.to_string().len() <= MEMORY_BYTES_MAX, "{} bytes", value.to_string().len());
             let back = Memory::read(&value).unwrap();
             let back = Watch::restore(config, bounds.len(), sources, &back.watch).unwrap();
+            // Whatever few characters are changed, nobody goes on from it.
+            let text = value.to_string();
+            for place in (weight as usize % 17..text.len()).step_by(17) {
+                let mut damaged = text.clone().into_bytes();
+                damaged[place] = if damaged[place] == b'4' { b'7' } else { b'4' };
+                let Ok(damaged) = serde_json::from_slice::<Value>(&damaged) else { continue };
+                prop_assert!(damaged == value || Memory::read(&damaged).is_err(), "{damaged}");
+            }
             let (was, is) = (watch.guard().log_evidence(), back.guard().log_evidence());
             prop_assert!(is <= was + 1e-6 && is >= was - 0.05, "{} became {}", was, is);
         }

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod adversary;
 pub mod design;
+mod digest;
 pub mod evidence;
 pub mod ledger;
 pub mod paper;

@@ -3,10 +3,14 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::digest::digest;
+
 /// Counts from here on are kept as floats of 24 binary digits: five bytes instead of ten.
 const EXACT_BELOW: u64 = 1 << 28;
 /// Marks such a float; varints of counts never get there.
 const FLOAT: u64 = 1 << 32;
+
+const SEAL_BYTES: usize = 8;
 
 /// What is on the paper was not written by us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +59,11 @@ impl Pen {
         self.0.extend((value as f32).to_le_bytes());
     }
 
+    /// Ends with a digest of all that was written.
+    pub fn seal(&mut self) {
+        self.fixed(digest(&self.0), SEAL_BYTES);
+    }
+
     pub fn text(&self) -> String {
         URL_SAFE_NO_PAD.encode(&self.0)
     }
@@ -75,6 +84,17 @@ impl Paper {
     pub fn of(text: &str) -> Result<Self, Damaged> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Damaged("no base64"))?;
         Ok(Self { bytes, at: 0 })
+    }
+
+    /// What [`Pen::seal`] has ended, and nothing that was changed since.
+    pub fn sealed(text: &str) -> Result<Self, Damaged> {
+        let mut paper = Self::of(text)?;
+        let end = paper.bytes.len().checked_sub(SEAL_BYTES).ok_or(Damaged("too short"))?;
+        let seal = Self { bytes: paper.bytes.split_off(end), at: 0 }.fixed(SEAL_BYTES)?;
+        if seal != digest(&paper.bytes) {
+            return Err(Damaged("it is not what was written"));
+        }
+        Ok(paper)
     }
 
     pub fn byte(&mut self) -> Result<u8, Damaged> {

@@ -20,8 +20,8 @@ pub const KEPT_BYTES_MAX: usize = 1400;
 const TAIL: f64 = 0.05;
 
 /// The first byte of what is kept: whether the raw counters follow. Another way to write it takes other numbers.
-const WITH_COUNTERS: u8 = 1;
-const WITHOUT_COUNTERS: u8 = 2;
+const WITH_COUNTERS: u8 = 3;
+const WITHOUT_COUNTERS: u8 = 4;
 
 /// Where a sample of the guard comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ impl Watch {
         sources: Vec<Source>,
         kept: &str,
     ) -> Result<Self, WatchError> {
-        let mut paper = Paper::of(kept)?;
+        let mut paper = Paper::sealed(kept)?;
         let counters = match paper.byte()? {
             WITH_COUNTERS => true,
             WITHOUT_COUNTERS => false,
@@ -105,7 +105,7 @@ impl Watch {
     pub fn observe<'a>(
         &mut self,
         at_millis: u64,
-        readings: impl IntoIterator<Item = Reading<'a>>,
+        readings: impl IntoIterator<Item = Reading<'a>, IntoIter: Clone>,
     ) -> Option<Verdict> {
         let increase = self.evidence.observe(at_millis, readings)?;
         self.samples.clear();
@@ -159,6 +159,16 @@ impl Watch {
     /// Tells that the canary's weight was changed.
     pub fn weight_changed(&mut self) {
         self.guard.weight_changed();
+    }
+
+    /// Tells which share of the requests the canary is to get, see [`Guard::at_share`].
+    pub fn at_share(&mut self, share: f64) {
+        self.guard.at_share(share);
+    }
+
+    /// Rounds the evidence as it is kept, so that whoever reads it later finds the figures that were told before.
+    pub fn settle(&mut self) {
+        self.guard.settle();
     }
 
     pub fn guard(&self) -> &Guard {
@@ -220,6 +230,7 @@ impl Watch {
             if counted {
                 pen.append(&counters);
             }
+            pen.seal();
             pen.text()
         };
         let kinds = [(true, true), (false, true), (true, false)];
@@ -254,8 +265,8 @@ mod tests {
         errors: u64,
         within: &'a [u64],
     ) -> Reading<'a> {
-        let (born, warm, timed) = (Born::Before, true, requests);
-        Reading { side, series, born, warm, requests, errors, timed, within }
+        let (born, warm, timed, started) = (Born::Before, true, requests, None);
+        Reading { side, series, born, started, warm, requests, errors, timed, within }
     }
 
     fn scrape(watch: &mut Watch, k: u64, bad: u64) -> Verdict {
@@ -288,6 +299,12 @@ mod tests {
             panic!("{:?}", watch.opinion())
         };
         assert!(why.starts_with("error-rate against "), "{why}");
+        // What is told of a decision is what is read of it later, to the digit.
+        watch.settle();
+        let told = watch.explain().to_string();
+        let read = Watch::restore(config(), 1, sources(), &watch.kept()).unwrap();
+        let without_rate = |text: &str| text.replace(", and none come", "");
+        assert_eq!(without_rate(&read.explain().to_string()), without_rate(&told));
         assert!(watch.observe(1000, []).is_none(), "an old scrape is ignored");
     }
 

@@ -4,7 +4,7 @@ use super::check::{self, Effect, Finding, Subject, Verdict};
 use super::guard;
 use super::revision::{Change, change};
 use super::{Cause, Draft, Step, roll_back};
-use super::{conditions, strategy};
+use super::{conditions, strategy, window};
 use crate::model::{HookKind, Phase, Split, Strategy, Weight};
 use crate::observed::{Answer, Check, Guard, Readiness, Seen};
 use crate::plan::Action;
@@ -289,6 +289,7 @@ fn counts(findings: &[Finding]) -> bool {
 fn unknown(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::NoData => reason::NO_DATA,
+        Verdict::Early => reason::WINDOW_REACHES_BACK,
         Verdict::Pass | Verdict::Fail | Verdict::CannotMeasure => reason::CANNOT_MEASURE,
     }
 }
@@ -375,30 +376,12 @@ fn judge(draft: &Draft<'_>, checks: &[Check]) -> Vec<Finding> {
             }
             Check::Metric(index, source) => {
                 let metric = analysis.metrics.get(index)?;
-                let mut finding =
-                    check::metric(metric, metric.sources.get(source)?, answer, subject);
-                if finding.verdict == Verdict::NoData
-                    && finding.effect == Effect::Counts
-                    && reaches_back(draft, &metric.interval)
-                {
-                    finding.effect = Effect::Waits;
-                    finding
-                        .message
-                        .push_str("; its window begins before the canary's first request");
-                }
-                Some(finding)
+                let finding = check::metric(metric, metric.sources.get(source)?, answer, subject);
+                Some(window::owned(draft, *check, finding))
             }
         }
     };
     checks.iter().filter_map(one).map(check::distorted).collect()
-}
-
-/// Whether a metric's window begins before the canary's first request: that it is empty says nothing yet.
-fn reaches_back(draft: &Draft<'_>, window: &str) -> bool {
-    let Some(window) = crate::parse::seconds(window) else { return false };
-    let traffic = draft.status.canary_weight > 0;
-    let started = draft.status.traffic_start_time.filter(|_| traffic);
-    started.is_some_and(|started| draft.now.duration_since(started).as_secs() < window)
 }
 
 /// Into the ledger, with what the guard has counted of the same requests.

@@ -48,6 +48,8 @@ pub enum Verdict {
     NoData,
     /// Nobody knows: the hook or the query could not be asked.
     CannotMeasure,
+    /// A value, and it is not of this revision alone: its window begins before this revision was measured.
+    Early,
 }
 
 impl Finding {
@@ -65,6 +67,7 @@ impl Verdict {
             Verdict::Fail => "fail",
             Verdict::NoData => "noData",
             Verdict::CannotMeasure => "cannotMeasure",
+            Verdict::Early => "hold",
         }
     }
 }
@@ -110,6 +113,7 @@ pub(super) fn distorted(mut finding: Finding) -> Finding {
         Verdict::Fail => crate::mutant!(BlindChecks),
         Verdict::NoData => crate::mutant!(NoDataPasses),
         Verdict::CannotMeasure => crate::mutant!(UnreachablePasses),
+        Verdict::Early => false,
     };
     if passes {
         (finding.verdict, finding.effect) = (Verdict::Pass, Effect::GoesOn);
@@ -132,6 +136,7 @@ pub fn metric(
             Verdict::Fail => Effect::Counts,
             Verdict::NoData => metric.no_data.into(),
             Verdict::CannotMeasure => metric.cannot_measure.into(),
+            Verdict::Early => Effect::Waits,
         },
         source: source_text(source, subject),
         window: metric.interval.clone(),

@@ -10,6 +10,9 @@ use crate::step::check::{Finding, Verdict};
 /// Whether the guard can measure.
 pub const METRICS_READY: &str = "MetricsReady";
 
+/// `spec.suspend` is set.
+pub(super) const SUSPENDED: &str = "Suspended";
+
 /// What the other conditions are made from.
 pub(super) struct Stance<'a> {
     pub generation: i64,
@@ -23,12 +26,35 @@ pub(super) struct Stance<'a> {
     pub serves: bool,
     /// Fields that make no sense, one sentence; none when the spec is fine.
     pub invalid: Option<&'a str>,
+    /// Pods of a rejected revision that run, as the Canary is suspended.
+    pub left_running: u32,
+}
+
+pub(super) fn is_true(status: &Status, kind: &str) -> bool {
+    status.conditions.iter().any(|found| found.kind == kind && found.status == "True")
+}
+
+/// What it means now that the Canary is suspended. One that never was has no such condition.
+pub(super) fn suspended(
+    status: &mut Status,
+    message: Option<&str>,
+    generation: i64,
+    now: Timestamp,
+) {
+    match message {
+        Some(message) => put(status, SUSPENDED, "True", "Suspended", message, generation, now),
+        None if is_true(status, SUSPENDED) => {
+            let message = "spec.suspend is not set.";
+            put(status, SUSPENDED, "False", "Active", message, generation, now);
+        }
+        None => {}
+    }
 }
 
 /// Rewrites what changed and leaves the rest to the letter, so that a tick without news writes no status.
 pub(super) fn write(status: &mut Status, stance: &Stance<'_>, now: Timestamp) {
     if let Some(phase) = status.phase {
-        promoted(status, phase, stance.kind, now);
+        promoted(status, phase, stance, now);
     }
     // The user has taken back what failed, or it failed when the primary ran it already: nothing is wrong any more. The
     // phase stays, for Flagger's tools.
@@ -189,8 +215,10 @@ fn put(
     }
 }
 
-/// Flagger's condition: first in the list, rewritten only when status or reason differ.
-fn promoted(status: &mut Status, phase: Phase, kind: &str, now: Timestamp) {
+/// Flagger's condition: first in the list, rewritten only when status or reason differ, or when what it says of pods is no
+/// longer so.
+fn promoted(status: &mut Status, phase: Phase, stance: &Stance<'_>, now: Timestamp) {
+    let kind = stance.kind;
     let (value, message) = match phase {
         Phase::Initializing | Phase::Terminating | Phase::Terminated => {
             ("Unknown", format!("New {kind} detected, starting initialization."))
@@ -209,12 +237,21 @@ fn promoted(status: &mut Status, phase: Phase, kind: &str, now: Timestamp) {
         Phase::Succeeded => {
             ("True", "Canary analysis completed successfully, promotion finished.".to_owned())
         }
+        Phase::Failed if stance.left_running > 0 => {
+            ("False", format!("Canary analysis failed, {kind} runs until spec.suspend is not set."))
+        }
         Phase::Failed => ("False", format!("Canary analysis failed, {kind} scaled to zero.")),
     };
     let position = status.conditions.iter().position(|condition| condition.kind == "Promoted");
     let old = position.map(|position| status.conditions.remove(position));
     let next = match old {
-        Some(old) if old.status == value && old.reason == phase.name() => old,
+        Some(old)
+            if old.status == value
+                && old.reason == phase.name()
+                && (phase != Phase::Failed || old.message == message) =>
+        {
+            old
+        }
         old => Condition {
             kind: "Promoted".to_owned(),
             status: value.to_owned(),

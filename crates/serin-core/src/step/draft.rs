@@ -183,7 +183,9 @@ impl<'a> Draft<'a> {
     pub(super) fn due(&self) -> Timestamp {
         let interval = self.spec.analysis.interval_secs;
         self.status.last_step_time.map_or(self.now, |last| {
-            let regular = later(last, interval);
+            // The hooks before the first share take their time, and the first check is of a whole interval after them.
+            let since = self.status.measured_since.map_or(last, |since| since.max(last));
+            let regular = later(since, interval);
             super::pace::due(self, last).map_or(regular, |early| early.min(regular))
         })
     }
@@ -477,8 +479,10 @@ impl<'a> Draft<'a> {
             stalled: self.stalled,
             serves: self.primary_ready(),
             invalid: None,
+            left_running: super::suspended::left_running(&self),
         };
         conditions::write(&mut self.status, &stance, self.now);
+        super::suspended::tell(&mut self);
         super::guard::keep(&mut self);
         let now = self.seen.answered.map_or(self.now, |answered| answered.max(self.now));
         timed(&self.canary.status, &mut self.status, now);
@@ -518,8 +522,14 @@ fn is_route(action: &Action) -> bool {
     matches!(action, Action::Route(_) | Action::EnsureRoute(_) | Action::RestoreRoute)
 }
 
-/// When the canary got the share that it has, and when it got its first.
+/// When the canary got the share that it has, when it got its first, and since when it is measured.
 fn timed(old: &Status, new: &mut Status, now: Timestamp) {
+    if new.canary_weight == 0 && new.iterations <= 0 {
+        new.measured_since = None;
+    } else {
+        let known = new.traffic_start_time.filter(|_| new.iterations <= 0);
+        new.measured_since = new.measured_since.or(known).or(Some(now));
+    }
     if new.canary_weight == 0 {
         new.weight_time = None;
         new.traffic_start_time = None;

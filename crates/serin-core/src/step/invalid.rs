@@ -39,6 +39,7 @@ pub fn invalid(
         next.last_step_time = None;
         next.weight_time = None;
         next.traffic_start_time = None;
+        next.measured_since = None;
         next.analysis_start_time = Some(now);
         next.phase = Some(Phase::Progressing);
     }
@@ -63,6 +64,7 @@ pub fn invalid(
         message: &message,
         stalled: true,
         serves: false,
+        left_running: 0,
         invalid: Some(&fields),
     };
     conditions::write(&mut next, &stance, now);

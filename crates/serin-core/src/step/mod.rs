@@ -16,8 +16,10 @@ mod revision;
 mod rollback;
 mod soak;
 mod strategy;
+mod suspended;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use jiff::Timestamp;
 
@@ -89,12 +91,7 @@ fn decide(canary: &Canary, seen: &Observed, now: Timestamp, settings: &Settings)
         return roll_back(draft, &Cause::Guard(why.clone()));
     }
     if canary.spec.suspend {
-        if draft.is_news(reason::SUSPENDED) {
-            let message = format!("{} is suspended, skipping canary run", draft.name());
-            draft.note(reason::SUSPENDED, message);
-        }
-        let message = "spec.suspend is set: nothing is touched, traffic stays where it is.";
-        return draft.act(reason::SUSPENDED, message, settings.idle_secs);
+        return suspended::step(draft);
     }
     if canary.spec.revert_on_deletion != canary.has_finalizer {
         draft.actions.push(crate::plan::Action::Finalizer(canary.spec.revert_on_deletion));

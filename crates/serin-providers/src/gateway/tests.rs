@@ -46,7 +46,10 @@ fn both_forms_of_names_are_found_and_everything_else_is_left() {
     let sides = page.sides(&pair, &[500.0], 0.0);
     let of_canary = Counters { requests: 12, errors: 2, timed: 11, within: vec![10] };
     let primary = Counters { requests: 1004, errors: 4, timed: 0, within: vec![0] };
-    assert_eq!(sides, Sides { canary: of_canary, primary, born: Born::After });
+    assert_eq!(
+        sides,
+        Sides { canary: of_canary, primary, born: Born::After, started: Some(1_700_000_000) }
+    );
     assert_eq!(page.sides(&pair, &[], 1.8e9).born, Born::Before);
     assert_eq!(page.bounds, [100.0, 500.0]);
     assert!(page.has_bound(500.0) && !page.has_bound(300.0) && page.services);
@@ -175,7 +178,10 @@ fn nginx_tells_the_canary_by_the_upstream_it_took_instead() {
     let sides = page.sides(&pair, &[500.0], 0.0);
     let of_canary = Counters { requests: 9, errors: 2, timed: 7, within: vec![6] };
     let primary = Counters { requests: 193, errors: 0, timed: 190, within: vec![189] };
-    assert_eq!(sides, Sides { canary: of_canary, primary, born: Born::After });
+    assert_eq!(
+        sides,
+        Sides { canary: of_canary, primary, born: Born::After, started: Some(1_700_000_000) }
+    );
     assert!(page.services && !page.routers && page.bounds == [250.0, 500.0]);
 }
 

@@ -2,6 +2,7 @@
 
 mod builtin;
 mod prometheus;
+mod reach;
 pub mod template;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::fmt;
 pub(crate) use builtin::quoted;
 use bytes::Bytes;
 use http::{Request, Response};
+pub use reach::reach_secs;
 use serde_json::Value;
 use serin_core::model::{Canary, Metric, MetricBackend, MetricKind, MetricSource, MetricTemplate};
 use serin_core::observed::Answer;

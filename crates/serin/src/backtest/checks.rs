@@ -35,6 +35,15 @@ pub(super) struct Course {
 /// What metrics said, by check and time in milliseconds.
 pub(super) type Answers = BTreeMap<Check, BTreeMap<i64, Answer>>;
 
+/// What was going on before a release, and how far back its metrics look.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Past {
+    /// Seconds, by check, where the query says so.
+    pub(super) reach: BTreeMap<Check, i64>,
+    /// When the canary before it had its last request.
+    pub(super) traffic_end: Option<Timestamp>,
+}
+
 /// Every source of every metric, as checks.
 pub(super) fn sources(canary: &Canary) -> Vec<(Check, &Metric, &MetricSource)> {
     let metrics = canary.spec.analysis.metrics.iter().enumerate();
@@ -47,8 +56,15 @@ pub(super) fn sources(canary: &Canary) -> Vec<(Check, &Metric, &MetricSource)> {
 }
 
 /// Plays the analysis from `start`, when the canary gets its first share, until it ends or there is no traffic after `end`.
-pub(super) fn play(canary: &Canary, answers: &Answers, start: Timestamp, end: Timestamp) -> Course {
+pub(super) fn play(
+    canary: &Canary,
+    answers: &Answers,
+    past: &Past,
+    start: Timestamp,
+    end: Timestamp,
+) -> Course {
     let mut canary = Canary { status: beginning(start), ..canary.clone() };
+    canary.status.drain_time = past.traffic_end;
     canary.spec.suspend = false;
     // Flagger's rule has none, nor a pace that it sets.
     canary.spec.analysis.guard = None;
@@ -66,7 +82,7 @@ pub(super) fn play(canary: &Canary, answers: &Answers, start: Timestamp, end: Ti
             course.at = end;
             return course;
         }
-        let Some((status, reason, next)) = decide(&canary, answers, now) else {
+        let Some((status, reason, next)) = decide(&canary, answers, past, now) else {
             course.why = "the analysis asks in circles".to_owned();
             return course;
         };
@@ -122,10 +138,12 @@ fn beginning(start: Timestamp) -> Status {
 fn decide(
     canary: &Canary,
     answers: &Answers,
+    past: &Past,
     now: Timestamp,
 ) -> Option<(Status, String, Timestamp)> {
     let settings = Settings::default();
     let mut seen = world(canary);
+    seen.reach.clone_from(&past.reach);
     for _ in 0..ROUNDS_MAX {
         match step(canary, &seen, now, &settings) {
             Step::Ask(checks) => {
@@ -206,6 +224,7 @@ fn world(canary: &Canary) -> Observed {
         refused: None,
         passed_over: Vec::new(),
         answered: None,
+        reach: BTreeMap::new(),
         guard: Guard::Quiet,
         watched: Watched::default(),
         answers: BTreeMap::new(),

@@ -81,7 +81,8 @@ pub(super) async fn evaluate(
     let end = Timestamp::from_millisecond(end)?;
     let unanswered = past::unanswered(canary, &answers);
     let flagger = flagger::play(canary, &answers, start, end);
-    let checks = checks::play(canary, &answers, start, end);
+    let past = known_past(policy, &counts, start)?;
+    let checks = checks::play(canary, &answers, &past, start, end);
     // What a promotion would have ended was counted in history as long as it went on.
     let over = match checks.outcome {
         Outcome::Passed => checks.at,
@@ -123,6 +124,26 @@ fn traffic(counts: &[Counted], asked: i64) -> Option<(i64, i64)> {
         }
     }
     found
+}
+
+/// What the checks of a release have to know of the time before it.
+fn known_past(
+    policy: &Policy,
+    counts: &[Counted],
+    start: Timestamp,
+) -> anyhow::Result<checks::Past> {
+    let mut reach = BTreeMap::new();
+    for (check, ..) in checks::sources(&policy.canary) {
+        let (_, query) = query(policy, check)?;
+        reach.extend(metric::reach_secs(&query).map(|secs| (check, secs)));
+    }
+    let moved = |pair: &&[Counted]| match pair {
+        [before, now] => now.requests > before.requests && now.at <= start.as_millisecond(),
+        _ => false,
+    };
+    let last = counts.windows(2).filter(moved).filter_map(|pair| pair.last()).last();
+    let traffic_end = last.and_then(|last| Timestamp::from_millisecond(last.at).ok());
+    Ok(checks::Past { reach, traffic_end })
 }
 
 /// What every metric said at every time that it is asked.

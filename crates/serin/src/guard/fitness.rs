@@ -25,6 +25,8 @@ pub(super) fn is_about_histogram(reason: &str) -> bool {
     [NO_SUCH_BUCKET, NO_HISTOGRAM, HISTOGRAM_IS_NEW].contains(&reason)
 }
 
+const COUNTERS_CONTRADICT: &str = "CountersContradict";
+
 /// Whether what is counted is what it should be, though it is not all.
 pub(super) fn is_about_replicas(reason: &str) -> bool {
     reason == TOO_MANY_REPLICAS
@@ -108,6 +110,11 @@ pub(super) fn late(objective: &Objective) -> Fitness {
             objective.name
         ),
     )
+}
+
+/// What is counted cannot have happened.
+pub(super) fn contradictory(objective: &Objective, why: &str) -> Fitness {
+    unfit(COUNTERS_CONTRADICT, format!("{} cannot be measured: {why}.", objective.name))
 }
 
 /// Part of the gateway is not looked at.

@@ -25,6 +25,8 @@ use super::warm::Warmth;
 
 /// Not seeing anything for this long is a reason not to go on.
 const BLIND: SignedDuration = SignedDuration::from_secs(5);
+/// Scrapes of a metrics server that may be late before nothing is known.
+const SAMPLES_MISSED_MAX: i32 = 3;
 /// More processes of gateways than are looked at; those that are gone are forgotten then.
 const PROCESSES_MAX: usize = 512;
 /// Keeps the memory small whatever objectives are called.
@@ -116,6 +118,10 @@ pub(super) struct Ward {
     trust: Trust,
     /// When the newest sample of each process was taken.
     samples: BTreeMap<String, i64>,
+    /// When a look last brought something that was not known.
+    moved: Option<Timestamp>,
+    /// When the last look was taken in, by the clock and by the evidence, whose time only goes on.
+    ordered: Option<(i64, u64)>,
     /// None has been taken since the canary's share was changed.
     stale: bool,
     /// Samples that are older have been counted by another source.
@@ -150,6 +156,8 @@ impl Ward {
             saved: None,
             trust: Trust::default(),
             samples: BTreeMap::new(),
+            moved: None,
+            ordered: None,
             stale: true,
             not_before: None,
             counted_until: None,
@@ -183,6 +191,7 @@ impl Ward {
                 if weight != self.canary.status.canary_weight {
                     watch.weight_changed();
                 }
+                watch.at_share(share(&self.canary));
                 State::Watching { watch: Box::new(watch), measured, bounds }
             }
             Err(error) => lost(&error),
@@ -213,6 +222,7 @@ impl Ward {
             self.stale = true;
             if let State::Watching { watch, .. } = &mut self.state {
                 watch.weight_changed();
+                watch.at_share(share(canary));
             }
         }
         if let Some((time, _)) = canary.status.guard.as_ref().map(Memory::glance) {
@@ -319,6 +329,7 @@ impl Ward {
         let waited = self.waits_for_bounds();
         let before = (kind(&self.opinion()), self.fitness.clone(), self.decided.is_some());
         self.since.get_or_insert(now);
+        let news = self.is_news(pages);
         match failure {
             Some(why) if pages.is_empty() => {
                 // Whoever does not answer has not since it was asked.
@@ -326,9 +337,9 @@ impl Ward {
                 let since = self.failure.as_ref().map_or(asked, |(since, _)| *since);
                 self.failure = Some((since, why.to_owned()));
             }
-            Some(_) | None => self.failure = None,
+            Some(_) | None => self.failure = self.stands(pages, news, now),
         }
-        let verdict = if self.is_news(pages) { self.take(pages, now) } else { None };
+        let verdict = if news { self.take(pages, now) } else { None };
         if !pages.is_empty() {
             self.seen = Some(now);
             self.note_lacks(pages);
@@ -336,12 +347,13 @@ impl Ward {
         self.sightless =
             self.failure.as_ref().is_some_and(|(since, _)| now.duration_since(*since) >= BLIND);
         self.fitness = self.judge_sources(pages, now).or(self.fitness.take());
-        if let State::Watching { watch, .. } = &self.state
+        let soaks = self.soaks();
+        if let State::Watching { watch, .. } = &mut self.state
             && self.decided.is_none()
             && watch.guard().decision() == Decision::RollBack
         {
-            self.decided =
-                Some(if self.soaks() { verdict_of_soak(watch) } else { sentence(watch) });
+            watch.settle();
+            self.decided = Some(if soaks { verdict_of_soak(watch) } else { sentence(watch) });
         }
         self.carry_out(verdict.is_some());
         let turned = before.0 != kind(&self.opinion());
@@ -403,6 +415,47 @@ impl Ward {
         news
     }
 
+    /// Since when, and that, samples come whose times do not go on, as when somebody has set the server's clock back.
+    fn stands(
+        &mut self,
+        pages: &[Scraped],
+        news: bool,
+        now: Timestamp,
+    ) -> Option<(Timestamp, String)> {
+        if news || self.moved.is_none() {
+            self.moved = Some(now);
+        }
+        let moved = self.moved?;
+        let sampled = pages.iter().filter_map(|(_, page)| page.sampled);
+        let every = sampled.map(|sampled| sampled.every_millis.unwrap_or_default()).max()?;
+        let every = SignedDuration::from_millis(i64::try_from(every).unwrap_or(i64::MAX));
+        let long = BLIND.saturating_add(every.saturating_mul(SAMPLES_MISSED_MAX));
+        let standing = now.duration_since(moved);
+        (standing >= long).then(|| {
+            let secs = standing.as_secs();
+            (moved, format!("the times of its samples have not gone on for {secs} s"))
+        })
+    }
+
+    /// When this look was, for the evidence: by the clock, but never before the one before, which another leader with
+    /// another clock may have taken.
+    fn order(&mut self, now: Timestamp) -> u64 {
+        let told = now.as_millisecond();
+        let known = match &self.state {
+            State::Watching { watch, .. } => watch.evidence().at_millis().map_or(0, |at| at + 1),
+            State::New(_) | State::Lost(_) => 0,
+        };
+        let at = match self.ordered {
+            None => u64::try_from(told).unwrap_or(0),
+            // Set back, it does not tell how much time has passed: about as much as between two looks.
+            Some((then, at)) if told < then => at.saturating_add(self.spec.interval_millis),
+            Some((then, at)) => at.saturating_add(told.abs_diff(then).max(1)),
+        };
+        let at = at.max(known);
+        self.ordered = Some((told, at));
+        at
+    }
+
     /// Another replica of the server may be behind the one that was asked before: what it has is known.
     fn is_old(&self, process: &str, page: &Page) -> bool {
         let newest = self.samples.get(process).copied();
@@ -410,7 +463,7 @@ impl Ward {
     }
 
     fn take(&mut self, pages: &[Scraped], now: Timestamp) -> Option<Verdict> {
-        let at_millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        let at_millis = self.order(now);
         let status = &self.canary.status;
         let soak = status.soak.as_ref().filter(|_| self.soaks()).and_then(|soak| soak.start_time);
         let warm =
@@ -449,6 +502,7 @@ impl Ward {
             Lack::Histogram => Some(fitness::timeless(objective)),
             Lack::Late => Some(fitness::late(objective)),
             Lack::Bucket => None,
+            Lack::Fallen | Lack::Ahead => Some(fitness::contradictory(objective, lack.why())),
         });
         let partly = (self.beyond > 0).then(|| fitness::too_many(self.beyond));
         Some(lacking.or(partly).filter(|_| found == Fitness::Fit).unwrap_or(found))
@@ -459,8 +513,9 @@ impl Ward {
             return None;
         };
         let at = i64::try_from(watch.evidence().at_millis()?).ok()?;
+        let counted = Timestamp::from_millisecond(at).ok()?;
         let memory = Memory {
-            time: Timestamp::from_millisecond(at).ok()?,
+            time: self.seen.unwrap_or(counted),
             weight: self.canary.status.canary_weight,
             steps: self.steps,
             measured: measured.clone(),
@@ -471,8 +526,17 @@ impl Ward {
     }
 }
 
-fn readings<'a>(sides: &'a [(&'a str, Sides)], warm: bool) -> impl Iterator<Item = Reading<'a>> {
+fn readings<'a>(
+    sides: &'a [(&'a str, Sides)],
+    warm: bool,
+) -> impl Iterator<Item = Reading<'a>> + Clone {
     sides.iter().flat_map(move |(process, sides)| sides.readings(process, warm))
+}
+
+/// The share of the requests that the judged side is to get; 0 where nobody knows.
+fn share(canary: &Canary) -> f64 {
+    // Beside a promoted primary there is nobody.
+    if super::soaks(canary) { 1.0 } else { f64::from(canary.status.canary_weight) / 100.0 }
 }
 
 fn kind(opinion: &Guard) -> u8 {

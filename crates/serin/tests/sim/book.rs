@@ -312,6 +312,7 @@ impl Book {
                 format!("{before} to {phase} without a reason"),
             ));
         }
+        found.extend(self.blames_others(status, phase, applied.as_ref()));
         if status["checks"].as_array().is_some_and(|checks| checks.len() > 16) {
             found.push(broken("the ledger is bounded", format!("{} checks", status["checks"])));
         }

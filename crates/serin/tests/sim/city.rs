@@ -25,6 +25,9 @@ const RATE: f64 = 50.0;
 /// How long a primary is well that goes bad after its promotion.
 const SOURS_AFTER: Duration = Duration::from_secs(20);
 
+/// How far back metrics look, unless their query says so: Flagger's default.
+const WINDOW: Duration = Duration::from_secs(60);
+
 /// What a canary's users and receivers do.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Receiver {
@@ -69,6 +72,8 @@ struct State {
     /// Requests of the canary that took long.
     slowness: BTreeMap<usize, f64>,
     counted: Option<Instant>,
+    /// When a version that fails or is slow last had requests, and which of both: metrics look back.
+    ailing: BTreeMap<usize, (Instant, Health)>,
     /// What each primary runs, and since when.
     primaries: BTreeMap<usize, (String, Instant)>,
     asked: Vec<Asked>,
@@ -195,8 +200,25 @@ impl City {
         (0..self.canaries).find(|canary| query.contains(&name(*canary)))
     }
 
+    /// A version with traffic is what it is, and metrics remember it.
+    fn remembered(&self, canary: usize, health: Health) -> Health {
+        let now = Instant::now();
+        let mut state = self.state();
+        match health {
+            Health::Fails | Health::Slow => {
+                state.ailing.insert(canary, (now, health));
+                health
+            }
+            Health::Well if !state.calm => match state.ailing.get(&canary) {
+                Some((seen, past)) if now.duration_since(*seen) < WINDOW => *past,
+                Some(_) | None => health,
+            },
+            Health::Well | Health::Nothing => health,
+        }
+    }
+
     fn metric(&self, canary: usize, query: &str) -> (Option<f64>, bool) {
-        let health = self.health(canary);
+        let health = self.remembered(canary, self.health(canary));
         let slow = query.contains("histogram_quantile");
         let rate = query.contains("code!~") || query.contains("status!~");
         let (value, passed) = match health {
@@ -287,6 +309,9 @@ impl City {
             };
             let primary = if self.primary_fails(canary, health) { 0.5 } else { 0.0 };
             let mut slow = 0.0;
+            if share > 0.0 {
+                self.remembered(canary, health);
+            }
             let mut state = self.state();
             let counts = state.counts.entry(canary).or_default();
             for (side, part) in [(0, 1.0 - share), (1, share)] {

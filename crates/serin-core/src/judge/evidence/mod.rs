@@ -3,9 +3,11 @@
 //! Counters are never summed before they are differenced, because a sum cannot tell a restart from silence.
 //! | what happens | what is counted |
 //! |---|---|
-//! | a counter falls | its process restarted, so all its counters did: the increase is the new value |
+//! | a process has another start time | it restarted, so all its counters did: the increase is the new value |
+//! | all series of a process that does not tell its start fall to less than half | the same |
+//! | a counter falls otherwise, or is missing | nothing, until it is above its high-water mark again: one longer block |
 //! | a series appears | its whole value if it was born after the rollout began, else it is the base |
-//! | bad requests ahead of their total | the surplus waits for the next scrape |
+//! | bad requests ahead of their total | the surplus waits for the next scrapes, at most a minute |
 //! | a scrape or a series is missed | one longer block, once it is seen again |
 //! | a timestamp again, or an older one | nothing |
 
@@ -13,9 +15,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::paper::{Damaged, Paper, Pen};
+use super::digest::digest;
 use super::sequential::Sample;
 
+mod kept;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +26,12 @@ mod tests;
 pub const SERIES_MAX: usize = 4096;
 /// A series that was not seen for this long starts over from a new base.
 pub const FORGOTTEN_AFTER_MILLIS: u64 = 600_000;
+/// Requests that bad ones are counted ahead of come with the next scrapes, or never.
+const OWED_MILLIS_MAX: u64 = 60_000;
+/// Counters that fell and stay below what they were cannot be read; one scrape without a series is no more than a longer block.
+const FALLEN_MILLIS_MAX: u64 = 5_000;
+/// Start times that are told as a time since then differ by less than this from scrape to scrape.
+const START_SECS_APART: u64 = 5;
 
 /// Which version a series counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -46,6 +55,8 @@ pub struct Reading<'a> {
     /// Names the process, and the series in it if there are several: these counters restart together.
     pub series: &'a str,
     pub born: Born,
+    /// When the process started, in whole seconds since 1970, if it says so.
+    pub started: Option<u64>,
     /// Latencies of a pod's first seconds are left out; errors count from the first request.
     pub warm: bool,
     pub requests: u64,
@@ -94,16 +105,49 @@ impl Increase {
     }
 }
 
-/// The last values of a series, and what it owes to the next scrape.
+/// Why counters that were read do not tell what happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disorder {
+    /// A series is below what it was, for some time, and its process has not restarted.
+    Fallen,
+    /// Bad requests were counted that never got their requests.
+    Ahead,
+}
+
+/// What is known of a process: its series restart together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Process {
+    started: Option<u64>,
+    /// The scrape that the rest is about.
+    at_millis: u64,
+    /// It says when it started.
+    told: bool,
+    /// How many series fell to less than half, and how many did not.
+    fell: u32,
+    stood: u32,
+    /// Another start time than before.
+    other: bool,
+}
+
+impl Process {
+    fn has_restarted(&self) -> bool {
+        self.other || (!self.told && self.fell > 0 && self.stood == 0)
+    }
+}
+
+/// The high-water marks of a series, and what it owes to the next scrape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Last {
+    /// When it was last read, and when it last was not below its marks.
+    read_millis: u64,
     seen_millis: u64,
     requests: u64,
     errors: u64,
     timed: u64,
     within: Vec<u64>,
-    /// Errors ahead of their requests.
+    /// Errors ahead of their requests, and since when.
     errors_owed: u64,
+    owed_since: u64,
     /// Slow requests ahead of the histogram's count (above zero) or behind it (below).
     slower_owed: Vec<i64>,
 }
@@ -113,7 +157,11 @@ struct Last {
 pub struct Evidence {
     bounds: usize,
     at_millis: Option<u64>,
-    series: BTreeMap<(Side, u64), Last>,
+    /// By the digest of the process' name; both sides are beside each other.
+    series: BTreeMap<(u64, Side), Last>,
+    processes: BTreeMap<u64, Process>,
+    /// When bad requests were last given up that never got their requests.
+    ahead_millis: Option<u64>,
     increase: Increase,
 }
 
@@ -122,7 +170,14 @@ impl Evidence {
     pub fn new(bounds: usize) -> Self {
         let arm = Arm { slower: vec![0; bounds], ..Arm::default() };
         let increase = Increase { canary: arm.clone(), primary: arm, ..Increase::default() };
-        Self { bounds, at_millis: None, series: BTreeMap::new(), increase }
+        Self {
+            bounds,
+            at_millis: None,
+            series: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            ahead_millis: None,
+            increase,
+        }
     }
 
     /// What the last scrape brought.
@@ -140,6 +195,19 @@ impl Evidence {
         self.series.len()
     }
 
+    /// Why the counters do not tell what happens now; none when they do.
+    pub fn disorder(&self) -> Option<Disorder> {
+        let now = self.at_millis?;
+        let fallen = |last: &Last| {
+            last.read_millis == now && now - last.seen_millis.min(now) >= FALLEN_MILLIS_MAX
+        };
+        if self.series.values().any(fallen) {
+            return Some(Disorder::Fallen);
+        }
+        let ahead = self.ahead_millis.filter(|at| now.saturating_sub(*at) < OWED_MILLIS_MAX);
+        ahead.map(|_| Disorder::Ahead)
+    }
+
     /// Takes in one scrape; nothing when its time is not after the last one's.
     ///
     /// A series that exists nowhere yet in a process that was scraped should be read as zeros, so that its first request
@@ -147,7 +215,7 @@ impl Evidence {
     pub fn observe<'a>(
         &mut self,
         at_millis: u64,
-        readings: impl IntoIterator<Item = Reading<'a>>,
+        readings: impl IntoIterator<Item = Reading<'a>, IntoIter: Clone>,
     ) -> Option<&Increase> {
         if self.at_millis.is_some_and(|last| at_millis <= last) {
             return None;
@@ -158,24 +226,57 @@ impl Evidence {
         self.increase.refused = 0;
         self.increase.canary.clear();
         self.increase.primary.clear();
+        let readings = readings.into_iter();
+        for reading in readings.clone() {
+            self.compare(at_millis, &reading);
+        }
         for reading in readings {
             self.take(at_millis, &reading);
         }
         Some(&self.increase)
     }
 
+    /// Whether the process of a reading has restarted is for all its series to say.
+    fn compare(&mut self, at_millis: u64, reading: &Reading<'_>) {
+        let name = digest(reading.series.as_bytes());
+        let Some(last) = self.series.get(&(name, reading.side)) else { return };
+        let process = self.processes.entry(name).or_default();
+        if process.at_millis != at_millis {
+            let both = reading.started.zip(process.started);
+            let other = both.is_some_and(|(now, then)| now.abs_diff(then) > START_SECS_APART);
+            let (told, started) = (reading.started.is_some(), reading.started.or(process.started));
+            *process = Process { started, at_millis, told, fell: 0, stood: 0, other };
+        }
+        // Nothing counted and not shown look alike.
+        if reading.requests == 0 || last.requests == 0 {
+            return;
+        }
+        if reading.requests.saturating_mul(2) <= last.requests {
+            process.fell += 1;
+        } else {
+            process.stood += 1;
+        }
+    }
+
     fn take(&mut self, at_millis: u64, reading: &Reading<'_>) {
-        let key = (reading.side, name_hash(reading.series));
+        let name = digest(reading.series.as_bytes());
+        let key = (name, reading.side);
         let arm = match reading.side {
             Side::Canary => &mut self.increase.canary,
             Side::Primary => &mut self.increase.primary,
         };
         if let Some(last) = self.series.get_mut(&key) {
-            if last.seen_millis == at_millis {
+            if last.read_millis == at_millis {
                 return;
             }
+            if self.processes.get(&name).is_some_and(Process::has_restarted) {
+                // What was owed to the old counters can never be matched by the new ones.
+                *last = Last { seen_millis: last.seen_millis, ..Last::zero(self.bounds) };
+            }
             if at_millis - last.seen_millis <= FORGOTTEN_AFTER_MILLIS {
-                last.advance(at_millis, reading, arm);
+                if last.advance(at_millis, reading, arm) > 0 {
+                    self.ahead_millis = Some(at_millis);
+                }
             } else {
                 *last = Last::base(at_millis, reading, self.bounds);
             }
@@ -183,6 +284,13 @@ impl Evidence {
         }
         if self.series.len() >= SERIES_MAX {
             self.series.retain(|_, last| at_millis - last.seen_millis <= FORGOTTEN_AFTER_MILLIS);
+            let series = &self.series;
+            let known = |name: &u64| {
+                [Side::Canary, Side::Primary]
+                    .iter()
+                    .any(|side| series.contains_key(&(*name, *side)))
+            };
+            self.processes.retain(|name, _| known(name));
         }
         if self.series.len() >= SERIES_MAX {
             self.increase.refused += 1;
@@ -197,6 +305,8 @@ impl Evidence {
             }
         };
         self.series.insert(key, last);
+        let process = self.processes.entry(name).or_default();
+        process.started = reading.started.or(process.started);
     }
 }
 
@@ -210,57 +320,72 @@ impl Arm {
 impl Last {
     fn zero(bounds: usize) -> Self {
         Self {
+            read_millis: 0,
             seen_millis: 0,
             requests: 0,
             errors: 0,
             timed: 0,
             within: vec![0; bounds],
             errors_owed: 0,
+            owed_since: 0,
             slower_owed: vec![0; bounds],
         }
     }
 
     fn base(at_millis: u64, reading: &Reading<'_>, bounds: usize) -> Self {
         let mut last = Self::zero(bounds);
-        last.set(at_millis, reading);
+        (last.read_millis, last.seen_millis) = (at_millis, at_millis);
+        (last.requests, last.errors) = (reading.requests, reading.errors);
+        last.set_histogram(reading);
         last
     }
 
-    fn set(&mut self, at_millis: u64, reading: &Reading<'_>) {
-        self.seen_millis = at_millis;
-        self.requests = reading.requests;
-        self.errors = reading.errors;
+    fn set_histogram(&mut self, reading: &Reading<'_>) {
         self.timed = reading.timed;
         for (last, now) in self.within.iter_mut().zip(reading.within) {
             *last = *now;
         }
     }
 
-    fn restarted(&self, reading: &Reading<'_>) -> bool {
-        reading.requests < self.requests
-            || reading.errors < self.errors
-            || reading.timed < self.timed
-            || reading.within.iter().zip(&self.within).any(|(now, last)| now < last)
+    /// Adds the increase since the last reading to `arm`, and remembers the reading, as far as it is not below what was seen
+    /// before. Returns the errors that are given up, as their requests have not come.
+    fn advance(&mut self, at_millis: u64, reading: &Reading<'_>, arm: &mut Arm) -> u64 {
+        self.read_millis = at_millis;
+        let bucket_fell = reading.within.iter().zip(&self.within).any(|(now, last)| now < last);
+        if reading.timed >= self.timed && !bucket_fell {
+            if reading.warm {
+                self.advance_latency(reading, arm);
+            } else {
+                self.slower_owed.fill(0);
+            }
+            self.set_histogram(reading);
+        }
+        // Requests are the sum over all outcomes: where one of these is missing, both are less than they were.
+        if reading.requests < self.requests || reading.errors < self.errors {
+            return 0;
+        }
+        self.seen_millis = at_millis;
+        self.advance_errors(at_millis, reading, arm)
     }
 
-    /// Adds the increase since the last reading to `arm`, and remembers the reading.
-    fn advance(&mut self, at_millis: u64, reading: &Reading<'_>, arm: &mut Arm) {
-        if self.restarted(reading) {
-            // What was owed to the old counters can never be matched by the new ones.
-            *self = Self::zero(self.within.len());
-        }
+    fn advance_errors(&mut self, at_millis: u64, reading: &Reading<'_>, arm: &mut Arm) -> u64 {
         let requests = reading.requests - self.requests;
         let errors = (reading.errors - self.errors).saturating_add(self.errors_owed);
         let counted = errors.min(requests);
+        if self.errors_owed == 0 {
+            self.owed_since = at_millis;
+        }
         self.errors_owed = errors - counted;
         arm.requests = arm.requests.saturating_add(requests);
         arm.errors = arm.errors.saturating_add(counted);
-        if reading.warm {
-            self.advance_latency(reading, arm);
-        } else {
-            self.slower_owed.fill(0);
+        (self.requests, self.errors) = (reading.requests, reading.errors);
+        let owed_for = at_millis.saturating_sub(self.owed_since);
+        if owed_for < OWED_MILLIS_MAX {
+            return 0;
         }
-        self.set(at_millis, reading);
+        // Nor may what is owed one way or the other be made up for by requests of another time.
+        self.slower_owed.fill(0);
+        std::mem::take(&mut self.errors_owed)
     }
 
     fn advance_latency(&mut self, reading: &Reading<'_>, arm: &mut Arm) {
@@ -274,83 +399,5 @@ impl Last {
             self.slower_owed[bound] = slower - counted;
             arm.slower[bound] = arm.slower[bound].saturating_add(counted.unsigned_abs());
         }
-    }
-}
-
-/// FNV-1a, cut to five bytes: names are long and only have to be told apart.
-fn name_hash(name: &str) -> u64 {
-    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, fold) >> (64 - 8 * NAME_BYTES)
-}
-
-const NAME_BYTES: usize = 5;
-
-/// Bits of a kept series' first byte.
-const PRIMARY: u8 = 1;
-const OWES: u8 = 2;
-
-impl Evidence {
-    /// Writes down the raw counters, to be kept with the guard's state of the same scrape.
-    ///
-    /// Without them a restored rollout takes new bases: the gap is not judged, and no evidence is counted twice.
-    pub(super) fn write(&self, pen: &mut Pen) {
-        pen.uint(self.bounds as u64);
-        pen.uint(self.at_millis.unwrap_or(0));
-        pen.uint(self.series.len() as u64);
-        for (&(side, name), last) in &self.series {
-            let owes = last.slower_owed.iter().any(|owed| *owed != 0) || last.errors_owed != 0;
-            let side = match side {
-                Side::Canary => 0,
-                Side::Primary => PRIMARY,
-            };
-            pen.byte(side | if owes { OWES } else { 0 });
-            pen.fixed(name, NAME_BYTES);
-            pen.uint(self.at_millis.unwrap_or(0).saturating_sub(last.seen_millis));
-            pen.uint(last.requests);
-            pen.uint(last.errors);
-            // Usually the same as the requests, and most of them fast.
-            pen.int(last.timed.wrapping_sub(last.requests).cast_signed());
-            for within in &last.within {
-                pen.int(last.timed.wrapping_sub(*within).cast_signed());
-            }
-            if owes {
-                pen.uint(last.errors_owed);
-                last.slower_owed.iter().for_each(|owed| pen.int(*owed));
-            }
-        }
-    }
-
-    /// Continues from what [`Evidence::write`] wrote; with other bounds it starts anew, as its buckets cannot be compared.
-    pub(super) fn read(bounds: usize, paper: &mut Paper) -> Result<Self, Damaged> {
-        let mut evidence = Self::new(bounds);
-        if paper.uint()? != bounds as u64 {
-            return Ok(evidence);
-        }
-        let at = paper.uint()?;
-        let series = paper.uint()?;
-        if series > SERIES_MAX as u64 {
-            return Err(Damaged("too many series"));
-        }
-        evidence.at_millis = Some(at);
-        for _ in 0..series {
-            let bits = paper.byte()?;
-            let side = if bits & PRIMARY == 0 { Side::Canary } else { Side::Primary };
-            let name = paper.fixed(NAME_BYTES)?;
-            let mut last = Last::zero(bounds);
-            last.seen_millis = at.saturating_sub(paper.uint()?);
-            (last.requests, last.errors) = (paper.uint()?, paper.uint()?);
-            last.timed = last.requests.wrapping_add(paper.int()?.cast_unsigned());
-            for within in &mut last.within {
-                *within = last.timed.wrapping_sub(paper.int()?.cast_unsigned());
-            }
-            if bits & OWES != 0 {
-                last.errors_owed = paper.uint()?;
-                for owed in &mut last.slower_owed {
-                    *owed = paper.int()?;
-                }
-            }
-            evidence.series.insert((side, name), last);
-        }
-        Ok(evidence)
     }
 }

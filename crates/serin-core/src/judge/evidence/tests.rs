@@ -1,6 +1,7 @@
 //! Tables for each thing that goes wrong with a scrape, and laws for all of them together.
 
 use super::*;
+use crate::judge::paper::{Paper, Pen};
 use proptest::prelude::*;
 
 fn reading(side: Side, series: &str, requests: u64, errors: u64) -> Reading<'_> {
@@ -8,6 +9,7 @@ fn reading(side: Side, series: &str, requests: u64, errors: u64) -> Reading<'_> 
         side,
         series,
         born: Born::Before,
+        started: None,
         warm: true,
         requests,
         errors,
@@ -24,6 +26,14 @@ fn kept(evidence: &Evidence) -> String {
 
 fn canary(requests: u64, errors: u64) -> Reading<'static> {
     reading(Side::Canary, "a", requests, errors)
+}
+
+fn primary(requests: u64) -> Reading<'static> {
+    reading(Side::Primary, "a", requests, 0)
+}
+
+fn since(started: u64, reading: Reading<'static>) -> Reading<'static> {
+    Reading { started: Some(started), ..reading }
 }
 
 /// The canary's (requests, errors) after each scrape; `None` where the scrape was ignored.
@@ -53,9 +63,38 @@ fn each_mishap_has_its_rule() {
             vec![Some((0, 0)), Some((4, 1))],
         ),
         (
-            "errors restart with requests",
-            vec![(1, vec![canary(50, 5)]), (2, vec![canary(60, 1)])],
-            vec![Some((0, 0)), Some((60, 1))],
+            "an error series that is missing counts nothing, nor once it is back",
+            vec![(1, vec![canary(50, 5)]), (2, vec![canary(50, 0)]), (3, vec![canary(60, 6)])],
+            vec![Some((0, 0)), Some((0, 0)), Some((10, 1))],
+        ),
+        (
+            "a series that is missing, beside one that is not",
+            vec![
+                (1, vec![canary(50, 5), primary(900)]),
+                (2, vec![canary(0, 0), primary(910)]),
+                (3, vec![canary(20, 2), primary(920)]),
+                (4, vec![canary(60, 6), primary(930)]),
+            ],
+            vec![Some((0, 0)), Some((0, 0)), Some((0, 0)), Some((10, 1))],
+        ),
+        (
+            "all series of a process that does not tell its start fall: a restart",
+            vec![
+                (1, vec![canary(50, 5), primary(900)]),
+                (2, vec![canary(0, 0), primary(10)]),
+                (3, vec![canary(4, 1), primary(20)]),
+            ],
+            vec![Some((0, 0)), Some((0, 0)), Some((4, 1))],
+        ),
+        (
+            "the start tells a restart, and tells that there was none",
+            vec![
+                (1, vec![since(100, canary(50, 5))]),
+                (2, vec![since(101, canary(4, 1))]),
+                (3, vec![since(160, canary(4, 1))]),
+                (4, vec![since(160, canary(60, 7))]),
+            ],
+            vec![Some((0, 0)), Some((0, 0)), Some((4, 1)), Some((56, 6))],
         ),
         (
             "a repeated time is ignored",
@@ -107,7 +146,8 @@ fn processes_are_differenced_before_they_are_summed() {
 fn slow_requests_come_from_buckets_even_from_torn_ones() {
     let mut evidence = Evidence::new(2);
     let mut at = |at, warm, timed, within: [u64; 2]| {
-        let reading = Reading { warm, timed, within: &within, ..canary(0, 0) };
+        let started = if timed < 100 { 60 } else { 0 };
+        let reading = Reading { warm, timed, within: &within, ..since(started, canary(0, 0)) };
         let increase = evidence.observe(at, [reading]).unwrap();
         let (fine, coarse) = (increase.slower(0), increase.slower(1));
         assert_eq!(fine.n, coarse.n);
@@ -120,6 +160,42 @@ fn slow_requests_come_from_buckets_even_from_torn_ones() {
     assert_eq!(at(5, false, 222, [60, 110]), (0, 0, 0), "a cold pod's latencies are left out");
     assert_eq!(at(6, true, 223, [61, 111]), (1, 0, 0));
     assert_eq!(at(7, true, 5, [1, 5]), (5, 4, 0), "a restart");
+}
+
+#[test]
+fn missing_buckets_make_nothing_slow() {
+    let mut evidence = Evidence::new(1);
+    let mut at = |at, timed, within: [u64; 1]| {
+        let reading = Reading { timed, within: &within, ..canary(timed, 0) };
+        let slow = evidence.observe(at, [reading]).unwrap().slower(0);
+        (slow.n, slow.x)
+    };
+    assert_eq!(at(1, 100, [90]), (0, 0));
+    assert_eq!(at(2, 110, [0]), (0, 0), "the bucket is missing");
+    assert_eq!(at(3, 120, [108]), (20, 2), "one longer block");
+}
+
+#[test]
+fn counters_that_contradict_each_other_are_told() {
+    let mut evidence = Evidence::new(0);
+    evidence.observe(1000, [canary(50, 5), primary(900)]);
+    assert_eq!(evidence.disorder(), None);
+    for (at, disorder) in [(2000, None), (5000, None), (6000, Some(Disorder::Fallen))] {
+        evidence.observe(at, [canary(7, 1), primary(900 + at)]);
+        assert_eq!(evidence.disorder(), disorder, "{at}");
+    }
+    evidence.observe(7000, [canary(51, 5), primary(9000)]);
+    assert_eq!(evidence.disorder(), None);
+    // Errors without their requests.
+    for second in 8..200 {
+        evidence.observe(1000 * second, [canary(51, 500), primary(9000 + second)]);
+        let owed = evidence.series.values().map(|last| last.errors_owed).max().unwrap();
+        assert_eq!(owed > 0, second < 68, "{second}");
+        let told = (second >= 68 && second < 128).then_some(Disorder::Ahead);
+        assert_eq!(evidence.disorder(), told, "{second}");
+    }
+    let after = evidence.observe(300_000, [canary(60, 500)]).unwrap().errors();
+    assert_eq!((after.n, after.x), (9, 0), "what was given up is owed no more");
 }
 
 #[test]
@@ -198,6 +274,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 #[derive(Debug, Default)]
 struct Truth {
     served: (u64, u64),
+    started: u64,
     shown: (u64, u64),
     torn: u64,
 }
@@ -208,7 +285,7 @@ proptest! {
         let mut evidence = Evidence::new(0);
         let mut truth = Truth::default();
         let (mut seen, mut at, mut restarts) = ((0, 0), 1000, false);
-        let born = |requests, errors| Reading { born: Born::After, ..canary(requests, errors) };
+        let born = |requests, errors| Reading { born: Born::After, ..since(0, canary(requests, errors)) };
         evidence.observe(at, [born(0, 0)]);
         let last = [Event::Traffic { requests: 1, errors: 0 }];
         for event in script.into_iter().chain(last) {
@@ -227,6 +304,7 @@ proptest! {
                 }
                 Event::Restart { requests, errors } => {
                     restarts = true;
+                    truth.started += 10;
                     truth.served = (truth.served.0 + requests, truth.served.1 + errors);
                     truth.shown = (requests, errors);
                 }
@@ -242,7 +320,8 @@ proptest! {
                 }
             }
             let shown = (truth.shown.0 - truth.torn, truth.shown.1);
-            let increase = evidence.observe(at, [canary(shown.0, shown.1)]).unwrap();
+            let reading = since(truth.started, canary(shown.0, shown.1));
+            let increase = evidence.observe(at, [reading]).unwrap();
             let Sample { n, x, m, y } = increase.errors();
             prop_assert!(x <= n && m == 0 && y == 0);
             seen = (seen.0 + n, seen.1 + x);

@@ -206,6 +206,15 @@ impl Guard {
         }
     }
 
+    /// Tells which share of the requests the canary is to get from now on, up to 1, or 0 where nobody knows: by this it is judged whether a
+    /// primary without requests is gone, or only seldom asked.
+    pub fn at_share(&mut self, share: f64) {
+        let share = (share > 0.0 && share <= 1.0).then_some(share);
+        for seat in &mut self.seats {
+            seat.rules.canary_share = share;
+        }
+    }
+
     /// Takes in one scrape, the increases over the last `secs` seconds, and judges.
     ///
     /// Samples are in the order of [`Guard::samples`]; missing ones count as silent. Costs O(checks x 10) and allocates nothing.
@@ -229,8 +238,9 @@ impl Guard {
         }
         let keep = (-secs / LATE_SECS).exp2();
         self.late = (keep * self.late.0 + secs, keep * self.late.1 + requests as f64);
-        let before = self.peak;
+        let (before, log_before) = (self.peak, self.log_e);
         self.refresh();
+        self.hold_back(log_before);
         if news {
             self.peak = self.peak.max(self.log_e);
         }
@@ -239,6 +249,26 @@ impl Guard {
         let undecided = decision != Decision::RollBack;
         let look_again = news && undecided && log_e >= LOOK_AGAIN && log_e > before;
         Verdict { log_e, odds: Odds(log_e), decision, requests, look_again }
+    }
+
+    /// One scrape alone never decides, however many checks it speaks to: from even odds it lifts the merged evidence to half of
+    /// what a rollback needs at most, and beyond that only as far as scrapes before it agree. Each check's own cap bounds
+    /// the sum only where there are few of them.
+    fn hold_back(&mut self, before: f64) {
+        let half = (self.threshold() - std::f64::consts::LN_2).max(0.5 * self.threshold());
+        let most = half + 2.0 * before.max(0.0);
+        if self.log_e <= most || before >= self.threshold() {
+            return;
+        }
+        let unspent: f64 =
+            self.seats.iter().zip(&self.streams).map(|(seat, s)| s.unspent(&seat.rules)).sum();
+        // What is not at stake stays.
+        let of_wealth = |log: f64| log + (-(unspent * (-log).exp())).ln_1p();
+        let by = of_wealth(self.log_e) - of_wealth(most);
+        for (seat, stream) in self.seats.iter().zip(&mut self.streams) {
+            stream.shrink(&seat.rules, by);
+        }
+        self.refresh();
     }
 
     /// `ln E`, the weighted average of all checks' evidence.

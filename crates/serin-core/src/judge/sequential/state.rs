@@ -10,6 +10,7 @@
 use super::block::ALTERNATIVES;
 use super::stream::{Faded, PATIENCE_SECS, Sample, Stream, Waiting, Wealth};
 use super::{Guard, GuardConfig, GuardError};
+use crate::judge::digest::digest;
 use crate::judge::paper::{Damaged, Paper, Pen};
 
 /// Of the largest log wealth, and of times, in one unit.
@@ -62,6 +63,20 @@ impl Guard {
         }
     }
 
+    /// Goes on from what would be kept: what is said of it from now on is what will be read of it.
+    pub(in crate::judge) fn settle(&mut self) {
+        let mut pen = Pen::default();
+        self.write(true, &mut pen);
+        let paper = Paper::of(&pen.text());
+        let read = paper
+            .map_err(RestoreError::from)
+            .map(|mut paper| Self::read(self.config.clone(), &mut paper));
+        if let Ok(Ok(Self { streams, peak, twins, .. })) = read {
+            (self.streams, self.peak, self.twins) = (streams, peak, twins);
+            self.refresh();
+        }
+    }
+
     /// The guard that goes on where [`Guard::write`] was called, with the dispersion measured back then: a later
     /// measurement would not be one from before the rollout.
     pub(in crate::judge) fn read(
@@ -102,9 +117,10 @@ struct Common {
     spent_live: u64,
     steps_spent: u32,
     requests: (u64, u64),
-    step_requests: u64,
+    step_requests: (u64, u64),
     primary: f64,
     silent: u64,
+    alone: u64,
     waiting: (u64, u64),
     waiting_live: (u64, u64, u64),
 }
@@ -120,10 +136,11 @@ impl Common {
             spent_live: (stream.spent_live * MASS + 1e-3).floor() as u64,
             steps_spent: stream.steps_spent,
             requests: (stream.total.n, stream.total.m),
-            step_requests: stream.step.0,
+            step_requests: (stream.step.0, stream.step_primary),
             primary: f64::from(stream.primary.requests as f32),
             // Beyond its patience nobody asks how long.
             silent: millis(stream.primary_silent_secs.min(2.0 * PATIENCE_SECS)),
+            alone: stream.alone,
             waiting: (m as u64, millis(secs)),
             waiting_live: (live.n as u64, live.m as u64, millis(live.secs)),
         }
@@ -137,9 +154,11 @@ impl Common {
         pen.uint(u64::from(steps_spent));
         pen.count(self.requests.0);
         pen.count(self.requests.1);
-        pen.count(self.step_requests);
+        pen.count(self.step_requests.0);
+        pen.count(self.step_requests.1);
         pen.float(self.primary);
         pen.uint(self.silent);
+        pen.count(self.alone);
         pen.count(self.waiting.0);
         pen.uint(self.waiting.1);
         pen.count(self.waiting_live.0);
@@ -158,9 +177,10 @@ impl Common {
             spent_live,
             steps_spent: u32::try_from(paper.uint()?).map_err(|_| Damaged("too many steps"))?,
             requests: (paper.count()?, paper.count()?),
-            step_requests: paper.count()?,
+            step_requests: (paper.count()?, paper.count()?),
             primary: positive(paper.float()?)?,
             silent: paper.uint()?,
+            alone: paper.count()?,
             waiting: (paper.count()?, paper.uint()?),
             waiting_live: (paper.count()?, paper.count()?, paper.uint()?),
         })
@@ -222,9 +242,10 @@ fn read(paper: &mut Paper, before: Option<Common>) -> Result<(Stream, Common), D
     let (x, y) = (paper.count()?.min(n) as f64, paper.count()?.min(m) as f64);
     stream.waiting_live = Waiting { n: n as f64, x, m: m as f64, y, secs: seconds(secs) };
     stream.brake = seconds(paper.uint()?);
-    let ((n, m), step) = (common.requests, common.step_requests);
+    let ((n, m), (step, step_primary)) = (common.requests, common.step_requests);
     stream.total = Sample { n, x: paper.count()?.min(n), m, y: paper.count()?.min(m) };
     stream.step = (step, paper.count()?.min(step));
+    (stream.step_primary, stream.alone) = (step_primary, common.alone);
     stream.blocks = common.blocks;
     stream.spent = common.spent as f64 / MASS;
     stream.spent_live = common.spent_live as f64 / MASS;
@@ -288,13 +309,9 @@ fn millis(secs: f64) -> u64 {
 
 /// FNV-1a over what gives the numbers their meaning, so that it stays the same between releases and machines.
 fn fingerprint(config: &GuardConfig) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut text = format!("{} {:?}", config.weight_steps, config.bets);
     for metric in &config.metrics {
         text += &format!(" {} {:?} {}", metric.name, metric.question, metric.weight);
     }
-    for byte in text.bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash >> 8
+    digest(text.as_bytes()) >> 8
 }

@@ -5,8 +5,15 @@ use serde::{Deserialize, Serialize};
 use super::block::{self, ALTERNATIVES, Block, Ceiling, STAKES, Tolerance};
 use super::math::{expit, exps_up_to_700, log_add, logit};
 
-/// Primary counts wait this long for a canary request to close their block; a silent primary excuses nobody after it.
+/// Primary counts wait this long for a canary request to close their block; a silent primary excuses nobody after it, if its
+/// silence is surprising as well.
 pub(super) const PATIENCE_SECS: f64 = 30.0;
+/// Silence of a primary that is there is rarer than `e^-14`, one in a million, when it counts as gone.
+const SURPRISING: f64 = 14.0;
+/// As long as nobody knows the primary's share of the requests, it may be as small as one in a hundred.
+const CANARY_SHARE_UNKNOWN: f64 = 0.99;
+/// Fewer requests of both sides do not tell how they are shared.
+const SHARE_KNOWN_FROM: u64 = 100;
 /// Half the prior on start times is spent on the start itself.
 const START: f64 = 0.5;
 /// A quarter is shared by the weight steps.
@@ -50,6 +57,8 @@ pub(super) struct Rules {
     pub(super) dispersion: f64,
     pub(super) alpha: f64,
     pub(super) weight_steps: u32,
+    /// The share of the requests that the canary is to get now, where somebody has said so.
+    pub(super) canary_share: Option<f64>,
     /// The most one block may say in each check.
     caps: (f64, f64),
     /// Alternatives of the objective's check, and what a bad and a good request say for each of them; the same of the brake.
@@ -87,6 +96,7 @@ impl Rules {
             dispersion,
             alpha,
             weight_steps,
+            canary_share: None,
             slo_rates,
             slo_bad: slo_rates.map(bad),
             slo_good: slo_rates.map(good),
@@ -164,6 +174,12 @@ impl Wealth {
             self.factor = self.scale.exp();
             self.values.iter_mut().for_each(|value| *value /= largest);
         }
+    }
+
+    /// Everybody's wealth shrinks by `e^by`.
+    fn shrink(&mut self, by: f64) {
+        self.scale -= by;
+        self.factor = self.scale.exp();
     }
 
     /// All of it; infinite when that is too much for a number.
@@ -250,11 +266,15 @@ pub(super) struct Stream {
     pub(super) step_pending: bool,
     pub(super) primary: Faded,
     pub(super) primary_silent_secs: f64,
+    /// The canary's requests since the primary's last one.
+    pub(super) alone: u64,
     pub(super) waiting: Waiting,
     pub(super) waiting_live: Waiting,
     pub(super) brake: f64,
     pub(super) total: Sample,
     pub(super) step: (u64, u64),
+    /// The primary's requests since the last weight change.
+    pub(super) step_primary: u64,
     /// Log evidence of the two checks, kept so that a scrape without news costs nothing.
     pub(super) log_slo: f64,
     pub(super) log_relative: f64,
@@ -272,11 +292,13 @@ impl Stream {
             step_pending: false,
             primary: Faded::default(),
             primary_silent_secs: 0.0,
+            alone: 0,
             waiting: Waiting::default(),
             waiting_live: Waiting::default(),
             brake: 0.0,
             total: Sample::default(),
             step: (0, 0),
+            step_primary: 0,
             log_slo: 0.0,
             log_relative: 0.0,
         }
@@ -285,6 +307,43 @@ impl Stream {
     pub(super) fn weight_changed(&mut self) {
         self.step_pending = true;
         self.step = (0, 0);
+        self.step_primary = 0;
+    }
+
+    /// Whether there is nobody beside the canary: the primary has had no request for so long, and while so many went to the
+    /// canary, that it would be a wonder if it got any.
+    ///
+    /// Time alone says little: at one request in a minute half a minute without one is what is usual. A predictable switch,
+    /// so that the block's evidence stays an e-value on either side of it.
+    fn is_alone(&self, rules: &Rules) -> bool {
+        if self.primary_silent_secs < PATIENCE_SECS {
+            return false;
+        }
+        // Without the silence that is to be judged.
+        let canary = self.step.0.saturating_sub(self.alone);
+        let both = canary.saturating_add(self.step_primary);
+        let seen = (both >= SHARE_KNOWN_FROM).then(|| canary as f64 / both as f64);
+        let share = match (rules.canary_share, seen) {
+            (Some(told), _) if told >= 1.0 => return true,
+            (Some(told), seen) => seen.map_or(told, |seen| seen.max(told)),
+            (None, seen) => seen.unwrap_or(CANARY_SHARE_UNKNOWN),
+        };
+        self.alone as f64 * -share.min(CANARY_SHARE_UNKNOWN).ln() >= SURPRISING
+    }
+
+    /// The prior mass that is not handed out yet, with the weights of both checks.
+    pub(super) fn unspent(&self, rules: &Rules) -> f64 {
+        let weight = |log: f64| log.exp() * (1.0 - self.spent).max(0.0);
+        rules.slo.map_or(0.0, weight) + rules.relative.map_or(0.0, |(log, _)| weight(log))
+    }
+
+    /// All wealth shrinks by `e^by`: less of it is still an e-process.
+    pub(super) fn shrink(&mut self, rules: &Rules, by: f64) {
+        let Wealths { ratio, live } = &mut self.slo;
+        let Wealths { ratio: relative, live: relative_live } = &mut self.relative;
+        [ratio, live, relative, relative_live].into_iter().for_each(|wealth| wealth.shrink(by));
+        self.spent_live *= (-by).exp();
+        self.recombine(rules);
     }
 
     pub(super) fn brakes(&self) -> bool {
@@ -312,7 +371,9 @@ impl Stream {
         self.total.m = self.total.m.saturating_add(m);
         self.total.y = self.total.y.saturating_add(y);
         self.step = (self.step.0.saturating_add(n), self.step.1.saturating_add(x));
+        self.step_primary = self.step_primary.saturating_add(m);
         self.primary_silent_secs = if m > 0 { 0.0 } else { self.primary_silent_secs + secs };
+        self.alone = if m > 0 { 0 } else { self.alone.saturating_add(n) };
         // The rate to bet with comes from earlier blocks: not from counts that wait, and not from this scrape.
         let rate = self.primary.rate(rules.p0);
         self.primary.fade(keep);
@@ -364,7 +425,7 @@ impl Stream {
         let mass = self.start_mass(rules);
         self.spent += mass;
         let counts = Block { n: closed.n, x: closed.x, m: closed.m, y: closed.y };
-        let attributed = rules.attributed && self.primary_silent_secs < PATIENCE_SECS;
+        let attributed = rules.attributed && !self.is_alone(rules);
         if rules.ratio_share > 0.0 {
             self.close_ratio(rules, &counts, attributed, rate, mass);
         }

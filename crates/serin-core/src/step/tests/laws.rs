@@ -378,6 +378,7 @@ fn observations() -> impl Gen<Value = Observed> {
                 watched: Watched::default(),
                 answers: BTreeMap::new(),
                 answered: None,
+                reach: BTreeMap::new(),
             },
         )
 }

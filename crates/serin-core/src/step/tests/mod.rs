@@ -7,4 +7,5 @@ mod pace;
 mod past;
 mod stories;
 mod unknown;
+mod windows;
 mod world;

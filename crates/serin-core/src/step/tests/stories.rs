@@ -101,8 +101,28 @@ fn the_guard_rolls_back_between_two_steps_and_while_suspended() {
     world.guard = Guard::RollBack("errors 31 of 200, primary 0 of 900".into());
     world.run(1);
     world.guard = Guard::Quiet;
+    world.run(3);
+    // What happened stays said, and nothing that is not so is said beside it.
+    let status = world.canary.status.clone();
+    assert_eq!(status.last_reason.as_ref().unwrap().code, "GuardRolledBack");
+    let said = |kind: &str| {
+        let found = world.canary.status.conditions.iter().find(|one| one.kind == kind).unwrap();
+        format!("{} {}", found.status, found.message)
+    };
+    let runs = "True spec.suspend is set: the canary was rolled back and has no traffic; its 2 pods run until spec.suspend is no longer set.";
+    assert_eq!(said("Suspended"), runs);
+    assert_eq!(
+        said("Promoted"),
+        "False Canary analysis failed, Deployment runs until spec.suspend is not set."
+    );
     world.canary.spec.suspend = false;
     world.run(5);
+    let said = |kind: &str| {
+        let found = world.canary.status.conditions.iter().find(|one| one.kind == kind).unwrap();
+        format!("{} {}", found.status, found.message)
+    };
+    assert_eq!(said("Suspended"), "False spec.suspend is not set.");
+    assert_eq!(said("Promoted"), "False Canary analysis failed, Deployment scaled to zero.");
     check(
         &mut world,
         &expect![[r#"
@@ -550,7 +570,7 @@ fn what_is_not_known_is_waited_for_or_passed_where_a_metric_asks_for_it() {
 
 #[test]
 fn an_empty_window_that_begins_before_the_traffic_is_waited_for() {
-    let mut world = canary().at(10);
+    let mut world = canary().window(60).at(10);
     world.metric = Some(Answer::NoData("empty".into()));
     let begun = world.now;
     world.until(Phase::Failed);
@@ -562,7 +582,7 @@ fn an_empty_window_that_begins_before_the_traffic_is_waited_for() {
     let log = world.take_log();
     assert!(log.contains("begins before the canary's first request"), "{log}");
 
-    let mut world = canary().at(10);
+    let mut world = canary().window(60).at(10);
     world.metric = Some(Answer::NoData("empty".into()));
     world.run(3);
     assert_eq!((world.canary.status.failed_checks, world.canary.status.canary_weight), (0, 10));

@@ -56,6 +56,11 @@ pub(super) struct World {
     /// What hooks say; they approve unless told otherwise, `rollback` refuses.
     pub hooks: BTreeMap<HookKind, Answer>,
     pub metric: Option<Answer>,
+    /// How far back metrics look, and when they last saw a failing revision with traffic.
+    pub window_secs: i64,
+    pub failed_at: Option<Timestamp>,
+    /// How far back queries say that they look.
+    pub reach: Option<i64>,
     pub guard: Guard,
     pub known: Option<Known>,
     pub unknown: Vec<Unknown>,
@@ -92,7 +97,7 @@ impl World {
                 "progressDeadlineSeconds": 60,
                 "analysis": {
                     "interval": "10s", "threshold": 2, "stepWeights": [10, 50],
-                    "metrics": [{"name": "errors", "interval": "1m", "query": "up", "thresholdRange": {"max": 1}}],
+                    "metrics": [{"name": "errors", "interval": "10s", "query": "up", "thresholdRange": {"max": 1}}],
                 },
             },
         });
@@ -121,6 +126,9 @@ impl World {
             failing: BTreeSet::new(),
             hooks: BTreeMap::new(),
             metric: None,
+            window_secs: 0,
+            failed_at: None,
+            reach: None,
             guard: Guard::Quiet,
             known: None,
             unknown: Vec::new(),
@@ -318,6 +326,7 @@ impl World {
             refused: None,
             passed_over: Vec::new(),
             answered: None,
+            reach: BTreeMap::new(),
             guard: self.guard.clone(),
             watched: Watched {
                 known: self.known,
@@ -327,6 +336,20 @@ impl World {
             },
             answers: BTreeMap::new(),
         }
+    }
+
+    fn fails(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| self.failing.contains(&target.revision))
+    }
+
+    /// Metrics look back over this time, and say so where they do not get it from the spec.
+    pub(super) fn window(mut self, secs: i64) -> Self {
+        self.window_secs = secs;
+        self.spec(|spec| {
+            for metric in &mut spec.analysis.metrics {
+                metric.interval = format!("{secs}s");
+            }
+        })
     }
 
     fn reply(&self, check: Check) -> Answer {
@@ -344,10 +367,8 @@ impl World {
                 if let Some(answer) = &self.metric {
                     return answer.clone();
                 }
-                let bad = self
-                    .target
-                    .as_ref()
-                    .is_some_and(|target| self.failing.contains(&target.revision));
+                let seen = |at| later(at, self.window_secs) > self.now;
+                let bad = self.fails() || self.failed_at.is_some_and(seen);
                 Answer::Value(if bad { 7.0 } else { 0.5 })
             }
         }
@@ -363,6 +384,7 @@ impl World {
                     for check in checks {
                         self.asked.push(check);
                         seen.answers.insert(check, self.reply(check));
+                        seen.reach.extend(self.reach.map(|secs| (check, secs)));
                     }
                 }
                 Step::Act(plan) => {
@@ -388,6 +410,10 @@ impl World {
                 Some(action) => self.apply(action),
                 None => self.canary.status = plan.status.clone(),
             }
+        }
+        let measured = self.canary.status.canary_weight > 0 || self.canary.status.iterations > 0;
+        if measured && self.fails() {
+            self.failed_at = Some(plan.next);
         }
         let event = [&self.target, &self.primary]
             .into_iter()

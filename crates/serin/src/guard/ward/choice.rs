@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serin_core::judge::design::{Design, Measured, shape_bounds};
-use serin_core::judge::evidence::Born;
+use serin_core::judge::evidence::{Born, Disorder};
 use serin_core::judge::watch::Watch;
 use serin_core::model::{Bad, Objective};
 use serin_providers::gateway::{Counters, Page, Sides};
@@ -23,6 +23,10 @@ pub(super) enum Lack {
     Bucket,
     /// It is there now, and was not when this release began.
     Late,
+    /// Its counters are below what they were, and the process has not restarted.
+    Fallen,
+    /// More failures than requests were counted.
+    Ahead,
 }
 
 impl Lack {
@@ -33,6 +37,10 @@ impl Lack {
             Lack::Late => {
                 "its histogram came after the release began; the next release is judged by it"
             }
+            Lack::Fallen => {
+                "its counters are below what they were, and the gateway has not restarted"
+            }
+            Lack::Ahead => "the gateway counts failures without their requests",
         }
     }
 }
@@ -84,11 +92,12 @@ impl Waiting {
             .base
             .iter()
             .map(|(p, s)| (p.as_str(), s))
-            .map(|(process, Sides { canary, primary, born: _ })| {
+            .map(|(process, Sides { canary, primary, born: _, started })| {
                 let timeless =
                     |counters: &Counters| Counters { within: vec![0; bounds], ..counters.clone() };
                 let born = Born::Before;
-                (process, Sides { canary: timeless(canary), primary: timeless(primary), born })
+                let (canary, primary, started) = (timeless(canary), timeless(primary), *started);
+                (process, Sides { canary, primary, born, started })
             })
             .collect();
         watch.observe(self.base_millis, readings(&base, true));
@@ -157,6 +166,7 @@ impl Ward {
             Err(error) => State::Lost(error.to_string()),
             Ok(mut watch) => {
                 waiting.begin(&mut watch, bounds.len(), at_millis);
+                watch.at_share(super::share(&self.canary));
                 State::Watching { watch: Box::new(watch), measured, bounds }
             }
         };
@@ -189,6 +199,19 @@ impl Ward {
                 (place, lack)
             })
             .collect();
+        let disorder = match &self.state {
+            State::Watching { watch, .. } => watch.evidence().disorder(),
+            State::New(_) | State::Lost(_) => None,
+        };
+        if let Some(disorder) = disorder {
+            let lack = match disorder {
+                Disorder::Fallen => Lack::Fallen,
+                Disorder::Ahead => Lack::Ahead,
+            };
+            let all = self.spec.objectives.iter().enumerate();
+            let failures = all.filter(|(_, objective)| objective.bad == Bad::Failed);
+            self.lacks.extend(failures.map(|(place, _)| (place, lack)));
+        }
     }
 
     /// The objectives that are not measured, and why.

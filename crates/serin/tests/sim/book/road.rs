@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{AFTERMATH, Book, Version, broken};
@@ -38,6 +39,33 @@ impl Book {
                 format!("{} fails, and has traffic for {secs} s under a guard", self.image),
             )
         })
+    }
+
+    /// Judges whether a version that never fails has a failed check: its window was another version's.
+    pub(super) fn blames_others(
+        &self,
+        status: &Value,
+        phase: &str,
+        applied: Option<&Version>,
+    ) -> Option<Broken> {
+        let image = &applied?.0;
+        let judged = matches!(phase, "Progressing" | "WaitingPromotion" | "Failed");
+        if !judged || Quality::of(image) != Quality::Healthy {
+            return None;
+        }
+        let began = status["analysisStartTime"].as_str().unwrap_or_default();
+        let text =
+            |check: &Value, field: &str| check[field].as_str().unwrap_or_default().to_owned();
+        let failed = |check: &&Value| {
+            let source = text(check, "source");
+            let of_metric = ["query of ", "builtin ", "MetricTemplate "]
+                .iter()
+                .any(|kind| source.starts_with(kind));
+            of_metric && text(check, "verdict") == "fail" && text(check, "time").as_str() >= began
+        };
+        let check = status["checks"].as_array()?.iter().find(failed)?;
+        let what = format!("{image} never fails, and {} {}", check["name"], check["message"]);
+        Some(broken("law 4: a revision answers for itself", what))
     }
 
     /// Judges where a write of the status leads: what is suspended stays where it is, and a promotion is of what was
