@@ -7,6 +7,7 @@ use serin_core::model::{Canary, Split};
 use serin_core::observed::{Guard, Observed, Seen, Watched};
 
 use crate::change::Objects;
+use crate::metric;
 use crate::references;
 use crate::router::{RouterError, router};
 use crate::service;
@@ -28,6 +29,7 @@ pub fn observe(
         scaler: scaler::observe(canary, objects),
         services: service::observe(canary, objects, settings),
         route: route(canary, objects),
+        unmeasurable: metric::findings(canary, objects, settings),
         duplicate_of: None,
         answered: None,
         guard: Guard::Quiet,

@@ -20,8 +20,20 @@ use crate::workload::primary::{Selector, require, selector};
 const ORIGINAL_SELECTOR: &str = "serin.dev/original-selector";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// Sidecars whose ports are the mesh's.
-const SIDECARS: [&str; 2] = ["istio-proxy", "envoy"];
+/// Containers whose ports are the mesh's: Istio, App Mesh and Open Service Mesh, Linkerd, Kuma, Consul, NGINX Service Mesh, Dapr.
+/// Sidecars that are init containers are never looked at.
+const SIDECARS: [&str; 10] = [
+    "istio-proxy",
+    "envoy",
+    "xray-daemon",
+    "linkerd-proxy",
+    "kuma-sidecar",
+    "consul-dataplane",
+    "consul-connect-envoy-sidecar",
+    "envoy-sidecar",
+    "nginx-mesh-sidecar",
+    "daprd",
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {

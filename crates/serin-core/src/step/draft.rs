@@ -235,6 +235,7 @@ impl<'a> Draft<'a> {
         self.status.iterations = 0;
         self.status.last_step_time = None;
         self.status.analysis_start_time = Some(self.now);
+        self.status.passed_tests.clear();
         self.status.checks.clear();
         self.status.guard = None;
         self.forgets = true;
@@ -409,10 +410,11 @@ impl<'a> Draft<'a> {
             code,
             message: &message,
             stalled: self.stalled,
-            invalid: None,
+            findings: &self.spec.findings,
         };
         conditions::write(&mut self.status, &stance, self.now);
         super::guard::keep(&mut self);
+        super::findings::tell(&mut self);
         let now = self.seen.answered.map_or(self.now, |answered| answered.max(self.now));
         timed(&self.canary.status, &mut self.status, now);
         let (old, new) = (&self.canary.status, &self.status);

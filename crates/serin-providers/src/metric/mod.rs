@@ -1,6 +1,7 @@
 //! Metric providers: what to ask of a backend for a check, and what its answer says.
 
 mod builtin;
+mod findings;
 mod prometheus;
 pub mod template;
 
@@ -9,6 +10,7 @@ use std::fmt;
 
 pub(crate) use builtin::quoted;
 use bytes::Bytes;
+pub use findings::{METRIC_TEMPLATE, findings, findings_in};
 use http::{Request, Response};
 use serde_json::Value;
 use serin_core::model::{Canary, Metric, MetricBackend, MetricKind, MetricSource, MetricTemplate};

@@ -201,6 +201,7 @@ fn world(canary: &Canary) -> Observed {
             canary: service(Selects::Target),
         },
         route: Seen::Present(Split::canary(weight)),
+        unmeasurable: Vec::new(),
         duplicate_of: None,
         answered: None,
         guard: Guard::Quiet,

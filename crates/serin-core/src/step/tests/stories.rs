@@ -79,7 +79,7 @@ fn a_failing_release_is_rolled_back_on_the_tick_that_reaches_the_threshold() {
                    ! Halt backend.develop advancement errors 7.00 > 1
             5736s Failed 0 (route 10) ThresholdReached [!route 0]
                    ! Halt backend.develop advancement errors 7.00 > 1
-                   ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2>
+                   ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2: Halt backend.develop advancement errors 7.00 > 1>
                    ! Canary failed! Scaling down backend.develop
             5741s Failed 0 (route 0) RolledBack [route 0] [scale 0]
             5743s Failed 0 (route 0) AtRest
@@ -142,11 +142,11 @@ fn a_rollback_survives_a_crash_after_its_first_write() {
                    ! Halt backend.develop advancement errors 7.00 > 1
             5766s Failed 0 (route 50) ThresholdReached [!route 0]
                    ! Halt backend.develop advancement errors 7.00 > 1
-                   ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2>
+                   ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2: Halt backend.develop advancement errors 7.00 > 1>
                    ! Canary failed! Scaling down backend.develop
             5771s Failed 0 (route 0) ThresholdReached [!route 0]
                    ! Halt backend.develop advancement errors 7.00 > 1
-                   ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2>
+                   ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2: Halt backend.develop advancement errors 7.00 > 1>
                    ! Canary failed! Scaling down backend.develop
             5776s Failed 0 (route 0) RolledBack [route 0] [scale 0]
             5778s Failed 0 (route 0) AtRest
@@ -726,7 +726,7 @@ fn a_duplicate_stays_out_of_the_way() {
 #[test]
 fn a_spec_that_became_invalid_takes_the_canary_off_the_road_and_comes_back() {
     let mut world = canary().at(50);
-    let errors = ["spec.analysis.stepWeights: steps rise".to_owned()];
+    let errors = [Finding::error("spec.analysis.stepWeights", "steps rise")];
     let route = Seen::Present(world.route.unwrap());
     let status = world.canary.status.clone();
     let plan = crate::step::invalid(&status, 2, &errors, &route, world.now);

@@ -313,6 +313,7 @@ impl World {
                 canary: self.seen_or("services", some(service(Selects::Target, of_target))),
             },
             route: self.seen_or("route", self.route),
+            unmeasurable: Vec::new(),
             duplicate_of: None,
             answered: None,
             guard: self.guard.clone(),
