@@ -1,5 +1,6 @@
 //! What the documents mean: types that cannot be wrong, made by `parse` and used by everything behind it.
 
+mod finding;
 mod guard;
 
 use std::collections::BTreeMap;
@@ -7,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use finding::{Finding, FindingCode, FindingSeverity, sentence};
 pub use guard::{Bad, EvidencePace, GuardMode, GuardSource, GuardSpec, Margin, Objective, Pace};
 
 pub use crate::status::{Condition, Phase, Sent, Soak, Status};
@@ -119,28 +121,7 @@ pub struct Spec {
     pub ingress: Option<String>,
     pub route: Option<String>,
     /// What was understood but has no effect, or another effect than it seems: told to the user, never a reason to stop.
-    pub warnings: Vec<SpecError>,
-}
-
-/// Something in a document that a user can get wrong, on its way to a status.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct SpecError {
-    /// Path of the field: `spec.analysis.stepWeights[2]`.
-    pub field: String,
-    /// One sentence: what is wrong and what to do.
-    pub message: String,
-}
-
-impl SpecError {
-    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into() }
-    }
-}
-
-impl fmt::Display for SpecError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.message)
-    }
+    pub findings: Vec<Finding>,
 }
 
 /// Routers that are complete; the others of Flagger are refused by `parse` until they are.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Key, Policy, Split};
+use crate::model::{Finding, Key, Policy, Split};
 use crate::plan::Action;
 use crate::reason;
 
@@ -54,6 +54,8 @@ pub struct Observed {
     pub services: Services,
     /// What the router's object says now; `Absent` before it is made.
     pub route: Seen<Split>,
+    /// What is wrong with the queries of the checks and with what they refer to, as it is now.
+    pub unmeasurable: Vec<Finding>,
     /// An older Canary that has the same target: this one stays out of its way.
     pub duplicate_of: Option<Key>,
     /// What is in the way, all of it.

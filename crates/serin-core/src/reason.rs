@@ -78,6 +78,8 @@ catalogue! {
     PRIMARY_MISSING = "PrimaryMissing": "The primary was deleted.";
     SCALER_MISSING = "ScalerMissing": "The autoscaler that the spec names does not exist.";
     CANNOT_SEE = "CannotSee": "Something could not be read, so nothing advances; rollbacks go on.";
+    UNSUPPORTED = "Unsupported": "The spec asks for what is not supported yet; nothing is touched, and every such field is named.";
+    SPEC_WARNING = "SpecWarning": "The spec is acted on, and something in it has no effect or another one than it seems.";
     SPEC_INVALID = "SpecInvalid": "The spec makes no sense; the running version keeps all traffic.";
     TERMINATING = "Terminating": "The Canary is being deleted and the target takes the traffic back.";
     TARGET_NOT_READY = "TargetNotReady": "The Canary is being deleted, and its target did not become ready in time to take the traffic back.";

@@ -345,6 +345,9 @@ pub struct Status {
     /// When this analysis began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub analysis_start_time: Option<Timestamp>,
+    /// Names of the pre-rollout hooks that have passed in this analysis; they are not asked again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passed_tests: Vec<String>,
     /// When the canary got its first share of the traffic; none while it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traffic_start_time: Option<Timestamp>,

@@ -7,6 +7,7 @@ use serin_core::model::{Canary, Split};
 use serin_core::observed::{Guard, Observed, Seen, Watched};
 
 use crate::change::Objects;
+use crate::metric;
 use crate::obstacles;
 use crate::references;
 use crate::router::{RouterError, router};
@@ -29,6 +30,7 @@ pub fn observe(
         scaler: scaler::observe(canary, objects),
         services: service::observe(canary, objects, settings),
         route: route(canary, objects),
+        unmeasurable: metric::findings(canary, objects, settings),
         duplicate_of: None,
         obstacles: obstacles::find(canary, objects, settings),
         refused: None,

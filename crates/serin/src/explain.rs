@@ -12,11 +12,15 @@ use serde_json::Value;
 use serin_core::judge::design::{Design, Memory};
 use serin_core::judge::sequential::{CheckReason, Decision, Explanation, Odds};
 use serin_core::judge::watch::Watch;
-use serin_core::model::{Bad, Condition, EvidencePace, GuardSpec, Pace, Phase, Soak, Status};
-use serin_core::parse::{self, Limits};
+use serin_core::model::{
+    Bad, Canary, Condition, EvidencePace, Finding, GuardSpec, Pace, Phase, Soak, Status,
+};
+use serin_core::parse::{self, Limits, ParseFailure};
 use serin_core::status::{CheckRecord, Counts, ReasonRecord};
 use serin_providers::change::CANARY;
 
+use crate::plan::look::Look;
+use crate::plan::measure;
 use crate::world;
 
 /// What is to be explained, and how.
@@ -53,9 +57,8 @@ pub struct Report {
     weight: u8,
     failed_checks: u32,
     reason: Option<ReasonRecord>,
-    /// What is wrong with the spec.
-    errors: Vec<String>,
-    warnings: Vec<String>,
+    /// What there is to say of the spec and its queries, as the conditions and `serin plan` say it.
+    findings: Vec<Finding>,
     conditions: Vec<Condition>,
     checks: Vec<CheckRecord>,
     guard: Option<GuardReport>,
@@ -145,36 +148,52 @@ pub async fn run(client: &Client, args: &ExplainArgs) -> anyhow::Result<String> 
     let (namespace, name) = args.canary.split_once('/').unwrap_or(("default", &args.canary));
     let api: Api<DynamicObject> =
         Api::namespaced_with(client.clone(), namespace, &world::resource(&CANARY));
-    let object = api
-        .get(name)
-        .await
-        .with_context(|| format!("cannot read the canary {namespace}/{name}"))?;
+    let object = match api.get_opt(name).await {
+        Ok(Some(object)) => object,
+        Ok(None) => anyhow::bail!("there is no Canary {name} in the namespace {namespace}"),
+        Err(kube::Error::Api(status)) => {
+            anyhow::bail!("cannot read the Canary {namespace}/{name}: {}", status.message)
+        }
+        Err(error) => {
+            let what = || format!("cannot read the Canary {namespace}/{name}");
+            return Err(error).with_context(what);
+        }
+    };
     let value = world::to_value(&object).context("the canary is no JSON")?;
-    let report = report(&value);
+    let mut report = report(&value);
+    if let Ok(canary) = canary(&value) {
+        let look = Look { client: Some(client), documents: &[] };
+        report.findings.extend(measure::findings(&canary, &look).await?);
+    }
     Ok(match args.output {
         Output::Human => report.to_string(),
         Output::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
     })
 }
 
+#[expect(clippy::result_large_err, reason = "as the function it calls")]
+fn canary(object: &Value) -> Result<Canary, ParseFailure> {
+    // Shorter intervals may be allowed where it runs; that is no concern of ours.
+    let limits = Limits { min_interval_secs: 1, ..Limits::default() };
+    parse::canary(object, &limits)
+}
+
 /// What the object says of itself.
 pub fn report(object: &Value) -> Report {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let canary = format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"));
-    // Shorter intervals may be allowed where it runs; that is no concern of ours.
-    let limits = Limits { min_interval_secs: 1, ..Limits::default() };
-    let (status, spec, errors) = match parse::canary(object, &limits) {
-        Ok(canary) => (canary.status, Some(canary.spec), Vec::new()),
-        Err(failure) => {
-            (*failure.status, None, failure.errors.iter().map(ToString::to_string).collect())
+    let (status, spec, findings) = match self::canary(object) {
+        Ok(Canary { status, spec, .. }) => {
+            let findings = spec.findings.clone();
+            (status, Some(spec), findings)
         }
+        Err(failure) => (*failure.status, None, failure.findings),
     };
     let guard = spec.as_ref().and_then(|spec| spec.analysis.guard.as_ref());
     let guard = guard.map(|guard| match &status.soak {
         Some(_) => guard_report(&guard.of_soak(), &status),
         None => guard_report(guard, &status),
     });
-    let warnings = spec.iter().flat_map(|spec| &spec.warnings).map(ToString::to_string).collect();
     let Status {
         phase, canary_weight, failed_checks, last_reason, conditions, checks, soak, ..
     } = status;
@@ -184,8 +203,7 @@ pub fn report(object: &Value) -> Report {
         weight: canary_weight,
         failed_checks,
         reason: last_reason,
-        errors,
-        warnings,
+        findings,
         conditions,
         checks,
         guard,
@@ -281,11 +299,8 @@ impl fmt::Display for Report {
         if let Some(ReasonRecord { code, message, time }) = &self.reason {
             writeln!(f, "  {code}: {message}{}", at(time.as_ref()))?;
         }
-        for error in &self.errors {
-            writeln!(f, "  error: {error}")?;
-        }
-        for warning in &self.warnings {
-            writeln!(f, "  warning: {warning}")?;
+        for finding in &self.findings {
+            writeln!(f, "  {}: {finding}", finding.severity.name())?;
         }
         if !self.conditions.is_empty() {
             writeln!(f, "\nconditions")?;

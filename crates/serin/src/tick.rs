@@ -319,7 +319,6 @@ async fn tick_invalid(
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
     let Some(key) = key_of(&**object) else { return Err(TickError::Encode) };
-    let errors: Vec<String> = failure.errors.iter().map(ToString::to_string).collect();
     // The last spec that made sense knows the route; after a restart, what is left of this one does.
     let known = context.last_valid(&key).or_else(|| salvage(context, value));
     if failure.deleting {
@@ -337,8 +336,8 @@ async fn tick_invalid(
     };
     canary.status = (*failure.status).clone();
     canary.generation = failure.generation;
-    let plan =
-        step::invalid(&failure.status, failure.generation, &errors, &sight.observed.route, now);
+    let route = &sight.observed.route;
+    let plan = step::invalid(&failure.status, failure.generation, &failure.findings, route, now);
     carry_out(context, object, &canary, sight, plan, now).await
 }
 
@@ -376,8 +375,8 @@ async fn tick_unknown(
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
     let Some(key) = key_of(&**object) else { return Err(TickError::Encode) };
-    let errors: Vec<String> = failure.errors.iter().map(ToString::to_string).collect();
-    let plan = step::invalid(&failure.status, failure.generation, &errors, &Seen::Absent, now);
+    let plan =
+        step::invalid(&failure.status, failure.generation, &failure.findings, &Seen::Absent, now);
     let recorded = record::record(context, &key, object, &plan.status).await?;
     let changed = recorded.is_some();
     let object = recorded.unwrap_or_else(|| Arc::clone(object));

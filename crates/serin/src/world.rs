@@ -33,13 +33,9 @@ const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 /// One thing a canary wants to know: an object by name, or for EndpointSlices all those of the Service of that name.
 pub type Slot = ObjectRef;
 
+pub use serin_providers::metric::METRIC_TEMPLATE;
+
 /// Kinds that only the shell reads.
-pub const METRIC_TEMPLATE: Kind = Kind {
-    group: "flagger.app",
-    version: "v1beta1",
-    kind: "MetricTemplate",
-    plural: "metrictemplates",
-};
 pub const ALERT_PROVIDER: Kind = Kind {
     group: "flagger.app",
     version: "v1beta1",

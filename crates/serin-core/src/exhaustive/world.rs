@@ -354,6 +354,7 @@ impl World {
             route: view.route.map_or(Seen::Absent, |(share, _)| {
                 Seen::Present(Split::canary(Weight::saturating(u32::from(share))))
             }),
+            unmeasurable: Vec::new(),
             duplicate_of: None,
             obstacles: Vec::new(),
             refused: None,

@@ -1,7 +1,7 @@
 //! `spec.analysis`: the step clock, the strategy, and what is asked at each step.
 
 use super::doc::Doc;
-use super::{Limits, duration, is_http, saturating_u32};
+use super::{Limits, duration, is_http, saturating_u32, units};
 use crate::model::{
     AlertRef, Analysis, Builtin, HookKind, Ladder, Limit, Metric, MetricSource, Pace, Policy,
     Provider, Severity, Strategy, Webhook, Weight,
@@ -38,7 +38,7 @@ pub(super) struct Scope<'a> {
 
 pub(super) fn read(spec: &Doc<'_>, scope: &Scope<'_>) -> Analysis {
     if spec.raw("analysis").is_none() {
-        spec.error("analysis", "is required");
+        spec.is_required("analysis");
     }
     let missing = spec.raw("analysis").is_none_or(|value| !value.is_object());
     let doc = spec.object_or_empty("analysis");
@@ -84,11 +84,11 @@ fn interval(doc: &Doc<'_>, limits: &Limits) -> i64 {
         None => {
             let message =
                 format!("{text:?} is no duration such as 30s or 1m; {INTERVAL_SECS}s is used");
-            doc.warn("interval", message);
+            doc.taken_as("interval", message);
             INTERVAL_SECS.max(limits.min_interval_secs)
         }
         Some(seconds) if seconds < limits.min_interval_secs => {
-            doc.warn("interval", format!("{text} is raised to {}s", limits.min_interval_secs));
+            doc.taken_as("interval", format!("{text} is raised to {}s", limits.min_interval_secs));
             limits.min_interval_secs
         }
         Some(seconds) => seconds,
@@ -128,7 +128,7 @@ fn without_router(doc: &Doc<'_>) -> Strategy {
     let count = doc.within("iterations", i64::from(i32::MIN), i64::from(i32::MAX)).unwrap_or(0);
     for field in ["maxWeight", "stepWeightPromotion"] {
         if doc.whole(field).is_some_and(|weight| weight != 0) {
-            doc.warn(field, "has no effect with provider kubernetes, which has no router");
+            doc.no_effect(field, "has no effect with provider kubernetes, which has no router");
         }
     }
     doc.whole("stepWeight");
@@ -146,7 +146,7 @@ fn without_router(doc: &Doc<'_>) -> Strategy {
     let message = format!(
         "provider kubernetes has no router to shift traffic with: the release is Blue/Green with {KUBERNETES_ITERATIONS} iterations"
     );
-    doc.warn(field, message);
+    doc.taken_as(field, message);
     Strategy::BlueGreen { iterations: KUBERNETES_ITERATIONS }
 }
 
@@ -154,10 +154,10 @@ fn iterations(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
     let count = doc.within("iterations", i64::from(i32::MIN), i64::from(i32::MAX)).unwrap_or(1);
     if count >= 1 {
         if doc.whole("maxWeight").is_some_and(|weight| weight != 0) {
-            doc.warn("maxWeight", "has no effect with iterations");
+            doc.no_effect("maxWeight", "has no effect with iterations");
         }
         if promotion_step(doc).is_some() {
-            doc.warn(
+            doc.no_effect(
                 "stepWeightPromotion",
                 "has no effect with iterations: all traffic returns at once",
             );
@@ -240,7 +240,7 @@ fn step_weights(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
         before = step;
         let weight = Weight::saturating(saturating_u32(step));
         if step > 100 {
-            doc.warn(&field, format!("{step} is taken as 100"));
+            doc.taken_as(&field, format!("{step} is taken as 100"));
         }
         if rungs.last() != Some(&weight) {
             rungs.push(weight);
@@ -248,7 +248,7 @@ fn step_weights(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
     }
     let last = rungs.last().copied().unwrap_or(Weight::FULL);
     if doc.whole("maxWeight").is_some_and(|max| max != 0 && max != i64::from(last.percent())) {
-        doc.warn("maxWeight", format!("has no effect with stepWeights, whose last is {last}"));
+        doc.no_effect("maxWeight", format!("has no effect with stepWeights, whose last is {last}"));
     }
     Strategy::Weighted(Ladder { rungs, promotion_step })
 }
@@ -272,6 +272,10 @@ fn metric(doc: &Doc<'_>, scope: &Scope<'_>) -> Metric {
     };
     let sources = sources(doc, builtin, scope);
     let limit = limit(doc, builtin, &sources);
+    if let Some(builtin) = builtin {
+        let range = doc.object("thresholdRange");
+        units::check(range.as_ref().unwrap_or(doc), builtin, limit);
+    }
     Metric {
         name: name.to_owned(),
         interval: interval.to_owned(),
@@ -323,17 +327,25 @@ fn limit(doc: &Doc<'_>, builtin: Option<Builtin>, sources: &[MetricSource]) -> L
         {
             range.error("min", format!("{low} is more than max {high}: nothing would pass"));
         }
+        if min.is_none() && max.is_none() {
+            let message = "has neither min nor max: every value passes";
+            doc.taken_as("thresholdRange", message);
+        }
+        if threshold.is_some() {
+            doc.no_effect("threshold", "has no effect beside thresholdRange");
+        }
         return Limit::Range { min, max };
     }
     if builtin == Some(Builtin::RequestSuccessRate) {
         if sources.len() > 1 {
-            let message = "is read as a minimum by one query of this metric and as a maximum by the other; use thresholdRange";
-            doc.error("threshold", message);
+            let message =
+                "is read as a minimum by one query of this metric and as a maximum by the other";
+            doc.error_use("threshold", message, "use thresholdRange");
         }
         return Limit::AtLeast(threshold.unwrap_or_default());
     }
     if threshold.is_none() {
-        doc.warn(
+        doc.taken_as(
             "thresholdRange",
             "neither thresholdRange nor threshold is set: any value above 0 fails",
         );
@@ -357,7 +369,7 @@ fn webhook(doc: &Doc<'_>) -> Webhook {
     let kind = HookKind::ALL.into_iter().find(|kind| kind.name() == name);
     if kind.is_none() {
         let known = HookKind::ALL.map(HookKind::name).join(", ");
-        doc.error("type", format!("unknown type {name:?}; use {known}"));
+        doc.error_use("type", format!("unknown type {name:?}"), format!("use {known}"));
     }
     let url = doc.required("url");
     if !url.is_empty() && !is_http(url) {
@@ -400,7 +412,7 @@ fn retries(doc: &Doc<'_>) -> u32 {
             0
         }
         Some(retries) if retries > HOOK_RETRIES_MAX => {
-            doc.warn("retries", format!("{retries} is taken as {HOOK_RETRIES_MAX}"));
+            doc.taken_as("retries", format!("{retries} is taken as {HOOK_RETRIES_MAX}"));
             saturating_u32(HOOK_RETRIES_MAX)
         }
         Some(retries) => saturating_u32(retries),
@@ -414,12 +426,16 @@ fn alert(doc: &Doc<'_>, scope: &Scope<'_>) -> AlertRef {
         "warn" => Severity::Warn,
         "error" => Severity::Error,
         other => {
-            doc.error("severity", format!("unknown severity {other:?}; use info, warn or error"));
+            doc.error_use(
+                "severity",
+                format!("unknown severity {other:?}"),
+                "use info, warn or error",
+            );
             Severity::Info
         }
     };
     if doc.raw("providerRef").is_none() {
-        doc.error("providerRef", "is required");
+        doc.is_required("providerRef");
     }
     let (provider_namespace, provider_name) = match doc.raw("providerRef") {
         Some(_) => {

@@ -5,37 +5,38 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::model::SpecError;
+use crate::model::{Finding, FindingCode};
 
-/// More complaints than a person reads; a huge broken object must not make a huge status.
-const ERRORS_MAX: usize = 50;
+/// More findings than a person reads; a huge broken object must not make a huge status.
+const FINDINGS_MAX: usize = 50;
 
-/// Complaints about one document, in the order they were found.
+/// What was found in one document, in the order it was found.
 #[derive(Default)]
 pub(super) struct Complaints {
-    errors: RefCell<Vec<SpecError>>,
-    warnings: RefCell<Vec<SpecError>>,
+    /// What keeps the object from being acted on has its own list: warnings must not crowd it out.
+    obstacles: RefCell<Vec<Finding>>,
+    warnings: RefCell<Vec<Finding>>,
 }
 
 impl Complaints {
+    pub(super) fn add(&self, finding: Finding) {
+        let list = match finding.severity.is_obstacle() {
+            true => &self.obstacles,
+            false => &self.warnings,
+        };
+        let mut list = list.borrow_mut();
+        if list.len() < FINDINGS_MAX && !list.contains(&finding) {
+            list.push(finding);
+        }
+    }
+
     pub(super) fn error(&self, field: impl Into<String>, message: impl Into<String>) {
-        push(&self.errors, SpecError::new(field, message));
+        self.add(Finding::error(field, message));
     }
 
-    pub(super) fn warn(&self, field: impl Into<String>, message: impl Into<String>) {
-        push(&self.warnings, SpecError::new(field, message));
-    }
-
-    /// Errors and warnings.
-    pub(super) fn into_parts(self) -> (Vec<SpecError>, Vec<SpecError>) {
-        (self.errors.into_inner(), self.warnings.into_inner())
-    }
-}
-
-fn push(list: &RefCell<Vec<SpecError>>, complaint: SpecError) {
-    let mut list = list.borrow_mut();
-    if list.len() < ERRORS_MAX && !list.contains(&complaint) {
-        list.push(complaint);
+    /// Obstacles and warnings.
+    pub(super) fn into_parts(self) -> (Vec<Finding>, Vec<Finding>) {
+        (self.obstacles.into_inner(), self.warnings.into_inner())
     }
 }
 
@@ -69,12 +70,35 @@ impl<'a> Doc<'a> {
         self.fields.and_then(|fields| fields.get(key)).filter(|value| !value.is_null())
     }
 
-    pub(super) fn error(&self, key: &str, message: impl Into<String>) {
-        self.complaints.error(self.at(key), message);
+    pub(super) fn add(&self, finding: Finding) {
+        self.complaints.add(finding);
     }
 
-    pub(super) fn warn(&self, key: &str, message: impl Into<String>) {
-        self.complaints.warn(self.at(key), message);
+    pub(super) fn error(&self, key: &str, message: impl Into<String>) {
+        self.add(Finding::error(self.at(key), message));
+    }
+
+    /// An error with what to do about it.
+    pub(super) fn error_use(
+        &self,
+        key: &str,
+        message: impl Into<String>,
+        way_out: impl Into<String>,
+    ) {
+        self.add(Finding::error(self.at(key), message).way_out(way_out));
+    }
+
+    /// The value is taken as another one, or does something else than it seems.
+    pub(super) fn taken_as(&self, key: &str, message: impl Into<String>) {
+        self.add(Finding::warning(FindingCode::TakenAs, self.at(key), message));
+    }
+
+    pub(super) fn no_effect(&self, key: &str, message: impl Into<String>) {
+        self.add(Finding::warning(FindingCode::NoEffect, self.at(key), message));
+    }
+
+    pub(super) fn is_required(&self, key: &str) {
+        self.add(Finding::error(self.at(key), "is required").coded(FindingCode::Required));
     }
 
     fn wrong(&self, key: &str, wanted: &str, value: &Value) {
@@ -100,7 +124,7 @@ impl<'a> Doc<'a> {
             Some(value) => value.as_str().is_some_and(str::is_empty),
         };
         if missing {
-            self.error(key, "is required");
+            self.is_required(key);
         }
         self.text(key).unwrap_or_default()
     }

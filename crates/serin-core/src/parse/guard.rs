@@ -2,7 +2,7 @@
 
 use super::analysis::policy;
 use super::doc::Doc;
-use super::{duration, pace};
+use super::{duration, pace, units};
 use crate::model::{
     Bad, Builtin, GuardMode, GuardSource, GuardSpec, Limit, Margin, Metric, MetricSource,
     Objective, Pace, Policy, Provider,
@@ -54,8 +54,8 @@ pub(super) fn read(
     let mode = mode?;
     if provider == Some(Provider::Kubernetes) {
         if asked {
-            let message = "needs a router that counts the requests of both versions, which provider kubernetes has not; remove it or set mode off";
-            analysis.error("guard", message);
+            let message = "needs a router that counts the requests of both versions, which provider kubernetes has not";
+            analysis.error_use("guard", message, "remove it or set mode off");
         }
         return None;
     }
@@ -212,10 +212,11 @@ fn policies(doc: &Doc<'_>) -> (Option<Policy>, Option<Policy>) {
 
 fn threshold(doc: &Doc<'_>) -> Option<f64> {
     if doc.raw("threshold").is_none() {
-        doc.error("threshold", "is required");
+        doc.is_required("threshold");
     }
     let millis = doc.number("threshold")?;
     if millis > 0.0 {
+        units::slow(doc, "threshold", millis);
         return Some(millis);
     }
     doc.error("threshold", format!("must be more than 0 ms, not {millis}"));
@@ -225,11 +226,12 @@ fn threshold(doc: &Doc<'_>) -> Option<f64> {
 /// `slo`, as a share.
 fn share(doc: &Doc<'_>) -> Option<f64> {
     if doc.raw("slo").is_none() {
-        doc.error("slo", "is required");
+        doc.is_required("slo");
     }
     let percent = doc.number("slo")?;
     let share = percent / 100.0;
     if (SHARE_MIN..1.0).contains(&share) {
+        units::objective(doc, "slo", percent);
         return Some(share);
     }
     let least = SHARE_MIN * 100.0;

@@ -5,12 +5,15 @@ mod doc;
 mod duration;
 mod guard;
 mod pace;
+mod provider;
 mod refused;
+mod scaler;
 mod service;
 mod status;
 mod template;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use std::fmt;
 
@@ -18,9 +21,10 @@ use serde_json::Value;
 
 use doc::{Complaints, Doc};
 
-use crate::model::{Canary, Key, Provider, ScalerRef, Spec, Status, TargetKind, TargetRef};
+use crate::model::{
+    Canary, Finding, FindingSeverity, Key, Provider, Spec, Status, TargetKind, TargetRef, sentence,
+};
 
-pub use crate::model::SpecError;
 pub(crate) use duration::seconds;
 pub use refused::{Effect, REFUSED, Refused, refused_markdown};
 pub use template::{alert_provider, metric_template};
@@ -38,27 +42,6 @@ pub const INTERVAL_FLOOR_SECS: i64 = 10;
 
 /// Flagger's default deadline for a workload to make progress, in seconds.
 const PROGRESS_DEADLINE_SECS: i64 = 600;
-
-/// Providers that Flagger has and we do not honour yet: the user is not mistaken, only early.
-const LATER: [&str; 17] = [
-    "apisix",
-    "appmesh",
-    "appmesh:v1beta2",
-    "contour",
-    "gatewayapi:v1",
-    "gatewayapi:v1beta1",
-    "gloo",
-    "istio",
-    "knative",
-    "kuma",
-    "linkerd",
-    "nginx",
-    "osm",
-    "skipper",
-    "smi:v1alpha1",
-    "smi:v1alpha2",
-    "smi:v1alpha3",
-];
 
 /// What the controller was told about every canary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,17 +76,26 @@ pub struct ParseFailure {
     pub has_finalizer: bool,
     pub collected: bool,
     pub status: Box<Status>,
-    /// Never empty.
-    pub errors: Vec<SpecError>,
+    /// Everything there is to say, what keeps it from being acted on first; never empty.
+    pub findings: Vec<Finding>,
+}
+
+impl ParseFailure {
+    /// What keeps the object from being acted on.
+    pub fn obstacles(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.severity.is_obstacle())
+    }
+
+    /// Nothing is wrong with the spec: it only asks for what is not supported.
+    pub fn is_unsupported_only(&self) -> bool {
+        self.obstacles().all(|finding| finding.severity == FindingSeverity::Unsupported)
+    }
 }
 
 impl fmt::Display for ParseFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, error) in self.errors.iter().enumerate() {
-            let separator = if i == 0 { "" } else { "; " };
-            write!(f, "{separator}{error}")?;
-        }
-        Ok(())
+        let obstacles: Vec<Finding> = self.obstacles().cloned().collect();
+        write!(f, "{}", sentence(&obstacles))
     }
 }
 
@@ -118,11 +110,11 @@ pub fn canary(object: &Value, limits: &Limits) -> Result<Canary, ParseFailure> {
     let meta = Meta::read(&root);
     let status = status::read(root.raw("status"));
     let spec = spec(&root, object, (meta.key.as_ref(), status.adopted), limits, &complaints);
-    let (errors, warnings) = complaints.into_parts();
+    let (obstacles, warnings) = complaints.into_parts();
     let Meta { key, uid, generation, resource_version, deleting, has_finalizer, collected } = meta;
     match (spec, key) {
-        (Some(mut spec), Some(key)) if errors.is_empty() => {
-            spec.warnings = warnings;
+        (Some(mut spec), Some(key)) if obstacles.is_empty() => {
+            spec.findings = warnings;
             Ok(Canary {
                 key,
                 uid,
@@ -144,7 +136,7 @@ pub fn canary(object: &Value, limits: &Limits) -> Result<Canary, ParseFailure> {
             has_finalizer,
             collected,
             status: Box::new(status),
-            errors,
+            findings: [obstacles, warnings].concat(),
         }),
     }
 }
@@ -200,22 +192,20 @@ fn spec(
     complaints: &Complaints,
 ) -> Option<Spec> {
     if root.raw("spec").is_none() {
-        root.error("spec", "is required");
+        root.is_required("spec");
         return None;
     }
     let doc = root.object("spec")?;
-    let provider = provider(&doc, &limits.provider);
+    let provider = provider::read(&doc, &limits.provider);
     let skip_analysis = doc.flag("skipAnalysis");
-    if let Some(provider) = provider {
-        refused::check(object, provider, skip_analysis, complaints);
-    }
+    refused::check(object, provider, skip_analysis, complaints);
     let target = target(&doc);
     let namespace = key.map_or("default", |key| key.namespace.as_str());
     let scope = analysis::Scope { namespace, limits, provider, skip: skip_analysis, adopted };
     let spec = Spec {
         provider: provider.unwrap_or(Provider::Kubernetes),
         metrics_server: address(&doc, "metricsServer"),
-        scaler: scaler(&doc),
+        scaler: scaler::read(&doc),
         service: service::read(&doc, &target.name),
         target,
         analysis: analysis::read(&doc, &scope),
@@ -228,40 +218,14 @@ fn spec(
         suspend: doc.flag("suspend"),
         ingress: reference(&doc, "ingressRef"),
         route: reference(&doc, "routeRef"),
-        warnings: Vec::new(),
+        findings: Vec::new(),
     };
     provider.map(|_| spec)
 }
 
-fn provider(doc: &Doc<'_>, default: &str) -> Option<Provider> {
-    let name = match doc.raw("provider") {
-        Some(Value::String(name)) if !name.is_empty() => name,
-        Some(Value::String(_)) | None => default,
-        Some(_) => {
-            doc.text("provider");
-            return None;
-        }
-    };
-    match name {
-        "traefik" => Some(Provider::Traefik),
-        "kubernetes" => Some(Provider::Kubernetes),
-        later if LATER.contains(&later) => {
-            doc.error(
-                "provider",
-                format!("{later} is not supported yet; use traefik or kubernetes"),
-            );
-            None
-        }
-        other => {
-            doc.error("provider", format!("unknown provider {other:?}; use traefik or kubernetes"));
-            None
-        }
-    }
-}
-
 fn target(spec: &Doc<'_>) -> TargetRef {
     if spec.raw("targetRef").is_none() {
-        spec.error("targetRef", "is required");
+        spec.is_required("targetRef");
     }
     let doc = match spec.raw("targetRef") {
         Some(_) => spec.object("targetRef"),
@@ -277,11 +241,11 @@ fn target(spec: &Doc<'_>) -> TargetRef {
     let kind = doc.required("kind");
     // The catalogue speaks for the kinds that Flagger has.
     if !["", "Deployment", "DaemonSet", "Service"].contains(&kind) {
-        doc.error("kind", format!("unknown kind {kind:?}; use Deployment"));
+        doc.error_use("kind", format!("unknown kind {kind:?}"), "use Deployment");
     }
     let api_version = doc.required("apiVersion");
     if kind == "Deployment" && !["", "apps/v1"].contains(&api_version) {
-        doc.warn("apiVersion", format!("{api_version} is read as apps/v1"));
+        doc.taken_as("apiVersion", format!("{api_version} is read as apps/v1"));
     }
     let name = doc.required("name");
     if !name.is_empty() {
@@ -315,24 +279,6 @@ fn object_name(doc: &Doc<'_>, field: &str, name: &str, suffix: &str) {
             format!("{name:?} is no object name: lower-case letters, digits, '-' and '.'"),
         );
     }
-}
-
-fn scaler(spec: &Doc<'_>) -> Option<ScalerRef> {
-    let doc = spec.object("autoscalerRef")?;
-    let kind = doc.required("kind");
-    if !["", "HorizontalPodAutoscaler", "ScaledObject"].contains(&kind) {
-        doc.error("kind", format!("unknown kind {kind:?}; use HorizontalPodAutoscaler"));
-    }
-    doc.required("apiVersion");
-    let replicas = doc.object_or_empty("primaryScalerReplicas");
-    let count = |field| replicas.within(field, 1, i64::from(i32::MAX)).map(saturating_u32);
-    let (min_replicas, max_replicas) = (count("minReplicas"), count("maxReplicas"));
-    if let (Some(min), Some(max)) = (min_replicas, max_replicas)
-        && min > max
-    {
-        replicas.error("minReplicas", format!("{min} is more than maxReplicas {max}"));
-    }
-    Some(ScalerRef { name: doc.required("name").to_owned(), min_replicas, max_replicas })
 }
 
 /// `{name}` of an optional reference.

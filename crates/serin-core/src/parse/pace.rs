@@ -37,7 +37,7 @@ pub(super) fn read(doc: &Doc<'_>, mode: Option<GuardMode>) -> Pace {
     };
     if !evidence {
         for field in OF_EVIDENCE.into_iter().filter(|field| doc.raw(field).is_some()) {
-            doc.error(field, "belongs to pace evidence; set that, or remove it");
+            doc.error_use(field, "belongs to pace evidence", "set that, or remove it");
         }
         return Pace::Fixed;
     }
@@ -60,7 +60,7 @@ pub(super) fn read(doc: &Doc<'_>, mode: Option<GuardMode>) -> Pace {
 pub(super) fn around(doc: &Doc<'_>, mode: Option<GuardMode>) -> (i64, Option<i64>) {
     if mode.is_none() {
         for field in ["minBake", "soak"].into_iter().filter(|field| doc.raw(field).is_some()) {
-            doc.error(field, "has no effect with mode off; remove one of them");
+            doc.error_use(field, "has no effect with mode off", "remove one of them");
         }
     }
     (seconds(doc, "minBake", 0), soak(doc))

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::doc::Complaints;
-use crate::model::Provider;
+use crate::model::{Finding, FindingCode, Provider};
 
 /// A field, or some values of it, that has no effect here.
 pub struct Refused {
@@ -16,8 +16,9 @@ pub struct Refused {
     /// Which values.
     pub applies: fn(&Value) -> bool,
     pub effect: Effect,
-    /// Why, and what to do instead.
     pub why: &'static str,
+    /// What to do instead.
+    pub way_out: &'static str,
 }
 
 /// What a field of the catalogue does to its object.
@@ -33,14 +34,28 @@ const ALL: &[Provider] = &[Provider::Traefik, Provider::Kubernetes];
 const TRAEFIK: &[Provider] = &[Provider::Traefik];
 const KUBERNETES: &[Provider] = &[Provider::Kubernetes];
 
-const IN_TRAEFIK: &str = "has no effect with Traefik: put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours";
-const NO_ROUTER: &str = "has no effect with provider kubernetes, which has no router";
-const OTHER_MESH: &str = "belongs to another mesh and has no effect here";
-const MIRROR: &str =
-    "mirroring is not supported with this provider, and users would not get what it says";
+/// Why, and the way out.
+type Words = (&'static str, &'static str);
+
+const REMOVE: &str = "remove it";
+const IN_TRAEFIK: Words = (
+    "has no effect with Traefik",
+    "put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours",
+);
+const NO_ROUTER: Words = ("has no effect with provider kubernetes, which has no router", REMOVE);
+const OTHER_MESH: Words = ("belongs to another router and has no effect here", REMOVE);
+const ONLY_IN_QUERIES: Words = (
+    "is for another router and fills only the template words of queries here",
+    "remove it, unless a query uses it",
+);
+const TARGET: &str = "use a Deployment";
+const MIRROR: Words = (
+    "mirroring is not supported with this provider yet, and users would not get what it says",
+    REMOVE,
+);
 
 /// Something that says something: not null, false, zero or empty.
-fn says_something(value: &Value) -> bool {
+pub(super) fn says_something(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(flag) => *flag,
@@ -49,11 +64,6 @@ fn says_something(value: &Value) -> bool {
         Value::Array(list) => !list.is_empty(),
         Value::Object(map) => !map.is_empty(),
     }
-}
-
-fn other_than_v2(value: &Value) -> bool {
-    let other = |version: &str| version != "autoscaling/v2" && !version.starts_with("keda.sh/");
-    value.as_str().is_some_and(other)
 }
 
 fn scaled_object(value: &Value) -> bool {
@@ -68,12 +78,21 @@ fn service(value: &Value) -> bool {
     value == "Service"
 }
 
-const fn refuse(path: &'static str, providers: &'static [Provider], why: &'static str) -> Refused {
-    Refused { path, providers, values: "", applies: says_something, effect: Effect::Refuse, why }
+const fn entry(
+    path: &'static str,
+    providers: &'static [Provider],
+    effect: Effect,
+    (why, way_out): Words,
+) -> Refused {
+    Refused { path, providers, values: "", applies: says_something, effect, why, way_out }
 }
 
-const fn warn(path: &'static str, providers: &'static [Provider], why: &'static str) -> Refused {
-    Refused { path, providers, values: "", applies: says_something, effect: Effect::Warn, why }
+const fn refuse(path: &'static str, providers: &'static [Provider], words: Words) -> Refused {
+    entry(path, providers, Effect::Refuse, words)
+}
+
+const fn warn(path: &'static str, providers: &'static [Provider], words: Words) -> Refused {
+    entry(path, providers, Effect::Warn, words)
 }
 
 const fn only(entry: Refused, values: &'static str, applies: fn(&Value) -> bool) -> Refused {
@@ -83,7 +102,7 @@ const fn only(entry: Refused, values: &'static str, applies: fn(&Value) -> bool)
 /// Every field that is not honoured. A field of the schema is either read by `parse` or stands here; a test holds us to it.
 pub const REFUSED: &[Refused] = &[
     only(
-        refuse("spec.targetRef.kind", ALL, "DaemonSet targets are not supported yet"),
+        refuse("spec.targetRef.kind", ALL, ("DaemonSet targets are not supported yet", TARGET)),
         "`DaemonSet`",
         daemon_set,
     ),
@@ -91,7 +110,7 @@ pub const REFUSED: &[Refused] = &[
         refuse(
             "spec.targetRef.kind",
             ALL,
-            "Service targets (Kubernetes and Knative) are not supported yet",
+            ("Service targets (Kubernetes and Knative) are not supported yet", TARGET),
         ),
         "`Service`",
         service,
@@ -100,43 +119,45 @@ pub const REFUSED: &[Refused] = &[
         refuse(
             "spec.autoscalerRef.kind",
             ALL,
-            "KEDA ScaledObjects are not supported yet; name its HorizontalPodAutoscaler or leave the reference out",
+            (
+                "KEDA ScaledObjects are not supported yet",
+                "name its HorizontalPodAutoscaler or leave the reference out",
+            ),
         ),
         "`ScaledObject`",
         scaled_object,
     ),
-    only(
-        refuse(
-            "spec.autoscalerRef.apiVersion",
-            ALL,
-            "only autoscaling/v2 is supported; every API server since Kubernetes 1.23 has it",
-        ),
-        "other than `autoscaling/v2` (and `keda.sh`)",
-        other_than_v2,
-    ),
     warn(
         "spec.autoscalerRef.primaryScalerQueries",
         ALL,
-        "is for KEDA ScaledObjects and has no effect on a HorizontalPodAutoscaler",
+        ("is for KEDA ScaledObjects and has no effect on a HorizontalPodAutoscaler", REMOVE),
     ),
-    warn("spec.upstreamRef", ALL, "is for Gloo and has no effect here"),
+    warn("spec.upstreamRef", ALL, ("is for Gloo and has no effect here", REMOVE)),
+    warn("spec.ingressRef", ALL, ONLY_IN_QUERIES),
+    warn("spec.routeRef", ALL, ONLY_IN_QUERIES),
     refuse(
         "spec.analysis.match",
         TRAEFIK,
-        "A/B testing is not supported with Traefik yet; Flagger would send all users to the canary",
+        (
+            "A/B testing is not supported with Traefik yet; Flagger would send all users to the canary",
+            "use stepWeights, or iterations without match for Blue/Green",
+        ),
     ),
     warn(
         "spec.analysis.match",
         KUBERNETES,
-        "A/B testing needs a router; with provider kubernetes the release is Blue/Green",
+        ("A/B testing needs a router; with provider kubernetes the release is Blue/Green", REMOVE),
     ),
     refuse("spec.analysis.mirror", TRAEFIK, MIRROR),
     warn("spec.analysis.mirror", KUBERNETES, NO_ROUTER),
-    warn("spec.analysis.mirrorWeight", ALL, "has an effect with Istio only"),
+    warn("spec.analysis.mirrorWeight", ALL, ("has an effect with Istio only", REMOVE)),
     refuse(
         "spec.analysis.sessionAffinity",
         TRAEFIK,
-        "session affinity is not supported with Traefik yet; users would move between versions",
+        (
+            "session affinity is not supported with Traefik yet, and users would move between versions",
+            "remove it, if they may",
+        ),
     ),
     warn("spec.analysis.sessionAffinity", KUBERNETES, NO_ROUTER),
     refuse("spec.service.mirror", TRAEFIK, MIRROR),
@@ -166,49 +187,70 @@ pub const REFUSED: &[Refused] = &[
     warn("spec.service.backends", ALL, OTHER_MESH),
 ];
 
-/// Complains about every field of the catalogue that the object uses.
+/// Complains about every field of the catalogue that the object uses; without a known provider, about those that no
+/// provider honours.
 ///
 /// `skip` is `spec.skipAnalysis`: what only shapes an analysis that does not happen hurts nobody.
-pub(super) fn check(object: &Value, provider: Provider, skip: bool, complaints: &Complaints) {
-    for entry in REFUSED.iter().filter(|entry| entry.providers.contains(&provider)) {
+pub(super) fn check(
+    object: &Value,
+    provider: Option<Provider>,
+    skip: bool,
+    complaints: &Complaints,
+) {
+    let concerns = |entry: &&Refused| match provider {
+        Some(provider) => entry.providers.contains(&provider),
+        // Another router may well honour a field that has no effect with ours.
+        None => entry.providers.len() == ALL.len() && entry.effect == Effect::Refuse,
+    };
+    for entry in REFUSED.iter().filter(concerns) {
         let found = entry.path.split('.').try_fold(object, |value, key| value.get(key));
         if !found.is_some_and(|value| (entry.applies)(value)) {
             continue;
         }
         let idle = skip && entry.path.starts_with("spec.analysis.");
-        match entry.effect {
-            Effect::Refuse if !idle => complaints.error(entry.path, entry.why),
-            Effect::Refuse | Effect::Warn => complaints.warn(entry.path, entry.why),
-        }
+        let finding = match entry.effect {
+            Effect::Refuse if !idle => Finding::unsupported(entry.path, entry.why),
+            Effect::Refuse | Effect::Warn => {
+                Finding::warning(FindingCode::NoEffect, entry.path, entry.why)
+            }
+        };
+        complaints.add(finding.way_out(entry.way_out));
     }
 }
 
 /// The catalogue as a Markdown table.
 pub fn refused_markdown() -> String {
     let mut out = String::from(
-        "| Field | Values | Provider | What happens | Why |\n| --- | --- | --- | --- | --- |\n",
+        "| Field | Values | Provider | What happens | Why | Way out |\n| --- | --- | --- | --- | --- | --- |\n",
     );
     let lists = [
-        ("Canary `spec.provider`", super::LATER.as_slice()),
-        ("MetricTemplate `spec.provider.type`", super::template::LATER.as_slice()),
+        ("Canary `spec.provider`", super::provider::LATER.as_slice(), "use traefik or kubernetes"),
+        (
+            "MetricTemplate `spec.provider.type`",
+            super::template::LATER.as_slice(),
+            "use prometheus",
+        ),
     ];
-    for (field, values) in lists {
+    for (field, values, way_out) in lists {
         let values: Vec<_> = values.iter().map(|value| format!("`{value}`")).collect();
         let values = values.join(", ");
-        out.push_str(&format!("| {field} | {values} | - | refused | not supported yet |\n"));
+        out.push_str(&format!(
+            "| {field} | {values} | - | refused, as unsupported | not supported yet | {way_out} |\n"
+        ));
     }
     for entry in REFUSED {
         let values = if entry.values.is_empty() { "any" } else { entry.values };
         let providers: Vec<_> = entry.providers.iter().map(|p| p.name()).collect();
         let effect = match entry.effect {
-            Effect::Refuse => "refused",
+            Effect::Refuse => "refused, as unsupported",
             Effect::Warn => "warning",
         };
         let row = format!(
-            "| Canary `{}` | {values} | {} | {effect} | {} |\n",
+            "| Canary `{}` | {values} | {} | {effect} | {} | {} |\n",
             entry.path,
             providers.join(", "),
-            entry.why
+            entry.why,
+            entry.way_out
         );
         out.push_str(&row);
     }

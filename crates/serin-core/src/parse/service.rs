@@ -15,7 +15,7 @@ const DISTRIBUTIONS: [&str; 3] = ["PreferClose", "PreferSameZone", "PreferSameNo
 
 pub(super) fn read(spec: &Doc<'_>, target: &str) -> Service {
     if spec.raw("service").is_none() {
-        spec.error("service", "is required");
+        spec.is_required("service");
     }
     let doc = match spec.raw("service") {
         Some(_) => spec.object("service"),
@@ -25,7 +25,7 @@ pub(super) fn read(spec: &Doc<'_>, target: &str) -> Service {
     let port = match doc.raw("port") {
         Some(_) => doc.within("port", 1, 65535).and_then(as_port).unwrap_or_default(),
         None => {
-            doc.error("port", "is required");
+            doc.is_required("port");
             0
         }
     };
@@ -140,8 +140,8 @@ fn container_port_name(doc: &Doc<'_>, name: &str) {
 fn distribution(doc: &Doc<'_>) -> Option<String> {
     let text = doc.text("trafficDistribution")?;
     if !DISTRIBUTIONS.contains(&text) {
-        let message = format!("unknown value {text:?}; use {}", DISTRIBUTIONS.join(", "));
-        doc.error("trafficDistribution", message);
+        let way_out = format!("use {}", DISTRIBUTIONS.join(", "));
+        doc.error_use("trafficDistribution", format!("unknown value {text:?}"), way_out);
     }
     Some(text.to_owned())
 }

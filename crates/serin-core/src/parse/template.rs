@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::doc::{Complaints, Doc};
-use super::{Meta, SpecError, address, reference, root_kind};
-use crate::model::{AlertProvider, ChatKind, Key, MetricBackend, MetricKind, MetricTemplate};
+use super::{Meta, address, reference, root_kind};
+use crate::model::{
+    AlertProvider, ChatKind, Finding, Key, MetricBackend, MetricKind, MetricTemplate,
+};
 
 /// Metrics backends that Flagger has and we do not honour yet.
 pub(super) const LATER: [&str; 10] = [
@@ -22,7 +24,7 @@ pub(super) const LATER: [&str; 10] = [
     "splunk",
 ];
 
-pub fn metric_template(object: &Value) -> Result<MetricTemplate, Vec<SpecError>> {
+pub fn metric_template(object: &Value) -> Result<MetricTemplate, Vec<Finding>> {
     let complaints = Complaints::default();
     let root = Doc::root(object, &complaints);
     root_kind(&root, "MetricTemplate");
@@ -50,9 +52,13 @@ fn metric_kind(provider: &Doc<'_>) {
     match provider.required("type") {
         "" | "prometheus" => {}
         later if LATER.contains(&later) => {
-            provider.error("type", format!("{later} is not supported yet; use prometheus"));
+            let finding =
+                Finding::unsupported(provider.at("type"), format!("{later} is not supported yet"));
+            provider.add(finding.way_out("use prometheus"));
         }
-        other => provider.error("type", format!("unknown type {other:?}; use prometheus")),
+        other => {
+            provider.error_use("type", format!("unknown type {other:?}"), "use prometheus");
+        }
     }
 }
 
@@ -61,7 +67,7 @@ fn headers(provider: &Doc<'_>) -> BTreeMap<String, Vec<String>> {
     doc.entries().map(|(name, _)| (name.clone(), doc.texts(name))).collect()
 }
 
-pub fn alert_provider(object: &Value) -> Result<AlertProvider, Vec<SpecError>> {
+pub fn alert_provider(object: &Value) -> Result<AlertProvider, Vec<Finding>> {
     let complaints = Complaints::default();
     let root = Doc::root(object, &complaints);
     root_kind(&root, "AlertProvider");
@@ -71,7 +77,7 @@ pub fn alert_provider(object: &Value) -> Result<AlertProvider, Vec<SpecError>> {
     let kind = ChatKind::ALL.into_iter().find(|kind| kind.name() == name);
     if kind.is_none() && !name.is_empty() {
         let known = ChatKind::ALL.map(ChatKind::name).join(", ");
-        spec.error("type", format!("unknown type {name:?}; use {known}"));
+        spec.error_use("type", format!("unknown type {name:?}"), format!("use {known}"));
     }
     let secret = reference(&spec, "secretRef");
     let address = address(&spec, "address");
@@ -93,12 +99,12 @@ pub fn alert_provider(object: &Value) -> Result<AlertProvider, Vec<SpecError>> {
 
 fn required_object<'a>(doc: &Doc<'a>, field: &str) -> Doc<'a> {
     if doc.raw(field).is_none() {
-        doc.error(field, "is required");
+        doc.is_required(field);
     }
     doc.object_or_empty(field)
 }
 
-fn finish<T>(value: T, complaints: Complaints) -> Result<T, Vec<SpecError>> {
+fn finish<T>(value: T, complaints: Complaints) -> Result<T, Vec<Finding>> {
     let (errors, _) = complaints.into_parts();
     if errors.is_empty() { Ok(value) } else { Err(errors) }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::too_many_lines, reason = "tables are long")]
 
 mod documents;
+mod findings;
 mod guards;
 mod laws;
 mod mistakes;
@@ -66,16 +67,18 @@ fn complaints(rows: &[&str], expected: Expect) {
     for row in rows {
         out.push_str(&format!("{row}\n"));
         match canary(&object(row)) {
-            Ok(canary) if canary.spec.warnings.is_empty() => out.push_str("    ok\n"),
+            Ok(canary) if canary.spec.findings.is_empty() => out.push_str("    ok\n"),
             Ok(canary) => {
                 canary
                     .spec
-                    .warnings
+                    .findings
                     .iter()
                     .for_each(|w| out.push_str(&format!("    warning {w}\n")));
             }
             Err(failure) => {
-                failure.errors.iter().for_each(|e| out.push_str(&format!("    error {e}\n")));
+                for found in failure.findings {
+                    out.push_str(&format!("    {} {found}\n", found.severity.name()));
+                }
             }
         }
     }
@@ -89,7 +92,7 @@ fn strategies(rows: &[&str], expected: Expect) {
             Err(failure) => format!("error {failure}"),
             Ok(canary) => {
                 let warnings: String =
-                    canary.spec.warnings.iter().map(|w| format!("\n    warning {w}")).collect();
+                    canary.spec.findings.iter().map(|w| format!("\n    warning {w}")).collect();
                 match canary.spec.analysis.strategy {
                     Strategy::Weighted(ladder) => {
                         let rungs: Vec<_> = ladder.rungs.iter().map(Weight::to_string).collect();

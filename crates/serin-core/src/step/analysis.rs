@@ -183,7 +183,7 @@ fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
         return draft.hold(code, message);
     }
     let rollback: Vec<_> = draft.hooks(HookKind::Rollback).collect();
-    let pre: Vec<_> = draft.hooks(HookKind::PreRollout).collect();
+    let pre = tests_to_pass(&draft);
     let unanswered = draft.unanswered(&[pre.clone(), rollback.clone()].concat());
     if !unanswered.is_empty() {
         return draft.ask(unanswered);
@@ -197,18 +197,37 @@ fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     }
     let findings = judge(&draft, &pre);
     record(&mut draft, &findings);
+    remember(&mut draft, &findings);
     if counts(&findings) {
         return failed(draft, &findings);
-    }
-    for check in pre {
-        let message = format!("Pre-rollout check {} passed", draft.hook_name(check));
-        draft.note(reason::ADVANCED, message);
     }
     if let Guard::Hold(why) | Guard::RollBack(why) = &draft.seen.guard {
         let why = why.clone();
         return passed_but_held(draft, reason::GUARD_HOLDS, why);
     }
     strategy::advance(draft)
+}
+
+/// The `pre-rollout` hooks that have not passed yet: a test of the revision is not one of the interval, however long a gate
+/// keeps the canary from its first share.
+fn tests_to_pass(draft: &Draft<'_>) -> Vec<Check> {
+    let passed = &draft.status.passed_tests;
+    let open = |check: &Check| !passed.iter().any(|name| name == draft.hook_name(*check));
+    draft.hooks(HookKind::PreRollout).filter(open).collect()
+}
+
+/// Takes down which tests have passed; one name may stand for several of them.
+fn remember(draft: &mut Draft<'_>, findings: &[Finding]) {
+    for finding in findings {
+        let same = findings.iter().filter(|other| other.name == finding.name);
+        if same.into_iter().any(|other| other.verdict != Verdict::Pass) {
+            continue;
+        }
+        draft.note(reason::ADVANCED, format!("Pre-rollout check {} passed", finding.name));
+        if !draft.status.passed_tests.contains(&finding.name) {
+            draft.status.passed_tests.push(finding.name.clone());
+        }
+    }
 }
 
 /// With traffic: one round of hooks and metrics per interval, acted on at once.

@@ -149,6 +149,10 @@ pub fn metric(
             finding(Verdict::NoData, None, no_data(metric, source, "the value is NaN", subject))
         }
         Answer::Value(value) => match broken(*value, metric.limit) {
+            // A status is JSON, which has no infinity: it is shown in words.
+            None if value.is_infinite() => {
+                finding(Verdict::Pass, Some(*value), format!("the value is {}", number(*value)))
+            }
             None => finding(Verdict::Pass, Some(*value), String::new()),
             Some((sign, bound)) => {
                 let text = format!(
@@ -209,13 +213,13 @@ fn source_text(source: &MetricSource, subject: Subject<'_>) -> String {
 fn breach(metric: &Metric, source: &MetricSource, value: f64, sign: char, bound: f64) -> String {
     match source {
         MetricSource::Builtin(Builtin::RequestSuccessRate) => {
-            format!("success rate {value:.2}% {sign} {bound}%")
+            format!("success rate {}% {sign} {bound}%", number(value))
         }
         MetricSource::Builtin(Builtin::RequestDuration) => {
             format!("request duration {} {sign} {}", duration(value), duration(bound))
         }
         MetricSource::Query(_) | MetricSource::Template { .. } => {
-            format!("{} {value:.2} {sign} {bound}", metric.name)
+            format!("{} {} {sign} {bound}", metric.name, number(value))
         }
     }
 }
@@ -245,10 +249,19 @@ fn unreachable(metric: &Metric, source: &MetricSource, why: &str) -> String {
     }
 }
 
+/// Two decimals, and infinities as Prometheus writes them.
+fn number(value: f64) -> String {
+    match value {
+        f64::INFINITY => "+Inf".to_owned(),
+        f64::NEG_INFINITY => "-Inf".to_owned(),
+        value => format!("{value:.2}"),
+    }
+}
+
 /// Milliseconds as Go prints a duration: `1.5s`, `500ms`, `2m0s`.
 fn duration(millis: f64) -> String {
     if !millis.is_finite() || millis < 0.0 {
-        return format!("{millis}ms");
+        return format!("{}ms", number(millis));
     }
     if millis < 1000.0 {
         return format!("{}ms", trimmed(millis));
@@ -322,7 +335,15 @@ mod tests {
             ),
             (
                 said("errors", query.clone(), Limit::AtMost(5.0), Answer::Value(f64::INFINITY)),
-                "fail [<= 5] Halt backend.develop advancement errors inf > 5",
+                "fail [<= 5] Halt backend.develop advancement errors +Inf > 5",
+            ),
+            (
+                said("errors", query.clone(), Limit::AtMost(5.0), Answer::Value(f64::NEG_INFINITY)),
+                "pass [<= 5] the value is -Inf",
+            ),
+            (
+                said("request-duration", time, at_most(500.0), Answer::Value(f64::INFINITY)),
+                "fail [<= 500] Halt backend.develop advancement request duration +Infms > 500ms",
             ),
             (
                 said("request-success-rate", rate, min, Answer::NoData("empty".into())),

@@ -2,13 +2,15 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Condition, Phase, Status};
+use crate::model::{Condition, Finding, FindingCode, FindingSeverity, Phase, Status, sentence};
 use crate::observed::Fitness;
 use crate::reason;
-use crate::step::check::{Finding, Verdict};
+use crate::step::check::{self, Verdict};
 
-/// Whether the guard can measure.
+/// Whether everything can be measured that is to be.
 pub const METRICS_READY: &str = "MetricsReady";
+/// What there is to say about the spec.
+pub const SPEC_VALID: &str = "SpecValid";
 
 /// `spec.suspend` is set.
 pub(super) const SUSPENDED: &str = "Suspended";
@@ -24,8 +26,8 @@ pub(super) struct Stance<'a> {
     pub stalled: bool,
     /// The primary serves.
     pub serves: bool,
-    /// Fields that make no sense, one sentence; none when the spec is fine.
-    pub invalid: Option<&'a str>,
+    /// What there is to say about the spec.
+    pub findings: &'a [Finding],
     /// Pods of a rejected revision that run, as the Canary is suspended.
     pub left_running: u32,
 }
@@ -75,7 +77,7 @@ pub(super) fn write(status: &mut Status, stance: &Stance<'_>, now: Timestamp) {
         ) => ("Unknown", "True"),
     };
     let stalled = stance.stalled || (status.phase == Some(Phase::Failed) && !settled);
-    let ready = if stance.invalid.is_some() || stance.stalled { "False" } else { ready };
+    let ready = if stance.stalled { "False" } else { ready };
     let reconciling = if stalled { "False" } else { reconciling };
     let phase = status.phase.map_or("Pending", Phase::name);
     let why = if stance.stalled { stance.code } else { phase };
@@ -83,11 +85,29 @@ pub(super) fn write(status: &mut Status, stance: &Stance<'_>, now: Timestamp) {
     set(status, "Reconciling", reconciling, phase, stance, now);
     let (value, why) = if stalled { ("True", why) } else { ("False", "Working") };
     set(status, "Stalled", value, why, stance, now);
-    let (valid, reason, message) = match stance.invalid {
-        None => ("True", "Valid", "The spec makes sense."),
-        Some(errors) => ("False", "Invalid", errors),
-    };
-    put(status, "SpecValid", valid, reason, message, stance.generation, now);
+    let (value, reason, message) = of_spec(stance.findings);
+    put(status, SPEC_VALID, value, reason, &message, stance.generation, now);
+}
+
+/// What the findings make of the spec: what is not supported is not wrong, and what has no effect is no reason to stop.
+fn of_spec(findings: &[Finding]) -> (&'static str, &'static str, String) {
+    let gravest = findings.iter().map(|finding| finding.severity).min();
+    let list = sentence(findings);
+    match gravest {
+        None => ("True", "Valid", "The spec makes sense.".to_owned()),
+        Some(FindingSeverity::Warning) => {
+            ("True", "Warnings", format!("The spec makes sense, and this is to be known: {list}"))
+        }
+        Some(FindingSeverity::Unsupported) => ("Unknown", reason::UNSUPPORTED, list),
+        Some(FindingSeverity::Error) => ("False", "Invalid", list),
+    }
+}
+
+/// Whether the spec's findings are others than the status has told, so that they are told once.
+pub(super) fn is_news_of_spec(status: &Status, findings: &[Finding]) -> bool {
+    let (_, reason, message) = of_spec(findings);
+    let told = status.conditions.iter().find(|condition| condition.kind == SPEC_VALID);
+    told.is_none_or(|told| told.reason != reason || told.message != message)
 }
 
 /// Whether the target is something else than the primary runs, or still has traffic.
@@ -108,6 +128,45 @@ fn blamed_by_checks(status: &Status) -> bool {
     of_metrics(status).is_some_and(|found| FROM_CHECKS.contains(&found.reason.as_str()))
 }
 
+/// Reasons that come from looking at the queries themselves; only another look takes them back.
+const FROM_QUERIES: [FindingCode; 3] =
+    [FindingCode::QueryInvalid, FindingCode::NoSuchObject, FindingCode::ObjectUnusable];
+/// What was in the way of the queries is gone, and nothing has been asked since.
+const NOT_MEASURED: &str = "NotMeasured";
+
+fn is_of_queries(reason: &str) -> bool {
+    FROM_QUERIES.iter().any(|code| code.name() == reason)
+}
+
+fn not_measured(status: &Status) -> bool {
+    of_metrics(status).is_some_and(|found| found.reason == NOT_MEASURED)
+}
+
+fn blamed_on_queries(status: &Status) -> bool {
+    of_metrics(status).is_some_and(|found| is_of_queries(&found.reason))
+}
+
+/// What is wrong with the queries before anything is asked. Says whether that is news.
+pub(super) fn unmeasurable(
+    status: &mut Status,
+    findings: &[Finding],
+    generation: i64,
+    now: Timestamp,
+) -> bool {
+    let Some(first) = findings.first() else {
+        if blamed_on_queries(status) {
+            let message = "The queries can be made; nothing has been asked since.";
+            put(status, METRICS_READY, "Unknown", NOT_MEASURED, message, generation, now);
+        }
+        return false;
+    };
+    let message = sentence(findings);
+    let told = of_metrics(status);
+    let news = told.is_none_or(|told| told.status != "False" || told.message != message);
+    put(status, METRICS_READY, "False", first.code.name(), &message, generation, now);
+    news
+}
+
 /// Whether it is known already why there is nothing to measure: that is put right first.
 fn is_explained(status: &Status, generation: i64) -> bool {
     !blamed_by_checks(status)
@@ -117,7 +176,12 @@ fn is_explained(status: &Status, generation: i64) -> bool {
 }
 
 /// Whether the round could measure, with the first metric that it could not.
-pub(super) fn checked(status: &mut Status, findings: &[Finding], generation: i64, now: Timestamp) {
+pub(super) fn checked(
+    status: &mut Status,
+    findings: &[check::Finding],
+    generation: i64,
+    now: Timestamp,
+) {
     let first = |verdict| findings.iter().find(|f| f.is_metric() && f.verdict == verdict);
     let unfit = first(Verdict::CannotMeasure)
         .map(|finding| (reason::CANNOT_MEASURE, finding))
@@ -127,7 +191,9 @@ pub(super) fn checked(status: &mut Status, findings: &[Finding], generation: i64
             return;
         }
         put(status, METRICS_READY, "False", why, &finding.message, generation, now);
-    } else if blamed_by_checks(status) && findings.iter().any(Finding::is_metric) {
+    } else if (blamed_by_checks(status) || not_measured(status))
+        && findings.iter().any(check::Finding::is_metric)
+    {
         let message = "Every metric of the last checks had a value.";
         put(status, METRICS_READY, "True", "Measured", message, generation, now);
     }
@@ -140,7 +206,7 @@ pub(super) fn metrics(
     generation: i64,
     now: Timestamp,
 ) -> bool {
-    if blamed_by_checks(status) {
+    if blamed_by_checks(status) || blamed_on_queries(status) {
         return false;
     }
     let (value, reason, message) = match fitness {
@@ -188,7 +254,10 @@ fn put(
         Some(old) => {
             let respecified = old.observed_generation != Some(generation);
             old.observed_generation = Some(generation);
-            let moves = kind == METRICS_READY && !FROM_CHECKS.contains(&reason) && !respecified;
+            let moves = kind == METRICS_READY
+                && !FROM_CHECKS.contains(&reason)
+                && !is_of_queries(reason)
+                && !respecified;
             if old.status == value && old.reason == reason && moves {
                 return;
             }

@@ -244,6 +244,7 @@ impl<'a> Draft<'a> {
         self.status.iterations = 0;
         self.status.last_step_time = None;
         self.status.analysis_start_time = Some(self.now);
+        self.status.passed_tests.clear();
         self.status.checks.clear();
         self.status.guard = None;
         self.forgets = true;
@@ -478,12 +479,13 @@ impl<'a> Draft<'a> {
             message: remembered.as_deref().unwrap_or(&message),
             stalled: self.stalled,
             serves: self.primary_ready(),
-            invalid: None,
             left_running: super::suspended::left_running(&self),
+            findings: &self.spec.findings,
         };
         conditions::write(&mut self.status, &stance, self.now);
         super::suspended::tell(&mut self);
         super::guard::keep(&mut self);
+        super::findings::tell(&mut self);
         let now = self.seen.answered.map_or(self.now, |answered| answered.max(self.now));
         timed(&self.canary.status, &mut self.status, now);
         let (old, new) = (&self.canary.status, &self.status);

@@ -1,9 +1,9 @@
-//! A spec that makes no sense: the running version keeps all traffic, and the user is told which fields.
+//! A spec that makes no sense, or asks for what is not supported: the running version keeps all traffic, and the user is told which fields.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::conditions::{self, Stance};
-use crate::model::{Phase, Split, Status};
+use crate::model::{Finding, FindingSeverity, Phase, Split, Status, sentence};
 use crate::observed::Seen;
 use crate::plan::{Action, Notice, Plan, Reason};
 use crate::reason;
@@ -17,7 +17,7 @@ const IDLE_SECS: i64 = 300;
 pub fn invalid(
     status: &Status,
     generation: i64,
-    errors: &[String],
+    findings: &[Finding],
     seen_route: &Seen<Split>,
     now: Timestamp,
 ) -> Plan {
@@ -40,51 +40,54 @@ pub fn invalid(
         next.weight_time = None;
         next.traffic_start_time = None;
         next.measured_since = None;
+        next.passed_tests.clear();
         next.analysis_start_time = Some(now);
         next.phase = Some(Phase::Progressing);
     }
-    let fields = errors.join("; ");
-    let message = format!("The spec makes no sense: {fields}");
-    let news = status
-        .last_reason
-        .as_ref()
-        .is_none_or(|last| last.code != reason::SPEC_INVALID || last.message != message);
+    let (code, message) = why(findings);
+    let news =
+        status.last_reason.as_ref().is_none_or(|last| last.code != code || last.message != message);
     if news {
-        next.last_reason = Some(ReasonRecord {
-            code: reason::SPEC_INVALID.to_owned(),
-            message: message.clone(),
-            time: Some(now),
-        });
+        next.last_reason =
+            Some(ReasonRecord { code: code.to_owned(), message: message.clone(), time: Some(now) });
     }
     next.observed_generation = Some(generation);
     let stance = Stance {
         generation,
         kind: "Deployment",
-        code: reason::SPEC_INVALID,
+        code,
         message: &message,
         stalled: true,
         serves: false,
         left_running: 0,
-        invalid: Some(&fields),
+        findings,
     };
     conditions::write(&mut next, &stance, now);
     if next.canary_weight != status.canary_weight || next.last_transition_time.is_none() {
         next.last_transition_time = Some(now);
     }
-    let event = Notice {
-        warning: true,
-        reason: reason::SPEC_INVALID,
-        message: message.clone(),
-        alert: None,
-    };
+    let event = Notice { warning: true, reason: code, message: message.clone(), alert: None };
     Plan {
         urgent,
         status: next,
         actions: Vec::new(),
         calls: Vec::new(),
         notices: if news { vec![event] } else { Vec::new() },
-        reason: Reason { code: reason::SPEC_INVALID, message },
+        reason: Reason { code, message },
         next: now.checked_add(SignedDuration::from_secs(IDLE_SECS)).unwrap_or(Timestamp::MAX),
+    }
+}
+
+/// What keeps the object from being acted on, all of it. Who asks for what is not supported has made no mistake.
+fn why(findings: &[Finding]) -> (&'static str, String) {
+    let obstacles: Vec<Finding> =
+        findings.iter().filter(|finding| finding.severity.is_obstacle()).cloned().collect();
+    let list = sentence(&obstacles);
+    match obstacles.iter().map(|finding| finding.severity).min() {
+        Some(FindingSeverity::Unsupported) => (reason::UNSUPPORTED, list),
+        Some(FindingSeverity::Error | FindingSeverity::Warning) | None => {
+            (reason::SPEC_INVALID, format!("The spec makes no sense: {list}"))
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod conditions;
 mod copied;
 mod deletion;
 mod draft;
+mod findings;
 mod guard;
 mod invalid;
 mod pace;
@@ -28,7 +29,7 @@ use crate::observed::{Guard, Observed, Seen};
 pub use crate::plan::Step;
 use crate::{mutant, reason};
 
-pub use conditions::METRICS_READY;
+pub use conditions::{METRICS_READY, SPEC_VALID};
 use draft::Draft;
 pub use guard::KEEP_EVERY_SECS;
 pub use invalid::invalid;

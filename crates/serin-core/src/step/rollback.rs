@@ -80,7 +80,7 @@ fn announce(draft: &mut Draft<'_>, cause: &Cause, weight: u8, failed: u32) -> St
                 code,
                 format!("Rolling back {name} failed checks threshold reached {failed}"),
             );
-            let alert = format!("Failed checks threshold reached {failed}");
+            let alert = format!("Failed checks threshold reached {failed}: {last}");
             draft.alert(Severity::Error, alert, false);
             let threshold = draft.spec.analysis.threshold;
             format!("{failed} of {threshold} allowed checks failed at {weight} %: {last}")

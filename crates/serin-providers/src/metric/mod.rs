@@ -1,6 +1,7 @@
 //! Metric providers: what to ask of a backend for a check, and what its answer says.
 
 mod builtin;
+mod findings;
 mod prometheus;
 mod reach;
 pub mod template;
@@ -10,6 +11,7 @@ use std::fmt;
 
 pub(crate) use builtin::quoted;
 use bytes::Bytes;
+pub use findings::{METRIC_TEMPLATE, findings, findings_in};
 use http::{Request, Response};
 pub use reach::reach_secs;
 use serde_json::Value;

@@ -9,8 +9,20 @@ use super::Role;
 use crate::change::FIELD_MANAGER;
 use crate::json::{int, items, owned_by, text};
 
-/// Containers that service meshes and gateways put beside the application: their ports are the mesh's.
-const SIDECARS: [&str; 2] = ["istio-proxy", "envoy"];
+/// Containers whose ports are the mesh's: Istio, App Mesh and Open Service Mesh, Linkerd, Kuma, Consul, NGINX Service Mesh, Dapr.
+/// Sidecars that are init containers are never looked at.
+const SIDECARS: [&str; 10] = [
+    "istio-proxy",
+    "envoy",
+    "xray-daemon",
+    "linkerd-proxy",
+    "kuma-sidecar",
+    "consul-dataplane",
+    "consul-connect-envoy-sidecar",
+    "envoy-sidecar",
+    "nginx-mesh-sidecar",
+    "daprd",
+];
 
 /// The port that the Canary speaks of, with what it leaves out filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -219,6 +219,7 @@ fn world(canary: &Canary) -> Observed {
             canary: service(Selects::Target),
         },
         route: Seen::Present(Split::canary(weight)),
+        unmeasurable: Vec::new(),
         duplicate_of: None,
         obstacles: Vec::new(),
         refused: None,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use serde_json::Value;
-use serin_core::model::SpecError;
+use serin_core::model::Finding;
 use serin_core::parse;
 
 use super::look::Look;
@@ -99,18 +99,19 @@ pub(super) async fn of(look: &Look<'_>) -> anyhow::Result<Files> {
     let mut errors = Vec::new();
     for document in look.documents {
         let write = Write::unknown(document);
-        errors.extend(flaws(document).into_iter().map(|SpecError { field, message }| Flaw {
-            object: Some(format!("{} {}", write.kind, write.object())),
-            field,
-            message,
-        }));
+        errors.extend(
+            flaws(document).into_iter().map(|finding| Flaw {
+                object: format!("{} {}", write.kind, write.object()),
+                finding,
+            }),
+        );
         objects.extend(look.applied(document, write).await?);
     }
     Ok(Files { objects, errors })
 }
 
 /// Templates and alert providers are read when a release needs them; what is wrong with them is better known before.
-fn flaws(document: &Value) -> Vec<SpecError> {
+fn flaws(document: &Value) -> Vec<Finding> {
     match document["kind"].as_str() {
         Some("MetricTemplate") => parse::metric_template(document).err().unwrap_or_default(),
         Some("AlertProvider") => parse::alert_provider(document).err().unwrap_or_default(),

@@ -16,9 +16,9 @@ use super::differ::{differences, overlay};
 use super::report::Write;
 use crate::world;
 
-pub(super) struct Look<'a> {
-    pub(super) client: Option<&'a Client>,
-    pub(super) documents: &'a [Value],
+pub(crate) struct Look<'a> {
+    pub(crate) client: Option<&'a Client>,
+    pub(crate) documents: &'a [Value],
 }
 
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
@@ -26,6 +26,15 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 }
 
 impl Look<'_> {
+    /// Where was looked, for a sentence.
+    pub(super) fn whom(&self) -> &'static str {
+        match (self.client.is_some(), self.documents.is_empty()) {
+            (true, true) => "the cluster",
+            (true, false) => "the files or the cluster",
+            (false, _) => "the files",
+        }
+    }
+
     /// The Canary as the cluster has it.
     pub(super) async fn live(&self, object: &Value) -> anyhow::Result<Option<Value>> {
         let target =

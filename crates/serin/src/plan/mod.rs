@@ -2,7 +2,8 @@
 
 mod differ;
 mod files;
-mod look;
+pub(crate) mod look;
+pub(crate) mod measure;
 mod report;
 mod rollback;
 mod schedule;
@@ -19,17 +20,17 @@ use clap::{Args, ValueEnum};
 use kube::Client;
 use serde_json::{Value, json};
 use serin_apiserver::schema::Structural;
-use serin_core::model::{Canary, MetricSource, Phase, SpecError};
+use serin_core::model::{Canary, Finding, FindingCode, FindingSeverity, Phase};
 use serin_core::observed::Seen;
 use serin_core::parse::{self, Limits};
 use serin_providers::{ObjectRef, references};
 
 use look::Look;
-use report::{CanaryPlan, Flaw, Plan};
+use report::{CanaryPlan, Outcome, Plan};
 use schedule::Paces;
 use simulate::Traffic;
 
-use crate::world::{ALERT_PROVIDER, METRIC_TEMPLATE};
+use crate::world::ALERT_PROVIDER;
 
 /// What is planned, and under which traffic.
 #[derive(Clone, Debug, Args)]
@@ -107,8 +108,8 @@ pub async fn run(client: Option<&Client>, args: &PlanArgs) -> anyhow::Result<(St
         files: files::of(&look).await?,
         canaries: plans,
     };
-    let sound =
-        plan.files.errors.is_empty() && plan.canaries.iter().all(|canary| canary.errors.is_empty());
+    let sound = plan.files.errors.is_empty()
+        && plan.canaries.iter().all(|canary| canary.outcome == Outcome::TakenUp);
     let code = if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let text = match args.output {
         Output::Human => plan.to_string(),
@@ -132,30 +133,38 @@ async fn one(object: &Value, look: &Look<'_>, args: &PlanArgs) -> anyhow::Result
     if let (Some(root), Some(status)) = (merged.as_object_mut(), status) {
         root.insert("status".to_owned(), status.clone());
     }
-    let (canary, mut errors) = match parse::canary(&merged, &limits) {
-        Ok(canary) => (Some(canary), Vec::new()),
-        Err(failure) => (None, failure.errors.iter().map(flaw).collect()),
+    let (canary, mut findings) = match parse::canary(&merged, &limits) {
+        Ok(canary) => {
+            let findings = canary.spec.findings.clone();
+            (Some(canary), findings)
+        }
+        Err(failure) => (None, failure.findings),
     };
     for found in schema_flaws(object)? {
         // A rule of the schema stands at the object whose field is named better already.
         let parent = format!("{}.", found.field);
-        let known = |known: &Flaw| known.field == found.field || known.field.starts_with(&parent);
-        if !errors.iter().any(known) {
-            errors.push(found);
+        let known = |known: &Finding| {
+            let named = known.field == found.field || known.field.starts_with(&parent);
+            named && known.severity.is_obstacle()
+        };
+        if !findings.iter().any(known) {
+            findings.push(found);
         }
     }
-    let Some(canary) = canary.filter(|_| errors.is_empty()) else {
-        let (now, warnings) = (None, Vec::new());
-        let (writes, schedule, rollback) = (None, None, None);
-        return Ok(CanaryPlan { canary: key, now, errors, warnings, writes, schedule, rollback });
+    let outcome = outcome(&findings);
+    let takes = matches!(outcome, Outcome::TakenUp | Outcome::RefusedWhenStrict);
+    let Some(canary) = canary.filter(|_| takes) else {
+        findings.sort_by_key(|finding| finding.severity);
+        let (now, writes, schedule, rollback) = (None, None, None, None);
+        return Ok(CanaryPlan { canary: key, now, outcome, findings, writes, schedule, rollback });
     };
     let traffic = Traffic {
         rps: args.rps,
         healthy: args.base_error_rate.map(|percent| percent / 100.0),
         failing: args.error_rate.iter().map(|percent| percent / 100.0).collect(),
     };
-    let mut warnings: Vec<Flaw> = canary.spec.warnings.iter().map(flaw).collect();
-    warnings.extend(missing(&canary, look).await?);
+    findings.extend(measure::findings(&canary, look).await?);
+    findings.extend(missing(&canary, look).await?);
     let paced = |evidence| parse::canary(&with_pace(&merged, evidence), &limits).ok();
     let (fixed, evidence) = (paced(false), paced(true));
     let (fixed, evidence) = match canary.spec.analysis.evidence_pace() {
@@ -166,8 +175,8 @@ async fn one(object: &Value, look: &Look<'_>, args: &PlanArgs) -> anyhow::Result
     Ok(CanaryPlan {
         canary: key,
         now: live.as_ref().map(|_| now(&canary)),
-        errors,
-        warnings,
+        outcome,
+        findings,
         writes: Some(writes::of(&canary, live.is_some(), look).await?),
         schedule: Some(schedule::of(&paces, &traffic)),
         rollback: Some(rollback::of(&canary, &traffic)),
@@ -202,18 +211,23 @@ fn now(canary: &Canary) -> String {
     format!("now {phase}, canary at {} %", canary.status.canary_weight)
 }
 
-/// What the Canary uses and nobody has: a release would wait for it, or nobody would be told.
-async fn missing(canary: &Canary, look: &Look<'_>) -> anyhow::Result<Vec<Flaw>> {
-    let analysis = &canary.spec.analysis;
-    let mut used: Vec<(String, ObjectRef)> = Vec::new();
-    for (place, metric) in analysis.metrics.iter().enumerate() {
-        for source in &metric.sources {
-            if let MetricSource::Template { namespace, name, variables: _ } = source {
-                let field = format!("spec.analysis.metrics[{place}].templateRef");
-                used.push((field, METRIC_TEMPLATE.named(namespace, name)));
+fn outcome(findings: &[Finding]) -> Outcome {
+    match findings.iter().map(|finding| finding.severity).min() {
+        Some(FindingSeverity::Error) => Outcome::Refused,
+        Some(FindingSeverity::Unsupported) => Outcome::Unsupported,
+        Some(FindingSeverity::Warning) | None => {
+            match findings.iter().any(|finding| finding.code == FindingCode::UnknownField) {
+                true => Outcome::RefusedWhenStrict,
+                false => Outcome::TakenUp,
             }
         }
     }
+}
+
+/// What the Canary uses besides its metrics and nobody has: a release would wait for it, or nobody would be told.
+async fn missing(canary: &Canary, look: &Look<'_>) -> anyhow::Result<Vec<Finding>> {
+    let analysis = &canary.spec.analysis;
+    let mut used: Vec<(String, ObjectRef)> = Vec::new();
     for (place, alert) in analysis.alerts.iter().enumerate() {
         let provider = ALERT_PROVIDER.named(&alert.provider_namespace, &alert.provider_name);
         used.push((format!("spec.analysis.alerts[{place}].providerRef"), provider));
@@ -221,25 +235,24 @@ async fn missing(canary: &Canary, look: &Look<'_>) -> anyhow::Result<Vec<Flaw>> 
     if let Some(scaler) = references::scaler(canary) {
         used.push(("spec.autoscalerRef".to_owned(), scaler));
     }
-    let whom = if look.client.is_some() { "the files or the cluster" } else { "the files" };
-    let mut flaws = Vec::new();
+    let mut findings = Vec::new();
     for (field, object) in used {
-        let message = match look.find(&object).await? {
+        let (code, message) = match look.find(&object).await? {
             Seen::Present(_) => continue,
-            Seen::Absent => format!("{object} is not in {whom}"),
-            Seen::Unreadable(why) => format!("{object} cannot be read: {why}"),
+            Seen::Absent => {
+                (FindingCode::NoSuchObject, format!("{object} is not in {}", look.whom()))
+            }
+            Seen::Unreadable(why) => {
+                (FindingCode::ObjectUnusable, format!("{object} cannot be read: {why}"))
+            }
         };
-        flaws.push(Flaw { object: None, field, message });
+        findings.push(Finding::warning(code, field, message));
     }
-    Ok(flaws)
-}
-
-fn flaw(error: &SpecError) -> Flaw {
-    Flaw { object: None, field: error.field.clone(), message: error.message.clone() }
+    Ok(findings)
 }
 
 /// What the API server would refuse, and what it would drop.
-fn schema_flaws(object: &Value) -> anyhow::Result<Vec<Flaw>> {
+fn schema_flaws(object: &Value) -> anyhow::Result<Vec<Finding>> {
     let crds = serin_core::crd::crds();
     let schema = crds.iter().find(|crd| crd.pointer("/spec/names/kind") == Some(&"Canary".into()));
     let schema = schema
@@ -252,14 +265,12 @@ fn schema_flaws(object: &Value) -> anyhow::Result<Vec<Flaw>> {
     for field in schema.prune(&mut known) {
         let ours = ["spec.", "status."].iter().any(|part| field.starts_with(part));
         if ours {
-            let message = "there is no such field".to_owned();
-            flaws.push(Flaw { object: None, field, message });
+            let finding =
+                Finding::warning(FindingCode::UnknownField, field, "there is no such field");
+            flaws.push(finding.way_out("correct its name, or remove it"));
         }
     }
-    flaws.extend(schema.validate(&known, None).into_iter().map(|error| Flaw {
-        object: None,
-        field: error.field,
-        message: error.message,
-    }));
+    let broken = schema.validate(&known, None).into_iter();
+    flaws.extend(broken.map(|error| Finding::error(error.field, error.message)));
     Ok(flaws)
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use serin_core::model::Finding;
 use serin_providers::ObjectRef;
 
 /// Everything that was found out.
@@ -30,10 +31,10 @@ pub(super) struct CanaryPlan {
     /// What it does now, in the cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) now: Option<String>,
-    /// Why it would be refused; then there is no plan.
-    pub(super) errors: Vec<Flaw>,
-    /// What has no effect, or another one than it seems, and what is missing.
-    pub(super) warnings: Vec<Flaw>,
+    /// What would become of it; unless it is taken up, or a strict client alone is in the way, there is no plan.
+    pub(super) outcome: Outcome,
+    /// What there is to say of it before anything happens, as its conditions and `serin explain` say it.
+    pub(super) findings: Vec<Finding>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) writes: Option<Writes>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,14 +43,24 @@ pub(super) struct CanaryPlan {
     pub(super) rollback: Option<Rollback>,
 }
 
-/// A field and what is wrong with it.
+/// What becomes of a Canary that is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Outcome {
+    TakenUp,
+    /// It has fields that nobody knows: kubectl refuses it, and for clients that do not validate strictly they are dropped.
+    RefusedWhenStrict,
+    /// It asks for what is not supported, and waits.
+    Unsupported,
+    Refused,
+}
+
+/// What is wrong with an object that canaries use.
 #[derive(Debug, Serialize)]
 pub(super) struct Flaw {
-    /// Where it is not the Canary.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) object: Option<String>,
-    pub(super) field: String,
-    pub(super) message: String,
+    pub(super) object: String,
+    #[serde(flatten)]
+    pub(super) finding: Finding,
 }
 
 #[derive(Debug, Serialize)]

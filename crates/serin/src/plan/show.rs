@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::report::{
-    BlastRadius, CanaryPlan, Cell, Files, Flaw, Plan, Rollback, Row, Schedule, Step, Worst, Write,
-    Writes,
+    BlastRadius, CanaryPlan, Cell, Files, Flaw, Outcome, Plan, Rollback, Row, Schedule, Step,
+    Worst, Write, Writes,
 };
 
 /// `45 s`, `2 min 5 s`, `1 h 5 min`.
@@ -88,9 +88,8 @@ impl fmt::Display for Plan {
             "cluster" => writeln!(f, "applying the files, compared with the cluster")?,
             _ => writeln!(f, "applying the files, where nothing of them is yet")?,
         }
-        for Flaw { object, field, message } in errors {
-            let object = object.as_deref().unwrap_or_default();
-            writeln!(f, "  error: {object}: {field}: {message}")?;
+        for Flaw { object, finding } in errors {
+            writeln!(f, "  {}: {object}: {finding}", finding.severity.name())?;
         }
         writes(f, objects)?;
         for canary in canaries {
@@ -102,19 +101,27 @@ impl fmt::Display for Plan {
 }
 
 fn show(f: &mut fmt::Formatter<'_>, plan: &CanaryPlan, rps: f64) -> fmt::Result {
-    let CanaryPlan { canary, now, errors, warnings, writes: to_write, schedule, rollback } = plan;
-    if !errors.is_empty() {
-        writeln!(f, "{canary}: would be refused, and the running version would keep its traffic")?;
-    } else if let Some(now) = now {
-        writeln!(f, "{canary}: {now}")?;
-    } else {
-        writeln!(f, "{canary}")?;
-    }
-    for Flaw { object: _, field, message } in errors {
-        writeln!(f, "  error: {field}: {message}")?;
-    }
-    for Flaw { object: _, field, message } in warnings {
-        writeln!(f, "  warning: {field}: {message}")?;
+    let CanaryPlan { canary, now, outcome, findings, writes: to_write, schedule, rollback } = plan;
+    match (outcome, now) {
+        (Outcome::Refused, _) => {
+            writeln!(
+                f,
+                "{canary}: would be refused, and the running version would keep its traffic"
+            )
+        }
+        (Outcome::Unsupported, _) => writeln!(
+            f,
+            "{canary}: would not be taken up, as it asks for what is not supported yet; the running version would keep its traffic"
+        ),
+        (Outcome::RefusedWhenStrict, _) => writeln!(
+            f,
+            "{canary}: would be refused to clients that validate strictly, as kubectl does; for others, unknown fields are dropped"
+        ),
+        (Outcome::TakenUp, Some(now)) => writeln!(f, "{canary}: {now}"),
+        (Outcome::TakenUp, None) => writeln!(f, "{canary}"),
+    }?;
+    for finding in findings {
+        writeln!(f, "  {}: {finding}", finding.severity.name())?;
     }
     if let Some(Writes { objects, notes: said }) = to_write {
         writeln!(f, "\nthen Serin writes")?;

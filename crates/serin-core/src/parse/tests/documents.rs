@@ -96,7 +96,7 @@ analysis:
     let canary = crate::parse::canary(&object, &relaxed).unwrap();
     assert_eq!(canary.spec.provider, Provider::Kubernetes);
     assert_eq!(canary.spec.analysis.interval_secs, 2);
-    assert_eq!(canary.spec.warnings, []);
+    assert_eq!(canary.spec.findings, []);
 }
 
 #[test]
@@ -117,13 +117,11 @@ fn not_even_an_object() {
     for (value, expected) in [
         (
             json!(null),
-            expect![": must be an object, not null; metadata.name: is required; spec: is required"],
+            expect!["must be an object, not null; metadata.name: is required; spec: is required"],
         ),
         (
             json!([1]),
-            expect![
-                ": must be an object, not a list; metadata.name: is required; spec: is required"
-            ],
+            expect!["must be an object, not a list; metadata.name: is required; spec: is required"],
         ),
         (json!({}), expect!["metadata.name: is required; spec: is required"]),
         (
@@ -275,7 +273,7 @@ fn alert_providers() {
     }
 }
 
-fn lines(errors: &[SpecError]) -> String {
+fn lines(errors: &[Finding]) -> String {
     errors.iter().map(|error| format!("error {error}\n")).collect()
 }
 
@@ -283,15 +281,15 @@ fn lines(errors: &[SpecError]) -> String {
 fn the_list_of_complaints_is_bounded() {
     let mut object = object("");
     object["spec"]["analysis"]["metrics"] = json!(vec![json!({}); 5000]);
-    assert_eq!(canary(&object).unwrap_err().errors.len(), 50);
+    assert_eq!(canary(&object).unwrap_err().obstacles().count(), 50);
 }
 
 /// The documents of an example, each parsed.
-fn example(text: &str) -> Vec<Result<Vec<SpecError>, Vec<SpecError>>> {
+fn example(text: &str) -> Vec<Result<Vec<Finding>, Vec<Finding>>> {
     let parse = |document: &str| {
         let object = yaml(document);
         match object["kind"].as_str() {
-            Some("Canary") => canary(&object).map(|c| c.spec.warnings).map_err(|f| f.errors),
+            Some("Canary") => canary(&object).map(|c| c.spec.findings).map_err(|f| f.findings),
             Some("MetricTemplate") => metric_template(&object).map(|_| Vec::new()),
             Some("AlertProvider") => alert_provider(&object).map(|_| Vec::new()),
             _ => Ok(Vec::new()),

@@ -111,7 +111,7 @@ fn complaints(rows: &[&str], adopted: bool) -> String {
                 }
             }
             Err(failure) => {
-                for error in failure.errors {
+                for error in failure.obstacles() {
                     out.push_str(&format!("    {error}\n"));
                 }
             }
@@ -200,7 +200,7 @@ fn what_follows_from_not_knowing_is_named_or_usual() {
         assert_eq!(guard.warm_up_secs, 5);
     }
     let object = object("analysis: {guard: {latency: [{threshold: 1, slo: 1, noData: wait}]}}");
-    let errors = canary(&object).unwrap_err().errors;
+    let errors = canary(&object).unwrap_err().findings;
     let text = "spec.analysis.guard.latency[0].noData: \"wait\" is none of hold, pass, fail";
     assert_eq!(errors[0].to_string(), text);
 }
@@ -244,7 +244,7 @@ fn what_the_shape_cannot_do_is_refused() {
     let mut out = String::new();
     for row in ["{latencyShape: {}, pace: evidence}", "{latencyShape: {}, soak: {duration: 10m}}"] {
         let object = object(&format!("analysis: {{guard: {row}}}"));
-        for error in canary(&object).unwrap_err().errors {
+        for error in canary(&object).unwrap_err().findings {
             out.push_str(&format!("{error}\n"));
         }
     }

@@ -86,7 +86,7 @@ fn every_mistake_has_a_path() {
 
                 ok
             provider: istio
-                error spec.provider: istio is not supported yet; use traefik or kubernetes
+                unsupported spec.provider: istio is not supported yet; use traefik or kubernetes
             provider: trafik
                 error spec.provider: unknown provider "trafik"; use traefik or kubernetes
             provider: ''
@@ -98,9 +98,9 @@ fn every_mistake_has_a_path() {
             targetRef: 7
                 error spec.targetRef: must be an object, not a number
             targetRef: {kind: DaemonSet}
-                error spec.targetRef.kind: DaemonSet targets are not supported yet
+                unsupported spec.targetRef.kind: DaemonSet targets are not supported yet; use a Deployment
             targetRef: {kind: Service}
-                error spec.targetRef.kind: Service targets (Kubernetes and Knative) are not supported yet
+                unsupported spec.targetRef.kind: Service targets (Kubernetes and Knative) are not supported yet; use a Deployment
             targetRef: {kind: StatefulSet}
                 error spec.targetRef.kind: unknown kind "StatefulSet"; use Deployment
             targetRef: {kind: null, name: null, apiVersion: null}
@@ -205,6 +205,8 @@ fn every_mistake_has_a_path() {
                 error spec.analysis.guard.latency[0].threshold: is required
                 error spec.analysis.guard.latency[1].threshold: must be more than 0 ms, not 0
                 error spec.analysis.guard.latency[3].threshold: 1 ms has an entry already
+                warning spec.analysis.guard.latency[2].threshold: is a limit in milliseconds, and few releases answer within 1 ms; write 1000 if seconds are meant
+                warning spec.analysis.guard.latency[3].threshold: is a limit in milliseconds, and few releases answer within 1 ms; write 1000 if seconds are meant
             analysis: {guard: {errorRate: {slo: 1}, pace: evidence, blastRadius: 5, minDwell: 1s, maxDuration: 1h, minBake: 1h, soak: {duration: 1m}}}
                 ok
             analysis: {guard: {errorRate: {slo: 1}, pace: fixed}}
@@ -214,53 +216,52 @@ fn every_mistake_has_a_path() {
             {provider: kubernetes, analysis: {stepWeight: null, iterations: 3, guard: {mode: 'off'}}}
                 ok
             analysis: {mirror: true}
-                error spec.analysis.mirror: mirroring is not supported with this provider, and users would not get what it says
+                unsupported spec.analysis.mirror: mirroring is not supported with this provider yet, and users would not get what it says; remove it
             analysis: {mirrorWeight: 10}
-                warning spec.analysis.mirrorWeight: has an effect with Istio only
+                warning spec.analysis.mirrorWeight: has an effect with Istio only; remove it
             analysis: {match: [{headers: {x: {exact: a}}}]}
-                error spec.analysis.match: A/B testing is not supported with Traefik yet; Flagger would send all users to the canary
+                unsupported spec.analysis.match: A/B testing is not supported with Traefik yet; Flagger would send all users to the canary; use stepWeights, or iterations without match for Blue/Green
             analysis: {sessionAffinity: {cookieName: c}}
-                error spec.analysis.sessionAffinity: session affinity is not supported with Traefik yet; users would move between versions
+                unsupported spec.analysis.sessionAffinity: session affinity is not supported with Traefik yet, and users would move between versions; remove it, if they may
             analysis: {stepWeight: null, iterations: 3}
                 ok
             analysis: {stepWeight: null, iterations: 0}
                 error spec.analysis.iterations: must be at least 1, not 0: the release would never end
             {provider: kubernetes, analysis: {stepWeight: null, iterations: 3, mirror: true, match: [{}], sessionAffinity: {cookieName: c}}}
-                warning spec.analysis.match: A/B testing needs a router; with provider kubernetes the release is Blue/Green
-                warning spec.analysis.mirror: has no effect with provider kubernetes, which has no router
-                warning spec.analysis.sessionAffinity: has no effect with provider kubernetes, which has no router
+                warning spec.analysis.match: A/B testing needs a router; with provider kubernetes the release is Blue/Green; remove it
+                warning spec.analysis.mirror: has no effect with provider kubernetes, which has no router; remove it
+                warning spec.analysis.sessionAffinity: has no effect with provider kubernetes, which has no router; remove it
             service: {mirror: [{}]}
-                error spec.service.mirror: mirroring is not supported with this provider, and users would not get what it says
+                unsupported spec.service.mirror: mirroring is not supported with this provider yet, and users would not get what it says; remove it
             service: {timeout: 5s, retries: {attempts: 3}, match: [{}], hosts: [a], gateways: [], delegation: false}
-                warning spec.service.timeout: has no effect with Traefik: put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours
-                warning spec.service.retries: has no effect with Traefik: put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours
-                warning spec.service.match: has no effect with Traefik: put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours
-                warning spec.service.hosts: has no effect with Traefik: put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours
+                warning spec.service.timeout: has no effect with Traefik; put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours
+                warning spec.service.retries: has no effect with Traefik; put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours
+                warning spec.service.match: has no effect with Traefik; put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours
+                warning spec.service.hosts: has no effect with Traefik; put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours
             service: {gateways: [g], gatewayRefs: [{name: g}], delegation: true, meshName: m, backends: [b]}
-                warning spec.service.gateways: belongs to another mesh and has no effect here
-                warning spec.service.gatewayRefs: belongs to another mesh and has no effect here
-                warning spec.service.delegation: belongs to another mesh and has no effect here
-                warning spec.service.meshName: belongs to another mesh and has no effect here
-                warning spec.service.backends: belongs to another mesh and has no effect here
+                warning spec.service.gateways: belongs to another router and has no effect here; remove it
+                warning spec.service.gatewayRefs: belongs to another router and has no effect here; remove it
+                warning spec.service.delegation: belongs to another router and has no effect here; remove it
+                warning spec.service.meshName: belongs to another router and has no effect here; remove it
+                warning spec.service.backends: belongs to another router and has no effect here; remove it
             autoscalerRef: {apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, name: backend}
                 ok
             autoscalerRef: {apiVersion: autoscaling/v2beta2, kind: HorizontalPodAutoscaler, name: backend}
-                error spec.autoscalerRef.apiVersion: only autoscaling/v2 is supported; every API server since Kubernetes 1.23 has it
+                warning spec.autoscalerRef.apiVersion: autoscaling/v2beta2 is read as autoscaling/v2; write autoscaling/v2
             autoscalerRef: {apiVersion: keda.sh/v1alpha1, kind: ScaledObject, name: backend}
-                error spec.autoscalerRef.kind: KEDA ScaledObjects are not supported yet; name its HorizontalPodAutoscaler or leave the reference out
+                unsupported spec.autoscalerRef.kind: KEDA ScaledObjects are not supported yet; name its HorizontalPodAutoscaler or leave the reference out
             autoscalerRef: {apiVersion: autoscaling/v2, kind: Other}
-                error spec.autoscalerRef.kind: unknown kind "Other"; use HorizontalPodAutoscaler
-                error spec.autoscalerRef.name: is required
+                warning spec.autoscalerRef.kind: "Other" is no kind of autoscaler that is known, so the reference has no effect; write HorizontalPodAutoscaler, or remove the reference
             autoscalerRef: {apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, name: b, primaryScalerReplicas: {minReplicas: 5, maxReplicas: 2}}
                 error spec.autoscalerRef.primaryScalerReplicas.minReplicas: 5 is more than maxReplicas 2
             autoscalerRef: {apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, name: b, primaryScalerReplicas: {minReplicas: 0}}
                 error spec.autoscalerRef.primaryScalerReplicas.minReplicas: must be between 1 and 2147483647, not 0
             autoscalerRef: {apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, name: b, primaryScalerQueries: {a: b}}
-                warning spec.autoscalerRef.primaryScalerQueries: is for KEDA ScaledObjects and has no effect on a HorizontalPodAutoscaler
+                warning spec.autoscalerRef.primaryScalerQueries: is for KEDA ScaledObjects and has no effect on a HorizontalPodAutoscaler; remove it
             upstreamRef: {apiVersion: gloo.solo.io/v1, kind: Upstream, name: u}
-                warning spec.upstreamRef: is for Gloo and has no effect here
+                warning spec.upstreamRef: is for Gloo and has no effect here; remove it
             ingressRef: {apiVersion: networking.k8s.io/v1, kind: Ingress, name: i}
-                ok
+                warning spec.ingressRef: is for another router and fills only the template words of queries here; remove it, unless a query uses it
         "#]],
     );
 }
@@ -309,8 +310,10 @@ fn metrics_hooks_and_alerts() {
                 warning spec.analysis.metrics[0].thresholdRange: neither thresholdRange nor threshold is set: any value above 0 fails
             analysis: {metrics: [{name: request-duration, interval: '1m] or up', thresholdRange: {max: 1}}]}
                 error spec.analysis.metrics[0].interval: "1m] or up" is no duration such as 30s or 1m
+                warning spec.analysis.metrics[0].thresholdRange.max: is a limit in milliseconds, and few releases answer within 1 ms; write 1000 if seconds are meant
             analysis: {metrics: [{name: request-duration, interval: 1mfoo, thresholdRange: {max: 1}}]}
                 error spec.analysis.metrics[0].interval: "1mfoo" is no duration such as 30s or 1m
+                warning spec.analysis.metrics[0].thresholdRange.max: is a limit in milliseconds, and few releases answer within 1 ms; write 1000 if seconds are meant
             analysis: {metrics: [{name: m, thresholdRange: {max: 1}}]}
                 error spec.analysis.metrics[0].templateRef: needs a query, a templateRef, or the name request-success-rate or request-duration
             analysis: {metrics: [{name: m, query: '', thresholdRange: {max: 1}}]}
@@ -319,8 +322,10 @@ fn metrics_hooks_and_alerts() {
                 error spec.analysis.metrics[0].thresholdRange.min: 2 is more than max 1: nothing would pass
             analysis: {metrics: [{name: m, query: up, thresholdRange: {min: x}}]}
                 error spec.analysis.metrics[0].thresholdRange.min: must be a number, not a string
+                warning spec.analysis.metrics[0].thresholdRange: has neither min nor max: every value passes
             analysis: {metrics: [{name: m, query: up, thresholdRange: []}]}
                 error spec.analysis.metrics[0].thresholdRange: must be an object, not a list
+                warning spec.analysis.metrics[0].thresholdRange: has neither min nor max: every value passes
             analysis: {metrics: [{query: up, threshold: 5}]}
                 error spec.analysis.metrics[0].name: is required
             analysis: {metrics: [{name: m, templateRef: {}, threshold: 5}]}
@@ -331,6 +336,7 @@ fn metrics_hooks_and_alerts() {
                 error spec.analysis.metrics[0].templateVariables.a: must be a string, not a number
             analysis: {metrics: [{name: request-success-rate, templateRef: {name: t}, threshold: 5}]}
                 error spec.analysis.metrics[0].threshold: is read as a minimum by one query of this metric and as a maximum by the other; use thresholdRange
+                warning spec.analysis.metrics[0].threshold: lets 95 of 100 requests fail: it is the percent that must succeed; to allow 5 percent of errors, write 95
             analysis: {metrics: [m, 1, null]}
                 error spec.analysis.metrics[0]: must be an object, not a string
                 error spec.analysis.metrics[1]: must be an object, not a number
@@ -350,6 +356,7 @@ fn metrics_hooks_and_alerts() {
             analysis: {webhooks: [{name: h, url: 'http://', timeout: 5x, retries: 1000}]}
                 error spec.analysis.webhooks[0].url: "http://" is no http or https URL
                 error spec.analysis.webhooks[0].timeout: "5x" is no duration such as 30s or 1m
+                warning spec.analysis.webhooks[0].retries: 1000 is taken as 100
             analysis: {webhooks: [{name: h, url: 'https://gate', timeout: 0s, metadata: {a: true}}]}
                 error spec.analysis.webhooks[0].timeout: must be more than nothing
                 error spec.analysis.webhooks[0].metadata.a: must be a string, not a boolean

@@ -132,7 +132,7 @@ fn what_never_runs_is_not_judged() {
             {skipAnalysis: true, analysis: {stepWeight: 10, maxWeight: 200}} => 10 20 30 40 50 60 70 80 90 100
             {skipAnalysis: true, analysis: {stepWeight: null, stepWeights: [30, 20]}} => 100
             {skipAnalysis: true, analysis: {mirror: true}} => 10 20 30 40 50 60 70 80 90 100
-                warning spec.analysis.mirror: mirroring is not supported with this provider, and users would not get what it says
+                warning spec.analysis.mirror: mirroring is not supported with this provider yet, and users would not get what it says; remove it
         "#]],
     );
 }

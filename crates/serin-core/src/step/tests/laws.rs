@@ -370,6 +370,7 @@ fn observations() -> impl Gen<Value = Observed> {
                 scaler,
                 services: Services { apex, primary: of_primary, canary: of_canary },
                 route: rest.0,
+                unmeasurable: Vec::new(),
                 duplicate_of: rest.1.then(|| Key::new("develop", "older")),
                 obstacles: rest.4,
                 refused: rest.5,

@@ -1,6 +1,7 @@
 //! Tests of the decisions: whole releases told as tables, the laws as properties.
 
 mod copies;
+mod findings;
 mod laws;
 mod lint;
 mod pace;

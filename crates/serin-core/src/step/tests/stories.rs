@@ -80,7 +80,7 @@ fn a_failing_release_is_rolled_back_on_the_tick_that_reaches_the_threshold() {
                    ! Halt backend.develop advancement errors 7.00 > 1
             5736s Failed 0 (route 10) ThresholdReached [!route 0]
                    ! Halt backend.develop advancement errors 7.00 > 1
-                   ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2>
+                   ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2: Halt backend.develop advancement errors 7.00 > 1>
                    ! Canary failed! Scaling down backend.develop
             5741s Failed 0 (route 0) RolledBack [route 0] [scale 0]
             5743s Failed 0 (route 0) AtRest
@@ -132,11 +132,14 @@ fn the_guard_rolls_back_between_two_steps_and_while_suspended() {
             6326s Failed 0 (route 10) GuardRolledBack [!route 0]
                    ! Rolling back backend.develop guard: errors 31 of 200, primary 0 of 900 <Error: Guard rolled back: errors 31 of 200, primary 0 of 900>
                    ! Canary failed! Scaling down backend.develop
-            6331s Failed 0 (route 0) RolledBack [route 0] [scale 0]
-            6333s Failed 0 (route 0) AtRest
-            6334s Failed 0 (route 0) AtRest
-            6634s Failed 0 (route 0) AtRest
-            6934s Failed 0 (route 0) AtRest
+            6331s Failed 0 (route 0) Suspended
+            6631s Failed 0 (route 0) Suspended
+            6931s Failed 0 (route 0) Suspended
+            7231s Failed 0 (route 0) RolledBack [route 0] [scale 0]
+            7233s Failed 0 (route 0) AtRest
+            7234s Failed 0 (route 0) AtRest
+            7534s Failed 0 (route 0) AtRest
+            7834s Failed 0 (route 0) AtRest
         "#]],
     );
 }
@@ -163,11 +166,11 @@ fn a_rollback_survives_a_crash_after_its_first_write() {
                    ! Halt backend.develop advancement errors 7.00 > 1
             5766s Failed 0 (route 50) ThresholdReached [!route 0]
                    ! Halt backend.develop advancement errors 7.00 > 1
-                   ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2>
+                   ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2: Halt backend.develop advancement errors 7.00 > 1>
                    ! Canary failed! Scaling down backend.develop
             5771s Failed 0 (route 0) ThresholdReached [!route 0]
                    ! Halt backend.develop advancement errors 7.00 > 1
-                   ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2>
+                   ! Rolling back backend.develop failed checks threshold reached 2 <Error: Failed checks threshold reached 2: Halt backend.develop advancement errors 7.00 > 1>
                    ! Canary failed! Scaling down backend.develop
             5776s Failed 0 (route 0) RolledBack [route 0] [scale 0]
             5778s Failed 0 (route 0) AtRest
@@ -756,7 +759,7 @@ fn a_duplicate_stays_out_of_the_way() {
 #[test]
 fn a_spec_that_became_invalid_takes_the_canary_off_the_road_and_comes_back() {
     let mut world = canary().at(50);
-    let errors = ["spec.analysis.stepWeights: steps rise".to_owned()];
+    let errors = [Finding::error("spec.analysis.stepWeights", "steps rise")];
     let route = Seen::Present(world.route.unwrap());
     let status = world.canary.status.clone();
     let plan = crate::step::invalid(&status, 2, &errors, &route, world.now);

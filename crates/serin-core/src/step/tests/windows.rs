@@ -23,6 +23,7 @@ fn a_hotfix_does_not_answer_for_the_version_that_was_rolled_back_before_it() {
         5803s Progressing 0 (route 0) NewRevision [scale 2]
                - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
         5805s Progressing 0 (route 0) CanaryNotReady
+               - The canary is not ready: pods start
         5806s Progressing 10 (route 0) Advanced [route 10]
                - Starting canary analysis for api.develop
                - Advance backend.develop canary weight 10
@@ -57,6 +58,7 @@ fn a_hotfix_over_a_bad_version_does_not_answer_for_it_either() {
         5746s Progressing 0 (route 10) Restarted [!route 0]
                - New revision detected! Restarting analysis for backend.develop <Info: New revision detected, progressing canary analysis.>
         5748s Progressing 0 (route 0) CanaryNotReady
+               - The canary is not ready: pods start
         5749s Progressing 10 (route 0) Advanced [route 10]
                - Starting canary analysis for api.develop
                - Advance backend.develop canary weight 10

@@ -321,6 +321,7 @@ impl World {
                 canary: self.seen_or("services", some(service(Selects::Target, of_target))),
             },
             route: self.seen_or("route", self.route),
+            unmeasurable: Vec::new(),
             duplicate_of: None,
             obstacles: Vec::new(),
             refused: None,

@@ -1,0 +1,100 @@
+//! `spec.provider`: the router, which is not guessed where the object speaks of another one.
+
+use serde_json::Value;
+
+use super::doc::Doc;
+use super::refused::says_something;
+use crate::model::{Finding, FindingCode, FindingSeverity, Provider};
+
+/// Providers that Flagger has and we do not honour yet: the user is not mistaken, only early.
+pub(super) const LATER: [&str; 17] = [
+    "apisix",
+    "appmesh",
+    "appmesh:v1beta2",
+    "contour",
+    "gatewayapi:v1",
+    "gatewayapi:v1beta1",
+    "gloo",
+    "istio",
+    "knative",
+    "kuma",
+    "linkerd",
+    "nginx",
+    "osm",
+    "skipper",
+    "smi:v1alpha1",
+    "smi:v1alpha2",
+    "smi:v1alpha3",
+];
+
+const WAY_OUT: &str = "use traefik or kubernetes";
+
+/// Fields that neither Traefik nor `kubernetes` reads, and whose they are. Who sets one and no provider has a default in
+/// mind that is not ours, and taking over a live service by the wrong router would cut it off.
+const OF_OTHERS: [(&[&str], &str); 11] = [
+    (&["ingressRef"], "nginx or skipper"),
+    (&["routeRef"], "apisix"),
+    (&["upstreamRef"], "gloo"),
+    (&["service", "gateways"], "istio"),
+    (&["service", "gatewayRefs"], "gatewayapi:v1"),
+    (&["service", "delegation"], "istio"),
+    (&["service", "trafficPolicy"], "istio"),
+    (&["service", "hosts"], "istio or gatewayapi:v1"),
+    (&["service", "meshName"], "appmesh"),
+    (&["service", "backends"], "appmesh"),
+    (&["analysis", "mirrorWeight"], "istio"),
+];
+
+/// The router, or none together with what is in its way.
+pub(super) fn read(doc: &Doc<'_>, default: &str) -> Option<Provider> {
+    let (name, written) = match doc.raw("provider") {
+        Some(Value::String(name)) if !name.is_empty() => (name.as_str(), true),
+        Some(Value::String(_)) | None => (default, false),
+        Some(_) => {
+            doc.text("provider");
+            return None;
+        }
+    };
+    let known = match name {
+        "traefik" => Some(Provider::Traefik),
+        "kubernetes" => Some(Provider::Kubernetes),
+        later if LATER.contains(&later) => {
+            let message = format!("{later} is not supported yet");
+            doc.add(Finding::unsupported(doc.at("provider"), message).way_out(WAY_OUT));
+            None
+        }
+        other => {
+            doc.error_use("provider", format!("unknown provider {other:?}"), WAY_OUT);
+            None
+        }
+    };
+    if written { known } else { known.filter(|provider| !belongs_to_another(doc, *provider)) }
+}
+
+/// Says of every such field that the object is not taken for the default in silence.
+fn belongs_to_another(doc: &Doc<'_>, default: Provider) -> bool {
+    let mut found = false;
+    for (path, whose) in OF_OTHERS {
+        let mut names = path.iter();
+        let first = names.next().and_then(|name| doc.raw(name));
+        let value = names.try_fold(first, |value, name| Some(value?.get(name)));
+        if !value.flatten().is_some_and(says_something) {
+            continue;
+        }
+        found = true;
+        let message = format!(
+            "is not set, and spec.{} is a field of {whose}, not of {}, which is the default here",
+            path.join("."),
+            default.name()
+        );
+        let finding = Finding {
+            severity: FindingSeverity::Unsupported,
+            ..Finding::error(doc.at("provider"), message).coded(FindingCode::ProviderUnclear)
+        };
+        doc.add(
+            finding
+                .way_out(format!("set it to {}, or to the router that is meant", default.name())),
+        );
+    }
+    found
+}
