@@ -213,13 +213,7 @@ pub(crate) fn by_prefix(
         .collect()
 }
 
-/// At most `max` characters, the cut marked.
+/// What somebody else has written, as it may be repeated.
 pub(crate) fn bounded(text: &str, max: usize) -> String {
-    let text = text.trim();
-    if text.chars().count() <= max {
-        return text.to_owned();
-    }
-    let mut cut: String = text.chars().take(max).collect();
-    cut.push('…');
-    cut
+    serin_core::words::line(text.trim(), max)
 }

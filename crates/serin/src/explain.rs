@@ -15,6 +15,7 @@ use serin_core::judge::watch::Watch;
 use serin_core::model::{Bad, Condition, EvidencePace, GuardSpec, Pace, Phase, Soak, Status};
 use serin_core::parse::{self, Limits};
 use serin_core::status::{CheckRecord, Counts, ReasonRecord};
+use serin_core::words::line;
 use serin_providers::change::CANARY;
 
 use crate::world;
@@ -149,12 +150,25 @@ pub async fn run(client: &Client, args: &ExplainArgs) -> anyhow::Result<String> 
         .get(name)
         .await
         .with_context(|| format!("cannot read the canary {namespace}/{name}"))?;
-    let value = world::to_value(&object).context("the canary is no JSON")?;
+    let mut value = world::to_value(&object).context("the canary is no JSON")?;
+    if let Some(status) = value.get_mut("status") {
+        legible(status);
+    }
     let report = report(&value);
     Ok(match args.output {
         Output::Human => report.to_string(),
         Output::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
     })
+}
+
+/// Whoever may write a status may write anything, and this goes to a terminal.
+fn legible(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = line(text, usize::MAX),
+        Value::Array(list) => list.iter_mut().for_each(legible),
+        Value::Object(map) => map.values_mut().for_each(legible),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// What the object says of itself.

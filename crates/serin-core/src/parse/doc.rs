@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::model::SpecError;
+use crate::words::{NAME_MAX, SENTENCE_MAX, line};
 
 /// More complaints than a person reads; a huge broken object must not make a huge status.
 const ERRORS_MAX: usize = 50;
@@ -33,6 +34,9 @@ impl Complaints {
 }
 
 fn push(list: &RefCell<Vec<SpecError>>, complaint: SpecError) {
+    // Both may repeat what somebody has written.
+    let SpecError { field, message } = complaint;
+    let complaint = SpecError::new(line(&field, SENTENCE_MAX), line(&message, SENTENCE_MAX));
     let mut list = list.borrow_mut();
     if list.len() < ERRORS_MAX && !list.contains(&complaint) {
         list.push(complaint);
@@ -103,6 +107,19 @@ impl<'a> Doc<'a> {
             self.error(key, "is required");
         }
         self.text(key).unwrap_or_default()
+    }
+
+    /// A name that people see, complaining when there is none, and taken as far as it can be shown.
+    pub(super) fn name(&self, key: &str) -> String {
+        let given = self.required(key);
+        let name = line(given, NAME_MAX);
+        if name != given {
+            self.warn(
+                key,
+                format!("is taken as {name:?}: names are one line of {NAME_MAX} bytes at most"),
+            );
+        }
+        name
     }
 
     pub(super) fn flag(&self, key: &str) -> bool {

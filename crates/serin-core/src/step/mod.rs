@@ -96,7 +96,7 @@ fn decide(canary: &Canary, seen: &Observed, now: Timestamp, settings: &Settings)
         let message = "spec.suspend is set: nothing is touched, traffic stays where it is.";
         return draft.act(reason::SUSPENDED, message, settings.idle_secs);
     }
-    if canary.spec.revert_on_deletion != canary.has_finalizer {
+    if canary.spec.revert_on_deletion != canary.has_finalizer || canary.other_finalizer {
         draft.actions.push(crate::plan::Action::Finalizer(canary.spec.revert_on_deletion));
     }
     let edited = canary.status.observed_generation != Some(canary.generation);
