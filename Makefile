@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make demo` shows the story, `make test` proves it.
 CARGO ?= cargo
 
-.PHONY: demo test check unit mutants kill docs bench bench-guard bench-rollback simulation soak soak-core fuzz parts
+.PHONY: demo test check unit mutants kill docs bench bench-scale bench-guard bench-rollback simulation soak soak-core fuzz parts
 
 demo: ## The whole story on this machine: promotion of v2, rollback of v3. KEEP=1 leaves it running.
 	$(CARGO) build --locked -p serin
@@ -32,6 +32,10 @@ kill: ## Kills the parts of a real stack in the middle of 20 releases; six minut
 
 docs: ## Write the generated pages and install manifests anew; a test checks that they are fresh.
 	$(CARGO) run -q --locked -p serin -- docs
+
+bench-scale: ## Peak memory of an operator beside 5,000 ConfigMaps and 5,000 Secrets that no canary uses, each up to 1 MiB.
+	$(CARGO) build --release --locked -p serin --bin serin --example scale
+	./target/release/examples/scale ./target/release/serin
 
 bench-guard: ## The guard against Flagger's rule, and how far both are from the bound; minutes on two cores.
 	$(CARGO) run --locked --release -p serin-core --example bench_guard

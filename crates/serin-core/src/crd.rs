@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api;
 
+mod bounds;
 #[cfg(test)]
 mod tests;
 
@@ -341,6 +342,7 @@ fn complete(kind: &Kind) -> Value {
         }
     }
     exactly_one(&mut root);
+    bounds::strings(&mut root);
     root
 }
 

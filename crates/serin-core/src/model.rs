@@ -96,8 +96,10 @@ pub struct Canary {
     pub resource_version: String,
     /// `metadata.deletionTimestamp` is set.
     pub deleting: bool,
-    /// Our finalizer (`finalizer.flagger.app`) is on the object.
+    /// A finalizer of Flagger's or of our own is on the object.
     pub has_finalizer: bool,
+    /// The one of the two that does not belong there.
+    pub other_finalizer: bool,
     /// It is deleted with `--cascade=foreground`: Kubernetes takes away what it owns while its finalizer is still there.
     pub collected: bool,
     pub spec: Spec,

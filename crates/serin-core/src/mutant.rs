@@ -7,6 +7,8 @@ pub enum Shows {
     InTheSmallWorld,
     /// In the shell, in a router, in gates, reads or deletions, which the small world has not: lives of the whole operator.
     InLives,
+    /// Only where hundreds share what there is: lives of a crowd.
+    InCrowds,
 }
 
 macro_rules! mutants {
@@ -80,6 +82,9 @@ mutants! {
     GatesOpen, InLives, "A gate that refuses is taken for open.";
     TouchTarget, InLives, "Who scales the target writes something of the user as well.";
     BlameForOthers, InLives, "A revision answers for what the one before it did in the window of a check.";
+    WatchWhole, InLives, "ConfigMaps and Secrets are listed whole, those of others as well.";
+    MissChange, InLives, "A config is read once and its changes are not heard of.";
+    KeepTurn, InCrowds, "A tick keeps its turn while it waits for a hook or a query.";
     ForgetReason, InTheSmallWorld, "Nobody says why.";
 }
 

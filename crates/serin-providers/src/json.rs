@@ -199,13 +199,7 @@ pub(crate) fn by_prefix(
         .collect()
 }
 
-/// At most `max` characters, the cut marked.
-pub fn bounded(text: &str, max: usize) -> String {
-    let text = text.trim();
-    if text.chars().count() <= max {
-        return text.to_owned();
-    }
-    let mut cut: String = text.chars().take(max).collect();
-    cut.push('…');
-    cut
+/// What somebody else has written, as it may be repeated.
+pub(crate) fn bounded(text: &str, max: usize) -> String {
+    serin_core::words::line(text.trim(), max)
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use serin_core::fence::{self, Seal};
 use serin_core::model::{Canary, Split};
+use serin_core::parse::{self, FINALIZER, OWN_FINALIZER};
 use serin_core::plan::Action;
 
 use crate::change::{Change, ObjectRef, Objects};
@@ -13,9 +14,6 @@ use crate::service;
 use crate::settings::Settings;
 use crate::workload::primary::require;
 use crate::workload::{kept, primary, scaler};
-
-/// Flagger's, so that either may take over from the other.
-pub const FINALIZER: &str = "finalizer.flagger.app";
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
@@ -134,15 +132,18 @@ fn ensure_route(
 fn finalizer(canary: &Canary, wanted: bool, objects: &Objects) -> Result<Vec<Change>, RenderError> {
     let target = references::canary_object(canary);
     let live = require(objects, &target)?;
-    let mut finalizers: Vec<Value> = items(live, "/metadata/finalizers").to_vec();
-    let present = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
-    if present == wanted {
-        return Ok(Vec::new());
+    let before: Vec<Value> = items(live, "/metadata/finalizers").to_vec();
+    let right = parse::finalizer(live);
+    let keep = |finalizer: &&Value| {
+        let both = [FINALIZER, OWN_FINALIZER].iter().any(|known| *finalizer == known);
+        !both || (wanted && *finalizer == right)
+    };
+    let mut finalizers: Vec<Value> = before.iter().filter(keep).cloned().collect();
+    if wanted && !finalizers.iter().any(|finalizer| *finalizer == right) {
+        finalizers.push(right.into());
     }
-    if wanted {
-        finalizers.push(FINALIZER.into());
-    } else {
-        finalizers.retain(|finalizer| finalizer != FINALIZER);
+    if finalizers == before {
+        return Ok(Vec::new());
     }
     let version = crate::json::resource_version(live).unwrap_or(&canary.resource_version);
     let patch = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});

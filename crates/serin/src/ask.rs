@@ -8,6 +8,7 @@ use http::Response;
 use serin_core::model::{Canary, MetricSource};
 use serin_core::observed::{Answer, Check, Seen};
 use serin_core::parse;
+use serin_core::words::{SENTENCE_MAX, line};
 use serin_providers::call::Call;
 use serin_providers::{hook, metric};
 
@@ -20,6 +21,8 @@ use crate::world::METRIC_TEMPLATE;
 const PARALLEL_MAX: usize = 8;
 /// More retries than this are not worth a release's time, whatever the spec says.
 const RETRIES_MAX: u32 = 10;
+/// No attempt begins later than this after the first: as long as the longest attempt may take.
+const RETRIES_WITHIN: Duration = Duration::from_secs(300);
 
 /// What was answered to one check.
 #[derive(Debug)]
@@ -38,11 +41,23 @@ pub async fn ask(context: &Context, canary: &Canary, checks: &[Check]) -> Vec<Sa
                 Check::Hook(index) => (ask_hook(context, canary, index).await, None),
                 Check::Metric(index, source) => ask_metric(context, canary, index, source).await,
             };
-            Said { check, answer, reach }
+            Said { check, answer: legible(answer), reach }
         })
         .buffer_unordered(PARALLEL_MAX)
         .collect()
         .await
+}
+
+/// Whatever was answered goes into the status, Events and a terminal.
+fn legible(answer: Answer) -> Answer {
+    let clean = |why: String| line(&why, SENTENCE_MAX);
+    match answer {
+        Answer::Value(value) => Answer::Value(value),
+        Answer::NoData(why) => Answer::NoData(clean(why)),
+        Answer::Approved => Answer::Approved,
+        Answer::Refused(why) => Answer::Refused(clean(why)),
+        Answer::Unreachable(why) => Answer::Unreachable(clean(why)),
+    }
 }
 
 async fn ask_hook(context: &Context, canary: &Canary, index: usize) -> Answer {
@@ -66,18 +81,25 @@ pub async fn send_with_retries(
     retries: u32,
 ) -> Result<Response<Bytes>, OutsideError> {
     let mut attempt = 0;
+    let until = tokio::time::Instant::now() + RETRIES_WITHIN;
     loop {
         let result = outside.send(call.request.clone(), manner(&call)).await;
         let again = match &result {
             Ok(response) => hook::may_retry(response.status()),
             Err(OutsideError::Timeout(_) | OutsideError::Connect { .. }) => true,
-            Err(OutsideError::TooLong | OutsideError::Unframed | OutsideError::Setup(_)) => false,
+            Err(
+                OutsideError::TooLong
+                | OutsideError::Unframed
+                | OutsideError::Setup(_)
+                | OutsideError::NotAllowed { .. },
+            ) => false,
         };
-        if !again || attempt >= retries.min(RETRIES_MAX) {
+        let wait = Duration::from_secs(hook::backoff_secs(attempt, result.as_ref().ok()));
+        let late = tokio::time::Instant::now() + wait > until;
+        if !again || late || attempt >= retries.min(RETRIES_MAX) {
             return result;
         }
-        tokio::time::sleep(Duration::from_secs(hook::backoff_secs(attempt, result.as_ref().ok())))
-            .await;
+        tokio::time::sleep(wait).await;
         attempt += 1;
     }
 }
@@ -88,6 +110,7 @@ pub fn manner(call: &Call) -> Manner {
         insecure: call.insecure,
         ca: call.ca.clone(),
         proxy: call.proxy.clone(),
+        trusted: false,
         framed: false,
     }
 }
@@ -123,7 +146,8 @@ async fn ask_metric(
         Ok(response) => metric::answer(metric::metric_provider(question.kind).parse(&response)),
         Err(error) => Answer::Unreachable(error.to_string()),
     };
-    tracing::debug!(canary = %canary.key, metric = %metric.name, query = %question.query, ?answer, "measured");
+    let line_of_query = line(&question.query, SENTENCE_MAX);
+    tracing::debug!(canary = %canary.key, metric = %metric.name, query = line_of_query, ?answer, "measured");
     (answer, metric::reach_secs(&question.query))
 }
 

@@ -7,12 +7,13 @@ use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use serin_core::words::line;
 
 use crate::clock::SystemClock;
 use crate::config::{ControllerArgs, go_dashes};
 use crate::controller::Settings;
 use crate::operator::{Operator, Options};
-use crate::outside::HttpOutside;
+use crate::outside::{Hosts, HttpOutside};
 use crate::telemetry;
 
 /// Progressive delivery for Kubernetes: seconds to rollback, decided by evidence, and it says why.
@@ -37,6 +38,8 @@ enum Command {
     Backtest(Box<crate::backtest::BacktestArgs>),
     /// Say what a Canary would create and change, how its releases would go and what they risk, without a write.
     Plan(crate::plan::PlanArgs),
+    /// Leave nothing behind when another controller takes over.
+    Migrate(crate::migrate::MigrateArgs),
     /// Print the CustomResourceDefinitions.
     Crds,
     /// Write the generated pages and manifests, or check that they are fresh.
@@ -49,6 +52,9 @@ enum Command {
     #[command(hide = true)]
     App(crate::local::AppArgs),
 }
+
+/// The longest line of a complaint.
+const LINE_MAX: usize = 4096;
 
 /// Parses the arguments of the process and does what they say.
 pub fn main() -> ExitCode {
@@ -68,7 +74,10 @@ pub fn main() -> ExitCode {
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            complain(&format!("error: {error:#}"));
+            // A server's words may be in it; the lines are ours.
+            let error = format!("{error:#}");
+            let lines: Vec<String> = error.lines().map(|text| line(text, LINE_MAX)).collect();
+            complain(&format!("error: {}", lines.join("\n")));
             ExitCode::FAILURE
         }
     }
@@ -102,6 +111,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let (text, code) = crate::plan::run(client.as_ref(), &args).await?;
             say(&text)?;
             Ok(code)
+        }),
+        Command::Migrate(args) => block_on(async {
+            let client = Client::try_from(kubeconfig(args.kubeconfig()).await?)
+                .context("cannot set up the client")?;
+            say(&crate::migrate::run(&client, &args).await?)?;
+            Ok(ExitCode::SUCCESS)
         }),
         Command::Crds => {
             say(&crate::pages::crds_yaml()?)?;
@@ -164,7 +179,9 @@ async fn controller(args: ControllerArgs) -> anyhow::Result<ExitCode> {
         mesh_provider: args.mesh_provider.clone(),
         settings: settings(&args)?,
         clock: Arc::new(SystemClock::default()),
-        outside: Arc::new(HttpOutside::new().context("cannot set up the HTTP client")?),
+        outside: Arc::new(
+            HttpOutside::new().context("cannot set up the HTTP client")?.only(hosts(&args)),
+        ),
         election,
         listener: Some(listener),
     };
@@ -174,6 +191,20 @@ async fn controller(args: ControllerArgs) -> anyhow::Result<ExitCode> {
     tracing::info!("stopping");
     operator.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where objects may send requests to.
+fn hosts(args: &ControllerArgs) -> Hosts {
+    let own = [Some(&args.metrics_server), args.event_webhook.as_ref()];
+    let own = own.into_iter().flatten().filter_map(|url| {
+        let uri: http::Uri = url.parse().ok()?;
+        uri.host().map(str::to_owned)
+    });
+    let named = Hosts::new(args.allow_hosts.iter().cloned());
+    if named == Hosts::default() {
+        return named;
+    }
+    Hosts::new(args.allow_hosts.iter().cloned().chain(own))
 }
 
 fn settings(args: &ControllerArgs) -> anyhow::Result<Settings> {

@@ -73,6 +73,10 @@ pub struct ControllerArgs {
     /// Refuse metric templates and alert providers of other namespaces.
     #[arg(long, env = "SERIN_NO_CROSS_NAMESPACE_REFS", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub no_cross_namespace_refs: bool,
+    /// Hosts that canaries, MetricTemplates and AlertProviders may send requests to: names, addresses, `*.example.com` for
+    /// what is below a name. All hosts when unset, as in Flagger; the metric server of this command line always.
+    #[arg(long, env = "SERIN_ALLOW_HOSTS", value_delimiter = ',')]
+    pub allow_hosts: Vec<String>,
     /// Shortest analysis interval that is accepted as written, in seconds; shorter ones become this long.
     #[arg(long, env = "SERIN_MIN_INTERVAL", default_value_t = 10, value_parser = clap::value_parser!(i64).range(1..=3600))]
     pub min_interval: i64,

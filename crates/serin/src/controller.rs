@@ -12,14 +12,16 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
 use serin_core::model::{Canary, Key};
 use serin_providers::change::CANARY;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::outside::Outside;
 use crate::packed::Packed;
 use crate::refusal::Refusals;
+use crate::releasing::Releasing;
 use crate::tick::{self, TickError};
+use crate::turns::Turns;
 use crate::unused::Unused;
 use crate::wake::Wake;
 use crate::world::{self, World};
@@ -56,7 +58,8 @@ pub struct Context {
     /// Opinions of the guard.
     pub guards: crate::guard::Guards,
     /// Ticks at once; what the guard wants off the road does not wait for one.
-    slots: Semaphore,
+    turns: Turns,
+    pub(crate) releasing: Releasing,
     /// Answers to decisions that could not be written down: nobody is asked twice for one decision.
     pub(crate) unused: Unused,
     /// Writes that could not be carried out.
@@ -136,7 +139,7 @@ impl Context {
         metrics: Arc<Metrics>,
         settings: Settings,
     ) -> Self {
-        let slots = Semaphore::new(usize::from(settings.concurrency.max(1)));
+        let turns = Turns::new(usize::from(settings.concurrency));
         let guards = crate::guard::Guards::new(crate::guard::Sources::of(&settings));
         let world = World::new(client.clone(), settings.namespace.clone(), wake.clone());
         let teller = crate::tell::Teller::start(
@@ -156,7 +159,8 @@ impl Context {
             teller,
             index: Index::default(),
             guards,
-            slots,
+            turns,
+            releasing: Releasing::default(),
             unused: Unused::default(),
             refusals: Refusals::default(),
             errors: Mutex::default(),
@@ -251,7 +255,7 @@ impl Canaries {
         let context = Arc::clone(context);
         let read = store.clone();
         let task = tokio::spawn(async move {
-            let events = watcher(api, watcher::Config::default()).default_backoff().reflect(writer);
+            let events = watcher(api, world::watch_config()).default_backoff().reflect(writer);
             futures::pin_mut!(events);
             while let Some(event) = events.next().await {
                 let listed = matches!(event, Ok(watcher::Event::InitDone));
@@ -328,12 +332,19 @@ async fn doubt(context: &Context, store: &Store<Packed>) {
             continue;
         }
         let api = context.world.api(&CANARY, &key.namespace);
-        let now = tokio::time::timeout(world::READ_TIMEOUT, api.get_metadata_opt(&key.name)).await;
-        if let Ok(Ok(now)) = now
-            && now.as_ref().and_then(|now| now.metadata.resource_version.as_ref()) != ours.as_ref()
-        {
-            context.mistrust(&key);
-            context.wake.wake(&key);
+        match tokio::time::timeout(world::READ_TIMEOUT, api.get_metadata_opt(&key.name)).await {
+            Ok(Ok(now)) => {
+                let now = now.and_then(|now| now.metadata.resource_version);
+                if now != ours {
+                    context.mistrust(&key);
+                    context.wake.wake(&key);
+                }
+            }
+            // The next conflict tells.
+            Ok(Err(error)) => {
+                tracing::warn!(canary = %key, error = %crate::outside::chain(&error), "cannot read the canary again");
+            }
+            Err(_) => tracing::warn!(canary = %key, "cannot read the canary again: no answer"),
         }
     }
 }
@@ -344,6 +355,7 @@ fn forget(context: &Context, key: &Key) {
     context.guards.forget(key);
     context.unused.forget(key);
     context.refusals.clear(key);
+    context.releasing.forget(key);
     context.errors.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     context.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     context.valid.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
@@ -355,12 +367,15 @@ fn forget(context: &Context, key: &Key) {
 /// Back-off after an error: doubling from one second to a minute, so that nothing spins and nothing is given up.
 const RETRY_MIN_SECS: u64 = 1;
 const RETRY_MAX_SECS: u64 = 60;
+/// Others write what we write as well, and a tick that meets them is made again. So many in a row are somebody's fight.
+const ROUTINE_CONFLICTS: u32 = 2;
 
 /// Ticks canaries until dropped. Dropping it is safe at any point: what was not written will be decided again.
 pub async fn lead(context: Arc<Context>, canaries: &Canaries) {
     canaries.wait_until_ready().await;
     // A task of its own: no tick delays the guard. It ends with the leadership.
     context.guards.clear();
+    context.releasing.clear();
     let mut guard = tokio::task::JoinSet::new();
     guard.spawn(crate::guard::run(Arc::clone(&context)));
     // Everything is due once: what happened while nobody led is found now. Wishes come first, so that one list per
@@ -399,16 +414,13 @@ pub async fn lead(context: Arc<Context>, canaries: &Canaries) {
 /// Returns after which time to look again.
 async fn reconcile(packed: &Packed, context: &Arc<Context>) -> Result<Duration, TickError> {
     let Some(key) = key_of(packed) else { return Err(TickError::Encode) };
-    // Law 1: slow hooks of others may hold every slot, and still a rollback goes ahead.
-    let _slot = tokio::select! {
-        biased;
-        slot = context.slots.acquire() => slot.ok(),
-        () = context.guards.condemned(&key) => None,
-    };
+    let turn = context.turns.of(&key.namespace);
+    tick::wait_for(context, &key, &turn).await;
     let started = tokio::time::Instant::now();
     let object = Arc::new(packed.object().map_err(|_| TickError::Encode)?);
     // A panic in one canary's tick is that canary's error and nobody else's.
-    let result = AssertUnwindSafe(tick::tick(context, &object)).catch_unwind().await;
+    let ticking = AssertUnwindSafe(tick::tick(context, &object, &turn)).catch_unwind();
+    let result = turn.during(ticking).await;
     context.metrics.observe_tick(started.elapsed().as_secs_f64());
     let next = match result {
         Ok(Err(error)) if object.metadata.deletion_timestamp.is_some() && error.is_absence() => {
@@ -436,6 +448,11 @@ fn retry(object: &Packed, error: &TickError, context: &Context) -> Duration {
     let count = errors.entry(key.clone()).or_default();
     *count = count.saturating_add(1);
     let secs = (RETRY_MIN_SECS << (*count - 1).min(6)).min(RETRY_MAX_SECS);
-    tracing::warn!(canary = %key, error = %crate::outside::chain(error), retry_secs = secs, "tick failed");
+    let text = crate::outside::chain(error);
+    if error.is_conflict() && *count <= ROUTINE_CONFLICTS {
+        tracing::debug!(canary = %key, error = text, retry_secs = secs, "tick conflicted");
+    } else {
+        tracing::warn!(canary = %key, error = text, retry_secs = secs, "tick failed");
+    }
     Duration::from_secs(secs)
 }

@@ -9,6 +9,7 @@ use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::json;
 use serin_core::plan::Notice;
+use serin_core::words::line;
 
 use crate::clock::SharedClock;
 use crate::world;
@@ -30,6 +31,8 @@ pub struct Subject {
     pub name: String,
     pub uid: String,
     pub resource_version: String,
+    /// Which release it is about: what happens again in another one is news.
+    pub release: String,
 }
 
 struct Recent {
@@ -59,7 +62,7 @@ impl Events {
     pub async fn publish(&self, subject: &Subject, notice: &Notice) -> kube::Result<()> {
         let now = self.clock.now();
         let Notice { warning, reason, message, alert: _ } = notice;
-        let message = bounded(message);
+        let message = line(message, MESSAGE_MAX);
         let api: Api<DynamicObject> = Api::namespaced_with(
             self.client.clone(),
             &subject.namespace,
@@ -132,7 +135,7 @@ impl Events {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.retain(|known| now.as_second() - known.time.as_second() < RECENT_SECS);
         let known = recent.iter_mut().find(|known| {
-            known.subject.uid == subject.uid
+            (&known.subject.uid, &known.subject.release) == (&subject.uid, &subject.release)
                 && (known.notice.0, known.notice.1, known.notice.2.as_str()) == notice
         })?;
         known.count = known.count.saturating_add(1);
@@ -143,15 +146,4 @@ impl Events {
 /// Kubernetes' core Events have whole seconds.
 fn seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
-}
-
-fn bounded(message: &str) -> String {
-    if message.len() <= MESSAGE_MAX {
-        return message.to_owned();
-    }
-    let mut end = MESSAGE_MAX - 3;
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}...", message.get(..end).unwrap_or_default())
 }

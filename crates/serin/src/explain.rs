@@ -17,6 +17,7 @@ use serin_core::model::{
 };
 use serin_core::parse::{self, Limits, ParseFailure};
 use serin_core::status::{CheckRecord, Counts, ReasonRecord};
+use serin_core::words::line;
 use serin_providers::change::CANARY;
 
 use crate::plan::look::Look;
@@ -159,7 +160,10 @@ pub async fn run(client: &Client, args: &ExplainArgs) -> anyhow::Result<String> 
             return Err(error).with_context(what);
         }
     };
-    let value = world::to_value(&object).context("the canary is no JSON")?;
+    let mut value = world::to_value(&object).context("the canary is no JSON")?;
+    if let Some(status) = value.get_mut("status") {
+        legible(status);
+    }
     let mut report = report(&value);
     if let Ok(canary) = canary(&value) {
         let look = Look { client: Some(client), documents: &[] };
@@ -176,6 +180,16 @@ fn canary(object: &Value) -> Result<Canary, ParseFailure> {
     // Shorter intervals may be allowed where it runs; that is no concern of ours.
     let limits = Limits { min_interval_secs: 1, ..Limits::default() };
     parse::canary(object, &limits)
+}
+
+/// Whoever may write a status may write anything, and this goes to a terminal.
+fn legible(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = line(text, usize::MAX),
+        Value::Array(list) => list.iter_mut().for_each(legible),
+        Value::Object(map) => map.values_mut().for_each(legible),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// What the object says of itself.

@@ -11,11 +11,12 @@ use kube::api::Api;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::clock::{SharedClock, SystemClock};
 use crate::controller::{Canaries, Context, Settings, lead};
 use crate::http::{Health, serve};
-use crate::leader::{Election, FLAGGER_LEASE, held};
+use crate::leader::{Election, FLAGGER_LEASE, Sight};
 use crate::metrics::Metrics;
 use crate::outside::{HttpOutside, Outside, OutsideError};
 use crate::wake::Wake;
@@ -24,6 +25,8 @@ use crate::wake::Wake;
 pub const LEASE: &str = "serin-leader-election";
 /// Where Flagger's election puts its Lease unless told otherwise.
 const FLAGGER_NAMESPACE: &str = "kube-system";
+/// How often it is looked at while Flagger holds it.
+const FLAGGER_LOOK: Duration = Duration::from_secs(10);
 /// How long a stop waits for what is under way.
 const STOP_WAIT: Duration = Duration::from_secs(15);
 
@@ -100,6 +103,7 @@ impl Operator {
             name: LEASE.to_owned(),
             identity,
             clock,
+            busy: context.releasing.any(),
         });
         let running = Arc::clone(&context);
         let task = tokio::spawn(async move {
@@ -159,7 +163,7 @@ async fn run(
     tokio::select! {
         biased;
         _ = stopped.wait_for(|stop| *stop) => return,
-        () = wait_for_flagger(&client, context) => {}
+        () = wait_for_flagger(&client) => {}
     }
     let (mut leads, campaign) = election.run(stopped.clone());
     loop {
@@ -186,13 +190,25 @@ async fn run(
 }
 
 /// Two controllers must not drive one canary: while Flagger holds its Lease we wait.
-async fn wait_for_flagger(client: &Client, context: &Context) {
+async fn wait_for_flagger(client: &Client) {
     let leases: Api<Lease> = Api::namespaced(client.clone(), FLAGGER_NAMESPACE);
+    let (mut sight, mut told) = (Sight::default(), false);
     loop {
         // Without the right to look there is nothing to find out; the Role for it is optional.
-        let Ok(Some(lease)) = leases.get_opt(FLAGGER_LEASE).await else { return };
-        let Some(holder) = held(&lease, context.clock.now()) else { return };
-        tracing::error!(%holder, "Flagger is running in this cluster; waiting until it has stopped");
-        tokio::time::sleep(Duration::from_secs(10)).await;
+        let lease = match leases.get_opt(FLAGGER_LEASE).await {
+            Ok(Some(lease)) => lease,
+            Ok(None) => return,
+            Err(error) => {
+                let error = crate::outside::chain(&error);
+                tracing::warn!(%error, "cannot see whether Flagger still runs in this cluster");
+                return;
+            }
+        };
+        sight.see(&lease);
+        let Some((holder, until)) = sight.holder() else { return };
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(%holder, "Flagger holds its lease in this cluster; waiting until it has stopped");
+        }
+        tokio::time::sleep_until(until.min(Instant::now() + FLAGGER_LOOK)).await;
     }
 }

@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
-use http::header::TRANSFER_ENCODING;
+use http::header::{AUTHORIZATION, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode};
+use serin_core::words::{SENTENCE_MAX, line};
 
 /// Answers longer than this are cut off and treated as an error: no metric or hook needs more.
 pub const BODY_MAX: usize = 1 << 20;
@@ -27,13 +30,15 @@ pub struct Manner {
     pub ca: Option<Bytes>,
     /// Proxy URL, for chats.
     pub proxy: Option<String>,
+    /// The destination is named by the operator's own flags and not by an object of somebody.
+    pub trusted: bool,
     /// Refuse an answer that ends with the connection: it looks whole wherever it was cut. JSON does not, pages do.
     pub framed: bool,
 }
 
 impl Manner {
     pub fn within(timeout: Duration) -> Self {
-        Self { timeout, insecure: false, ca: None, proxy: None, framed: false }
+        Self { timeout, insecure: false, ca: None, proxy: None, trusted: false, framed: false }
     }
 }
 
@@ -49,6 +54,8 @@ pub enum OutsideError {
     Connect { host: String, why: String },
     #[error("cannot set up the client: {0}")]
     Setup(String),
+    #[error("{host} is none of the hosts that --allow-hosts names")]
+    NotAllowed { host: String },
 }
 
 /// Sends a request; the simulation has one of its own.
@@ -88,17 +95,60 @@ pub trait Outside: Send + Sync {
 /// The real thing. One pooled client serves every plain request; special TLS or proxy settings get one each.
 pub struct HttpOutside {
     plain: reqwest::Client,
+    allowed: Hosts,
+}
+
+/// Hosts that objects may send requests to. Nothing in it means every host, as in Flagger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hosts(Vec<String>);
+
+impl Hosts {
+    /// Names, addresses, and `*.example.com` for what is below a name.
+    pub fn new(hosts: impl IntoIterator<Item = String>) -> Self {
+        let hosts = hosts.into_iter().map(|host| host.trim().to_ascii_lowercase());
+        Self(hosts.filter(|host| !host.is_empty()).collect())
+    }
+
+    fn allow(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let below = |of: &str| host.strip_suffix(of).is_some_and(|rest| rest.ends_with('.'));
+        self.0.is_empty()
+            || self.0.iter().any(|known| match known.strip_prefix("*.") {
+                Some(of) => below(of),
+                None => *known == host,
+            })
+    }
 }
 
 impl HttpOutside {
     pub fn new() -> Result<Self, OutsideError> {
         // One TLS stack for the whole process; that it is there already is no error.
         drop(rustls::crypto::ring::default_provider().install_default());
-        Ok(Self { plain: builder().build().map_err(|error| OutsideError::Setup(chain(&error)))? })
+        let plain = builder().build().map_err(|error| OutsideError::Setup(chain(&error)))?;
+        Ok(Self { plain, allowed: Hosts::default() })
+    }
+
+    /// Objects may send requests to these hosts only.
+    #[must_use]
+    pub fn only(self, allowed: Hosts) -> Self {
+        Self { allowed, ..self }
+    }
+
+    fn check(&self, host: &str, manner: &Manner) -> Result<(), OutsideError> {
+        // A proxy is a destination as well.
+        let proxy = manner.proxy.as_deref().map(|proxy| {
+            let uri: Option<http::Uri> = proxy.parse().ok();
+            uri.and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default()
+        });
+        let mut hosts = std::iter::once(host).chain(proxy.as_deref());
+        match hosts.find(|host| !manner.trusted && !self.allowed.allow(host)) {
+            Some(host) => Err(OutsideError::NotAllowed { host: line(host, SENTENCE_MAX) }),
+            None => Ok(()),
+        }
     }
 
     fn client(&self, manner: &Manner) -> Result<reqwest::Client, OutsideError> {
-        let Manner { timeout: _, insecure, ca, proxy, framed: _ } = manner;
+        let Manner { timeout: _, insecure, ca, proxy, trusted: _, framed: _ } = manner;
         if !insecure && ca.is_none() && proxy.is_none() {
             return Ok(self.plain.clone());
         }
@@ -131,8 +181,9 @@ impl Outside for HttpOutside {
         manner: Manner,
     ) -> BoxFuture<'_, Result<Response<Bytes>, OutsideError>> {
         Box::pin(async move {
-            let client = self.client(&manner)?;
             let host = request.uri().host().unwrap_or("").to_owned();
+            self.check(&host, &manner)?;
+            let client = self.client(&manner)?;
             let answer = exchange(&client, request, &host, manner.framed);
             match tokio::time::timeout(manner.timeout, answer).await {
                 Ok(result) => result,
@@ -164,8 +215,9 @@ impl Outside for HttpOutside {
         take: &'a mut (dyn FnMut(&[u8]) + Send),
     ) -> BoxFuture<'a, Result<StatusCode, OutsideError>> {
         Box::pin(async move {
-            let client = self.client(&manner)?;
             let host = request.uri().host().unwrap_or("").to_owned();
+            self.check(&host, &manner)?;
+            let client = self.client(&manner)?;
             let answer = pieces(&client, request, take, &host, manner.framed);
             match tokio::time::timeout(manner.timeout, answer).await {
                 Ok(result) => result,
@@ -186,7 +238,7 @@ async fn pieces(
         host: host.to_owned(),
         why: chain(&error.without_url()),
     };
-    let request = reqwest::Request::try_from(request).map_err(connect)?;
+    let request = prepared(request).map_err(connect)?;
     let mut response = client.execute(request).await.map_err(connect)?;
     expect_end(&response, PAGE_MAX, framed)?;
     let mut length = 0;
@@ -198,6 +250,37 @@ async fn pieces(
         take(&chunk);
     }
     Ok(response.status())
+}
+
+/// User and password of a URL are sent as Flagger sends them, and are in nothing that anybody prints.
+fn prepared(request: Request<Bytes>) -> reqwest::Result<reqwest::Request> {
+    let mut request = reqwest::Request::try_from(request)?;
+    let url = request.url();
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
+    let (user, password) = (decoded(url.username()), url.password().map(decoded));
+    if user.is_empty() && password.is_none() {
+        return Ok(request);
+    }
+    let both = [user, password.unwrap_or_default()].join(&b':');
+    let value = format!("Basic {}", STANDARD.encode(both));
+    if let Ok(mut value) = HeaderValue::from_str(&value) {
+        value.set_sensitive(true);
+        request.headers_mut().entry(AUTHORIZATION).or_insert(value);
+    }
+    // Neither fails for a URL that has a host.
+    let url = request.url_mut();
+    let _ = (url.set_username(""), url.set_password(None));
+    Ok(request)
+}
+
+/// A URL as it may be printed: without user and password, and without the query.
+pub fn shown(url: &str) -> String {
+    let uri: Option<http::Uri> = url.trim().parse().ok();
+    let parts =
+        uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?, uri.path())));
+    let Some((scheme, authority, path)) = parts else { return "a malformed URL".to_owned() };
+    let place = authority.as_str().rsplit('@').next().unwrap_or_default();
+    line(&format!("{scheme}://{place}{path}"), SENTENCE_MAX)
 }
 
 /// What the head of an answer says of its end.
@@ -225,7 +308,7 @@ async fn exchange(
         host: host.to_owned(),
         why: chain(&error.without_url()),
     };
-    let request = reqwest::Request::try_from(request).map_err(connect)?;
+    let request = prepared(request).map_err(connect)?;
     let mut response = client.execute(request).await.map_err(connect)?;
     expect_end(&response, BODY_MAX, framed)?;
     let mut body = BytesMut::new();
@@ -241,7 +324,8 @@ async fn exchange(
     Ok(answer)
 }
 
-/// An error with everything behind it, on one line.
+/// An error with everything behind it, on one line. Much of it is in others' words: those of servers, proxies and admission
+/// webhooks.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = String::new();
     let mut next = Some(error);
@@ -256,7 +340,7 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
             text.push_str(&cause);
         }
     }
-    text
+    line(&text, SENTENCE_MAX)
 }
 
 /// What the API server has said, in its own words and without the client's.

@@ -13,10 +13,13 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+/// Which Service a slice belongs to.
+pub(crate) const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
 /// An object with no more of `metadata.managedFields` than is asked for.
 #[derive(Clone, Debug)]
 pub struct Packed {
-    /// Only what tells the object and its version from others; the rest is in the text.
+    /// Only what tells the object and its version from others, and the Service of a slice; the rest is in the text.
     identity: ObjectMeta,
     text: Box<str>,
 }
@@ -28,9 +31,17 @@ impl Packed {
             lean.to_mut().metadata.managed_fields = crate::managers::kept(object);
         }
         let text = serde_json::to_string(&lean)?.into_boxed_str();
-        let ObjectMeta { name, namespace, uid, resource_version, .. } = object.metadata.clone();
-        let identity =
-            ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() };
+        let of = &object.metadata;
+        let service = of.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME_LABEL));
+        let identity = ObjectMeta {
+            name: of.name.clone(),
+            namespace: of.namespace.clone(),
+            uid: of.uid.clone(),
+            resource_version: of.resource_version.clone(),
+            labels: service
+                .map(|service| [(SERVICE_NAME_LABEL.to_owned(), service.clone())].into()),
+            ..ObjectMeta::default()
+        };
         Ok(Self { identity, text })
     }
 

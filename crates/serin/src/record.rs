@@ -1,5 +1,6 @@
 //! The one place that writes a Canary's status: whole, versioned, and only when something changed.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
@@ -12,6 +13,9 @@ use crate::controller::Context;
 use crate::patience::bounded;
 use crate::world;
 
+/// An API server takes an object of 1.5 MiB, of which the user's part is some.
+const STATUS_MAX: usize = 512 << 10;
+
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     #[error("the canary has changed since it was read")]
@@ -22,6 +26,8 @@ pub enum RecordError {
         #[source]
         source: kube::Error,
     },
+    #[error("the status of canary {key} has {bytes} bytes, more than {STATUS_MAX}")]
+    TooLarge { key: Key, bytes: usize },
     #[error("cannot encode the status of canary {key}")]
     Encode {
         key: Key,
@@ -37,8 +43,7 @@ pub async fn record(
     object: &DynamicObject,
     status: &Status,
 ) -> Result<Option<Arc<DynamicObject>>, RecordError> {
-    let new = serde_json::to_value(status)
-        .map_err(|source| RecordError::Encode { key: key.clone(), source })?;
+    let new = encode(key, status)?;
     let empty = Value::Object(Map::new());
     let old = object.data.get("status").unwrap_or(&empty);
     let Some(change) = difference(old, &new) else { return Ok(None) };
@@ -74,6 +79,23 @@ pub async fn record(
     }
 }
 
+/// The status as it is written: what would make it too large for an API server goes first, the oldest before the newer.
+fn encode(key: &Key, status: &Status) -> Result<Value, RecordError> {
+    let mut status = Cow::Borrowed(status);
+    loop {
+        let text = serde_json::to_vec(&*status)
+            .map_err(|source| RecordError::Encode { key: key.clone(), source })?;
+        if text.len() <= STATUS_MAX {
+            return serde_json::to_value(&*status)
+                .map_err(|source| RecordError::Encode { key: key.clone(), source });
+        }
+        if status.checks.is_empty() {
+            return Err(RecordError::TooLarge { key: key.clone(), bytes: text.len() });
+        }
+        status.to_mut().checks.remove(0);
+    }
+}
+
 /// The merge patch (RFC 7386) that turns `old` into `new`; none when they are equal.
 fn difference(old: &Value, new: &Value) -> Option<Value> {
     match (old, new) {
@@ -104,6 +126,29 @@ fn difference(old: &Value, new: &Value) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_that_is_too_large_loses_its_oldest_checks() {
+        let check = |number: usize| serin_core::status::CheckRecord {
+            name: format!("check {number}"),
+            message: "x".repeat(100_000),
+            ..Default::default()
+        };
+        let status = Status { checks: (0..16).map(check).collect(), ..Status::default() };
+        let key = Key::new("develop", "backend");
+        let written = encode(&key, &status).unwrap();
+        assert!(written.to_string().len() <= STATUS_MAX);
+        let names: Vec<&str> = written["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|c| c["name"].as_str())
+            .collect();
+        assert_eq!(names, ["check 11", "check 12", "check 13", "check 14", "check 15"]);
+        let configs = (0..10_000).map(|n| (format!("configmap/{n}"), "x".repeat(100))).collect();
+        let status = Status { tracked_configs: Some(configs), ..Status::default() };
+        assert!(matches!(encode(&key, &status), Err(RecordError::TooLarge { .. })));
+    }
 
     #[test]
     fn a_difference_adds_changes_and_removes() {

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serin_core::model::Key;
 use serin_core::observed::Refusal;
 use serin_core::plan::Action;
+use serin_core::words::line;
 use serin_providers::RenderError;
 
 use crate::apply::ApplyError;
@@ -60,10 +61,7 @@ impl Refusals {
 
 /// The object, why it cannot be written with what to do, and whether that lasts.
 fn said(error: &ApplyError) -> (String, String, bool) {
-    let clean = |text: &str| {
-        let text: String = text.chars().filter(|c| !c.is_control()).collect();
-        serin_providers::json::bounded(&text, MESSAGE_MAX)
-    };
+    let clean = |text: &str| line(text, MESSAGE_MAX);
     match error {
         ApplyError::Write { target, source } => {
             let status = api_answer(source);
@@ -186,7 +184,7 @@ mod tests {
         expect![[r#"
             Service develop/shop-primary: services "shop-primary" is forbidden: exceeded quota: q, requested: services=1 (403). Raise the ResourceQuota, or free what it counts. [told at once]
             Service develop/shop-primary: services is forbidden: User "system:serviceaccount:serin:serin" cannot patch resource (403). Grant the operator the rights of the manifests of this version. [told at once]
-            Service develop/shop-primary: deployments "x" is forbidden: ValidatingAdmissionPolicy 'p' denied request: no[31m (422). Change the admission policy or webhook, or what it objects to. [told at once]
+            Service develop/shop-primary: deployments "x" is forbidden: ValidatingAdmissionPolicy 'p' denied request: no [31m (422). Change the admission policy or webhook, or what it objects to. [told at once]
             Service develop/shop-primary: spec.selector: Invalid value: field is immutable (422). This field cannot be changed; the object would have to be made anew. [told at once]
             Service develop/shop-primary: etcdserver: leader changed (500) [passes]"#]]
         .assert_eq(&told.join("\n"));

@@ -17,7 +17,15 @@ pub fn start(level: &str, format: LogFormat) {
         "fatal" | "panic" => "error",
         other => other,
     };
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let mut filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // The client's own lines do not say what was asked; ours do.
+    for quiet in ["kube_client=off", "kube_runtime=off"] {
+        if !level.contains("kube")
+            && let Ok(directive) = quiet.parse()
+        {
+            filter = filter.add_directive(directive);
+        }
+    }
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

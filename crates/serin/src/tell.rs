@@ -1,5 +1,6 @@
 //! Tells people: Events, event hooks, alerts, post-rollout hooks. On a queue of its own, so that no tick ever waits for it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,10 +8,11 @@ use jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, DynamicObject};
 use serde_json::Value;
-use serin_core::model::{AlertRef, Canary, HookKind, Webhook};
+use serin_core::model::{AlertRef, Canary, HookKind, Key, Webhook};
 use serin_core::observed::Answer;
 use serin_core::parse;
 use serin_core::plan::{Alert, Notice};
+use serin_core::words::{SENTENCE_MAX, line};
 use serin_providers::change::SECRET;
 use serin_providers::{hook, notify};
 use tokio::sync::{Semaphore, mpsc};
@@ -24,8 +26,12 @@ use crate::world::{ALERT_PROVIDER, resource, to_value};
 
 /// Ticks whose news wait to be told. When it is full the newest are dropped and logged: telling must not grow without bound.
 const QUEUE_MAX: usize = 1024;
-/// Receivers spoken to at once.
-const SPEAKERS_MAX: usize = 16;
+/// Receivers spoken to at once, of all canaries: what bounds memory where all of them hang.
+const SPEAKERS_MAX: usize = 4096;
+/// Receivers of one canary spoken to at once: whose receivers hang loses its own news and nobody else's.
+const SPEAKERS_EACH: usize = 16;
+/// How long an Event may take.
+const EVENT_WAIT: Duration = Duration::from_secs(10);
 /// How long a shutdown waits for the last words.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -51,6 +57,8 @@ struct Speaker {
     events: Events,
     settings: Settings,
     slots: Arc<Semaphore>,
+    /// Receivers that are being spoken to, by canary.
+    busy: Mutex<BTreeMap<Key, usize>>,
 }
 
 impl Teller {
@@ -68,6 +76,7 @@ impl Teller {
             events,
             settings: settings.clone(),
             slots: Arc::new(Semaphore::new(SPEAKERS_MAX)),
+            busy: Mutex::default(),
         });
         let task = tokio::spawn(async move {
             while let Some(item) = news.recv().await {
@@ -96,6 +105,7 @@ impl Teller {
             name: canary.key.name.clone(),
             uid: canary.uid.clone(),
             resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
+            release: release(canary),
         };
         let news = Box::new(News { canary: canary.clone(), subject, notices, calls, time });
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,28 +124,43 @@ impl Teller {
     }
 }
 
+/// Tells one release from another of the same revision.
+fn release(canary: &Canary) -> String {
+    let began = canary.status.analysis_start_time.map(|time| time.to_string());
+    format!("{} {}", canary.status.last_applied_spec, began.unwrap_or_default())
+}
+
 impl Speaker {
     async fn tell(self: &Arc<Self>, news: News) {
         let News { canary, subject, notices, calls, time } = news;
         for notice in &notices {
-            if let Err(error) = self.events.publish(&subject, notice).await {
-                tracing::warn!(canary = %canary.key, error = %chain(&error), message = %notice.message, "Event not written");
-            }
-            self.event_hooks(&canary, notice, time).await;
+            self.publish(&canary.key, &subject, notice).await;
+            self.event_hooks(&canary, notice, time);
             if let Some(alert) = &notice.alert {
-                self.alert(&canary, alert).await;
+                self.alert(&canary, alert);
             }
         }
         if !calls.is_empty() {
             if serin_core::mutant!(TellTwice) {
                 let calls = calls.clone();
-                self.post_rollout(canary.clone(), subject.clone(), calls).await;
+                self.post_rollout(canary.clone(), subject.clone(), calls);
             }
-            self.post_rollout(canary, subject, calls).await;
+            self.post_rollout(canary, subject, calls);
         }
     }
 
-    async fn event_hooks(self: &Arc<Self>, canary: &Canary, notice: &Notice, time: Timestamp) {
+    async fn publish(&self, key: &Key, subject: &Subject, notice: &Notice) {
+        // An API server that hangs must not keep everybody's news.
+        let written = tokio::time::timeout(EVENT_WAIT, self.events.publish(subject, notice)).await;
+        let error = match written {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => chain(&error),
+            Err(_) => format!("no answer within {EVENT_WAIT:?}"),
+        };
+        tracing::warn!(canary = %key, error, message = %notice.message, "Event not written");
+    }
+
+    fn event_hooks(self: &Arc<Self>, canary: &Canary, notice: &Notice, time: Timestamp) {
         let own: Vec<&Webhook> = canary
             .spec
             .analysis
@@ -155,30 +180,32 @@ impl Speaker {
                 Ok(call) => {
                     let (retries, key, name) =
                         (webhook.retries, canary.key.clone(), webhook.name.clone());
-                    self.speak(move |speaker| async move {
+                    self.speak(&canary.key, move |speaker| async move {
                         if let Err(error) = send_with_retries(speaker.outside.as_ref(), call, retries).await {
-                            tracing::warn!(canary = %key, hook = %name, %error, "event hook failed");
+                            tracing::warn!(canary = %key, hook = %name, error = %chain(&error), "event hook failed");
                         }
-                    })
-                    .await;
+                    });
                 }
-                Err(error) => tracing::warn!(canary = %canary.key, %error, "event hook not called"),
+                Err(error) => {
+                    tracing::warn!(canary = %canary.key, error = %chain(&error), "event hook not called")
+                }
             }
         }
     }
 
-    async fn alert(self: &Arc<Self>, canary: &Canary, alert: &Alert) {
+    fn alert(self: &Arc<Self>, canary: &Canary, alert: &Alert) {
         let wanted = canary.spec.analysis.alerts.iter();
         for reference in
             wanted.filter(|reference| notify::is_wanted(reference.severity, alert.severity))
         {
+            let key = canary.key.clone();
             let (reference, canary, alert) = (reference.clone(), canary.clone(), alert.clone());
-            self.speak(move |speaker| async move {
+            self.speak(&key, move |speaker| async move {
                 if let Err(why) = speaker.send_alert(&canary, &reference, &alert).await {
+                    let why = line(&why, SENTENCE_MAX);
                     tracing::warn!(canary = %canary.key, alert = %reference.name, %why, "alert not sent");
                 }
-            })
-            .await;
+            });
         }
     }
 
@@ -227,47 +254,65 @@ impl Speaker {
     }
 
     /// `post-rollout` hooks, in order; the first that fails ends it. Their answers change nothing.
-    async fn post_rollout(self: &Arc<Self>, canary: Canary, subject: Subject, calls: Vec<usize>) {
-        self.speak(move |speaker| async move {
+    fn post_rollout(self: &Arc<Self>, canary: Canary, subject: Subject, calls: Vec<usize>) {
+        let key = canary.key.clone();
+        self.speak(&key, move |speaker| async move {
             for index in calls {
                 let Some(webhook) = canary.spec.analysis.webhooks.get(index) else { continue };
                 let answer = match hook::call(&canary, webhook, &canary.status) {
-                    Ok(call) => match send_with_retries(speaker.outside.as_ref(), call, webhook.retries).await {
-                        Ok(response) => hook::outcome(&response),
-                        Err(error) => Answer::Unreachable(error.to_string()),
-                    },
-                    Err(error) => Answer::Unreachable(error.to_string()),
+                    Ok(call) => {
+                        match send_with_retries(speaker.outside.as_ref(), call, webhook.retries)
+                            .await
+                        {
+                            Ok(response) => hook::outcome(&response),
+                            Err(error) => Answer::Unreachable(chain(&error)),
+                        }
+                    }
+                    Err(error) => Answer::Unreachable(chain(&error)),
                 };
                 let name = &webhook.name;
                 let (warning, reason, message) = match answer {
-                    Answer::Approved => (false, "HookPassed", format!("Post-rollout check {name} passed")),
+                    Answer::Approved => {
+                        (false, "HookPassed", format!("Post-rollout check {name} passed"))
+                    }
                     Answer::Refused(why) | Answer::Unreachable(why) | Answer::NoData(why) => {
                         (true, "HookFailed", format!("Post-rollout hook {name} failed {why}"))
                     }
-                    Answer::Value(value) => (true, "HookFailed", format!("Post-rollout hook {name} answered {value}")),
+                    Answer::Value(value) => {
+                        (true, "HookFailed", format!("Post-rollout hook {name} answered {value}"))
+                    }
                 };
                 let notice = Notice { warning, reason, message, alert: None };
-                if let Err(error) = speaker.events.publish(&subject, &notice).await {
-                    tracing::warn!(canary = %canary.key, error = %chain(&error), "Event not written");
-                }
+                speaker.publish(&canary.key, &subject, &notice).await;
                 if warning {
                     return;
                 }
             }
-        })
-        .await;
+        });
     }
 
-    /// Runs beside the queue, a bounded number at once.
-    async fn speak<F, Fut>(self: &Arc<Self>, speech: F)
+    /// Runs beside the queue, which never waits for it. What is too much for a canary's receivers is not said.
+    fn speak<F, Fut>(self: &Arc<Self>, key: &Key, speech: F)
     where
         F: FnOnce(Arc<Self>) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
-        let speaker = Arc::clone(self);
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = busy.get(key).copied().unwrap_or_default();
+        let slot = Arc::clone(&self.slots).try_acquire_owned().ok();
+        let Some(slot) = slot.filter(|_| count < SPEAKERS_EACH) else {
+            tracing::warn!(canary = %key, "news dropped: the receivers are too slow");
+            return;
+        };
+        busy.insert(key.clone(), count + 1);
+        let (speaker, key) = (Arc::clone(self), key.clone());
         tokio::spawn(async move {
-            speech(speaker).await;
+            speech(Arc::clone(&speaker)).await;
+            let mut busy = speaker.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            match busy.get_mut(&key) {
+                Some(count) if *count > 1 => *count -= 1,
+                Some(_) | None => drop(busy.remove(&key)),
+            }
             drop(slot);
         });
     }

@@ -19,6 +19,7 @@ use crate::apply::{ApplyError, Stage};
 use crate::controller::{Context, key_of};
 use crate::observe::{self, Sight};
 use crate::record::{self, RecordError};
+use crate::turns::Turn;
 use crate::unused::Asked;
 use crate::{ask, world};
 
@@ -46,6 +47,19 @@ pub enum TickError {
 }
 
 impl TickError {
+    /// Somebody else was faster, with the Canary or with what was to be written.
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            TickError::Conflict => true,
+            TickError::Apply(error) => error.is_conflict(),
+            TickError::Record(_)
+            | TickError::AsksInCircles
+            | TickError::Unlawful(_)
+            | TickError::Panicked
+            | TickError::Encode => false,
+        }
+    }
+
     /// The API server knows no such canary.
     pub fn is_absence(&self) -> bool {
         let source = match self {
@@ -56,7 +70,9 @@ impl TickError {
                 | ApplyError::Encode { .. } => return false,
             },
             TickError::Record(RecordError::Write { source, .. }) => source,
-            TickError::Record(RecordError::Conflict | RecordError::Encode { .. })
+            TickError::Record(
+                RecordError::Conflict | RecordError::TooLarge { .. } | RecordError::Encode { .. },
+            )
             | TickError::Conflict
             | TickError::AsksInCircles
             | TickError::Unlawful(_)
@@ -71,9 +87,9 @@ impl From<RecordError> for TickError {
     fn from(error: RecordError) -> Self {
         match error {
             RecordError::Conflict => TickError::Conflict,
-            error @ (RecordError::Write { .. } | RecordError::Encode { .. }) => {
-                TickError::Record(error)
-            }
+            error @ (RecordError::Write { .. }
+            | RecordError::TooLarge { .. }
+            | RecordError::Encode { .. }) => TickError::Record(error),
         }
     }
 }
@@ -88,13 +104,26 @@ pub fn announce(context: &Context, object: &DynamicObject) {
 }
 
 /// Looks at one canary and does what is due. Returns when to look again.
-pub async fn tick(context: &Context, object: &Arc<DynamicObject>) -> Result<Timestamp, TickError> {
+pub async fn tick(
+    context: &Context,
+    object: &Arc<DynamicObject>,
+    turn: &Turn,
+) -> Result<Timestamp, TickError> {
     let now = context.clock.now();
     let object = context.freshest(object);
     let value = world::to_value(&object).ok_or(TickError::Encode)?;
     match parse::canary(&value, &context.settings.parse) {
-        Ok(canary) => tick_valid(context, &object, canary, now).await,
-        Err(failure) => tick_invalid(context, &object, &value, &failure, now).await,
+        Ok(canary) => tick_valid(context, &object, canary, turn, now).await,
+        Err(failure) => tick_invalid(context, &object, &value, &failure, turn, now).await,
+    }
+}
+
+/// Waits until it is the canary's turn. Law 1: a rollback goes ahead without one.
+pub async fn wait_for(context: &Context, key: &Key, turn: &Turn) {
+    tokio::select! {
+        biased;
+        () = turn.take() => {}
+        () = context.guards.condemned(key) => {}
     }
 }
 
@@ -102,6 +131,7 @@ async fn tick_valid(
     context: &Context,
     object: &Arc<DynamicObject>,
     mut canary: Canary,
+    turn: &Turn,
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
     context.note_valid(&canary);
@@ -113,7 +143,7 @@ async fn tick_valid(
     sight.observed.duplicate_of = context.index.claim(object);
     sight.observed.refused = context.refusals.of(&canary.key);
     let since = context.unused.give_back(&canary, &mut sight.observed);
-    let plan = decide(context, &canary, &mut sight, now).await?;
+    let plan = decide(context, &canary, &mut sight, turn, now).await?;
     let asked = Asked::of(&sight.observed, since);
     let result = carry_out(context, object, &canary, sight, plan, now).await;
     if result.is_err() {
@@ -127,6 +157,7 @@ async fn decide(
     context: &Context,
     canary: &Canary,
     sight: &mut Sight,
+    turn: &Turn,
     now: Timestamp,
 ) -> Result<Plan, TickError> {
     for _ in 0..ASK_ROUNDS_MAX {
@@ -138,6 +169,8 @@ async fn decide(
             Step::Ask(checks) => {
                 let started = tokio::time::Instant::now();
                 let condemned = matches!(sight.observed.guard, Guard::RollBack(_));
+                // Law 8: whose servers are slow waits by itself.
+                turn.give_back();
                 tokio::select! {
                     biased;
                     // Nobody's answer is worth waiting for any more.
@@ -155,6 +188,7 @@ async fn decide(
                         sight.observed.answered = Some(context.clock.now());
                     }
                 }
+                wait_for(context, &canary.key, turn).await;
             }
         }
     }
@@ -209,6 +243,7 @@ async fn carry_out(
                             stage.put_canary(canary, &object);
                         }
                         after.status = plan.status.clone();
+                        context.releasing.note(&after);
                         course.done();
                     }
                     Err(error) => {
@@ -316,6 +351,7 @@ async fn tick_invalid(
     object: &Arc<DynamicObject>,
     value: &Value,
     failure: &parse::ParseFailure,
+    turn: &Turn,
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
     let Some(key) = key_of(&**object) else { return Err(TickError::Encode) };
@@ -323,7 +359,7 @@ async fn tick_invalid(
     let known = context.last_valid(&key).or_else(|| salvage(context, value));
     if failure.deleting {
         let known = known.or_else(|| nameplate(context, value));
-        return tick_leaving(context, object, known, failure, now).await;
+        return tick_leaving(context, object, known, failure, turn, now).await;
     }
     let (mut canary, sight) = match known {
         Some(canary) => {
@@ -347,6 +383,7 @@ async fn tick_leaving(
     object: &Arc<DynamicObject>,
     known: Option<Canary>,
     failure: &parse::ParseFailure,
+    turn: &Turn,
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
     let canary = known.ok_or(TickError::Encode)?;
@@ -362,7 +399,7 @@ async fn tick_leaving(
     context.guards.follow(&canary, None);
     let mut sight = observe::observe(context, &canary, now).await;
     sight.observed.refused = context.refusals.of(&canary.key);
-    let plan = decide(context, &canary, &mut sight, now).await?;
+    let plan = decide(context, &canary, &mut sight, turn, now).await?;
     carry_out(context, object, &canary, sight, plan, now).await
 }
 

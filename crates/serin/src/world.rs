@@ -1,17 +1,19 @@
 //! What is known of the cluster: watches into a cache that holds only the objects some canary refers to.
 //!
 //! A kind is watched from the first canary on that needs it. An object is kept only while a canary wants it, so memory
-//! grows with the canaries and not with the cluster. An idle tick reads nothing from the API.
+//! grows with the canaries and not with the cluster. Of ConfigMaps and Secrets the watch tells only which versions there
+//! are, and the wanted ones are read one by one. An idle tick reads nothing from the API.
 
-use std::borrow::Cow;
+mod state;
+mod told;
+mod watching;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, TypeMeta};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Client, ResourceExt};
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use serde_json::{Value, json};
 use serin_core::model::Key;
 use serin_core::observed::Seen;
@@ -19,16 +21,20 @@ use serin_providers::change::{ENDPOINT_SLICE, Kind, ObjectRef};
 use tokio::sync::Notify;
 
 use crate::outside::chain;
-use crate::packed::Packed;
+use crate::packed::{Packed, SERVICE_NAME_LABEL};
 use crate::wake::Wake;
+pub(crate) use state::newer;
+use state::{Objects, State, is_told, slot_of};
+pub(crate) use watching::config as watch_config;
 
 /// How long a tick waits for a cache to fill before it takes the object for unreadable.
 const SYNC_WAIT: Duration = Duration::from_secs(10);
-/// Reads that check a list of lower versions, at once.
+/// Single reads of one canary at once.
 const READS_AT_ONCE: usize = 8;
-/// A single read that a new wish costs.
+/// A single read.
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(10);
-const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+/// A read that something has overtaken is made again at once; after this many it is no better than none.
+const READ_TRIES: u32 = 3;
 
 /// One thing a canary wants to know: an object by name, or for EndpointSlices all those of the Service of that name.
 pub type Slot = ObjectRef;
@@ -55,35 +61,12 @@ pub fn resource(kind: &Kind) -> ApiResource {
     }
 }
 
-/// The objects of a slot by name: one, or the slices of a Service.
-type Objects = BTreeMap<String, Packed>;
-
-#[derive(Default)]
-struct SlotState {
-    /// None until first looked at.
-    objects: Option<Objects>,
-    wanted_by: BTreeSet<Key>,
-    /// Wished for while the kind's list was already under way: the list may have passed it.
-    read_alone: bool,
-}
-
-#[derive(Default)]
-struct KindState {
-    listing: bool,
-    synced: bool,
-    error: Option<String>,
-    /// Seen since the list began; the rest is gone when it is done.
-    listed: BTreeSet<(Slot, String)>,
-    /// Listed with a lower version than is known. The list is old, or the cluster was restored: a read of its own tells.
-    doubted: BTreeSet<Slot>,
-    task: Option<tokio::task::JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct State {
-    kinds: BTreeMap<Kind, KindState>,
-    slots: BTreeMap<Slot, SlotState>,
-    wants: BTreeMap<Key, BTreeSet<Slot>>,
+/// What came of a single read.
+enum Taken {
+    Whole,
+    /// Something newer became known meanwhile.
+    Overtaken,
+    Failed,
 }
 
 struct Inner {
@@ -149,7 +132,7 @@ impl World {
                 kind.task = Some(self.watch(slot.kind));
             }
             let entry = state.slots.entry(slot.clone()).or_default();
-            entry.read_alone |= late && entry.wanted_by.is_empty();
+            entry.read_alone |= is_told(&slot.kind) || (late && entry.wanted_by.is_empty());
             entry.wanted_by.insert(key.clone());
         }
     }
@@ -177,7 +160,9 @@ impl World {
                 return;
             }
             if !alone.is_empty() {
-                futures::future::join_all(alone.iter().map(|slot| self.read(slot))).await;
+                for some in alone.chunks(READS_AT_ONCE) {
+                    futures::future::join_all(some.iter().map(|slot| self.read_again(slot))).await;
+                }
                 continue;
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
@@ -220,11 +205,14 @@ impl World {
     /// All objects of a slot: the slices of a Service.
     pub fn objects(&self, slot: &Slot) -> Seen<BTreeMap<String, Arc<Value>>> {
         let state = self.state();
-        let Some(objects) = state.slots.get(slot).and_then(|entry| entry.objects.as_ref()) else {
-            let error = state.kinds.get(&slot.kind).and_then(|kind| kind.error.clone());
-            return Seen::Unreadable(
-                error.unwrap_or_else(|| format!("{} not listed yet", slot.kind.plural)),
-            );
+        let entry = state.slots.get(slot);
+        let known = entry.and_then(|entry| entry.objects.as_ref().filter(|_| !entry.is_blind()));
+        let Some(objects) = known else {
+            let error = entry.and_then(|entry| entry.failed.clone());
+            let error = error
+                .or_else(|| state.kinds.get(&slot.kind).and_then(|kind| kind.error.clone()))
+                .unwrap_or_else(|| format!("{} not listed yet", slot.kind.plural));
+            return Seen::Unreadable(error);
         };
         if objects.is_empty() {
             return Seen::Absent;
@@ -287,54 +275,67 @@ impl World {
         Api::namespaced_with(self.inner.client.clone(), namespace, &resource(kind))
     }
 
-    async fn read(&self, slot: &Slot) {
-        let found = self.fetch(slot).await;
-        let mut state = self.state();
-        match found {
-            Ok(objects) => {
-                if let Some(entry) = state.slots.get_mut(slot) {
-                    entry.objects.get_or_insert_default();
-                    for object in &objects {
-                        entry.take(&slot.kind, object);
-                    }
-                }
+    /// What the API answers now replaces what is known, a lower version as well: a write of ours has conflicted, a list is
+    /// older than what is known, or a newer version was told of. Versions fall when a cluster is restored from a backup, and
+    /// no watch would ever bring one that counts as newer.
+    /// Says whether there was an answer that nothing has overtaken.
+    pub async fn read_again(&self, slot: &Slot) -> bool {
+        for _ in 0..READ_TRIES {
+            let Some((epoch, before)) =
+                self.state().slots.get(slot).map(|entry| (entry.epoch, entry.versions()))
+            else {
+                return true;
+            };
+            let found = self.fetch(slot).await;
+            match self.take_answer(slot, epoch, &before, found) {
+                Taken::Overtaken => {}
+                Taken::Whole => return true,
+                Taken::Failed => return false,
             }
-            Err(why) => state.fail(slot, why),
         }
-        drop(state);
-        self.inner.changed.notify_waiters();
+        false
     }
 
-    /// What the API answers now replaces what is known, a lower version as well: a write of ours has conflicted, or a list
-    /// is older than what is known. Versions fall when a cluster is restored from a backup, and no watch would ever bring
-    /// one that counts as newer.
-    /// Says whether there was an answer.
-    pub async fn read_again(&self, slot: &Slot) -> bool {
-        let before = self.state().slots.get(slot).map(SlotState::versions);
-        let found = self.fetch(slot).await;
-        let answered = found.is_ok();
-        let woken = {
+    fn take_answer(
+        &self,
+        slot: &Slot,
+        epoch: u64,
+        before: &BTreeMap<String, Option<String>>,
+        found: Result<Vec<DynamicObject>, String>,
+    ) -> Taken {
+        let (taken, woken) = {
             let mut state = self.state();
-            let Some(entry) = state.slots.get_mut(slot) else { return false };
-            match found {
+            let Some(entry) = state.slots.get_mut(slot) else { return Taken::Whole };
+            let known = entry.objects.is_some();
+            let (taken, changed) = match found {
+                Ok(_) if entry.epoch != epoch => return Taken::Overtaken,
                 Ok(objects) => {
                     // Unless the watch or another write of ours was faster than the answer.
-                    if before == Some(entry.versions()) {
+                    if *before == entry.versions() {
                         entry.objects = Some(Objects::new());
                     }
                     for object in &objects {
                         entry.take(&slot.kind, object);
                     }
+                    entry.catch_up();
+                    (Taken::Whole, *before != entry.versions())
                 }
-                // What is known is as good as it was; the next conflict or list asks again.
-                Err(error) => tracing::debug!(%slot, %error, "cannot read it again"),
-            }
-            if before == Some(entry.versions()) { BTreeSet::new() } else { entry.wanted_by.clone() }
+                Err(why) => {
+                    let error = format!("cannot read {slot}: {why}");
+                    tracing::debug!(%error, "read failed");
+                    // What is known is as good as it was, unless a newer version was told of.
+                    let first = entry.failed.replace(error).is_none();
+                    (Taken::Failed, first && entry.is_behind())
+                }
+            };
+            // Who waits for the first read of all looks at it by itself.
+            (taken, if known && changed { entry.wanted_by.clone() } else { BTreeSet::new() })
         };
+        self.inner.changed.notify_waiters();
         for key in woken {
             self.inner.wake.wake(&key);
         }
-        answered
+        taken
     }
 
     /// Asks the API for the objects of a slot, once.
@@ -354,198 +355,6 @@ impl World {
             Err(_) => Err(format!("no answer within {READ_TIMEOUT:?}")),
         }
     }
-
-    fn watch(&self, kind: Kind) -> tokio::task::JoinHandle<()> {
-        let resource = resource(&kind);
-        let api: Api<DynamicObject> = match &self.inner.namespace {
-            Some(namespace) => {
-                Api::namespaced_with(self.inner.client.clone(), namespace, &resource)
-            }
-            None => Api::all_with(self.inner.client.clone(), &resource),
-        };
-        let inner = Arc::downgrade(&self.inner);
-        tokio::spawn(async move {
-            let events = watcher(api, watcher::Config::default()).default_backoff();
-            futures::pin_mut!(events);
-            while let Some(event) = events.next().await {
-                let Some(inner) = inner.upgrade() else { return };
-                let world = World { inner };
-                let doubted = world.hear(&kind, event);
-                for some in doubted.chunks(READS_AT_ONCE) {
-                    futures::future::join_all(some.iter().map(|slot| world.read_again(slot))).await;
-                }
-            }
-        })
-    }
-
-    /// Takes in what the watch brings, and says what has to be read again.
-    fn hear(
-        &self,
-        kind: &Kind,
-        event: watcher::Result<watcher::Event<DynamicObject>>,
-    ) -> Vec<Slot> {
-        let mut woken = BTreeSet::new();
-        let mut doubted = BTreeSet::new();
-        {
-            let mut state = self.state();
-            match event {
-                Ok(watcher::Event::Init) => {
-                    let kind = state.kinds.entry(*kind).or_default();
-                    kind.listing = true;
-                    kind.listed.clear();
-                    kind.doubted.clear();
-                }
-                Ok(watcher::Event::InitApply(object)) => state.put(kind, &object, true, &mut woken),
-                Ok(watcher::Event::InitDone) => doubted = state.listed(kind, &mut woken),
-                Ok(watcher::Event::Apply(object)) => state.put(kind, &object, false, &mut woken),
-                Ok(watcher::Event::Delete(object)) => state.remove(kind, &object, &mut woken),
-                Err(error) => {
-                    let why = chain(&error);
-                    tracing::debug!(kind = %kind.plural, error = %why, "watch interrupted");
-                    let entry = state.kinds.entry(*kind).or_default();
-                    entry.error = Some(format!("cannot watch {}: {why}", kind.plural));
-                }
-            }
-        }
-        self.inner.changed.notify_waiters();
-        for key in woken {
-            self.inner.wake.wake(&key);
-        }
-        doubted.into_iter().collect()
-    }
-}
-
-impl State {
-    fn unwant(&mut self, key: &Key, slot: &Slot) {
-        if let Some(entry) = self.slots.get_mut(slot) {
-            entry.wanted_by.remove(key);
-            if entry.wanted_by.is_empty() {
-                self.slots.remove(slot);
-            }
-        }
-    }
-
-    fn put(
-        &mut self,
-        kind: &Kind,
-        object: &DynamicObject,
-        listing: bool,
-        woken: &mut BTreeSet<Key>,
-    ) {
-        let Some(slot) = slot_of(kind, object) else { return };
-        let Some(entry) = self.slots.get_mut(&slot) else { return };
-        if entry.take(kind, object) {
-            woken.extend(entry.wanted_by.iter().cloned());
-        }
-        if listing && let Some(kind) = self.kinds.get_mut(kind) {
-            let name = object.name_any();
-            let known = entry.objects.iter().flatten().find(|(other, _)| **other == name);
-            if known.is_some_and(|(_, known)| newer(known.version(), version(object))) {
-                kind.doubted.insert(slot.clone());
-            }
-            kind.listed.insert((slot, name));
-        }
-    }
-
-    fn remove(&mut self, kind: &Kind, object: &DynamicObject, woken: &mut BTreeSet<Key>) {
-        let Some(slot) = slot_of(kind, object) else { return };
-        let Some(entry) = self.slots.get_mut(&slot) else { return };
-        if entry.objects.get_or_insert_default().remove(&object.name_any()).is_some() {
-            woken.extend(entry.wanted_by.iter().cloned());
-        }
-    }
-
-    /// The list is complete: what it did not show does not exist. Returns what has to be read again.
-    fn listed(&mut self, kind: &Kind, woken: &mut BTreeSet<Key>) -> BTreeSet<Slot> {
-        let Some(state) = self.kinds.get_mut(kind) else { return BTreeSet::new() };
-        let listed = std::mem::take(&mut state.listed);
-        state.listing = false;
-        state.synced = true;
-        state.error = None;
-        let doubted = std::mem::take(&mut state.doubted);
-        for (slot, entry) in self.slots.iter_mut().filter(|(slot, _)| slot.kind == *kind) {
-            match &mut entry.objects {
-                Some(objects) => {
-                    let before = objects.len();
-                    objects.retain(|name, _| listed.contains(&(slot.clone(), name.clone())));
-                    if objects.len() != before {
-                        woken.extend(entry.wanted_by.iter().cloned());
-                    }
-                }
-                None if entry.read_alone => {}
-                None => {
-                    entry.objects = Some(Objects::new());
-                    woken.extend(entry.wanted_by.iter().cloned());
-                }
-            }
-        }
-        doubted
-    }
-
-    fn fail(&mut self, slot: &Slot, why: String) {
-        let error =
-            format!("cannot read {} {}/{}: {why}", slot.kind.plural, slot.namespace, slot.name);
-        tracing::debug!(%error, "read failed");
-        if let Some(kind) = self.kinds.get_mut(&slot.kind) {
-            // The slot stays unknown; the next tick reads again.
-            kind.error = Some(error);
-        }
-    }
-}
-
-impl SlotState {
-    /// Which versions of what is known.
-    fn versions(&self) -> BTreeMap<String, Option<String>> {
-        let objects = self.objects.iter().flatten();
-        objects.map(|(name, object)| (name.clone(), object.version().map(str::to_owned))).collect()
-    }
-
-    /// Takes an object unless a newer one is known. Says whether anything changed.
-    fn take(&mut self, kind: &Kind, object: &DynamicObject) -> bool {
-        let objects = self.objects.get_or_insert_default();
-        let name = object.name_any();
-        if let Some(known) = objects.get(&name)
-            && !newer(version(object), known.version())
-        {
-            return false;
-        }
-        let mut object = Cow::Borrowed(object);
-        if object.types.is_none() {
-            // Items of a list come without them.
-            let types = TypeMeta { api_version: kind.api_version(), kind: kind.kind.to_owned() };
-            object.to_mut().types = Some(types);
-        }
-        match Packed::new(&object) {
-            Ok(packed) => {
-                objects.insert(name, packed);
-                true
-            }
-            Err(_) => false,
-        }
-    }
-}
-
-/// Whether version `new` comes after `old`. Versions of one kind are ordered numbers; where they are not, the later
-/// arrival wins.
-pub(crate) fn newer(new: Option<&str>, old: Option<&str>) -> bool {
-    match (new.and_then(|v| v.parse::<u64>().ok()), old.and_then(|v| v.parse::<u64>().ok())) {
-        (Some(new), Some(old)) => new > old,
-        (None, _) | (_, None) => new != old,
-    }
-}
-
-fn version(object: &DynamicObject) -> Option<&str> {
-    object.metadata.resource_version.as_deref()
-}
-
-fn slot_of(kind: &Kind, object: &DynamicObject) -> Option<Slot> {
-    let namespace = object.namespace()?;
-    let name = if *kind == ENDPOINT_SLICE {
-        object.labels().get(SERVICE_NAME_LABEL)?.clone()
-    } else {
-        object.name_any()
-    };
-    Some(Slot { kind: *kind, namespace, name })
 }
 
 /// An object as plain JSON, with no more of `metadata.managedFields` than is asked for.

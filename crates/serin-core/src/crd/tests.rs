@@ -561,3 +561,15 @@ fn some_schemas() {
         }"#]],
     );
 }
+
+#[test]
+fn every_string_of_a_spec_is_bounded() {
+    for (kind, schema) in schemas() {
+        walk("", &schema["properties"]["spec"], &mut |path, node| {
+            if node["type"] == "string" && node.get("enum").is_none() {
+                let most = node["maxLength"].as_u64();
+                assert!(most.is_some_and(|most| most <= 256 << 10), "{kind} {path}: {node}");
+            }
+        });
+    }
+}

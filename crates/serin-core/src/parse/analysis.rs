@@ -15,6 +15,8 @@ const METRIC_INTERVAL: &str = "1m";
 
 /// Flagger's timeout for webhooks that name none, in seconds.
 const HOOK_TIMEOUT_SECS: u32 = 10;
+/// Longer than any test that a release should wait for at one stretch; the object is taken at this.
+const HOOK_TIMEOUT_MAX_SECS: i64 = 300;
 
 /// More extra attempts than any back-off can use; the object is taken at this.
 const HOOK_RETRIES_MAX: i64 = 100;
@@ -259,13 +261,13 @@ fn promotion_step(doc: &Doc<'_>) -> Option<Weight> {
 }
 
 fn metric(doc: &Doc<'_>, scope: &Scope<'_>) -> Metric {
-    let name = doc.required("name");
+    let name = doc.name("name");
     let interval = doc.text("interval").unwrap_or(METRIC_INTERVAL);
     // It becomes part of a query.
     if duration::seconds(interval).is_none_or(|seconds| seconds == 0) {
         doc.error("interval", format!("{interval:?} is no duration such as 30s or 1m"));
     }
-    let builtin = match name {
+    let builtin = match name.as_str() {
         "request-success-rate" => Some(Builtin::RequestSuccessRate),
         "request-duration" => Some(Builtin::RequestDuration),
         _ => None,
@@ -277,7 +279,7 @@ fn metric(doc: &Doc<'_>, scope: &Scope<'_>) -> Metric {
         units::check(range.as_ref().unwrap_or(doc), builtin, limit);
     }
     Metric {
-        name: name.to_owned(),
+        name,
         interval: interval.to_owned(),
         sources,
         limit,
@@ -376,7 +378,7 @@ fn webhook(doc: &Doc<'_>) -> Webhook {
         doc.error("url", format!("{url:?} is no http or https URL"));
     }
     Webhook {
-        name: doc.required("name").to_owned(),
+        name: doc.name("name"),
         kind: kind.unwrap_or(HookKind::Rollout),
         url: url.to_owned(),
         timeout_secs: timeout(doc),
@@ -393,6 +395,10 @@ fn timeout(doc: &Doc<'_>) -> u32 {
         return HOOK_TIMEOUT_SECS;
     };
     match duration::seconds(text) {
+        Some(seconds) if seconds > HOOK_TIMEOUT_MAX_SECS => {
+            doc.taken_as("timeout", format!("{text} is taken as {HOOK_TIMEOUT_MAX_SECS}s"));
+            saturating_u32(HOOK_TIMEOUT_MAX_SECS)
+        }
         Some(seconds @ 1..) => saturating_u32(seconds),
         Some(_) => {
             doc.error("timeout", "must be more than nothing");
@@ -444,5 +450,5 @@ fn alert(doc: &Doc<'_>, scope: &Scope<'_>) -> AlertRef {
         }
         None => (String::new(), String::new()),
     };
-    AlertRef { name: doc.required("name").to_owned(), severity, provider_namespace, provider_name }
+    AlertRef { name: doc.name("name"), severity, provider_namespace, provider_name }
 }

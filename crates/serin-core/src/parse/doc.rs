@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::model::{Finding, FindingCode};
+use crate::words::{NAME_MAX, SENTENCE_MAX, line};
 
 /// More findings than a person reads; a huge broken object must not make a huge status.
 const FINDINGS_MAX: usize = 50;
@@ -20,6 +21,12 @@ pub(super) struct Complaints {
 
 impl Complaints {
     pub(super) fn add(&self, finding: Finding) {
+        // It may repeat what the user has written.
+        let finding = Finding {
+            field: line(&finding.field, SENTENCE_MAX),
+            message: line(&finding.message, SENTENCE_MAX),
+            ..finding
+        };
         let list = match finding.severity.is_obstacle() {
             true => &self.obstacles,
             false => &self.warnings,
@@ -71,6 +78,12 @@ impl<'a> Doc<'a> {
     }
 
     pub(super) fn add(&self, finding: Finding) {
+        // It may repeat what the user has written.
+        let finding = Finding {
+            field: line(&finding.field, SENTENCE_MAX),
+            message: line(&finding.message, SENTENCE_MAX),
+            ..finding
+        };
         self.complaints.add(finding);
     }
 
@@ -127,6 +140,19 @@ impl<'a> Doc<'a> {
             self.is_required(key);
         }
         self.text(key).unwrap_or_default()
+    }
+
+    /// A name that people see, complaining when there is none, and taken as far as it can be shown.
+    pub(super) fn name(&self, key: &str) -> String {
+        let given = self.required(key);
+        let name = line(given, NAME_MAX);
+        if name != given {
+            self.taken_as(
+                key,
+                format!("is taken as {name:?}: names are one line of {NAME_MAX} bytes at most"),
+            );
+        }
+        name
     }
 
     pub(super) fn flag(&self, key: &str) -> bool {

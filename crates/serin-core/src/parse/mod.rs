@@ -34,6 +34,18 @@ const API_VERSION: &str = "flagger.app/v1beta1";
 
 /// On the object while we have something to put back when it is deleted.
 pub const FINALIZER: &str = "finalizer.flagger.app";
+
+/// Ours, where Flagger would set none: it would never take its own away from there, and whoever goes back to it would keep
+/// Canaries that nobody can delete.
+pub const OWN_FINALIZER: &str = "serin.dev/finalizer";
+
+/// The finalizer that belongs on a Canary that is given back when it is deleted.
+pub fn finalizer(object: &Value) -> &'static str {
+    match object.pointer("/spec/revertOnDeletion") {
+        Some(Value::Bool(true)) => FINALIZER,
+        Some(_) | None => OWN_FINALIZER,
+    }
+}
 /// Kubernetes' own, while it collects what an object owns before the object itself.
 const FOREGROUND: &str = "foregroundDeletion";
 
@@ -111,7 +123,17 @@ pub fn canary(object: &Value, limits: &Limits) -> Result<Canary, ParseFailure> {
     let status = status::read(root.raw("status"));
     let spec = spec(&root, object, (meta.key.as_ref(), status.adopted), limits, &complaints);
     let (obstacles, warnings) = complaints.into_parts();
-    let Meta { key, uid, generation, resource_version, deleting, has_finalizer, collected } = meta;
+    let Meta {
+        key,
+        uid,
+        generation,
+        resource_version,
+        deleting,
+        has_finalizer,
+        finalizers: (flaggers, ours),
+        collected,
+    } = meta;
+    let other_finalizer = if finalizer(object) == FINALIZER { ours } else { flaggers };
     match (spec, key) {
         (Some(mut spec), Some(key)) if obstacles.is_empty() => {
             spec.findings = warnings;
@@ -122,6 +144,7 @@ pub fn canary(object: &Value, limits: &Limits) -> Result<Canary, ParseFailure> {
                 resource_version,
                 deleting,
                 has_finalizer,
+                other_finalizer,
                 collected,
                 spec,
                 status,
@@ -162,6 +185,8 @@ struct Meta {
     resource_version: String,
     deleting: bool,
     has_finalizer: bool,
+    /// Flagger's, and ours.
+    finalizers: (bool, bool),
     collected: bool,
 }
 
@@ -177,7 +202,8 @@ impl Meta {
             generation: meta.whole("generation").unwrap_or_default(),
             resource_version: meta.text("resourceVersion").unwrap_or_default().to_owned(),
             deleting: meta.raw("deletionTimestamp").is_some(),
-            has_finalizer: held_by(FINALIZER),
+            has_finalizer: held_by(FINALIZER) || held_by(OWN_FINALIZER),
+            finalizers: (held_by(FINALIZER), held_by(OWN_FINALIZER)),
             collected: held_by(FOREGROUND),
         }
     }

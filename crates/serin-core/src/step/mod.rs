@@ -94,7 +94,7 @@ fn decide(canary: &Canary, seen: &Observed, now: Timestamp, settings: &Settings)
     if canary.spec.suspend {
         return suspended::step(draft);
     }
-    if canary.spec.revert_on_deletion != canary.has_finalizer {
+    if canary.spec.revert_on_deletion != canary.has_finalizer || canary.other_finalizer {
         draft.actions.push(crate::plan::Action::Finalizer(canary.spec.revert_on_deletion));
     }
     let edited = canary.status.observed_generation != Some(canary.generation);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header, request};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header, request};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -83,6 +83,11 @@ impl Proxy {
         peer: SocketAddr,
         observation: &mut Observation,
     ) -> Response<Body> {
+        // Two could be read as one by us and as the other by whoever is behind us.
+        let hosts = head.headers.get_all(header::HOST).iter().count();
+        if hosts > 1 || (hosts == 0 && head.version == Version::HTTP_11) {
+            return plain(StatusCode::BAD_REQUEST, "a request names exactly one Host");
+        }
         let runtime = self.shared.runtime();
         let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = head

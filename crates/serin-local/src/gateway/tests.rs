@@ -12,6 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::app::{App, Faults};
@@ -430,4 +431,33 @@ async fn the_admin_listener_shows_what_is_live() {
     assert_eq!(routers[0]["rule"], "Host(`a.local`)");
     assert_eq!(get("/api/problems").await, (200, "[]".to_owned()));
     assert_eq!(get("/nope").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_request_names_exactly_one_host() {
+    let app = app("v1").await;
+    let mut world = World::new().await;
+    world.service("backend", Some(app.address()));
+    world.weights(&[("backend", 1)]);
+    world.route("PathPrefix(`/`)", "backend");
+    world.update();
+    for (head, status) in [
+        ("GET / HTTP/1.1\r\nhost: a.local\r\n", "200"),
+        ("GET / HTTP/1.1\r\n", "400"),
+        ("GET / HTTP/1.1\r\nhost: a.local\r\nhost: b.local\r\n", "400"),
+        ("GET / HTTP/1.0\r\n", "200"),
+        ("GET / HTTP/1.0\r\nhost: a.local\r\nHost: a.local\r\n", "400"),
+    ] {
+        let answer = within(async {
+            let address = world.gateway.addresses().listen;
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let request = format!("{head}connection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        })
+        .await;
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{head:?}: {answer}");
+    }
 }

@@ -3,7 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use http::{Request, Response};
 use serde_json::Value;
 use serin_core::model::MetricKind;
@@ -18,6 +21,9 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 const WORDS_MAX: usize = 200;
 /// Series that a complaint about their number names.
 const SERIES_SHOWN: usize = 3;
+
+/// Headers that say where a request goes and where it ends: whoever sets them can send another one along.
+const OURS: [HeaderName; 6] = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE, TE];
 
 pub(super) struct Prometheus;
 
@@ -35,6 +41,9 @@ impl MetricProvider for Prometheus {
         for (name, values) in &access.headers {
             let complaint = || MetricError::Header(name.clone());
             let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| complaint())?;
+            if OURS.contains(&header) {
+                return Err(complaint());
+            }
             for value in values {
                 let value = HeaderValue::from_str(value).map_err(|_| complaint())?;
                 request.headers_mut().append(header.clone(), value);

@@ -52,7 +52,42 @@ fn a_finalizer_is_fenced_and_leaves_others_alone() {
     let changes =
         render(&canary, &Action::Finalizer(true), &objects, &Settings::default()).unwrap();
     let Some(Change::MergePatch { target: _, patch }) = changes.first() else { panic!("no patch") };
-    assert_eq!(patch["metadata"]["finalizers"], json!(["other", FINALIZER]));
+    assert_eq!(patch["metadata"]["finalizers"], json!(["other", OWN_FINALIZER]));
+}
+
+#[test]
+fn flaggers_finalizer_is_only_where_flagger_takes_it_away() {
+    let after = |revert: &str, before: &str, wanted: bool| {
+        let object = yaml(&format!(
+            "{{kind: Canary, metadata: {{name: backend, namespace: develop, resourceVersion: '9', finalizers: [{before}]}}, spec: {{{revert}}}}}",
+        ));
+        let canary = canary("");
+        let objects = world(&canary, &[object]);
+        let changes =
+            render(&canary, &Action::Finalizer(wanted), &objects, &Settings::default()).unwrap();
+        match changes.first() {
+            Some(Change::MergePatch { target: _, patch }) => {
+                patch["metadata"]["finalizers"].to_string()
+            }
+            Some(_) | None => "the same".to_owned(),
+        }
+    };
+    let (theirs, ours) = (FINALIZER, OWN_FINALIZER);
+    for (revert, before, wanted, expected) in [
+        ("", theirs.to_owned(), true, json!([ours]).to_string()),
+        ("revertOnDeletion: true", ours.to_owned(), true, json!([theirs]).to_string()),
+        ("revertOnDeletion: true", format!("x, {theirs}"), true, "the same".to_owned()),
+        ("", format!("{ours}, x"), true, "the same".to_owned()),
+        (
+            "revertOnDeletion: false",
+            format!("{ours}, x, {theirs}"),
+            false,
+            json!(["x"]).to_string(),
+        ),
+        ("", "x".to_owned(), false, "the same".to_owned()),
+    ] {
+        assert_eq!(after(revert, &before, wanted), expected, "{revert} {before} {wanted}");
+    }
 }
 
 #[test]

@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serin_core::model::{Canary, Key, Phase};
-use serin_core::observed::{self, Guard};
+use serin_core::observed::{self, Fitness, Guard};
+use serin_core::words::{SENTENCE_MAX, line};
 use tokio::sync::{Notify, watch};
 
 pub use scrape::run;
@@ -49,6 +50,25 @@ struct Watched {
 
 fn lock(ward: &Shared) -> MutexGuard<'_, Ward> {
     ward.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Pages of gateways and answers of servers are in others' words.
+fn legible(guard: Guard, mut watched: observed::Watched) -> (Guard, observed::Watched) {
+    let clean = |why: &mut String| *why = line(why, SENTENCE_MAX);
+    if let Some(Fitness::Unfit { reason: _, message } | Fitness::Unknown { reason: _, message }) =
+        &mut watched.metrics
+    {
+        clean(message);
+    }
+    watched.would.iter_mut().for_each(clean);
+    watched.unknown.iter_mut().filter_map(|unknown| unknown.unmeasured.as_mut()).for_each(clean);
+    watched.checks.iter_mut().for_each(|check| clean(&mut check.message));
+    let guard = match guard {
+        Guard::Quiet => Guard::Quiet,
+        Guard::Hold(why) => Guard::Hold(line(&why, SENTENCE_MAX)),
+        Guard::RollBack(why) => Guard::RollBack(line(&why, SENTENCE_MAX)),
+    };
+    (guard, watched)
 }
 
 /// Whether it is the promoted primary that is watched.
@@ -165,10 +185,10 @@ impl Guards {
     pub fn sight(&self, key: &Key) -> (Guard, observed::Watched) {
         let Some(ward) = self.ward(key) else {
             let metrics = self.probes.found(key);
-            return (Guard::Quiet, observed::Watched { metrics, ..Default::default() });
+            return legible(Guard::Quiet, observed::Watched { metrics, ..Default::default() });
         };
         let ward = lock(&ward);
-        (ward.opinion(), ward.watched())
+        legible(ward.opinion(), ward.watched())
     }
 
     /// The evidence on a canary at this moment, in one line; none without a guard, or before its first request.

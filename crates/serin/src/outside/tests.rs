@@ -98,6 +98,7 @@ fn word(error: &OutsideError) -> &'static str {
         OutsideError::Unframed => "no end",
         OutsideError::Connect { .. } => "broken",
         OutsideError::Setup(_) => "no client",
+        OutsideError::NotAllowed { .. } => "not allowed",
     }
 }
 
@@ -398,4 +399,56 @@ fn a_refusal_of_the_api_is_in_its_own_words() {
         chain(&error),
         "cannot write Event develop/backend: backend has been modified (409)"
     );
+}
+
+#[tokio::test]
+async fn user_and_password_of_a_url_are_sent_and_never_shown() {
+    let server = Server::start(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", Then::Close).await;
+    let url = server.url.replace("http://", "http://user:p%40ss@");
+    let request = Request::get(&url).body(Bytes::new()).unwrap();
+    let outside = HttpOutside::new().unwrap();
+    outside.send(request, Manner::within(NEVER)).await.unwrap();
+    let head = server.heads.lock().unwrap().join("\n");
+    let expected = format!("authorization: basic {}", STANDARD.encode("user:p@ss").to_lowercase());
+    assert!(head.contains(&expected), "{head}");
+    assert!(!head.contains("user:"), "{head}");
+    assert_eq!(shown(&format!("{url}?token=hunter2")), server.url);
+    assert_eq!(shown("http://user:hunter2@"), "a malformed URL");
+    // Nobody listens there.
+    let request = Request::get("http://user:hunter2@127.0.0.1:1/").body(Bytes::new()).unwrap();
+    let error = outside.send(request, Manner::within(NEVER)).await.unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+}
+
+#[tokio::test]
+async fn objects_reach_only_the_hosts_that_are_allowed() {
+    let hosts = Hosts::new(["Prometheus", "*.svc.cluster.local", "10.0.0.7"].map(str::to_owned));
+    for (host, allowed) in [
+        ("prometheus", true),
+        ("PROMETHEUS.", true),
+        ("loadtester.test.svc.cluster.local", true),
+        ("svc.cluster.local", false),
+        ("evilsvc.cluster.local", false),
+        ("10.0.0.7", true),
+        ("10.0.0.70", false),
+        ("169.254.169.254", false),
+        ("", false),
+    ] {
+        assert_eq!(hosts.allow(host), allowed, "{host}");
+    }
+    assert!(Hosts::default().allow("anything"));
+    let server = Server::start(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", Then::Close).await;
+    let outside = HttpOutside::new().unwrap().only(hosts);
+    let mut manner = Manner::within(NEVER);
+    let refused = outside.send(server.request(), manner.clone()).await;
+    assert!(matches!(refused, Err(OutsideError::NotAllowed { .. })));
+    let mut page = |_: &[u8]| {};
+    assert!(outside.read(server.request(), manner.clone(), &mut page).await.is_err());
+    let by_proxy = Manner { proxy: Some(server.url.clone()), ..manner.clone() };
+    let request = Request::get("http://10.0.0.7/").body(Bytes::new()).unwrap();
+    assert!(matches!(outside.send(request, by_proxy).await, Err(OutsideError::NotAllowed { .. })));
+    assert!(server.heads.lock().unwrap().is_empty(), "nothing was sent");
+    // What the operator's own flags name.
+    manner.trusted = true;
+    assert!(outside.send(server.request(), manner).await.is_ok());
 }

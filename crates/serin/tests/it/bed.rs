@@ -154,6 +154,11 @@ impl Bed {
         self.operator = Some(Operator::start(self.client.clone(), options));
     }
 
+    /// What `/metrics` would show.
+    pub(crate) fn metrics(&self) -> String {
+        self.operator.as_ref().unwrap().context().metrics.render()
+    }
+
     /// As a crash would: nothing is finished, nothing is given back.
     pub(crate) fn kill_operator(&mut self) {
         if let Some(operator) = self.operator.take() {

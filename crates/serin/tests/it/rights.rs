@@ -76,6 +76,23 @@ impl Asked {
 struct Recorded {
     api: Api,
     asked: Arc<Mutex<BTreeSet<Asked>>>,
+    /// Of ConfigMaps and Secrets: what was asked for whole, and which were read.
+    read: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Recorded {
+    fn note(&self, request: &Request<kube::client::Body>, asked: &Asked) {
+        let accepted = request.headers().get(http::header::ACCEPT).and_then(|a| a.to_str().ok());
+        let metadata =
+            accepted.is_some_and(|accepted| accepted.contains("as=PartialObjectMetadata"));
+        let data = ["configmaps", "secrets"].contains(&asked.resource.as_str());
+        let mut read = self.read.lock().unwrap();
+        match (asked.verb.as_str(), &asked.name) {
+            ("list" | "watch", _) if data && !metadata => read.insert(asked.resource.clone()),
+            ("get", Some(name)) if data => read.insert(name.clone()),
+            _ => false,
+        };
+    }
 }
 
 impl Service<Request<kube::client::Body>> for Recorded {
@@ -91,6 +108,7 @@ impl Service<Request<kube::client::Body>> for Recorded {
         let uri = request.uri();
         let asked = Asked::of(request.method(), uri.path(), uri.query().unwrap_or_default());
         self.asked.lock().unwrap().insert(asked.clone());
+        self.note(&request, &asked);
         let (api, all) = (self.api.clone(), Arc::clone(&self.asked));
         Box::pin(async move {
             let answer = api.handle(request).await;
@@ -176,10 +194,15 @@ fn rights() -> Vec<Right> {
 }
 
 /// Rights that no request shows, each with its reason.
-const UNSEEN: &[(&str, &str)] = &[(
-    "update flagger.app/canaries/finalizers",
-    "asked for by the admission of OwnerReferencesPermissionEnforcement, not by a request: what we make is owned by its Canary",
-)];
+const UNSEEN: &[(&str, &str)] = &[
+    (
+        "update flagger.app/canaries/finalizers",
+        "asked for by the admission of OwnerReferencesPermissionEnforcement, not by a request: what we make is owned by its Canary",
+    ),
+    ("get flagger.app/canaries", "asked for when a list is older than what was written"),
+    ("list coordination.k8s.io/leases", "asked for by a replica that waits, as in `election`"),
+    ("watch coordination.k8s.io/leases", "asked for by a replica that waits, as in `election`"),
+];
 
 fn spec() -> Value {
     json!({
@@ -196,7 +219,8 @@ fn spec() -> Value {
 /// Everything that a canary can refer to.
 fn surroundings(bed: &Bed) {
     bed.create(("", "configmaps"), json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"level": "one"}}));
-    for name in ["password", "keys", "chat"] {
+    bed.create(("", "configmaps"), json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "foreign"}, "data": {"level": "one"}}));
+    for name in ["password", "keys", "chat", "foreign"] {
         let data = json!({"token": "dG9rZW4=", "address": "aHR0cDovL2NoYXQ="});
         bed.create(
             ("", "secrets"),
@@ -263,9 +287,11 @@ async fn lived(bed: &Bed) {
 #[tokio::test(start_paused = true)]
 async fn the_manifests_grant_what_is_asked_and_no_more() {
     let asked = Arc::new(Mutex::new(BTreeSet::new()));
-    let shared = Arc::clone(&asked);
-    let mut bed =
-        Bed::start_with(move |api| kube::Client::new(Recorded { api, asked: shared }, "default"));
+    let read = Arc::new(Mutex::new(BTreeSet::new()));
+    let (shared, of_data) = (Arc::clone(&asked), Arc::clone(&read));
+    let mut bed = Bed::start_with(move |api| {
+        kube::Client::new(Recorded { api, asked: shared, read: of_data }, "default")
+    });
     bed.kill_operator();
     bed.create_namespace(HOME);
     bed.election = Some(HOME.to_owned());
@@ -275,6 +301,14 @@ async fn the_manifests_grant_what_is_asked_and_no_more() {
     bed.start_operator();
     lived(&bed).await;
     let asked = asked.lock().unwrap().clone();
+    let read = std::mem::take(&mut *read.lock().unwrap());
+    let names = ["settings", "password", "keys", "chat"];
+    let foreign: Vec<_> = read
+        .iter()
+        .filter(|name| !names.contains(&name.strip_suffix("-primary").unwrap_or(name)))
+        .collect();
+    assert!(foreign.is_empty(), "read though no canary refers to it: {foreign:?}");
+    assert!(read.contains("settings") && read.contains("password"), "{read:?}");
     let rights = rights();
     let refused: Vec<_> =
         asked.iter().filter(|asked| !rights.iter().any(|right| right.allows(asked))).collect();
@@ -287,4 +321,253 @@ async fn the_manifests_grant_what_is_asked_and_no_more() {
         .filter(|right| !unseen.contains_key(right.as_str()))
         .collect();
     assert!(idle.is_empty(), "granted and never asked for: {idle:#?}");
+}
+
+/// What a call of the API in the source can ask for: in which file, what is looked for, how often it stands there, and the
+/// rights that it may take.
+type Call = (&'static str, &'static str, usize, &'static [&'static str]);
+
+/// Kinds that canaries refer to and that are read by name when a list has missed them.
+const NAMED: &[&str] = &[
+    "get apps/deployments",
+    "get autoscaling/horizontalpodautoscalers",
+    "get /services",
+    "get /configmaps",
+    "get /secrets",
+    "get traefik.io/traefikservices",
+    "get flagger.app/metrictemplates",
+];
+
+/// The same kinds, and those that are found by labels.
+const WATCHED: &[&str] = &[
+    "list apps/deployments",
+    "watch apps/deployments",
+    "list autoscaling/horizontalpodautoscalers",
+    "watch autoscaling/horizontalpodautoscalers",
+    "list /services",
+    "watch /services",
+    "list /configmaps",
+    "watch /configmaps",
+    "list /secrets",
+    "watch /secrets",
+    "list traefik.io/traefikservices",
+    "watch traefik.io/traefikservices",
+    "list flagger.app/metrictemplates",
+    "watch flagger.app/metrictemplates",
+    "list discovery.k8s.io/endpointslices",
+    "watch discovery.k8s.io/endpointslices",
+];
+
+const CONFIGS_CREATED: &[&str] = &["create /configmaps", "create /secrets"];
+const CONFIGS_REPLACED: &[&str] = &["update /configmaps", "update /secrets"];
+
+/// Every call in the source of the operator, and every change that the providers make.
+const CALLS: &[Call] = &[
+    ("serin/src/apply.rs", "api.create(", 1, &[]),
+    ("serin/src/apply.rs", "api.patch(", 2, &[]),
+    ("serin/src/apply.rs", "api.patch_scale(", 1, &[]),
+    ("serin/src/apply.rs", "api.replace(", 1, &[]),
+    ("serin/src/controller.rs", "api.get_metadata_opt(", 1, &["get flagger.app/canaries"]),
+    (
+        "serin/src/controller.rs",
+        "watcher(",
+        1,
+        &["list flagger.app/canaries", "watch flagger.app/canaries"],
+    ),
+    ("serin/src/events.rs", "api.create(", 1, &["create /events"]),
+    ("serin/src/events.rs", "api.patch(", 1, &["patch /events"]),
+    (
+        "serin/src/guard/source/discovery.rs",
+        "watcher(",
+        1,
+        &[
+            "list /pods",
+            "watch /pods",
+            "list discovery.k8s.io/endpointslices",
+            "watch discovery.k8s.io/endpointslices",
+        ],
+    ),
+    ("serin/src/leader.rs", "leases.create(", 1, &["create coordination.k8s.io/leases"]),
+    ("serin/src/leader.rs", "leases.get_opt(", 2, &["get coordination.k8s.io/leases"]),
+    ("serin/src/leader.rs", "leases.replace(", 3, &["update coordination.k8s.io/leases"]),
+    (
+        "serin/src/leader.rs",
+        "watcher(",
+        1,
+        &["list coordination.k8s.io/leases", "watch coordination.k8s.io/leases"],
+    ),
+    ("serin/src/operator.rs", "leases.get_opt(", 1, &["get coordination.k8s.io/leases"]),
+    ("serin/src/record.rs", "api.patch_status(", 2, &["patch flagger.app/canaries/status"]),
+    ("serin/src/tell.rs", "api.get(", 1, &["get flagger.app/alertproviders", "get /secrets"]),
+    ("serin/src/world.rs", "api.get_opt(", 1, NAMED),
+    ("serin/src/world.rs", "api.list(", 1, &["list discovery.k8s.io/endpointslices"]),
+    ("serin/src/world/watching.rs", "watcher(", 1, WATCHED),
+    ("serin-providers/src/render.rs", "Change::MergePatch {", 3, &["patch flagger.app/canaries"]),
+    ("serin-providers/src/render.rs", "Change::Scale {", 1, &["patch apps/deployments/scale"]),
+    (
+        "serin-providers/src/router/traefik.rs",
+        "Change::Apply {",
+        1,
+        &["patch traefik.io/traefikservices", "create traefik.io/traefikservices"],
+    ),
+    (
+        "serin-providers/src/router/traefik.rs",
+        "Change::MergePatch {",
+        1,
+        &["patch traefik.io/traefikservices"],
+    ),
+    (
+        "serin-providers/src/service.rs",
+        "Change::Apply {",
+        2,
+        &["patch /services", "create /services"],
+    ),
+    ("serin-providers/src/service.rs", "Change::MergePatch {", 1, &["patch /services"]),
+    ("serin-providers/src/workload/config.rs", "Change::Create {", 1, CONFIGS_CREATED),
+    ("serin-providers/src/workload/config.rs", "Change::Replace {", 1, CONFIGS_REPLACED),
+    (
+        "serin-providers/src/workload/kept.rs",
+        "Change::Create {",
+        2,
+        &["create /configmaps", "create /secrets"],
+    ),
+    (
+        "serin-providers/src/workload/kept.rs",
+        "Change::Replace {",
+        3,
+        &["update /configmaps", "update /secrets", "update apps/deployments"],
+    ),
+    (
+        "serin-providers/src/workload/primary.rs",
+        "Change::Create {",
+        1,
+        &["create apps/deployments"],
+    ),
+    (
+        "serin-providers/src/workload/primary.rs",
+        "Change::Replace {",
+        1,
+        &["update apps/deployments"],
+    ),
+    (
+        "serin-providers/src/workload/scaler.rs",
+        "Change::Create {",
+        1,
+        &["create autoscaling/horizontalpodautoscalers"],
+    ),
+    (
+        "serin-providers/src/workload/scaler.rs",
+        "Change::Replace {",
+        1,
+        &["update autoscaling/horizontalpodautoscalers"],
+    ),
+];
+
+/// What runs as the person who calls it, or in a cluster of its own.
+const NOT_THE_OPERATOR: &[&str] = &[
+    "serin/src/local",
+    "serin/src/demo",
+    "serin/src/plan",
+    "serin/src/explain",
+    "serin/src/backtest",
+    "serin/src/migrate",
+    "serin/src/cli",
+];
+
+/// Places in the source at which something is asked of an API server.
+fn found() -> BTreeMap<(String, &'static str), usize> {
+    const METHODS: &[&str] = &[
+        "get(",
+        "get_opt(",
+        "get_metadata(",
+        "get_metadata_opt(",
+        "get_status(",
+        "get_scale(",
+        "list(",
+        "list_metadata(",
+        "watch(",
+        "watch_metadata(",
+        "create(",
+        "replace(",
+        "replace_status(",
+        "replace_scale(",
+        "patch(",
+        "patch_status(",
+        "patch_scale(",
+        "patch_metadata(",
+        "delete(",
+        "delete_collection(",
+        "entry(",
+        "evict(",
+    ];
+    const CHANGES: &[&str] = &[
+        "Change::Apply {",
+        "Change::Create {",
+        "Change::Replace {",
+        "Change::MergePatch {",
+        "Change::Scale {",
+    ];
+    let calls: Vec<&'static str> = ["api.", "leases."]
+        .into_iter()
+        .flat_map(|object| METHODS.iter().map(move |method| format!("{object}{method}")))
+        .chain(["watcher(", "client.request", "watch_object("].map(str::to_owned))
+        .map(|text| &*text.leak())
+        .collect();
+    let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let mut found = BTreeMap::new();
+    for (folder, patterns) in [("serin/src", calls.as_slice()), ("serin-providers/src", CHANGES)] {
+        for file in sources(&root.join(folder)) {
+            let name = file.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            let others = name.ends_with("tests.rs")
+                || name.ends_with("testing.rs")
+                || name.ends_with("src/change.rs");
+            if others || NOT_THE_OPERATOR.iter().any(|not| name.starts_with(not)) {
+                continue;
+            }
+            let text = std::fs::read_to_string(&file).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for pattern in patterns {
+                let begins =
+                    |at: usize| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+                // A pattern of a match has its fields named away, and makes nothing.
+                let makes = |at: usize| !code[at..].lines().next().unwrap().contains(": _");
+                let count =
+                    code.match_indices(pattern).filter(|(at, _)| begins(*at) && makes(*at)).count();
+                if count > 0 {
+                    found.insert((name.clone(), *pattern), count);
+                }
+            }
+        }
+    }
+    found
+}
+
+fn sources(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            all.push(path);
+        }
+    }
+    all
+}
+
+/// A life shows what was asked in it; this shows what the code can ask. A new call has to say here what rights it takes.
+#[test]
+fn what_the_code_can_ask_is_granted_and_nothing_else_is() {
+    let known: BTreeMap<(String, &str), usize> =
+        CALLS.iter().map(|(file, call, count, _)| ((format!("{file}"), *call), *count)).collect();
+    let found = found();
+    let found: BTreeMap<(String, &str), usize> =
+        found.iter().map(|((file, call), count)| ((file.clone(), *call), *count)).collect();
+    assert_eq!(found, known, "calls of the API in the source, and those whose rights are known");
+    let granted: BTreeSet<String> = rights().iter().map(Right::text).collect();
+    // The first of them is no call.
+    let unseen = UNSEEN.iter().take(1).map(|(right, _)| *right);
+    let asked: BTreeSet<String> =
+        CALLS.iter().flat_map(|call| call.3).copied().chain(unseen).map(str::to_owned).collect();
+    assert_eq!(asked, granted);
 }

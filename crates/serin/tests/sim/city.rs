@@ -33,6 +33,8 @@ const WINDOW: Duration = Duration::from_secs(60);
 pub(crate) struct Receiver {
     pub(crate) gates_shut: bool,
     pub(crate) asks_rollback: bool,
+    /// Its hooks take a question and say nothing.
+    pub(crate) hooks_hang: bool,
     /// Both versions fail until then.
     pub(crate) incident_until: Option<Instant>,
 }
@@ -197,7 +199,9 @@ impl City {
 
     /// The canary that a query asks for; the others ask what the server itself is like.
     fn asked_for(&self, query: &str) -> Option<usize> {
-        (0..self.canaries).find(|canary| query.contains(&name(*canary)))
+        let asked = (0..self.canaries).filter(|canary| query.contains(&name(*canary)));
+        // The name of the first is in that of the tenth.
+        asked.max_by_key(|canary| (name(*canary).len(), std::cmp::Reverse(*canary)))
     }
 
     /// A version with traffic is what it is, and metrics remember it.
@@ -281,6 +285,12 @@ impl City {
             return answer;
         }
         let receiver = self.state().receivers.get(&canary).cloned().unwrap_or_default();
+        if receiver.hooks_hang
+            && let Some(answer) = fail(Outage::Hangs, manner).await
+        {
+            self.note(canary, question, false, None);
+            return answer;
+        }
         let yes = match kind {
             "rollback" => receiver.asks_rollback,
             gate if gate.starts_with("confirm-") => !receiver.gates_shut,

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tower::Service;
 
 use crate::dice;
+use crate::manifests::FOREIGN;
 use crate::plan::{Call, Fault};
 use crate::switches::{Kind, Kinds};
 
@@ -94,6 +95,8 @@ struct State {
     made: Vec<(u64, u64, By)>,
     last_fault: Option<Instant>,
     digest: u64,
+    /// The operator was sent data of objects that no canary refers to.
+    foreign: Option<String>,
 }
 
 /// The weather over all lines.
@@ -210,6 +213,18 @@ impl Weather {
         self.state().digest
     }
 
+    /// Looks whether what the operator gets is anybody's business.
+    fn inspect(&self, path: &str, sent: &[u8]) {
+        if sent.windows(FOREIGN.len()).any(|window| window == FOREIGN.as_bytes()) {
+            self.state().foreign.get_or_insert_with(|| path.to_owned());
+        }
+    }
+
+    /// Where the operator has read what no canary refers to.
+    pub(crate) fn take_foreign(&self) -> Option<String> {
+        self.state().foreign.take()
+    }
+
     /// How long ago the last fault was met; none before the first.
     pub(crate) fn since_fault(&self) -> Option<Duration> {
         let last = self.state().last_fault?;
@@ -235,7 +250,8 @@ impl Weather {
         self.state().made.retain(|(_, upto, _)| *upto > version);
     }
 
-    fn fate(&self, call: Call, path: &str) -> Fate {
+    /// What happens to a call for `path`; `asked` is all of what it asks for.
+    fn fate(&self, call: Call, path: &str, asked: &str) -> Fate {
         let mut state = self.state();
         state.calls += 1;
         state.digest = dice::digest(state.digest, path.as_bytes());
@@ -281,7 +297,7 @@ impl Weather {
         }
         if call == Call::List
             && within(state.stale_until)
-            && let Some(before) = state.lists.get(path).cloned()
+            && let Some(before) = state.lists.get(asked).cloned()
         {
             *state.tally.entry("stale list").or_default() += 1;
             state.last_fault = Some(now);
@@ -436,6 +452,7 @@ impl Line {
     /// Carries a call out and notes who made what came of it.
     async fn pass(&self, request: Request<kube::client::Body>, call: Call) -> Response<Body> {
         let path = request.uri().path().to_owned();
+        let asked = request.uri().to_string();
         let before = self.api.store().version();
         let response = self.api.handle(request).await;
         self.weather.made(before, self.api.store().version(), By::Operator);
@@ -445,10 +462,11 @@ impl Line {
         let (parts, body) = response.into_parts();
         let body =
             body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        self.weather.inspect(&path, &body);
         if call == Call::List && parts.status == 200 {
             let mut state = self.weather.state();
-            if state.lists.len() < STALE_MAX || state.lists.contains_key(&path) {
-                state.lists.insert(path, body.clone());
+            if state.lists.len() < STALE_MAX || state.lists.contains_key(&asked) {
+                state.lists.insert(asked, body.clone());
             }
         }
         let body = Full::new(body).map_err(|never| match never {}).boxed_unsync();
@@ -498,6 +516,9 @@ impl Line {
                         None => Some((Err(torn()), (frames, weather, path, life, true))),
                         Some(None) => None,
                         Some(Some(frame)) => {
+                            if let Ok(sent) = &frame {
+                                weather.inspect(&path, sent);
+                            }
                             let frame = frame.map(Frame::data).map_err(|never| match never {});
                             Some((frame, (frames, weather, path, life, false)))
                         }
@@ -584,7 +605,7 @@ impl Service<Request<kube::client::Body>> for Line {
                 return Ok(gone());
             }
             let path = request.uri().path().to_owned();
-            let answer = match line.weather.fate(call, &path) {
+            let answer = match line.weather.fate(call, &path, &request.uri().to_string()) {
                 Fate::Well => Ok(line.pass(request, call).await),
                 Fate::Stale(before) => Ok(whole(200, before)),
                 Fate::Meets(fault) => line.clone().meet(request, call, fault).await,

@@ -144,6 +144,9 @@ impl Watcher {
         let told: Vec<Broken> = self.books.iter().filter_map(Book::told).collect();
         self.note(told);
         world.weather.settled(self.seen);
+        if let Some(path) = world.weather.take_foreign() {
+            self.fail("law 8: what no canary refers to costs nothing", format!("read by {path}"));
+        }
         let held = world.held();
         if held > HELD_MAX * self.books.len() + 10 {
             self.fail("caches are bounded", format!("{held} objects are held"));

@@ -23,6 +23,7 @@ mod chance;
 mod city;
 mod crashes;
 mod crossings;
+mod crowd;
 mod dice;
 mod faults;
 mod invariants;

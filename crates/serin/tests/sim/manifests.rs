@@ -6,6 +6,8 @@ use serin_core::model::{HookKind, TargetKind};
 use crate::plan::{Checks, Edit, Shape};
 
 pub(crate) const NAMESPACE: &str = "develop";
+/// What only ConfigMaps and Secrets hold that no canary refers to: the operator is never to read it.
+pub(crate) const FOREIGN: &str = "bm9ib2R5IHdhbnRzIHRoaXM=";
 
 /// The ways to introduce a version; a test holds the list against the operator's own strategies.
 pub(crate) fn strategies() -> Vec<Value> {
@@ -40,6 +42,14 @@ pub(crate) fn objects(canary: usize, shape: &Shape, image: &str) -> Vec<Value> {
 pub(crate) fn shared() -> Vec<Value> {
     vec![
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "foreign", "namespace": NAMESPACE}, "data": {"text": FOREIGN},
+        }),
+        json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "foreign", "namespace": NAMESPACE}, "data": {"text": FOREIGN},
+        }),
         json!({
             "apiVersion": "v1", "kind": "Secret",
             "metadata": {"name": "prometheus", "namespace": NAMESPACE},

@@ -189,3 +189,15 @@ fn a_key_never_goes_to_a_server_that_a_canary_names() {
     );
     assert!(Prometheus.request("up", &Access::open("not a url")).is_err());
 }
+
+#[test]
+fn a_header_that_says_where_a_request_ends_or_goes_cannot_be_set() {
+    for name in
+        ["Host", "content-length", "Transfer-Encoding", "connection", "Upgrade", "TE", "a b"]
+    {
+        let headers = [(name.to_owned(), vec!["5".to_owned()])].into();
+        let access = Access::of(&MetricBackend { headers, ..backend(false) }, None, "").unwrap();
+        let error = Prometheus.request("up", &access).unwrap_err();
+        assert_eq!(error, MetricError::Header(name.to_owned()));
+    }
+}

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{Discovery, Look, Source};
 use crate::controller::Context;
 use crate::guard::ward::Scraped;
-use crate::outside::Manner;
+use crate::outside::{Manner, shown};
 
 /// Replicas that come and go are noticed after this long.
 const KNOWN: Duration = Duration::from_secs(10);
@@ -64,7 +64,8 @@ impl Source for Gateway {
                     }
                     Err(why) => {
                         *self.missed.entry(gateway.clone()).or_default() += 1;
-                        context.metrics.count_scrape_failure(gateway);
+                        let gateway = shown(gateway);
+                        context.metrics.count_scrape_failure(&gateway);
                         tracing::debug!(gateway, error = %why, "the guard cannot see");
                         failure = Some(format!("{gateway}: {why}"));
                     }
@@ -126,8 +127,8 @@ impl Gateway {
             match replicas(context, url).await {
                 Ok(replicas) => named.extend(replicas),
                 Err(why) => {
-                    context.metrics.count_scrape_failure(url);
-                    failure = Some(format!("{url}: {why}"));
+                    context.metrics.count_scrape_failure(&shown(url));
+                    failure = Some(format!("{}: {why}", shown(url)));
                 }
             }
         }
@@ -165,7 +166,7 @@ async fn scrape(
 ) -> Result<Scraped, String> {
     let request = Request::get(gateway).body(Bytes::new()).map_err(|error| error.to_string())?;
     let mut scrape = Scrape::new(wanted);
-    let manner = Manner { framed: true, ..Manner::within(patience) };
+    let manner = Manner { trusted: true, framed: true, ..Manner::within(patience) };
     let status = context
         .outside
         .read(request, manner, &mut |piece| scrape.push(piece))

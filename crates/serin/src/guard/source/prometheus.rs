@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Look, Source};
 use crate::controller::Context;
-use crate::outside::Manner;
+use crate::outside::{Manner, shown};
 
 /// A server that needs longer has missed this look.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -60,9 +60,9 @@ impl Source for Prometheus {
             match self.read(context, wanted).await {
                 Ok(look) => look,
                 Err(Missed { why, answered, renamed }) => {
-                    context.metrics.count_scrape_failure(&self.server);
-                    tracing::debug!(server = self.server, error = %why, "the guard cannot see");
-                    let failure = Some(format!("{}: {why}", self.server));
+                    context.metrics.count_scrape_failure(&shown(&self.server));
+                    tracing::debug!(server = shown(&self.server), error = %why, "the guard cannot see");
+                    let failure = Some(format!("{}: {why}", shown(&self.server)));
                     Look { failure, answered, renamed, ..Look::default() }
                 }
             }
