@@ -84,6 +84,7 @@ impl Lint<'_> {
                 | Action::KeepPrimary { .. }
                 | Action::UndoPrimary { .. }
                 | Action::PrimaryScaler
+                | Action::HoldPrimary(_)
                 | Action::ScaleTarget(_)
                 | Action::EnsureRoute(_)
                 | Action::RestoreRoute
@@ -114,6 +115,7 @@ impl Lint<'_> {
                 | Action::KeepPrimary { .. }
                 | Action::UndoPrimary { .. }
                 | Action::PrimaryScaler
+                | Action::HoldPrimary(_)
                 | Action::ScaleTarget(_)
                 | Action::RestoreRoute
                 | Action::Finalizer(_) => {}
@@ -133,6 +135,7 @@ impl Lint<'_> {
             | Action::KeepPrimary { .. }
             | Action::UndoPrimary { .. }
             | Action::PrimaryScaler
+            | Action::HoldPrimary(_)
             | Action::ScaleTarget(_)
             | Action::RestoreRoute
             | Action::Finalizer(_) => None,
@@ -282,6 +285,7 @@ impl Lint<'_> {
                 | Action::KeepPrimary { .. }
                 | Action::UndoPrimary { .. }
                 | Action::PrimaryScaler
+                | Action::HoldPrimary(_)
                 | Action::ScaleTarget(_)
                 | Action::Route(_)
                 | Action::EnsureRoute(_)

@@ -240,6 +240,8 @@ pub struct Analysis {
     pub strategy: Strategy,
     /// Percent of updated pods that must be available.
     pub primary_ready_threshold: u8,
+    /// The primary's autoscaler may not shrink it while a release runs.
+    pub hold_primary_replicas: bool,
     pub canary_ready_threshold: u8,
     pub metrics: Vec<Metric>,
     pub webhooks: Vec<Webhook>,

@@ -122,6 +122,8 @@ pub struct Scaler {
     pub min_replicas: Option<u32>,
     /// The primary's copy exists.
     pub primary_exists: bool,
+    /// The least size that a release holds the primary's copy to.
+    pub held: Option<u32>,
 }
 
 /// A write that could not be carried out, and will not by trying again alone.

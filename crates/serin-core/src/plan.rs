@@ -49,6 +49,8 @@ pub enum Action {
     UndoPrimary { token: String },
     /// The primary's autoscaler exists and equals the target's.
     PrimaryScaler,
+    /// The primary's autoscaler keeps at least so many pods; none: as many as it would by itself.
+    HoldPrimary(Option<u32>),
     /// The target has this many replicas.
     ScaleTarget(u32),
     /// The route gives the canary this share. `raise` is fenced by the route's own version.

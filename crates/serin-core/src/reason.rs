@@ -34,6 +34,7 @@ catalogue! {
     CANARY_NOT_READY = "CanaryNotReady": "The canary's pods are not ready yet.";
     CANARY_LOST = "CanaryLost": "The canary had traffic and no ready endpoint is left; the primary has it back.";
     PRIMARY_NOT_READY = "PrimaryNotReady": "The primary is not ready, so nothing advances.";
+    CAPACITY_SHORT = "CapacityShort": "A side has fewer ready pods than carried the traffic that it is to get; it is waited for, within progressDeadlineSeconds.";
     PRE_ROLLOUT_FAILED = "PreRolloutFailed": "A pre-rollout hook failed; counted as a failed check.";
     NOT_DUE = "NotDue": "The next step of the analysis is not due yet.";
     ADVANCED = "Advanced": "The checks passed and the canary gets the next share of the traffic.";

@@ -336,6 +336,9 @@ pub struct Status {
     /// When the phase was entered; deadlines and drains count from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase_time: Option<Timestamp>,
+    /// Pods that the primary had when this release began: as many as all of the traffic needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub primary_replicas: Option<u32>,
     /// When the promoted revision was seen on the primary: its pods have their deadline from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copied_time: Option<Timestamp>,

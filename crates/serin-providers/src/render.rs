@@ -63,6 +63,7 @@ pub fn render(
         Action::KeepPrimary { token } => kept::keep(canary, token, objects),
         Action::UndoPrimary { token } => kept::undo(canary, token, objects),
         Action::PrimaryScaler => scaler::render(canary, objects),
+        Action::HoldPrimary(replicas) => scaler::hold(canary, *replicas, objects),
         Action::ScaleTarget(replicas) => scale_target(canary, *replicas, objects),
         Action::Route(split) => route(canary, *split, objects),
         Action::EnsureRoute(split) => ensure_route(canary, *split, objects),

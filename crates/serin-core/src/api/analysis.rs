@@ -36,6 +36,10 @@ document! {
         /// Percent of the primary's updated pods that must be available for it to count as ready. Default 100.
         #[schemars(range(max = 100))]
         primary_ready_threshold: i32,
+        /// While a release runs, keep the primary as large as it was when the release began, or as the canary has grown, so
+        /// that it can take all traffic back: its autoscaler's `minReplicas` is raised meanwhile. Default true; false
+        /// trusts the autoscaler to grow it in time.
+        hold_primary_replicas: bool,
         /// Percent of the canary's updated pods that must be available for it to count as ready. Default 100.
         #[schemars(range(max = 100))]
         canary_ready_threshold: i32,

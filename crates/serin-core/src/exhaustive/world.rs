@@ -442,7 +442,7 @@ impl World {
             Action::PromotePrimary { revision } => return self.copy(revision, None, view),
             // Nobody asks for a soak here.
             Action::KeepPrimary { .. } | Action::UndoPrimary { .. } => {}
-            Action::PrimaryScaler | Action::Finalizer(_) => {}
+            Action::PrimaryScaler | Action::HoldPrimary(_) | Action::Finalizer(_) => {}
             Action::ScaleTarget(replicas) => return self.scale(*replicas, view),
             Action::Route(split) => {
                 let before = self.truth.route;

@@ -64,6 +64,7 @@ pub(super) fn read(spec: &Doc<'_>, scope: &Scope<'_>) -> Analysis {
         threshold: saturating_u32(threshold).max(1),
         strategy: way,
         primary_ready_threshold: ready("primaryReadyThreshold"),
+        hold_primary_replicas: doc.flag_or("holdPrimaryReplicas", true),
         canary_ready_threshold: ready("canaryReadyThreshold"),
         metrics,
         webhooks: bounded(&doc, "webhooks").iter().map(webhook).collect(),

@@ -65,10 +65,12 @@ fn scale_and_switch(mut draft: Draft<'_>) -> Step {
         Some(target) => (target.replicas, target.readiness.clone()),
         None => (0, Readiness::Progressing("the target is gone".to_owned())),
     };
-    let enough = if draft.spec.scaler.is_some() { 1 } else { primary };
+    // As large as what it replaces. An autoscaler may not let it: after the deadline what it leaves has to do.
+    let since = draft.status.phase_time.unwrap_or(draft.now);
+    let over = draft.now.duration_since(since).as_secs() >= draft.spec.progress_deadline_secs;
+    let enough = if draft.spec.scaler.is_some() && over { 1 } else { primary };
     if replicas < enough {
-        let wanted = if draft.spec.scaler.is_some() { draft.canary_replicas() } else { primary };
-        draft.actions.push(Action::ScaleTarget(wanted.max(enough)));
+        draft.actions.push(Action::ScaleTarget(enough));
         keep_services(&mut draft);
         return draft.hold(reason::TERMINATING, "The target is scaled up to take over.");
     }

@@ -335,6 +335,7 @@ impl<'a> Draft<'a> {
         {
             self.actions.push(Action::PrimaryScaler);
         }
+        super::capacity::hold(self);
         self.ensure_route();
     }
 

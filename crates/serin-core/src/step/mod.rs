@@ -2,6 +2,7 @@
 
 mod analysis;
 mod bootstrap;
+mod capacity;
 pub mod check;
 mod conditions;
 mod copied;

@@ -177,7 +177,7 @@ fn uncopied(draft: &Draft<'_>) -> Option<String> {
     refused.or_else(|| draft.obstacle().map(|(_, message)| message))
 }
 
-fn wait_for_primary(draft: Draft<'_>) -> Step {
+fn wait_for_primary(mut draft: Draft<'_>) -> Step {
     let readiness = draft.seen.primary.present().map(|primary| &primary.readiness);
     match readiness {
         Some(Readiness::Stuck(why)) => {
@@ -194,7 +194,14 @@ fn wait_for_primary(draft: Draft<'_>) -> Step {
             }
             draft.hold(reason::PRIMARY_NOT_READY, format!("The primary is not ready: {why}"))
         }
-        Some(Readiness::Ready) if draft.serving_primary().is_some() => give_back(draft),
+        Some(Readiness::Ready) if draft.serving_primary().is_some() => {
+            let since = draft.status.copied_time.or(draft.status.phase_time);
+            if let Some(shortage) = super::capacity::of_primary(&draft, since) {
+                return draft.hold(reason::CAPACITY_SHORT, shortage.message);
+            }
+            super::capacity::warn_of_short_primary(&mut draft);
+            give_back(draft)
+        }
         Some(Readiness::Ready) | None => {
             draft.hold(reason::PRIMARY_NOT_READY, "The primary has no ready endpoint yet.")
         }

@@ -306,6 +306,7 @@ fn blocked(draft: &Draft<'_>) -> Option<(&'static str, String)> {
 fn start(mut draft: Draft<'_>) -> Step {
     soak::overtaken(&mut draft);
     draft.reset_analysis();
+    super::capacity::begin(&mut draft);
     draft.take_up();
     draft.enter(Phase::Progressing);
     draft.status.phase_time = Some(draft.now);

@@ -36,6 +36,10 @@ pub(super) fn raise(mut draft: Draft<'_>, rung: Weight, because: &str) -> Step {
     if !unanswered.is_empty() {
         return draft.ask(unanswered);
     }
+    let since = draft.status.last_step_time.or(draft.status.analysis_start_time);
+    if let Some(shortage) = super::capacity::of_canary(&draft, rung, since) {
+        return grow(draft, &shortage);
+    }
     draft.status.last_step_time = Some(draft.now);
     let secs = draft.spec.analysis.interval_secs;
     if let Some(check) = draft.refused(&checks) {
@@ -62,6 +66,15 @@ pub(super) fn raise(mut draft: Draft<'_>, rung: Weight, because: &str) -> Step {
     let message = format!("Advance {} canary weight {rung}", draft.name());
     draft.note(reason::ADVANCED, message);
     draft.act(reason::ADVANCED, format!("The canary gets {rung} %{because}."), secs)
+}
+
+/// The canary gets as many pods as its next share needs, before it gets that.
+fn grow(mut draft: Draft<'_>, shortage: &super::capacity::Shortage) -> Step {
+    let replicas = draft.seen.target.present().map_or(0, |target| target.replicas);
+    if replicas < shortage.wanted {
+        draft.actions.push(Action::ScaleTarget(shortage.wanted));
+    }
+    draft.hold(reason::CAPACITY_SHORT, shortage.message.clone())
 }
 
 fn iterate(mut draft: Draft<'_>, total: i32) -> Step {
@@ -124,6 +137,10 @@ fn blue_green(draft: &Draft<'_>) -> bool {
 
 /// Blue/Green with a router: everybody goes to green, which is checked once more before it is promoted.
 fn switch_all(mut draft: Draft<'_>) -> Step {
+    let since = draft.status.last_step_time.or(draft.status.analysis_start_time);
+    if let Some(shortage) = super::capacity::of_canary(&draft, Weight::FULL, since) {
+        return grow(draft, &shortage);
+    }
     let message = "Routing all traffic to canary";
     draft.note(reason::ADVANCED, message);
     draft.enter(Phase::Progressing);

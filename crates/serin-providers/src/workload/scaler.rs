@@ -28,11 +28,66 @@ pub(crate) fn observe(canary: &Canary, objects: &Objects) -> Seen<Scaler> {
             primary @ (Seen::Present(_) | Seen::Absent) => Seen::Present(Scaler {
                 min_replicas: int(live, "/spec/minReplicas").and_then(|min| min.try_into().ok()),
                 primary_exists: primary.present().is_some(),
+                held: primary.present().and_then(|copy| held(copy)),
             }),
         },
         Seen::Absent => Seen::Absent,
         Seen::Unreadable(why) => Seen::Unreadable(why),
     }
+}
+
+/// On the primary's autoscaler while a release runs: the `minReplicas` that it has by itself.
+const OWN_MIN: &str = "serin.dev/own-min-replicas";
+
+fn min_replicas(scaler: &Value) -> u32 {
+    int(scaler, "/spec/minReplicas").and_then(|min| min.try_into().ok()).unwrap_or(1)
+}
+
+/// What a release holds the primary's autoscaler to.
+fn held(copy: &Value) -> Option<u32> {
+    strings(copy, "/metadata/annotations").contains_key(OWN_MIN).then(|| min_replicas(copy))
+}
+
+/// Raises `minReplicas` of the primary's autoscaler for a release, as far as its `maxReplicas` allow, or gives back what
+/// it had.
+pub(crate) fn hold(
+    canary: &Canary,
+    replicas: Option<u32>,
+    objects: &Objects,
+) -> Result<Vec<Change>, RenderError> {
+    let Some(scaler) = &canary.spec.scaler else { return Ok(Vec::new()) };
+    let target = of_primary(canary, scaler);
+    let live = match objects.get(&target) {
+        Seen::Present(live) => live,
+        Seen::Absent => return Ok(Vec::new()),
+        Seen::Unreadable(why) => return Err(RenderError::Unreadable { object: target, why }),
+    };
+    if let Owner::Other(owner) = ownership::of(live, canary) {
+        return Err(RenderError::NotOurs { object: target, owner });
+    }
+    let own = strings(live, "/metadata/annotations").remove(OWN_MIN);
+    let max = int(live, "/spec/maxReplicas").and_then(|max| u32::try_from(max).ok());
+    let now = min_replicas(live);
+    let (min, note) = match (replicas, own) {
+        (Some(replicas), own) => {
+            let wanted = replicas.min(max.unwrap_or(u32::MAX)).max(now);
+            let noted = own.unwrap_or_else(|| now.to_string());
+            if wanted == now && held(live).is_some() {
+                return Ok(Vec::new());
+            }
+            (wanted, json!(noted))
+        }
+        (None, Some(own)) => (own.parse().unwrap_or(now), Value::Null),
+        (None, None) => return Ok(Vec::new()),
+    };
+    let patch = json!({
+        "metadata": {
+            "annotations": {OWN_MIN: note},
+            "resourceVersion": crate::json::resource_version(live),
+        },
+        "spec": {"minReplicas": min},
+    });
+    Ok(vec![Change::MergePatch { target, patch }])
 }
 
 /// The primary's autoscaler made or brought up to date.
@@ -81,6 +136,12 @@ fn copy(
     if let Some(max) = scaler.max_replicas {
         crate::json::set(&mut spec, "maxReplicas", max.into());
     }
+    // A release holds it: what it would have by itself is noted, and what it is held to stays.
+    let own = live.and_then(held).map(|held| {
+        let own = spec.get("minReplicas").and_then(Value::as_u64).unwrap_or(1);
+        crate::json::set(&mut spec, "minReplicas", u64::from(held).max(own).into());
+        own
+    });
     let mut labels = live.map(|live| strings(live, "/metadata/labels")).unwrap_or_default();
     labels.extend(
         strings(source, "/metadata/labels").into_iter().filter(|(key, _)| !is_toolkit(key)),
@@ -97,6 +158,10 @@ fn copy(
         })
     });
     crate::json::set(&mut object, "spec", spec);
+    if let Some(noted) = object.pointer_mut("/metadata/annotations").zip(own) {
+        let (annotations, own) = noted;
+        crate::json::set(annotations, OWN_MIN, own.to_string().into());
+    }
     if let Some(metadata) = crate::json::child(&mut object, "metadata")
         && !labels.is_empty()
     {

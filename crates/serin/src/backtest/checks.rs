@@ -203,7 +203,7 @@ fn world(canary: &Canary) -> Observed {
     let service =
         |selects| Seen::Present(ServiceSeen { selects, ready_endpoints: 1, in_order: true });
     let scaler = match &canary.spec.scaler {
-        Some(_) => Seen::Present(Scaler { min_replicas: None, primary_exists: true }),
+        Some(_) => Seen::Present(Scaler { min_replicas: None, primary_exists: true, held: None }),
         None => Seen::Absent,
     };
     let weight = Weight::saturating(u32::from(canary.status.canary_weight));

@@ -346,8 +346,9 @@ fn observations() -> impl Gen<Value = Observed> {
         1 => Just(Guard::Hold("little".into())),
         1 => Just(Guard::RollBack("errors".into())),
     ];
-    let scaler = (prop::option::of(0u32..3), any::<bool>())
-        .prop_map(|(min_replicas, primary_exists)| Scaler { min_replicas, primary_exists });
+    let scaler = (prop::option::of(0u32..3), any::<bool>(), prop::option::of(1u32..3)).prop_map(
+        |(min_replicas, primary_exists, held)| Scaler { min_replicas, primary_exists, held },
+    );
     let configs = prop::collection::btree_map("[ab]", "[12]", 0..2);
     (
         (seen(workloads()), seen(workloads()), seen(configs), seen(scaler)),

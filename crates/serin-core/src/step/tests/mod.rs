@@ -1,5 +1,6 @@
 //! Tests of the decisions: whole releases told as tables, the laws as properties.
 
+mod capacity;
 mod copies;
 mod findings;
 mod laws;

@@ -46,6 +46,8 @@ pub(super) struct World {
     /// Name and revision of what the primary ran before.
     pub kept: Option<(String, String)>,
     pub scaler_copied: bool,
+    /// What the primary's autoscaler is held to.
+    pub held: Option<u32>,
     pub configs: BTreeMap<String, String>,
     /// Revisions whose pods never get ready.
     pub broken: BTreeSet<String>,
@@ -120,6 +122,7 @@ impl World {
             route: None,
             kept: None,
             scaler_copied: false,
+            held: None,
             configs: BTreeMap::new(),
             broken: BTreeSet::new(),
             broken_primary: BTreeSet::new(),
@@ -309,11 +312,11 @@ impl World {
             ),
             scaler: self.seen_or(
                 "scaler",
-                self.canary
-                    .spec
-                    .scaler
-                    .is_some()
-                    .then_some(Scaler { min_replicas: None, primary_exists: self.scaler_copied }),
+                self.canary.spec.scaler.is_some().then_some(Scaler {
+                    min_replicas: None,
+                    primary_exists: self.scaler_copied,
+                    held: self.held,
+                }),
             ),
             services: Services {
                 apex: self.seen_or("apex", Some(service(self.apex, apex_endpoints))),
@@ -472,6 +475,7 @@ impl World {
                 }
             }
             Action::PrimaryScaler => self.scaler_copied = true,
+            Action::HoldPrimary(held) => self.held = *held,
             Action::ScaleTarget(replicas) => {
                 if let Some(target) = &mut self.target
                     && target.replicas != *replicas
@@ -566,6 +570,8 @@ fn word(action: &Action) -> String {
         Action::KeepPrimary { token } => format!("keep {token}"),
         Action::UndoPrimary { token } => format!("undo {token}"),
         Action::PrimaryScaler => "scaler".into(),
+        Action::HoldPrimary(Some(replicas)) => format!("hold {replicas}"),
+        Action::HoldPrimary(None) => "hold no more".into(),
         Action::ScaleTarget(replicas) => format!("scale {replicas}"),
         Action::Route(split) => format!("route {}", split.canary),
         Action::EnsureRoute(split) => format!("ensure {}", split.canary),
