@@ -95,6 +95,8 @@ pub struct Workload {
     pub replicas: u32,
     pub readiness: Readiness,
     pub available_replicas: u32,
+    /// Pods that there are, ready or not, by the controller's last account.
+    pub pods: u32,
     /// Made by us (or by Flagger) for this Canary.
     pub owned: bool,
 }

@@ -32,6 +32,7 @@ catalogue! {
     REVERTED = "Reverted": "The target went back to the revision that the primary runs; there is nothing to analyse.";
     COPY_ARRIVED = "CopyArrived": "The primary runs a revision whose promotion was given up before it was known to have arrived; the target is released over it.";
     CANARY_NOT_READY = "CanaryNotReady": "The canary's pods are not ready yet.";
+    PODS_REPLACED = "PodsReplaced": "A config changed after the canary's pods were started; they are started again, so that what is analysed runs with what would be promoted.";
     CANARY_LOST = "CanaryLost": "The canary had traffic and no ready endpoint is left; the primary has it back.";
     PRIMARY_NOT_READY = "PrimaryNotReady": "The primary is not ready, so nothing advances.";
     CAPACITY_SHORT = "CapacityShort": "A side has fewer ready pods than carried the traffic that it is to get; it is waited for, within progressDeadlineSeconds.";

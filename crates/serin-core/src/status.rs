@@ -336,6 +336,9 @@ pub struct Status {
     /// When the phase was entered; deadlines and drains count from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase_time: Option<Timestamp>,
+    /// The canary's pods were started before a config of theirs changed: they are replaced before they are analysed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub outdated_pods: bool,
     /// Pods that the primary had when this release began: as many as all of the traffic needs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub primary_replicas: Option<u32>,

@@ -25,6 +25,8 @@ pub enum RenderError {
         "the target has moved on: it is at {now}, not at {wanted}, which is the one that was judged"
     )]
     TargetMoved { wanted: String, now: String },
+    #[error("a ConfigMap or Secret of {0} has changed since the decision")]
+    ConfigsMoved(ObjectRef),
     #[error("what the primary ran as {wanted} is not kept")]
     NotKept { wanted: String },
     #[error("{object}: spec.selector.matchLabels must contain one of [{labels}]")]

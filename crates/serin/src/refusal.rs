@@ -80,6 +80,7 @@ fn said(error: &ApplyError) -> (String, String, bool) {
         ApplyError::Render { action: _, source } => {
             let object = match &**source {
                 RenderError::Missing(object)
+                | RenderError::ConfigsMoved(object)
                 | RenderError::Unreadable { object, .. }
                 | RenderError::NoSelectorLabel { object, .. }
                 | RenderError::NotOurs { object, .. } => object.to_string(),
@@ -111,6 +112,7 @@ fn stays(error: &RenderError) -> bool {
         | RenderError::Router(_) => true,
         // The next look has what is there then.
         RenderError::Missing(_)
+        | RenderError::ConfigsMoved(_)
         | RenderError::Unreadable { .. }
         | RenderError::TargetMoved { .. }
         | RenderError::Config(_) => false,

@@ -326,6 +326,7 @@ impl World {
                 Readiness::Progressing("pods start".to_owned())
             },
             available_replicas: if side.serving { side.replicas } else { 0 },
+            pods: side.replicas,
             owned: primary,
         };
         let service = |selects, serving: bool| ServiceSeen {

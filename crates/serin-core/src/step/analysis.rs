@@ -50,6 +50,9 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         return skip(draft, held);
     }
     draft.repair();
+    if draft.status.outdated_pods && draft.status.canary_weight == 0 {
+        return super::replace::step(draft);
+    }
     scale_up(&mut draft);
     if draft.status.canary_weight == 0 && draft.status.iterations <= 0 {
         opening(draft, held)
@@ -141,7 +144,7 @@ fn unfit(draft: &Draft<'_>) -> Option<(&'static str, String)> {
 }
 
 /// What is analysed must run; somebody scaled it away, or the scaling up never happened.
-fn scale_up(draft: &mut Draft<'_>) {
+pub(super) fn scale_up(draft: &mut Draft<'_>) {
     if draft.seen.target.present().is_some_and(|target| target.replicas == 0) {
         let replicas = draft.canary_replicas();
         draft.actions.push(Action::ScaleTarget(replicas));

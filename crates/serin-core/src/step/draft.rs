@@ -244,6 +244,7 @@ impl<'a> Draft<'a> {
         self.status.iterations = 0;
         self.status.last_step_time = None;
         self.status.analysis_start_time = Some(self.now);
+        self.status.outdated_pods = false;
         self.status.passed_tests.clear();
         self.status.checks.clear();
         self.status.guard = None;

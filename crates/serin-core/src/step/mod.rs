@@ -13,6 +13,7 @@ mod guard;
 mod invalid;
 mod pace;
 mod promotion;
+mod replace;
 mod rest;
 mod revision;
 mod rollback;

@@ -307,10 +307,13 @@ fn start(mut draft: Draft<'_>) -> Step {
     soak::overtaken(&mut draft);
     draft.reset_analysis();
     super::capacity::begin(&mut draft);
+    super::replace::note(&mut draft);
     draft.take_up();
     draft.enter(Phase::Progressing);
     draft.status.phase_time = Some(draft.now);
-    if draft.seen.target.present().is_some_and(|target| target.replicas == 0) {
+    if draft.seen.target.present().is_some_and(|target| target.replicas == 0)
+        && !draft.status.outdated_pods
+    {
         let replicas = draft.canary_replicas();
         draft.actions.push(Action::ScaleTarget(replicas));
     }

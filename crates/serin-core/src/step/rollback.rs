@@ -137,6 +137,7 @@ pub(super) fn restart(mut draft: Draft<'_>) -> Step {
         draft.status.target_generation = None;
         draft.enter(Phase::Waiting);
     } else {
+        super::replace::note(&mut draft);
         draft.take_up();
         draft.enter(Phase::Progressing);
         draft.status.phase_time = Some(draft.now);

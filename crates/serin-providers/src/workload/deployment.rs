@@ -76,6 +76,7 @@ fn workload(canary: &Canary, live: &Value, threshold: u8, now: Timestamp) -> Wor
         replicas: unsigned(int(live, "/spec/replicas").unwrap_or(1)),
         readiness: readiness(live, threshold, canary.spec.progress_deadline_secs, now),
         available_replicas: unsigned(count(live, "/status/availableReplicas")),
+        pods: unsigned(count(live, "/status/replicas")),
         owned: owned_by(live, canary),
     }
 }

@@ -213,6 +213,11 @@ pub(crate) fn render(
     };
     let tracked = config::tracked(target, objects, settings).map_err(RenderError::Config)?;
 
+    let analysed =
+        canary.status.tracked_configs.as_ref().and_then(|kept| config::of_status(canary, kept));
+    if analysed.is_some_and(|analysed| analysed != tracked) {
+        return Err(RenderError::ConfigsMoved(target_ref));
+    }
     let copies = config::places(canary, tracked.keys(), objects)?;
     let mut changes = config::copies(canary, &copies, objects, settings)?;
     let mut template = template(canary, target, &selector, &copies, settings);

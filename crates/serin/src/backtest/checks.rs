@@ -197,6 +197,7 @@ fn world(canary: &Canary) -> Observed {
             replicas: 1,
             readiness: Readiness::Ready,
             available_replicas: 1,
+            pods: 1,
             owned: true,
         })
     };

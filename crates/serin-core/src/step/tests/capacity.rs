@@ -33,7 +33,9 @@ fn a_shrunk_primary_does_not_get_what_many_pods_have_carried() {
     world.until(Phase::Succeeded);
     world.run(2);
     assert_eq!(world.held, None, "at rest the autoscaler is free again");
-    check(&mut world, &expect![[r#"
+    check(
+        &mut world,
+        &expect![[r#"
         5713s Progressing 0 (route 0) NewRevision [scale 1]
                - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
         5715s Progressing 0 (route 0) CanaryNotReady [hold 6]
@@ -59,7 +61,8 @@ fn a_shrunk_primary_does_not_get_what_many_pods_have_carried() {
                - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
         5757s Succeeded 0 (route 0) Repaired [hold no more]
         5758s Succeeded 0 (route 0) AtRest
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -89,7 +92,9 @@ fn a_canary_gets_the_pods_that_its_share_needs_before_it_gets_the_share() {
     world.run(1);
     world.target.as_mut().unwrap().replicas = 1;
     world.until(Phase::Promoting);
-    check(&mut world, &expect![[r#"
+    check(
+        &mut world,
+        &expect![[r#"
         5713s Progressing 0 (route 0) NewRevision [scale 6]
                - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
         5715s Progressing 0 (route 0) CanaryNotReady
@@ -108,5 +113,6 @@ fn a_canary_gets_the_pods_that_its_share_needs_before_it_gets_the_share() {
                - Advance backend.develop canary weight 50
         5758s Promoting 50 (route 50) Promoting [promote s1:v2]
                - Copying api.develop template spec to api-primary.develop
-    "#]]);
+    "#]],
+    );
 }

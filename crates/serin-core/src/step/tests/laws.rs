@@ -321,6 +321,7 @@ fn workloads() -> impl Gen<Value = Workload> {
             replicas,
             readiness,
             available_replicas,
+            pods: replicas,
             owned: true,
         },
     )

@@ -7,6 +7,7 @@ mod laws;
 mod lint;
 mod pace;
 mod past;
+mod replace;
 mod stories;
 mod unknown;
 mod windows;

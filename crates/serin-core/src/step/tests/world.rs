@@ -271,6 +271,7 @@ impl World {
             replicas: side.replicas,
             readiness,
             available_replicas: available,
+            pods: side.replicas,
             owned: primary,
         }
     }
