@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use serin_core::observed::Seen;
 
+use crate::service::pods::{Listening, PodOwner};
+
 /// The field manager of every write of ours.
 pub const FIELD_MANAGER: &str = "serin";
 
@@ -92,6 +94,10 @@ impl fmt::Display for ObjectRef {
 pub struct Objects {
     objects: BTreeMap<ObjectRef, Seen<Arc<Value>>>,
     slices: BTreeMap<(String, String), Seen<Vec<Arc<Value>>>>,
+    /// By uid of the pod.
+    owners: BTreeMap<String, Seen<PodOwner>>,
+    /// By address and port.
+    listening: BTreeMap<(String, u16), Listening>,
 }
 
 impl Objects {
@@ -139,6 +145,25 @@ impl Objects {
                 "EndpointSlices of {namespace}/{service} were not looked up"
             )),
         }
+    }
+
+    /// What controls a pod, by the pod's uid.
+    pub fn put_owner(&mut self, pod: impl Into<String>, owner: Seen<PodOwner>) {
+        self.owners.insert(pod.into(), owner);
+    }
+
+    /// None where it was not asked for.
+    pub(crate) fn owner(&self, pod: &str) -> Option<&Seen<PodOwner>> {
+        self.owners.get(pod)
+    }
+
+    pub fn put_listening(&mut self, address: impl Into<String>, port: u16, listening: Listening) {
+        self.listening.insert((address.into(), port), listening);
+    }
+
+    /// None where it was not tried.
+    pub(crate) fn listening(&self, address: &str, port: u16) -> Option<Listening> {
+        self.listening.get(&(address.to_owned(), port)).copied()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&ObjectRef, &Seen<Arc<Value>>)> {

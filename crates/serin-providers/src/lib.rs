@@ -24,4 +24,5 @@ pub use change::{Change, Kind, ObjectRef, Objects};
 pub use observe::observe;
 pub use references::{References, references};
 pub use render::{RenderError, render};
+pub use service::pods::{Listening, PodOwner, PodRef, to_identify, to_probe};
 pub use settings::Settings;

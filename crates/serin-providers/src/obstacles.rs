@@ -9,7 +9,7 @@ use crate::ownership::{self, Owner};
 use crate::references;
 use crate::render::RenderError;
 use crate::router::router;
-use crate::service;
+use crate::service::{self, pods};
 use crate::settings::Settings;
 use crate::workload::{config, kept};
 
@@ -39,6 +39,12 @@ pub(crate) fn find(canary: &Canary, objects: &Objects, settings: &Settings) -> V
     }
     for message in service::port_obstacles(canary, objects, settings) {
         add(&mut found, ObstacleKind::Port, message);
+    }
+    for message in pods::deaf(canary, objects, settings) {
+        add(&mut found, ObstacleKind::Port, message);
+    }
+    for message in pods::foreign(canary, objects) {
+        add(&mut found, ObstacleKind::ForeignEndpoints, message);
     }
     found
 }

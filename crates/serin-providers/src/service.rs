@@ -1,6 +1,7 @@
 //! Services: the apex that users call, and the two that tell the primary's pods from the target's.
 
 mod endpoints;
+pub(crate) mod pods;
 mod ports;
 
 use std::collections::{BTreeMap, BTreeSet};

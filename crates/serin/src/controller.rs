@@ -18,6 +18,7 @@ use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::outside::Outside;
 use crate::packed::Packed;
+use crate::pods::Pods;
 use crate::refusal::Refusals;
 use crate::releasing::Releasing;
 use crate::tick::{self, TickError};
@@ -64,6 +65,8 @@ pub struct Context {
     pub(crate) unused: Unused,
     /// Writes that could not be carried out.
     pub(crate) refusals: Refusals,
+    /// Whose the pods behind the Services are.
+    pub(crate) pods: Pods,
     /// Consecutive errors by canary, for the back-off.
     errors: Mutex<BTreeMap<Key, u32>>,
     /// Canaries as our own writes left them, for ticks that are faster than the watch.
@@ -163,6 +166,7 @@ impl Context {
             releasing: Releasing::default(),
             unused: Unused::default(),
             refusals: Refusals::default(),
+            pods: Pods::default(),
             errors: Mutex::default(),
             written: Mutex::default(),
             valid: Mutex::default(),
@@ -355,6 +359,7 @@ fn forget(context: &Context, key: &Key) {
     context.guards.forget(key);
     context.unused.forget(key);
     context.refusals.clear(key);
+    context.pods.forget(key);
     context.releasing.forget(key);
     context.errors.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     context.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);

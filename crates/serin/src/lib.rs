@@ -24,6 +24,7 @@ mod packed;
 pub mod pages;
 pub mod patience;
 pub mod plan;
+mod pods;
 pub mod queue;
 pub mod record;
 mod refusal;

@@ -32,7 +32,12 @@ pub async fn observe(context: &Context, canary: &Canary, now: Timestamp) -> Sigh
             (wanted, false)
         }
     };
-    let objects = collect(context, &wanted);
+    let mut objects = collect(context, &wanted);
+    tokio::select! {
+        biased;
+        () = context.guards.condemned(&canary.key) => {}
+        () = context.pods.look(context, canary, &mut objects) => {}
+    }
     let mut observed = serin_providers::observe(canary, &objects, &context.settings.providers, now);
     if let Seen::Present(target) = &mut observed.target {
         target.confirmed = confirmed;

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use http::header::{AUTHORIZATION, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode};
 use serin_core::words::{SENTENCE_MAX, line};
+use serin_providers::Listening;
 
 /// Answers longer than this are cut off and treated as an error: no metric or hook needs more.
 pub const BODY_MAX: usize = 1 << 20;
@@ -58,6 +59,9 @@ pub enum OutsideError {
     NotAllowed { host: String },
 }
 
+/// A pod in reach answers or refuses within a fraction of this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Sends a request; the simulation has one of its own.
 pub trait Outside: Send + Sync {
     fn send(
@@ -74,6 +78,12 @@ pub trait Outside: Send + Sync {
     ) -> BoxFuture<'a, Result<Option<Vec<SocketAddr>>, OutsideError>> {
         let _ = (host, port);
         Box::pin(async { Ok(None) })
+    }
+
+    /// One connection, to see whether anything listens there; unknown where that is not tried.
+    fn connects(&self, address: SocketAddr) -> BoxFuture<'_, Listening> {
+        let _ = address;
+        Box::pin(async { Listening::Unknown })
     }
 
     /// Sends a request and hands the answer over in pieces, for pages too long to be kept. What was handed over before an
@@ -188,6 +198,19 @@ impl Outside for HttpOutside {
             match tokio::time::timeout(manner.timeout, answer).await {
                 Ok(result) => result,
                 Err(_) => Err(OutsideError::Timeout(manner.timeout)),
+            }
+        })
+    }
+
+    fn connects(&self, address: SocketAddr) -> BoxFuture<'_, Listening> {
+        Box::pin(async move {
+            let connect = tokio::net::TcpStream::connect(address);
+            match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
+                Ok(Ok(_)) => Listening::Yes,
+                Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                    Listening::Refused
+                }
+                Ok(Err(_)) | Err(_) => Listening::Unknown,
             }
         })
     }

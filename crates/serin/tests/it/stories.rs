@@ -43,6 +43,7 @@ async fn a_good_release_is_promoted_step_by_step() {
         Normal CanaryNotReady: The canary is not ready: 0 out of 2 new replicas have been updated
         Normal NewRevision: Starting canary analysis for backend.develop
         Normal Advanced: Advance backend.develop canary weight 5
+        Warning WindowReachesBack: Halt backend.develop advancement errors says little yet: its window of 60 s reaches back before this revision was measured; it counts from 2026-01-01T00:01:06Z
         Normal Advanced: Advance backend.develop canary weight 10
         Normal Advanced: Advance backend.develop canary weight 20
         Normal Advanced: Advance backend.develop canary weight 30
