@@ -56,8 +56,8 @@ pub struct Observed {
     pub route: Seen<Split>,
     /// What is wrong with the queries of the checks and with what they refer to, as it is now.
     pub unmeasurable: Vec<Finding>,
-    /// An older Canary that has the same target: this one stays out of its way.
-    pub duplicate_of: Option<Key>,
+    /// An older Canary that has the same target, or writes what this one would write: this one stays out of its way.
+    pub duplicate_of: Option<Duplicate>,
     /// What is in the way, all of it.
     pub obstacles: Vec<Obstacle>,
     /// The last write for this Canary that the API server refused, until one tick has carried everything out.
@@ -126,6 +126,14 @@ pub struct Scaler {
     pub primary_exists: bool,
     /// The least size that a release holds the primary's copy to.
     pub held: Option<u32>,
+}
+
+/// An object that another Canary had first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Duplicate {
+    pub older: Key,
+    /// `Deployment backend`.
+    pub object: String,
 }
 
 /// A write that could not be carried out, and will not by trying again alone.

@@ -75,7 +75,7 @@ catalogue! {
     DRAINING = "Draining": "All traffic left some pods, which get a moment to finish what they began.";
     ROLLED_BACK = "RolledBack": "The rejected revision has no traffic and no pods.";
     SUSPENDED = "Suspended": "spec.suspend is set; nothing is touched but by a rollback of the guard. The condition Suspended says the rest, and the last reason stays.";
-    DUPLICATE_TARGET = "DuplicateTarget": "An older Canary has the same target; this one stays out of its way.";
+    DUPLICATE_TARGET = "DuplicateTarget": "An older Canary has the same target, or writes an object that this one would write; this one stays out of its way.";
     TARGET_MISSING = "TargetMissing": "The target does not exist.";
     PRIMARY_MISSING = "PrimaryMissing": "The primary was deleted.";
     SCALER_MISSING = "ScalerMissing": "The autoscaler that the spec names does not exist.";

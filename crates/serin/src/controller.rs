@@ -14,6 +14,7 @@ use serin_core::model::{Canary, Key};
 use serin_providers::change::CANARY;
 use tokio::sync::watch;
 
+use crate::claims::Claims;
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::outside::Outside;
@@ -55,7 +56,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     pub settings: Settings,
     pub teller: crate::tell::Teller,
-    pub index: Index,
+    /// Which canary writes which object.
+    pub claims: Claims,
     /// Opinions of the guard.
     pub guards: crate::guard::Guards,
     /// Ticks at once; what the guard wants off the road does not wait for one.
@@ -73,60 +75,6 @@ pub struct Context {
     written: Mutex<BTreeMap<Key, Packed>>,
     /// The last spec of each canary that made sense: what to take off the road when an edit makes none.
     valid: Mutex<BTreeMap<Key, Canary>>,
-}
-
-/// Which canaries claim which target: the oldest has it.
-#[derive(Default)]
-pub struct Index {
-    claims: Mutex<BTreeMap<Key, Claim>>,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-struct Claim {
-    /// Namespace, kind and name of the target.
-    target: (String, String, String),
-    /// Creation time and uid: who was first.
-    age: (String, String),
-}
-
-impl Index {
-    /// Notes what `object` claims and says which older canary claims the same.
-    pub fn claim(&self, object: &DynamicObject) -> Option<Key> {
-        let key = key_of(object)?;
-        let text = |pointer: &str| {
-            object.data.pointer(pointer).and_then(|v| v.as_str()).unwrap_or("").to_owned()
-        };
-        let target =
-            (key.namespace.clone(), text("/spec/targetRef/kind"), text("/spec/targetRef/name"));
-        let created = object
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map(|t| t.0.to_string())
-            .unwrap_or_default();
-        let claim =
-            Claim { target, age: (created, object.metadata.uid.clone().unwrap_or_default()) };
-        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        claims.insert(key.clone(), claim.clone());
-        claims
-            .iter()
-            .filter(|(other, theirs)| {
-                **other != key && theirs.target == claim.target && theirs.age < claim.age
-            })
-            .min_by(|a, b| a.1.age.cmp(&b.1.age))
-            .map(|(other, _)| other.clone())
-    }
-
-    /// Forgets a canary and says who waited for it.
-    pub fn release(&self, key: &Key) -> Vec<Key> {
-        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(gone) = claims.remove(key) else { return Vec::new() };
-        claims
-            .iter()
-            .filter(|(_, claim)| claim.target == gone.target)
-            .map(|(key, _)| key.clone())
-            .collect()
-    }
 }
 
 pub fn key_of(object: &impl Resource) -> Option<Key> {
@@ -160,7 +108,7 @@ impl Context {
             metrics,
             settings,
             teller,
-            index: Index::default(),
+            claims: Claims::default(),
             guards,
             turns,
             releasing: Releasing::default(),
@@ -298,14 +246,7 @@ fn hear(context: &Context, store: &Store<Packed>, event: watcher::Result<watcher
         Ok(watcher::Event::InitDone) => {
             let keys: BTreeSet<Key> =
                 store.state().iter().filter_map(|object| key_of(&**object)).collect();
-            let known: Vec<Key> = context
-                .index
-                .claims
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .keys()
-                .cloned()
-                .collect();
+            let known = context.claims.keys();
             for gone in known.iter().filter(|key| !keys.contains(key)) {
                 forget(context, gone);
             }
@@ -364,7 +305,7 @@ fn forget(context: &Context, key: &Key) {
     context.errors.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     context.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     context.valid.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-    for waiting in context.index.release(key) {
+    for waiting in context.claims.release(key) {
         context.wake.wake(&waiting);
     }
 }
@@ -389,7 +330,7 @@ pub async fn lead(context: Arc<Context>, canaries: &Canaries) {
     all.sort_by_key(|packed| key_of(&**packed));
     for packed in all {
         let Ok(object) = packed.object() else { continue };
-        context.index.claim(&object);
+        context.claims.claim(&object);
         tick::announce(&context, &object);
         if let Some(key) = key_of(&object) {
             context.wake.wake(&key);

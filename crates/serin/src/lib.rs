@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod ask;
 pub mod backtest;
+pub mod claims;
 pub mod cli;
 pub mod clock;
 pub mod config;

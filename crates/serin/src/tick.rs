@@ -140,7 +140,7 @@ async fn tick_valid(
     if let Seen::Present(configs) = &sight.observed.configs {
         serin_core::configs::recognise(&mut canary.status, configs);
     }
-    sight.observed.duplicate_of = context.index.claim(object);
+    sight.observed.duplicate_of = context.claims.claim(object);
     sight.observed.refused = context.refusals.of(&canary.key);
     let since = context.unused.give_back(&canary, &mut sight.observed);
     let plan = decide(context, &canary, &mut sight, turn, now).await?;

@@ -27,7 +27,7 @@ mod window;
 use jiff::Timestamp;
 
 use crate::model::{Canary, Phase};
-use crate::observed::{Guard, Observed, Seen};
+use crate::observed::{Duplicate, Guard, Observed, Seen};
 pub use crate::plan::Step;
 use crate::{mutant, reason};
 
@@ -77,8 +77,10 @@ fn decide(canary: &Canary, seen: &Observed, now: Timestamp, settings: &Settings)
     if canary.deleting {
         return deletion::step(draft);
     }
-    if let Some(older) = &seen.duplicate_of {
-        let message = format!("Canary {older} already has the target {}.", draft.target_name());
+    if let Some(Duplicate { older, object }) = &seen.duplicate_of {
+        let message = format!(
+            "Canary {older} already has {object}: name another target or Service, or delete one of the two."
+        );
         return draft.stall(reason::DUPLICATE_TARGET, message, settings.idle_secs);
     }
     // Before everything that could wait, `suspend` included: it pauses progress, not safety.

@@ -486,7 +486,7 @@ async fn the_younger_of_two_canaries_is_told_whose_the_target_is() {
     })
     .await;
     neighbour_is_promoted(&bed, "two canaries").await;
-    let names: &[&str] = &["develop/backend", "backend.develop"];
+    let names: &[&str] = &["develop/backend", "Deployment backend"];
     let condition = ("Stalled", "DuplicateTarget");
     let told = Told { condition, event: "DuplicateTarget", reason: "DuplicateTarget", names };
     said(&bed, "intruder", "two canaries", &told);

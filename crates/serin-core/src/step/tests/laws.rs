@@ -373,7 +373,10 @@ fn observations() -> impl Gen<Value = Observed> {
                 services: Services { apex, primary: of_primary, canary: of_canary },
                 route: rest.0,
                 unmeasurable: Vec::new(),
-                duplicate_of: rest.1.then(|| Key::new("develop", "older")),
+                duplicate_of: rest.1.then(|| Duplicate {
+                    older: Key::new("develop", "older"),
+                    object: "Deployment api".into(),
+                }),
                 obstacles: rest.4,
                 refused: rest.5,
                 passed_over: Vec::new(),

@@ -749,7 +749,8 @@ fn flaggers_analysis_under_way_begins_once_more() {
 fn a_duplicate_stays_out_of_the_way() {
     let world = canary().resting();
     let mut seen = world.observe();
-    seen.duplicate_of = Some(Key::new("develop", "older"));
+    seen.duplicate_of =
+        Some(Duplicate { older: Key::new("develop", "older"), object: "Deployment api".into() });
     let step = crate::step::step(&world.canary, &seen, world.now, &world.settings);
     let crate::plan::Step::Act(plan) = step else { panic!("{step:?}") };
     assert!(plan.actions.is_empty() && plan.urgent.is_empty());
