@@ -84,6 +84,7 @@ impl Lint<'_> {
                 | Action::KeepPrimary { .. }
                 | Action::UndoPrimary { .. }
                 | Action::PrimaryScaler
+                | Action::RepairCopies
                 | Action::HoldPrimary(_)
                 | Action::ScaleTarget(_)
                 | Action::EnsureRoute(_)
@@ -115,6 +116,7 @@ impl Lint<'_> {
                 | Action::KeepPrimary { .. }
                 | Action::UndoPrimary { .. }
                 | Action::PrimaryScaler
+                | Action::RepairCopies
                 | Action::HoldPrimary(_)
                 | Action::ScaleTarget(_)
                 | Action::RestoreRoute
@@ -135,6 +137,7 @@ impl Lint<'_> {
             | Action::KeepPrimary { .. }
             | Action::UndoPrimary { .. }
             | Action::PrimaryScaler
+            | Action::RepairCopies
             | Action::HoldPrimary(_)
             | Action::ScaleTarget(_)
             | Action::RestoreRoute
@@ -285,6 +288,7 @@ impl Lint<'_> {
                 | Action::KeepPrimary { .. }
                 | Action::UndoPrimary { .. }
                 | Action::PrimaryScaler
+                | Action::RepairCopies
                 | Action::HoldPrimary(_)
                 | Action::ScaleTarget(_)
                 | Action::Route(_)

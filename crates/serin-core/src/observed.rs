@@ -62,6 +62,8 @@ pub struct Observed {
     pub obstacles: Vec<Obstacle>,
     /// The last write for this Canary that the API server refused, until one tick has carried everything out.
     pub refused: Option<Refusal>,
+    /// What was changed by hand of what was promoted.
+    pub drift: Drift,
     /// Objects of others that are left alone where ours would have stood: worth a word, and nothing waits for it.
     pub passed_over: Vec<String>,
     /// What the guard thinks of the evidence so far.
@@ -126,6 +128,15 @@ pub struct Scaler {
     pub primary_exists: bool,
     /// The least size that a release holds the primary's copy to.
     pub held: Option<u32>,
+}
+
+/// Where the primary is not what was promoted, though nothing says that it should be otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drift {
+    /// The first field of the primary's pod template that differs.
+    pub template: Option<String>,
+    /// Copies of configs with other contents: `ConfigMap develop/flags-primary`.
+    pub copies: Vec<String>,
 }
 
 /// An object that another Canary had first.

@@ -42,6 +42,8 @@ pub enum Action {
     CreatePrimary { revision: String, replicas: u32 },
     /// The primary runs exactly this revision of the target, with its configs. Refused if the target has moved on.
     PromotePrimary { revision: String },
+    /// The primary's copies of its configs have the contents that were promoted. Refused if their sources have moved on.
+    RepairCopies,
     /// What the primary runs, by this name, is kept beside it with its configs, so that it can be taken back. Nothing when
     /// the primary runs something else by now.
     KeepPrimary { token: String },

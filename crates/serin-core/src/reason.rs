@@ -25,6 +25,8 @@ catalogue! {
     REVISION_RECORDED = "RevisionRecorded": "The same target has another hash, as after an upgrade; it is recorded and nothing is released.";
     AT_REST = "AtRest": "Nothing has changed since the last release.";
     REPAIRED = "Repaired": "Something that is ours had drifted and is put right.";
+    PRIMARY_EDITED = "PrimaryEdited": "The primary was changed by hand and does not run what was promoted; it is left as it is until the next promotion.";
+    COPY_REPAIRED = "CopyRepaired": "A copy of a config was changed by hand and has the promoted contents again; pods read it as they read any change.";
     TARGET_SCALED_DOWN = "TargetScaledDown": "The target gets no traffic and was scaled to zero again.";
     NEW_REVISION = "NewRevision": "The target changed and its analysis begins.";
     WAITING_FOR_ROLLOUT_APPROVAL = "WaitingForRolloutApproval": "A confirm-rollout hook has not approved the new revision.";
@@ -105,6 +107,8 @@ pub fn is_trouble(code: &str) -> bool {
         SPEC_INVALID,
         SUSPENDED,
         ROUTE_LOWERED,
+        PRIMARY_EDITED,
+        COPY_REPAIRED,
     ]
     .contains(&code)
 }

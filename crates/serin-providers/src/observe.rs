@@ -13,6 +13,7 @@ use crate::references;
 use crate::router::{RouterError, router};
 use crate::service;
 use crate::settings::Settings;
+use crate::workload::drift;
 use crate::workload::{config, deployment, kept, scaler};
 
 /// Answers are empty, the guard is quiet and no duplicate is known: those come from elsewhere.
@@ -35,6 +36,7 @@ pub fn observe(
         obstacles: obstacles::find(canary, objects, settings),
         refused: None,
         passed_over: config::observe_passed_over(canary, objects, settings),
+        drift: drift::observe(canary, objects, settings),
         answered: None,
         reach: BTreeMap::new(),
         guard: Guard::Quiet,

@@ -13,7 +13,7 @@ use crate::router::{RouterError, router};
 use crate::service;
 use crate::settings::Settings;
 use crate::workload::primary::require;
-use crate::workload::{kept, primary, scaler};
+use crate::workload::{drift, kept, primary, scaler};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
@@ -65,6 +65,7 @@ pub fn render(
         Action::KeepPrimary { token } => kept::keep(canary, token, objects),
         Action::UndoPrimary { token } => kept::undo(canary, token, objects),
         Action::PrimaryScaler => scaler::render(canary, objects),
+        Action::RepairCopies => drift::repair(canary, objects, settings),
         Action::HoldPrimary(replicas) => scaler::hold(canary, *replicas, objects),
         Action::ScaleTarget(replicas) => scale_target(canary, *replicas, objects),
         Action::Route(split) => route(canary, *split, objects),

@@ -9,8 +9,8 @@ use crate::course::{self, Course, Next};
 use crate::fence::{self, Seal};
 use crate::model::{Canary, Split, Status, Weight};
 use crate::observed::{
-    Answer, Check, Guard, Observed, Readiness, Seen, Selects, ServiceSeen, Services, Watched,
-    Workload,
+    Answer, Check, Drift, Guard, Observed, Readiness, Seen, Selects, ServiceSeen, Services,
+    Watched, Workload,
 };
 use crate::plan::{Action, Plan, Step};
 use crate::step::{Settings, step};
@@ -360,6 +360,7 @@ impl World {
             obstacles: Vec::new(),
             refused: None,
             passed_over: Vec::new(),
+            drift: Drift::default(),
             answered: None,
             reach: std::collections::BTreeMap::new(),
             guard: self.guard(&view.status),
@@ -443,7 +444,10 @@ impl World {
             Action::PromotePrimary { revision } => return self.copy(revision, None, view),
             // Nobody asks for a soak here.
             Action::KeepPrimary { .. } | Action::UndoPrimary { .. } => {}
-            Action::PrimaryScaler | Action::HoldPrimary(_) | Action::Finalizer(_) => {}
+            Action::PrimaryScaler
+            | Action::RepairCopies
+            | Action::HoldPrimary(_)
+            | Action::Finalizer(_) => {}
             Action::ScaleTarget(replicas) => return self.scale(*replicas, view),
             Action::Route(split) => {
                 let before = self.truth.route;

@@ -88,6 +88,13 @@ fn settle(mut draft: Draft<'_>) -> Step {
     if replicas > 0 {
         return scale_down(draft, replicas);
     }
+    if !draft.seen.drift.copies.is_empty() && draft.seen.drift.template.is_none() {
+        let copies = draft.seen.drift.copies.join(", ");
+        let message = format!("{copies} was changed by hand and has the promoted contents again.");
+        draft.actions.push(Action::RepairCopies);
+        draft.warn(reason::COPY_REPAIRED, message.clone());
+        return draft.hold(reason::COPY_REPAIRED, message);
+    }
     let repairing = draft.actions.iter().any(|action| !matches!(action, Action::EnsureRoute(_)));
     if repairing {
         let retry = draft.settings.retry_secs;
@@ -98,6 +105,17 @@ fn settle(mut draft: Draft<'_>) -> Step {
         let left = until.duration_since(draft.now).as_secs();
         let message = format!("The promoted primary is watched until {until:.0}.");
         return draft.act(reason::SOAKING, message, left.min(idle));
+    }
+    if let Some(field) = &draft.seen.drift.template {
+        let message = format!(
+            "{} {} was changed by hand ({field}) and does not run what was promoted; undo the change, or release again: the next promotion replaces it.",
+            draft.kind(),
+            draft.spec.target.primary_name()
+        );
+        if draft.is_news(reason::PRIMARY_EDITED) {
+            draft.warn(reason::PRIMARY_EDITED, message.clone());
+        }
+        return draft.act(reason::PRIMARY_EDITED, message, idle);
     }
     at_rest(draft, idle)
 }

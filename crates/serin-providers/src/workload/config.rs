@@ -305,6 +305,16 @@ pub(crate) fn copies(
     Ok(changes)
 }
 
+/// Whether pods read the same of both.
+pub(crate) fn same_contents(one: &Value, other: &Value) -> bool {
+    let of = |config: &Value| {
+        CONTENTS.map(|field| {
+            config.get(field).map(crate::json::canonical).filter(|text| text != "null")
+        })
+    };
+    of(one) == of(other)
+}
+
 fn canonical_copy(copy: &Value) -> [String; 4] {
     ["/data", "/binaryData", "/type", "/metadata/labels"].map(|pointer| {
         copy.pointer(pointer).map(crate::json::canonical).unwrap_or_else(|| "null".to_owned())

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use serin_core::model::Canary;
 use serin_core::observed::{Kept, Seen};
 
-use super::config::{CONTENTS, config_references, is_ours_alone};
+use super::config::{CONTENTS, config_references, is_ours_alone, same_contents};
 use super::deployment::REVISION_ANNOTATION;
 use crate::change::{CANARY, CONFIG_MAP, Change, ObjectRef, Objects, SECRET};
 use crate::json::{canonical, child, items, owner, remove, strings, text};
@@ -267,11 +267,6 @@ fn unnumbered(canary: &Canary, kept: &Value, objects: &Objects) -> Result<Value,
         }
     }
     Ok(json!({"type": kept.get("type"), "data": data}))
-}
-
-fn same_contents(live: &Value, contents: &Value) -> bool {
-    let of = |config: &Value| CONTENTS.map(|field| config.get(field).map(canonical));
-    of(live) == of(contents)
 }
 
 /// A copy with the contents that it had; none when it has them.

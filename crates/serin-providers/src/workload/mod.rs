@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod deployment;
+pub mod drift;
 pub mod kept;
 pub mod primary;
 pub mod scaler;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serin_core::model::{Canary, HookKind, Metric, MetricSource, Phase, Split, Status, Weight};
 use serin_core::observed::{
-    Answer, Check, Guard, Observed, Readiness, Scaler, Seen, Selects, ServiceSeen, Services,
+    Answer, Check, Drift, Guard, Observed, Readiness, Scaler, Seen, Selects, ServiceSeen, Services,
     Watched, Workload,
 };
 use serin_core::step::{Settings, Step, step};
@@ -225,6 +225,7 @@ fn world(canary: &Canary) -> Observed {
         obstacles: Vec::new(),
         refused: None,
         passed_over: Vec::new(),
+        drift: Drift::default(),
         answered: None,
         reach: BTreeMap::new(),
         guard: Guard::Quiet,

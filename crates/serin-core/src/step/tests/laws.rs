@@ -380,6 +380,7 @@ fn observations() -> impl Gen<Value = Observed> {
                 obstacles: rest.4,
                 refused: rest.5,
                 passed_over: Vec::new(),
+                drift: Drift::default(),
                 guard: rest.2,
                 watched: Watched::default(),
                 answers: BTreeMap::new(),

@@ -46,6 +46,8 @@ pub(super) struct World {
     /// Name and revision of what the primary ran before.
     pub kept: Option<(String, String)>,
     pub scaler_copied: bool,
+    /// What was changed by hand.
+    pub edited: Drift,
     /// What the primary's autoscaler is held to.
     pub held: Option<u32>,
     pub configs: BTreeMap<String, String>,
@@ -122,6 +124,7 @@ impl World {
             route: None,
             kept: None,
             scaler_copied: false,
+            edited: Drift::default(),
             held: None,
             configs: BTreeMap::new(),
             broken: BTreeSet::new(),
@@ -330,6 +333,7 @@ impl World {
             obstacles: Vec::new(),
             refused: None,
             passed_over: Vec::new(),
+            drift: self.edited.clone(),
             answered: None,
             reach: BTreeMap::new(),
             guard: self.guard.clone(),
@@ -477,6 +481,7 @@ impl World {
             }
             Action::PrimaryScaler => self.scaler_copied = true,
             Action::HoldPrimary(held) => self.held = *held,
+            Action::RepairCopies => self.edited = Drift::default(),
             Action::ScaleTarget(replicas) => {
                 if let Some(target) = &mut self.target
                     && target.replicas != *replicas
@@ -573,6 +578,7 @@ fn word(action: &Action) -> String {
         Action::PrimaryScaler => "scaler".into(),
         Action::HoldPrimary(Some(replicas)) => format!("hold {replicas}"),
         Action::HoldPrimary(None) => "hold no more".into(),
+        Action::RepairCopies => "copies".into(),
         Action::ScaleTarget(replicas) => format!("scale {replicas}"),
         Action::Route(split) => format!("route {}", split.canary),
         Action::EnsureRoute(split) => format!("ensure {}", split.canary),
