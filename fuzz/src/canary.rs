@@ -74,8 +74,8 @@ pub fn canary(data: &[u8]) {
             Wanted::default().add(canary, &[0.5]);
         }
         Err(failure) => {
-            assert!(!failure.errors.is_empty(), "a refusal says why: {object}");
-            for error in &failure.errors {
+            assert!(failure.obstacles().next().is_some(), "a refusal says why: {object}");
+            for error in failure.obstacles() {
                 let text = error.to_string();
                 assert!(!text.is_empty() && text.len() < COMPLAINT_MAX, "{text}");
             }
@@ -105,7 +105,7 @@ pub fn duration(data: &[u8]) {
     let parsed = parse::canary(&object, &Limits::default());
     let wanted = naive_seconds(&text);
     let complains = parsed.as_ref().is_err_and(|failure| {
-        failure.errors.iter().any(|error| error.to_string().contains("interval"))
+        failure.obstacles().any(|error| error.to_string().contains("interval"))
     });
     match wanted {
         Some(secs) if secs > 0 => {

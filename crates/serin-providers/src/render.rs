@@ -139,19 +139,29 @@ fn ensure_route(
 fn finalizer(canary: &Canary, wanted: bool, objects: &Objects) -> Result<Vec<Change>, RenderError> {
     let target = references::canary_object(canary);
     let live = require(objects, &target)?;
+    if !wanted {
+        return Ok(released(target, live).into_iter().collect());
+    }
     let mut finalizers: Vec<Value> = items(live, "/metadata/finalizers").to_vec();
-    let present = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
-    if present == wanted {
+    if finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
         return Ok(Vec::new());
     }
-    if wanted {
-        finalizers.push(FINALIZER.into());
-    } else {
-        finalizers.retain(|finalizer| finalizer != FINALIZER);
-    }
-    let version = crate::json::resource_version(live).unwrap_or(&canary.resource_version);
+    finalizers.push(FINALIZER.into());
+    Ok(vec![with_finalizers(target, live, &finalizers)])
+}
+
+/// Takes our finalizer off an object, whatever else is known of it; none where it is not there.
+pub fn released(target: ObjectRef, live: &Value) -> Option<Change> {
+    let mut finalizers: Vec<Value> = items(live, "/metadata/finalizers").to_vec();
+    let before = finalizers.len();
+    finalizers.retain(|finalizer| finalizer != FINALIZER);
+    (finalizers.len() < before).then(|| with_finalizers(target, live, &finalizers))
+}
+
+fn with_finalizers(target: ObjectRef, live: &Value, finalizers: &[Value]) -> Change {
+    let version = crate::json::resource_version(live);
     let patch = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
-    Ok(vec![Change::MergePatch { target, patch }])
+    Change::MergePatch { target, patch }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, DynamicObject};
 use serde_json::Value;
-use serin_core::model::{AlertRef, Canary, HookKind, Webhook};
+use serin_core::model::{AlertRef, Canary, HookKind, Key, Webhook};
 use serin_core::observed::Answer;
 use serin_core::parse;
 use serin_core::plan::{Alert, Notice};
@@ -31,7 +31,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The news of one tick.
 struct News {
-    canary: Canary,
+    /// None where nothing of it makes sense but its name: then there is only an Event.
+    canary: Option<Canary>,
     subject: Subject,
     notices: Vec<Notice>,
     calls: Vec<usize>,
@@ -91,16 +92,30 @@ impl Teller {
         if notices.is_empty() && calls.is_empty() {
             return;
         }
-        let subject = Subject {
-            namespace: canary.key.namespace.clone(),
-            name: canary.key.name.clone(),
-            uid: canary.uid.clone(),
-            resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
-        };
-        let news = Box::new(News { canary: canary.clone(), subject, notices, calls, time });
+        let subject = subject(&canary.key, &canary.uid, object);
+        self.send(News { canary: Some(canary.clone()), subject, notices, calls, time });
+    }
+
+    /// Events alone, of an object whose spec says nothing of hooks and alerts that could be trusted.
+    pub fn announce(
+        &self,
+        key: &Key,
+        uid: &str,
+        object: &DynamicObject,
+        notices: Vec<Notice>,
+        time: Timestamp,
+    ) {
+        if !notices.is_empty() {
+            let subject = subject(key, uid, object);
+            self.send(News { canary: None, subject, notices, calls: Vec::new(), time });
+        }
+    }
+
+    fn send(&self, news: News) {
+        let canary = Key::new(&news.subject.namespace, &news.subject.name);
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Err(error)) = queue.as_ref().map(|queue| queue.try_send(news)) {
-            tracing::warn!(canary = %canary.key, %error, "news dropped: receivers are too slow");
+        if let Some(Err(error)) = queue.as_ref().map(|queue| queue.try_send(Box::new(news))) {
+            tracing::warn!(%canary, %error, "news dropped: receivers are too slow");
         }
     }
 
@@ -114,18 +129,30 @@ impl Teller {
     }
 }
 
+fn subject(key: &Key, uid: &str, object: &DynamicObject) -> Subject {
+    Subject {
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+        uid: uid.to_owned(),
+        resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
+    }
+}
+
 impl Speaker {
     async fn tell(self: &Arc<Self>, news: News) {
         let News { canary, subject, notices, calls, time } = news;
         for notice in &notices {
             if let Err(error) = self.events.publish(&subject, notice).await {
-                tracing::warn!(canary = %canary.key, error = %chain(&error), message = %notice.message, "Event not written");
+                let name = &subject.name;
+                tracing::warn!(%name, error = %chain(&error), message = %notice.message, "Event not written");
             }
-            self.event_hooks(&canary, notice, time).await;
+            let Some(canary) = &canary else { continue };
+            self.event_hooks(canary, notice, time).await;
             if let Some(alert) = &notice.alert {
-                self.alert(&canary, alert).await;
+                self.alert(canary, alert).await;
             }
         }
+        let Some(canary) = canary else { return };
         if !calls.is_empty() {
             if serin_core::mutant!(TellTwice) {
                 let calls = calls.clone();

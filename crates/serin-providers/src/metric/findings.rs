@@ -194,25 +194,93 @@ spec: {provider: {type: prometheus, address: 'http://p:9090'}, query: 'sum(x{ser
     #[test]
     fn a_query_of_the_canary() {
         check("query: 'up{a=\"{{ target }}\"}'", None, None, expect![""]);
-        check("query: 'vector({{ workload }})'", None, None, expect!["warning QueryInvalid spec.analysis.metrics[0].query: the query cannot be made: {{ workload }} is not supported: use name, namespace, target, service, ingress, route, interval, variables.KEY, printf, print, index and $variables"]);
-        check("query: 'vector({{ variables.level }})'", None, None, expect!["warning QueryInvalid spec.analysis.metrics[0].templateVariables: the query cannot be made: templateVariables has no level"]);
-        check("query: 'vector({{ '", None, None, expect!["warning QueryInvalid spec.analysis.metrics[0].query: the query cannot be made: an action is not closed: {{ "]);
+        check(
+            "query: 'vector({{ workload }})'",
+            None,
+            None,
+            expect![
+                "warning QueryInvalid spec.analysis.metrics[0].query: the query cannot be made: {{ workload }} is not supported: use name, namespace, target, service, ingress, route, interval, variables.KEY, printf, print, index and $variables"
+            ],
+        );
+        check(
+            "query: 'vector({{ variables.level }})'",
+            None,
+            None,
+            expect![
+                "warning QueryInvalid spec.analysis.metrics[0].templateVariables: the query cannot be made: templateVariables has no level"
+            ],
+        );
+        check(
+            "query: 'vector({{ '",
+            None,
+            None,
+            expect![
+                "warning QueryInvalid spec.analysis.metrics[0].query: the query cannot be made: an action is not closed: {{ "
+            ],
+        );
     }
 
     #[test]
     fn a_template_and_what_it_needs() {
         let of = "templateRef: {name: errors}";
         check(of, Some("{}"), None, expect![""]);
-        check(of, None, None, expect!["warning NoSuchObject spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors does not exist, so the check cannot be made; create it, or correct its name"]);
-        check(of, Some("{provider: {type: datadog}}"), None, expect!["warning ObjectUnusable spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors: spec.provider.type: datadog is not supported yet; use prometheus"]);
-        check(of, Some("{provider: {address: 'ftp://p'}, query: ''}"), None, expect![[r#"
+        check(
+            of,
+            None,
+            None,
+            expect![
+                "warning NoSuchObject spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors does not exist, so the check cannot be made; create it, or correct its name"
+            ],
+        );
+        check(
+            of,
+            Some("{provider: {type: datadog}}"),
+            None,
+            expect![
+                "warning ObjectUnusable spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors: spec.provider.type: datadog is not supported yet; use prometheus"
+            ],
+        );
+        check(
+            of,
+            Some("{provider: {address: 'ftp://p'}, query: ''}"),
+            None,
+            expect![[r#"
             warning ObjectUnusable spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors: spec.provider.address: "ftp://p" is no http or https URL
-            warning ObjectUnusable spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors: spec.query: is required"#]]);
-        check(of, Some("{query: 'x{{ variables.a }}'}"), None, expect!["warning QueryInvalid spec.analysis.metrics[0].templateVariables: the query cannot be made: templateVariables has no a (of MetricTemplate develop/errors)"]);
-        check(of, Some("{query: 'x{{ .Namespace }}'}"), None, expect!["warning QueryInvalid spec.analysis.metrics[0].templateRef: the query cannot be made: {{ .Namespace }} is not supported: use name, namespace, target, service, ingress, route, interval, variables.KEY, printf, print, index and $variables (of MetricTemplate develop/errors)"]);
+            warning ObjectUnusable spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors: spec.query: is required"#]],
+        );
+        check(
+            of,
+            Some("{query: 'x{{ variables.a }}'}"),
+            None,
+            expect![
+                "warning QueryInvalid spec.analysis.metrics[0].templateVariables: the query cannot be made: templateVariables has no a (of MetricTemplate develop/errors)"
+            ],
+        );
+        check(
+            of,
+            Some("{query: 'x{{ .Namespace }}'}"),
+            None,
+            expect![
+                "warning QueryInvalid spec.analysis.metrics[0].templateRef: the query cannot be made: {{ .Namespace }} is not supported: use name, namespace, target, service, ingress, route, interval, variables.KEY, printf, print, index and $variables (of MetricTemplate develop/errors)"
+            ],
+        );
         let keys = Some("{provider: {secretRef: {name: keys}}}");
-        check(of, keys, None, expect!["warning NoSuchObject spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors names a Secret: Secret develop/keys does not exist, so the check cannot be made; create it, or correct its name"]);
-        check(of, keys, Some("{data: {other: YQ==}}"), expect!["warning ObjectUnusable spec.analysis.metrics[0].templateRef: the provider's Secret is of no use: it needs token, or username and password (of MetricTemplate develop/errors)"]);
+        check(
+            of,
+            keys,
+            None,
+            expect![
+                "warning NoSuchObject spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors names a Secret: Secret develop/keys does not exist, so the check cannot be made; create it, or correct its name"
+            ],
+        );
+        check(
+            of,
+            keys,
+            Some("{data: {other: YQ==}}"),
+            expect![
+                "warning ObjectUnusable spec.analysis.metrics[0].templateRef: the provider's Secret is of no use: it needs token, or username and password (of MetricTemplate develop/errors)"
+            ],
+        );
         check(of, keys, Some("{data: {token: YQ==}}"), expect![""]);
     }
 
