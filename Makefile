@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make demo` shows the story, `make test` proves it.
 CARGO ?= cargo
 
-.PHONY: demo test check unit mutants kill docs bench bench-scale bench-guard bench-rollback simulation soak soak-core fuzz parts
+.PHONY: demo test check unit mutants kill docs bench bench-scale bench-guard bench-rollback simulation soak soak-core fuzz parts corpus
 
 demo: ## The whole story on this machine: promotion of v2, rollback of v3. KEEP=1 leaves it running.
 	$(CARGO) build --locked -p serin
@@ -43,6 +43,9 @@ bench-guard: ## The guard against Flagger's rule, and how far both are from the 
 bench-rollback: ## A dead, a healthy and an unlucky release on the real Traefik, Prometheus and kubectl; a quarter of an hour.
 	$(CARGO) build --release --locked -p serin --bin serin --example rollback
 	parts=$$(scripts/parts.sh) && eval "$$parts" && ./target/release/examples/rollback --serin ./target/release/serin $(ARGS)
+
+corpus: ## Real objects (SERIN_CORPUS names their folder) with a fitting workload: taken up or refused, by router.
+	$(if $(SERIN_CORPUS),SERIN_CORPUS=$(abspath $(SERIN_CORPUS))) $(CARGO) test --locked -p serin --test it -- --nocapture real_objects
 
 parts:
 	@scripts/parts.sh

@@ -74,8 +74,8 @@ pub fn canary(data: &[u8]) {
             Wanted::default().add(canary, &[0.5]);
         }
         Err(failure) => {
-            assert!(!failure.findings.is_empty(), "a refusal says why: {object}");
-            for error in &failure.findings {
+            assert!(failure.obstacles().next().is_some(), "a refusal says why: {object}");
+            for error in failure.obstacles() {
                 let text = error.to_string();
                 assert!(!text.is_empty() && text.len() < COMPLAINT_MAX, "{text}");
             }

@@ -20,7 +20,7 @@ const REFUSED_HEAD: &str = "\
 ## What is not honoured
 
 Nothing is ignored silently.
-A field that would change what users get is *refused*: the condition `SpecValid` is `False` and names the field, nothing is released, and the running version keeps its traffic.
+A field that would change what users get is *refused*: the condition `SpecValid` is `Unknown` with the reason `Unsupported` and names the field, nothing is released, and the running version keeps its traffic.
 A field that Flagger ignores on the same provider too, and that does not hurt traffic, is a *warning*: the condition `SpecValid` says so, and the release goes on.
 With `skipAnalysis: true`, fields that only shape the analysis are warnings.
 

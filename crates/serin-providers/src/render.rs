@@ -136,22 +136,38 @@ fn ensure_route(
 fn finalizer(canary: &Canary, wanted: bool, objects: &Objects) -> Result<Vec<Change>, RenderError> {
     let target = references::canary_object(canary);
     let live = require(objects, &target)?;
+    if !wanted {
+        return Ok(released(target, live).into_iter().collect());
+    }
     let before: Vec<Value> = items(live, "/metadata/finalizers").to_vec();
     let right = parse::finalizer(live);
-    let keep = |finalizer: &&Value| {
-        let both = [FINALIZER, OWN_FINALIZER].iter().any(|known| *finalizer == known);
-        !both || (wanted && *finalizer == right)
-    };
+    let keep = |finalizer: &&Value| !is_ours(finalizer) || **finalizer == right;
     let mut finalizers: Vec<Value> = before.iter().filter(keep).cloned().collect();
-    if wanted && !finalizers.iter().any(|finalizer| *finalizer == right) {
+    if !finalizers.iter().any(|finalizer| *finalizer == right) {
         finalizers.push(right.into());
     }
     if finalizers == before {
         return Ok(Vec::new());
     }
-    let version = crate::json::resource_version(live).unwrap_or(&canary.resource_version);
+    Ok(vec![with_finalizers(target, live, &finalizers)])
+}
+
+fn is_ours(finalizer: &Value) -> bool {
+    [FINALIZER, OWN_FINALIZER].iter().any(|known| *finalizer == *known)
+}
+
+/// Takes our finalizers off an object, whatever else is known of it; none where it has none of them.
+pub fn released(target: ObjectRef, live: &Value) -> Option<Change> {
+    let mut finalizers: Vec<Value> = items(live, "/metadata/finalizers").to_vec();
+    let before = finalizers.len();
+    finalizers.retain(|finalizer| !is_ours(finalizer));
+    (finalizers.len() < before).then(|| with_finalizers(target, live, &finalizers))
+}
+
+fn with_finalizers(target: ObjectRef, live: &Value, finalizers: &[Value]) -> Change {
+    let version = crate::json::resource_version(live);
     let patch = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
-    Ok(vec![Change::MergePatch { target, patch }])
+    Change::MergePatch { target, patch }
 }
 
 #[cfg(test)]

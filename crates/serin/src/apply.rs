@@ -8,6 +8,7 @@ use serin_core::model::{Canary, Key};
 use serin_core::observed::Seen;
 use serin_core::plan::Action;
 use serin_providers::change::{CANARY, FIELD_MANAGER};
+use serin_providers::render::released;
 use serin_providers::{Change, ObjectRef, Objects, RenderError, references, render};
 
 use crate::controller::Context;
@@ -80,6 +81,16 @@ impl Stage<'_> {
             written?;
         }
         Ok(())
+    }
+
+    /// Takes our finalizer off a Canary of which nothing else makes sense.
+    pub async fn release(&mut self, key: &Key, object: &DynamicObject) -> Result<(), ApplyError> {
+        let target = CANARY.named(&key.namespace, &key.name);
+        let change = world::to_value(object).and_then(|live| released(target, &live));
+        match change {
+            Some(change) => self.write(key, change).await,
+            None => Ok(()),
+        }
     }
 
     async fn write(&mut self, key: &Key, change: Change) -> Result<(), ApplyError> {

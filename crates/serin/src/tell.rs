@@ -37,7 +37,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The news of one tick.
 struct News {
-    canary: Canary,
+    /// None where nothing of it makes sense but its name: then there is only an Event.
+    canary: Option<Canary>,
     subject: Subject,
     notices: Vec<Notice>,
     calls: Vec<usize>,
@@ -100,17 +101,30 @@ impl Teller {
         if notices.is_empty() && calls.is_empty() {
             return;
         }
-        let subject = Subject {
-            namespace: canary.key.namespace.clone(),
-            name: canary.key.name.clone(),
-            uid: canary.uid.clone(),
-            resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
-            release: release(canary),
-        };
-        let news = Box::new(News { canary: canary.clone(), subject, notices, calls, time });
+        let subject = subject(&canary.key, &canary.uid, object, release(canary));
+        self.send(News { canary: Some(canary.clone()), subject, notices, calls, time });
+    }
+
+    /// Events alone, of an object whose spec says nothing of hooks and alerts that could be trusted.
+    pub fn announce(
+        &self,
+        key: &Key,
+        uid: &str,
+        object: &DynamicObject,
+        notices: Vec<Notice>,
+        time: Timestamp,
+    ) {
+        if !notices.is_empty() {
+            let subject = subject(key, uid, object, String::new());
+            self.send(News { canary: None, subject, notices, calls: Vec::new(), time });
+        }
+    }
+
+    fn send(&self, news: News) {
+        let canary = Key::new(&news.subject.namespace, &news.subject.name);
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Err(error)) = queue.as_ref().map(|queue| queue.try_send(news)) {
-            tracing::warn!(canary = %canary.key, %error, "news dropped: receivers are too slow");
+        if let Some(Err(error)) = queue.as_ref().map(|queue| queue.try_send(Box::new(news))) {
+            tracing::warn!(%canary, %error, "news dropped: receivers are too slow");
         }
     }
 
@@ -130,16 +144,29 @@ fn release(canary: &Canary) -> String {
     format!("{} {}", canary.status.last_applied_spec, began.unwrap_or_default())
 }
 
+fn subject(key: &Key, uid: &str, object: &DynamicObject, release: String) -> Subject {
+    Subject {
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+        uid: uid.to_owned(),
+        resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
+        release,
+    }
+}
+
 impl Speaker {
     async fn tell(self: &Arc<Self>, news: News) {
         let News { canary, subject, notices, calls, time } = news;
         for notice in &notices {
-            self.publish(&canary.key, &subject, notice).await;
-            self.event_hooks(&canary, notice, time);
+            let key = Key::new(&subject.namespace, &subject.name);
+            self.publish(&key, &subject, notice).await;
+            let Some(canary) = &canary else { continue };
+            self.event_hooks(canary, notice, time);
             if let Some(alert) = &notice.alert {
-                self.alert(&canary, alert);
+                self.alert(canary, alert);
             }
         }
+        let Some(canary) = canary else { return };
         if !calls.is_empty() {
             if serin_core::mutant!(TellTwice) {
                 let calls = calls.clone();

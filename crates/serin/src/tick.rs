@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
-use serde_json::{Value, json};
 use serin_core::course::{self, Course, Next};
 use serin_core::lint;
 use serin_core::model::{Builtin, Canary, Key, MetricSource, Phase};
 use serin_core::observed::{Answer, Check, Guard, Observed, Seen};
-use serin_core::parse;
+use serin_core::parse::{self, ParseFailure};
 use serin_core::plan::{Plan, Reason, Step};
 use serin_core::step;
+use serin_providers::Objects;
 use serin_providers::change::CANARY;
 
 use crate::apply::{ApplyError, Stage};
-use crate::controller::{Context, key_of};
+use crate::controller::Context;
 use crate::observe::{self, Sight};
 use crate::record::{self, RecordError};
 use crate::turns::Turn;
@@ -114,7 +114,7 @@ pub async fn tick(
     let value = world::to_value(&object).ok_or(TickError::Encode)?;
     match parse::canary(&value, &context.settings.parse) {
         Ok(canary) => tick_valid(context, &object, canary, turn, now).await,
-        Err(failure) => tick_invalid(context, &object, &value, &failure, turn, now).await,
+        Err(failure) => tick_invalid(context, &object, &failure, turn, now).await,
     }
 }
 
@@ -345,111 +345,69 @@ fn log(key: &Key, plan: &Plan, changed: bool) {
     }
 }
 
-/// A spec that makes no sense: say so, and keep users on the version that is known to be good.
+/// A spec that makes no sense, or asks for what is not supported: say so, and keep users on the version that is known to be good.
 async fn tick_invalid(
     context: &Context,
     object: &Arc<DynamicObject>,
-    value: &Value,
-    failure: &parse::ParseFailure,
+    failure: &ParseFailure,
     turn: &Turn,
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
-    let Some(key) = key_of(&**object) else { return Err(TickError::Encode) };
-    // The last spec that made sense knows the route; after a restart, what is left of this one does.
-    let known = context.last_valid(&key).or_else(|| salvage(context, value));
-    if failure.deleting {
-        let known = known.or_else(|| nameplate(context, value));
-        return tick_leaving(context, object, known, failure, turn, now).await;
-    }
-    let (mut canary, sight) = match known {
-        Some(canary) => {
-            let sight = observe::observe(context, &canary, now).await;
-            (canary, sight)
-        }
-        None => {
-            return tick_unknown(context, object, value, failure, now).await;
-        }
+    let Some(key) = &failure.key else { return Err(TickError::Encode) };
+    // The last spec that made sense knows the route; after a restart, what is left of this one may.
+    let last = context.last_valid(key).map(|canary| canary.spec);
+    let known = last.or_else(|| failure.known.as_deref().cloned());
+    let Some(spec) = known else { return tick_unknown(context, object, key, failure, now).await };
+    let canary = Canary {
+        key: key.clone(),
+        uid: failure.uid.clone(),
+        generation: failure.generation,
+        resource_version: failure.resource_version.clone(),
+        deleting: failure.deleting,
+        has_finalizer: failure.has_finalizer,
+        // Put right once the spec makes sense again; a deletion takes away either.
+        other_finalizer: false,
+        collected: failure.collected,
+        spec,
+        status: (*failure.status).clone(),
     };
-    canary.status = (*failure.status).clone();
-    canary.generation = failure.generation;
+    if failure.deleting {
+        // What is being deleted must not wait for somebody to mend its spec.
+        context.guards.follow(&canary, None);
+        let mut sight = observe::observe(context, &canary, now).await;
+        sight.observed.refused = context.refusals.of(&canary.key);
+        let plan = decide(context, &canary, &mut sight, turn, now).await?;
+        return carry_out(context, object, &canary, sight, plan, now).await;
+    }
+    let sight = observe::observe(context, &canary, now).await;
     let route = &sight.observed.route;
     let plan = step::invalid(&failure.status, failure.generation, &failure.findings, route, now);
     carry_out(context, object, &canary, sight, plan, now).await
 }
 
-/// What is being deleted must not wait for somebody to mend its spec.
-async fn tick_leaving(
-    context: &Context,
-    object: &Arc<DynamicObject>,
-    known: Option<Canary>,
-    failure: &parse::ParseFailure,
-    turn: &Turn,
-    now: Timestamp,
-) -> Result<Timestamp, TickError> {
-    let canary = known.ok_or(TickError::Encode)?;
-    let canary = Canary {
-        generation: failure.generation,
-        resource_version: failure.resource_version.clone(),
-        deleting: failure.deleting,
-        has_finalizer: failure.has_finalizer,
-        collected: failure.collected,
-        status: (*failure.status).clone(),
-        ..canary
-    };
-    context.guards.follow(&canary, None);
-    let mut sight = observe::observe(context, &canary, now).await;
-    sight.observed.refused = context.refusals.of(&canary.key);
-    let plan = decide(context, &canary, &mut sight, turn, now).await?;
-    carry_out(context, object, &canary, sight, plan, now).await
-}
-
-/// Nothing of the spec leads to a route, and none was ever made for it: there is only something to say.
+/// Nothing of the spec leads to a route: there is only something to say, and nothing to keep the object for.
 async fn tick_unknown(
     context: &Context,
     object: &Arc<DynamicObject>,
-    value: &Value,
-    failure: &parse::ParseFailure,
+    key: &Key,
+    failure: &ParseFailure,
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
-    let Some(key) = key_of(&**object) else { return Err(TickError::Encode) };
+    if failure.deleting {
+        let mut stage = Stage { context, objects: Objects::new() };
+        let gone = stage.release(key, object).await;
+        gone.map_err(|error| TickError::Apply(Box::new(error)))?;
+        return Ok(now + SignedDuration::from_secs(context.settings.core.idle_secs));
+    }
     let plan =
         step::invalid(&failure.status, failure.generation, &failure.findings, &Seen::Absent, now);
-    let recorded = record::record(context, &key, object, &plan.status).await?;
+    let recorded = record::record(context, key, object, &plan.status).await?;
     let changed = recorded.is_some();
     let object = recorded.unwrap_or_else(|| Arc::clone(object));
     if changed {
-        context.remember(&key, &object);
+        context.remember(key, &object);
     }
-    log(&key, &plan, changed);
-    if let Some(subject) = nameplate(context, value) {
-        context.teller.tell(&subject, &object, plan.notices, plan.calls, now);
-    }
+    log(key, &plan, changed);
+    context.teller.announce(key, &failure.uid, &object, plan.notices, now);
     Ok(plan.next)
-}
-
-/// The canary's name with a made-up spec: for people to be told of, and for nothing else.
-fn nameplate(context: &Context, value: &Value) -> Option<Canary> {
-    let mut value = value.clone();
-    let name = value.pointer("/metadata/name")?.clone();
-    value["spec"] = json!({
-        "provider": "kubernetes",
-        "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
-        "service": {"port": 80},
-        "analysis": {"interval": "60s", "threshold": 1, "iterations": 1},
-        "revertOnDeletion": false,
-    });
-    parse::canary(&value, &context.settings.parse).ok()
-}
-
-/// The canary with a made-up analysis, if only the analysis makes no sense: enough to find its route.
-fn salvage(context: &Context, value: &Value) -> Option<Canary> {
-    let mut value = value.clone();
-    let spec = value.get_mut("spec")?.as_object_mut()?;
-    let keep = ["provider", "targetRef", "service"];
-    spec.retain(|field, _| keep.contains(&field.as_str()));
-    spec.insert(
-        "analysis".to_owned(),
-        json!({"interval": "60s", "threshold": 1, "stepWeight": 10}),
-    );
-    parse::canary(&value, &context.settings.parse).ok()
 }

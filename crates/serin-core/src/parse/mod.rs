@@ -88,6 +88,9 @@ pub struct ParseFailure {
     pub has_finalizer: bool,
     pub collected: bool,
     pub status: Box<Status>,
+    /// What the spec asks for, where router, target and Service make sense and only the rest does not: enough to find the
+    /// route, and who is to be told.
+    pub known: Option<Box<Spec>>,
     /// Everything there is to say, what keeps it from being acted on first; never empty.
     pub findings: Vec<Finding>,
 }
@@ -150,7 +153,8 @@ pub fn canary(object: &Value, limits: &Limits) -> Result<Canary, ParseFailure> {
                 status,
             })
         }
-        (_, key) => Err(ParseFailure {
+        (spec, key) => Err(ParseFailure {
+            known: spec.filter(|_| !obstacles.iter().any(hides_the_route)).map(Box::new),
             key,
             uid,
             generation,
@@ -162,6 +166,14 @@ pub fn canary(object: &Value, limits: &Limits) -> Result<Canary, ParseFailure> {
             findings: [obstacles, warnings].concat(),
         }),
     }
+}
+
+/// Whether a finding leaves open which objects are meant.
+fn hides_the_route(finding: &Finding) -> bool {
+    let leading = ["provider", "targetRef", "service"];
+    let Some(field) = finding.field.strip_prefix("spec.") else { return true };
+    let first = field.split(['.', '[']).next().unwrap_or_default();
+    leading.contains(&first)
 }
 
 /// A document of another kind is a mistake of whoever handed it over; lists leave kind and version out.

@@ -39,7 +39,10 @@ fn ports_are_discovered_but_for_the_first_and_those_of_sidecars() {
     );
     let patch = "{spec: {template: {spec: {containers: [
         {name: app, ports: [{name: http, containerPort: 8080}, {name: admin, containerPort: 9000}, {containerPort: 9001}, {containerPort: 80}]},
-        {name: envoy, ports: [{containerPort: 15000}]}, {name: side, ports: [{containerPort: 9000}]}]}}}}";
+        {name: envoy, ports: [{containerPort: 15000}]},
+        {name: linkerd-proxy, ports: [{containerPort: 4143}, {name: linkerd-admin, containerPort: 4191}]},
+        {name: kuma-sidecar, ports: [{containerPort: 15006}]}, {name: consul-dataplane, ports: [{containerPort: 20000}]}, {name: side, ports: [{containerPort: 9000}]}],
+        initContainers: [{name: proxy, restartPolicy: Always, ports: [{containerPort: 4190}]}]}}}}";
     let objects = world(&canary, &[with(target(), patch)]);
     let context = Context::new(&canary, &objects, &Settings::default()).unwrap();
     let target = with(target(), patch);

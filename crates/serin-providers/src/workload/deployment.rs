@@ -130,6 +130,11 @@ pub(crate) fn readiness(
         return Readiness::Stuck("its own progress deadline is exceeded".to_owned());
     }
     let Some(waiting) = waiting_for(deployment, threshold_percent) else { return Readiness::Ready };
+    let paused = deployment.pointer("/spec/paused").and_then(Value::as_bool) == Some(true);
+    let waiting = match paused {
+        true => format!("it is paused, set spec.paused to false; {waiting}"),
+        false => waiting,
+    };
     let deadline_past = progressing.is_some()
         && condition(deployment, "Available").is_some_and(|available| {
             text(available, "/status") == Some("False")

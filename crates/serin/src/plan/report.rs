@@ -218,16 +218,24 @@ pub(super) struct Cell {
     /// Imagined releases that were not rolled back.
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) missed: u64,
+    /// How many were imagined; one is a calculation.
+    #[serde(skip_serializing_if = "is_one")]
+    pub(super) imagined: u64,
 }
 
 impl Cell {
     /// More than one in twenty gets away.
-    pub(super) fn misses(&self, runs: u64) -> bool {
-        self.missed * 20 > runs
+    pub(super) fn misses(&self) -> bool {
+        self.missed * 20 > self.imagined
     }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_one(count: &u64) -> bool {
+    *count == 1
 }

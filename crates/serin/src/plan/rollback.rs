@@ -6,10 +6,18 @@ use serin_core::model::{
 use serin_core::step::ACTUATION_SECS;
 
 use super::report::{Cell, Rollback, Row, Worst};
-use super::simulate::{Fault, HORIZON_SECS, Luck, Outcome, Traffic, first_share, play};
+use super::simulate::{
+    Fault, HORIZON_SECS, Luck, Outcome, Run, Traffic, at_the_highest, first_share, play,
+};
 
 /// Imagined releases per severity; the second worst of twenty is what nineteen of them stay below.
 const RUNS: u64 = 40;
+
+/// Looks of the guard that one row may cost, so that a plan takes seconds whatever its steps are; where releases are long,
+/// fewer are imagined.
+const LOOKS_MAX: u32 = 40_000;
+/// Of one of them.
+const LOOKS_OF_ONE_MAX: u32 = 20_000;
 
 /// Who rolls back, of the rules that know nothing but the step clock.
 #[derive(Clone, Copy)]
@@ -56,8 +64,11 @@ pub(super) fn of(canary: &Canary, traffic: &Traffic) -> Rollback {
             Provider::Traefik => "the guard is not imagined for Blue/Green; where it has counters it is sooner than the checks",
         }.to_owned());
     }
+    let highest = if canary.spec.skip_analysis { None } else { at_the_highest(canary, traffic) };
     let severities = traffic.failing.iter();
-    let rows: Vec<Row> = severities.flat_map(|severity| rows(canary, traffic, *severity)).collect();
+    let rows: Vec<Row> = severities
+        .flat_map(|severity| rows(canary, traffic, *severity, highest.as_ref()))
+        .collect();
     let enforced = analysis.guard.as_ref().is_some_and(|guard| guard.mode == GuardMode::Enforce);
     let worst_case = worst(&rows, enforced);
     Rollback { guard_watches: watched, runs: RUNS, worst_case, rows, notes }
@@ -67,7 +78,7 @@ pub(super) fn of(canary: &Canary, traffic: &Traffic) -> Rollback {
 fn worst(rows: &[Row], enforced: bool) -> Worst {
     let mut worst = Worst { rollback_secs: Some(0.0), ..Worst::default() };
     for (place, row) in rows.iter().enumerate() {
-        let guard = row.guard.filter(|guard| enforced && !guard.misses(RUNS));
+        let guard = row.guard.filter(|guard| enforced && !guard.misses());
         let ends = row.checks.into_iter().chain(guard);
         match ends.min_by(|a, b| a.secs.total_cmp(&b.secs)) {
             None => worst.unseen_rows.push(place),
@@ -86,7 +97,12 @@ fn worst(rows: &[Row], enforced: bool) -> Worst {
 }
 
 /// From the first request, and from the highest share on.
-fn rows(canary: &Canary, traffic: &Traffic, severity: f64) -> Vec<Row> {
+fn rows(
+    canary: &Canary,
+    traffic: &Traffic,
+    severity: f64,
+    at_highest: Option<&Run<'_>>,
+) -> Vec<Row> {
     let (first, highest) = shares(canary, traffic);
     let row = |begins, share: f64, fault| Row {
         failing_percent: severity * 100.0,
@@ -94,7 +110,7 @@ fn rows(canary: &Canary, traffic: &Traffic, severity: f64) -> Vec<Row> {
         share_percent: share * 100.0,
         flagger: clocked(canary, traffic, severity, share, fault, Clock::Flagger),
         checks: clocked(canary, traffic, severity, share, fault, Clock::Serin),
-        guard: guarded(canary, traffic, severity, fault),
+        guard: guarded(canary, traffic, severity, fault, at_highest),
     };
     match (&canary.spec.analysis.strategy, canary.spec.provider) {
         (Strategy::Weighted(_), _) => vec![
@@ -187,24 +203,42 @@ fn clocked(
     };
     let rounds = blind.min()? + i64::from(analysis.threshold) + extra;
     let secs = rounds.saturating_mul(analysis.interval_secs) as f64 + ACTUATION_SECS;
-    Some(Cell { secs, requests: traffic.rps * share * severity * secs, missed: 0 })
+    Some(Cell { secs, requests: traffic.rps * share * severity * secs, missed: 0, imagined: 1 })
 }
 
 /// What nineteen of twenty releases stay below.
-fn guarded(canary: &Canary, traffic: &Traffic, severity: f64, fault: Fault) -> Option<Cell> {
+fn guarded(
+    canary: &Canary,
+    traffic: &Traffic,
+    severity: f64,
+    fault: Fault,
+    at_highest: Option<&Run<'_>>,
+) -> Option<Cell> {
     if canary.spec.skip_analysis {
         return None;
     }
-    let runs: Option<Vec<Outcome>> = (0..RUNS)
-        .map(|seed| play(canary, traffic, severity, fault, Luck::Seed(20_240_601 + seed)))
-        .collect();
-    let runs = runs?;
+    let (mut runs, mut looks): (Vec<Outcome>, u32) = (Vec::new(), 0);
+    for seed in 0..RUNS {
+        let luck = Luck::Seed(20_240_601 + seed);
+        let run = match fault {
+            Fault::Never | Fault::First => play(canary, traffic, severity, fault, luck)?,
+            Fault::Highest => {
+                at_highest?.clone().with(luck).play(severity, fault, LOOKS_OF_ONE_MAX)
+            }
+        };
+        looks = looks.saturating_add(run.looks);
+        runs.push(run);
+        if looks >= LOOKS_MAX {
+            break;
+        }
+    }
     let missed = runs.iter().filter(|run| run.rolled_back.is_none()).count() as u64;
     let mut secs: Vec<f64> =
         runs.iter().map(|run| run.rolled_back.unwrap_or(HORIZON_SECS + ACTUATION_SECS)).collect();
     let mut hurt: Vec<f64> = runs.iter().map(|run| run.hurt).collect();
     secs.sort_by(f64::total_cmp);
     hurt.sort_by(f64::total_cmp);
-    let place = runs.len() * 19 / 20 - 1;
-    Some(Cell { secs: *secs.get(place)?, requests: *hurt.get(place)?, missed })
+    let place = (runs.len() * 19).div_ceil(20).checked_sub(1)?;
+    let imagined = runs.len() as u64;
+    Some(Cell { secs: *secs.get(place)?, requests: *hurt.get(place)?, missed, imagined })
 }

@@ -274,7 +274,7 @@ fn show_rollback(f: &mut fmt::Formatter<'_>, rollback: &Rollback, rps: f64) -> f
     show_worst(f, worst_case, rows)?;
     let mut lines =
         vec![texts(["failing", "begins", "", "Flagger's rule", "", "checks", "", "guard"])];
-    lines.extend(rows.iter().map(|row| line_of(row, *runs)));
+    lines.extend(rows.iter().map(line_of));
     let columns = [
         Align::Right,
         Align::Left,
@@ -290,7 +290,7 @@ fn show_rollback(f: &mut fmt::Formatter<'_>, rollback: &Rollback, rps: f64) -> f
     if let Some(name) = guard_watches {
         writeln!(
             f,
-            "  - the guard, by its {name}: what 19 of 20 releases stay below, of {runs} that were imagined"
+            "  - the guard, by its {name}: what 19 of 20 releases stay below, of up to {runs} that were imagined"
         )?;
     }
     notes(f, said)
@@ -310,23 +310,25 @@ fn show_worst(f: &mut fmt::Formatter<'_>, worst: &Worst, rows: &[Row]) -> fmt::R
     writeln!(f, "  worst case: rolled back after {}, with {} at risk", span(*secs), requests(*hurt))
 }
 
-fn line_of(row: &Row, runs: u64) -> Vec<String> {
+fn line_of(row: &Row) -> Vec<String> {
     let Row { failing_percent, begins, share_percent, flagger, checks, guard } = row;
     let mut line = vec![
         format!("{} %", figure(*failing_percent)),
         format!("{begins} ({} %)", figure(*share_percent)),
     ];
-    line.extend([flagger, checks, guard].into_iter().flat_map(|cell| cell_of(cell.as_ref(), runs)));
+    line.extend([flagger, checks, guard].into_iter().flat_map(|cell| cell_of(cell.as_ref())));
     line
 }
 
-fn cell_of(cell: Option<&Cell>, runs: u64) -> [String; 2] {
+fn cell_of(cell: Option<&Cell>) -> [String; 2] {
     match cell {
         None => [String::new(), "never".to_owned()],
-        Some(cell) if cell.misses(runs) => {
-            [String::new(), format!("missed in {} of {runs}", cell.missed)]
+        Some(cell) if cell.misses() => {
+            [String::new(), format!("missed in {} of {}", cell.missed, cell.imagined)]
         }
-        Some(Cell { secs, requests: hurt, missed: _ }) => [span(*secs), requests(*hurt)],
+        Some(Cell { secs, requests: hurt, missed: _, imagined: _ }) => {
+            [span(*secs), requests(*hurt)]
+        }
     }
 }
 

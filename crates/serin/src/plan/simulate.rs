@@ -58,9 +58,12 @@ pub(super) struct Outcome {
     pub(super) shares: Vec<(f64, u8)>,
     /// Seconds from the first traffic to the promotion.
     pub(super) promoted: Option<f64>,
+    /// How often the guard looked: what it cost to imagine this.
+    pub(super) looks: u32,
 }
 
 /// A generator of which nothing is asked but to be the same everywhere (SplitMix64).
+#[derive(Clone)]
 struct Dice(u64);
 
 impl Dice {
@@ -103,7 +106,8 @@ impl Dice {
 }
 
 /// The release as it goes.
-struct Run<'a> {
+#[derive(Clone)]
+pub(super) struct Run<'a> {
     canary: Canary,
     guard: Guard,
     spec: &'a GuardSpec,
@@ -147,16 +151,33 @@ pub(super) fn play(
     fault: Fault,
     luck: Luck,
 ) -> Option<Outcome> {
+    Some(begun(canary, traffic, luck)?.play(rate, fault, LOOKS_MAX))
+}
+
+/// A healthy release when it gets its highest share. It is imagined once: what comes after it is the same for every fault,
+/// and small steps make the way there longer than everything else. One that takes too long is taken to be there.
+pub(super) fn at_the_highest<'a>(canary: &'a Canary, traffic: &Traffic) -> Option<Run<'a>> {
+    let mut run = begun(canary, traffic, Luck::Best)?;
+    let dt = run.spec.interval_millis as f64 / 1000.0;
+    for _ in 0..LOOKS_MAX {
+        if run.next().is_none() || run.look(dt, 0.0, Fault::Never) {
+            break;
+        }
+    }
+    while let Some(next) = run.next() {
+        run.share(next);
+    }
+    Some(run)
+}
+
+/// A release with its first share.
+fn begun<'a>(canary: &'a Canary, traffic: &Traffic, luck: Luck) -> Option<Run<'a>> {
     let spec = canary.spec.analysis.guard.as_ref()?;
     let Strategy::Weighted(ladder) = &canary.spec.analysis.strategy else { return None };
     let all: Vec<usize> = (0..spec.objectives.len()).collect();
     let groups = &canary.status.dispersion;
     let measured = Measured::new(spec, all, groups, SHAPE_BOUNDS.to_vec());
     let design = Design::new(spec, &measured, weight_steps(&canary.spec.analysis));
-    let seed = match luck {
-        Luck::Best => 0,
-        Luck::Seed(seed) => seed,
-    };
     let mut run = Run {
         canary: canary.clone(),
         guard: Guard::new(design.config).ok()?,
@@ -167,8 +188,8 @@ pub(super) fn play(
         last_step: 0.0,
         healthy: spec.objectives.iter().map(|objective| healthy(objective, traffic)).collect(),
         rps: traffic.rps,
-        dice: Dice(seed),
-        luck,
+        dice: Dice(0),
+        luck: Luck::Best,
         owed: (0.0, 0.0),
         outcome: Outcome::default(),
         faulty_since: None,
@@ -176,16 +197,36 @@ pub(super) fn play(
     let first = first_share(canary, traffic.rps).or(ladder.next(Weight::ZERO))?;
     run.canary.status.traffic_start_time = Some(run.begin);
     run.share(first);
-    let dt = spec.interval_millis as f64 / 1000.0;
-    for _ in 0..LOOKS_MAX {
-        if run.secs >= HORIZON_SECS || run.look(dt, rate, fault) {
-            break;
-        }
-    }
-    Some(run.outcome)
+    Some(run.with(luck))
 }
 
 impl Run<'_> {
+    /// The same with other luck from here on.
+    pub(super) fn with(mut self, luck: Luck) -> Self {
+        self.luck = luck;
+        if let Luck::Seed(seed) = luck {
+            self.dice = Dice(seed);
+        }
+        self
+    }
+
+    /// Goes on until it is over, for an hour at most.
+    pub(super) fn play(mut self, rate: f64, fault: Fault, looks_max: u32) -> Outcome {
+        let dt = self.spec.interval_millis as f64 / 1000.0;
+        let end = self.secs + HORIZON_SECS;
+        self.outcome.looks = 0;
+        for _ in 0..looks_max {
+            if self.secs >= end {
+                break;
+            }
+            self.outcome.looks += 1;
+            if self.look(dt, rate, fault) {
+                break;
+            }
+        }
+        self.outcome
+    }
+
     fn now(&self) -> Timestamp {
         let millis = SignedDuration::from_millis((self.secs * 1000.0) as i64);
         self.begin.checked_add(millis).unwrap_or(Timestamp::MAX)

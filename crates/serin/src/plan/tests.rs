@@ -184,7 +184,7 @@ async fn a_target_that_nobody_has_shown_is_said() {
     has(
         &text,
         &[
-            "warning: spec.analysis.metrics[0].templateRef: MetricTemplate other/p99 is not in the files\n",
+            "warning: spec.analysis.metrics[0].templateRef: MetricTemplate other/p99 is not in the files, so",
             "warning: spec.analysis.alerts[0].providerRef: AlertProvider develop/on-call is not in the files\n",
             "  create  Service         develop/backend-primary\n",
             "Deployment develop/backend is not there yet",
@@ -210,7 +210,7 @@ items:
     has(
         &text,
         &[
-            "error: MetricTemplate default/p99: spec.provider.type: datadog is not supported yet",
+            "unsupported: MetricTemplate default/p99: spec.provider.type: datadog is not supported yet; use prometheus",
             "error: MetricTemplate default/p99: spec.query: is required",
         ],
     );
@@ -277,13 +277,56 @@ async fn what_is_wrong_has_a_path_and_fails() {
     assert_eq!(code, ExitCode::FAILURE);
     for line in [
         "error: spec.analysis.stepWeights[1]: must be more than 50",
-        "error: spec.analysis.mirror: mirroring is not supported",
-        "error: spec.analysis.stepWieght: there is no such field",
+        "unsupported: spec.analysis.mirror: mirroring is not supported",
+        "warning: spec.analysis.stepWieght: there is no such field",
         "error: spec.analysis.metrics[0].interval:",
     ] {
         assert!(text.contains(line), "{line:?} in\n{text}");
     }
     assert!(!text.contains("schedule"), "{text}");
+}
+
+#[tokio::test]
+async fn every_obstacle_says_what_it_is() {
+    let istio = CANARY.replace("traefik", "istio");
+    let plan = json(&istio, &[]).await;
+    let canary = &plan["canaries"][0];
+    assert_eq!(canary["outcome"], "unsupported");
+    let finding = &canary["findings"][0];
+    assert_eq!(finding["field"], "spec.provider");
+    assert_eq!(finding["severity"], "unsupported");
+    assert_eq!(finding["code"], "NotSupported");
+    assert_eq!(finding["message"], "istio is not supported yet");
+    assert_eq!(finding["wayOut"], "use traefik or kubernetes");
+    let (text, code) = planned(&istio, &[]).await;
+    assert_eq!(code, ExitCode::FAILURE);
+    assert!(text.contains("would not be taken up"), "{text}");
+    // A name that nobody knows is refused to strict clients only, so there is a plan for the others.
+    let (text, code) = planned(&CANARY.replace("  analysis:", "  sise: 3\n  analysis:"), &[]).await;
+    assert_eq!(code, ExitCode::FAILURE);
+    for part in ["as kubectl does", "warning: spec.sise: there is no such field", "schedule"] {
+        assert!(text.contains(part), "{part:?} in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn queries_that_cannot_be_made_are_named() {
+    let query = "    metrics:\n    - {name: a, interval: 1m, query: 'vector({{ workload }})', thresholdRange: {max: 1}}";
+    let (text, code) = planned(&CANARY.replace("    metrics:", query), &[]).await;
+    let line = "warning: spec.analysis.metrics[0].query: the query cannot be made: {{ workload }}";
+    assert!(text.contains(line), "{text}");
+    assert_eq!(code, ExitCode::SUCCESS);
+}
+
+#[tokio::test]
+async fn small_steps_cost_no_more_than_large_ones() {
+    let small = CANARY.replace("stepWeights: [5, 50]", "stepWeight: 1\n    maxWeight: 100");
+    let plan = json(&small, &["--error-rate", "100"]).await;
+    let rows = plan["canaries"][0]["rollback"]["rows"].as_array().unwrap();
+    // A hundred minutes of healthy steps are imagined once, and the fault after them is found.
+    let highest = rows.iter().find(|row| row["sharePercent"] == 100.0).unwrap();
+    assert_eq!(highest["guard"]["missed"], Value::Null, "{highest:#}");
+    assert!(highest["guard"]["secs"].as_f64().unwrap() < 120.0, "{highest:#}");
 }
 
 #[tokio::test]

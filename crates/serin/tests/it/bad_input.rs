@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use serin::outside::OutsideError;
 use serin_apiserver::registry::ResourceId;
+use serin_apiserver::store::DeleteOptions;
 
 use crate::bed::{Bed, CANARIES, DEPLOYMENTS, ROUTES, value};
 use crate::ear::Ear;
@@ -31,6 +32,17 @@ const SPEC: (&str, &str) = ("SpecValid", "Invalid");
 
 fn spec(names: &'static [&'static str]) -> Told {
     Told { condition: SPEC, event: "SpecInvalid", reason: "SpecInvalid", names }
+}
+
+/// Right for Flagger, and not supported yet: nobody calls it wrong.
+fn unsupported(names: &'static [&'static str]) -> Told {
+    let condition = ("SpecValid", "Unsupported");
+    Told { condition, event: "Unsupported", reason: "Unsupported", names }
+}
+
+/// Known before anything is asked, and still known when a check has failed for it.
+fn known(reason: &'static str, names: &'static [&'static str]) -> Told {
+    Told { condition: ("MetricsReady", reason), ..unmeasured(names) }
 }
 
 fn no_data(names: &'static [&'static str]) -> Told {
@@ -176,17 +188,17 @@ fn specs() -> Vec<(&'static str, Value, Told)> {
         (
             "a provider that is not supported yet",
             json!({"provider": "istio"}),
-            spec(&["spec.provider", "istio"]),
+            unsupported(&["spec.provider", "istio"]),
         ),
         (
             "a kind that is not supported yet",
             json!({"targetRef": {"kind": "DaemonSet"}}),
-            spec(&["spec.targetRef.kind", "DaemonSet"]),
+            unsupported(&["spec.targetRef.kind", "DaemonSet"]),
         ),
         (
             "a kind of autoscaler that is not supported yet",
             json!({"autoscalerRef": {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "x"}}),
-            spec(&["spec.autoscalerRef.kind", "ScaledObject"]),
+            unsupported(&["spec.autoscalerRef.kind", "ScaledObject"]),
         ),
         (
             "a name that is none",
@@ -218,7 +230,7 @@ fn specs() -> Vec<(&'static str, Value, Told)> {
         (
             "a field that is not honoured",
             json!({"analysis": {"mirror": true}}),
-            spec(&["spec.analysis.mirror"]),
+            unsupported(&["spec.analysis.mirror"]),
         ),
     ]
 }
@@ -385,22 +397,30 @@ fn templates() -> Vec<(&'static str, Option<Value>, Told)> {
     let server = json!({"type": "prometheus", "address": "http://prometheus:9090"});
     let locked = json!({"type": "prometheus", "address": "http://prometheus:9090", "secretRef": {"name": "keys"}});
     vec![
-        ("no template", None, unmeasured(&["suspect", "develop/suspect", "does not exist"])),
+        (
+            "no template",
+            None,
+            known("NoSuchObject", &["suspect", "develop/suspect", "does not exist"]),
+        ),
         (
             "a provider of metrics that is not supported yet",
             template("up", json!({"type": "datadog"})),
-            unmeasured(&["suspect", "spec.provider.type", "datadog"]),
+            known("ObjectUnusable", &["suspect", "spec.provider.type", "datadog"]),
         ),
-        ("no Secret", template("up", locked), unmeasured(&["suspect", "keys", "does not exist"])),
+        (
+            "no Secret",
+            template("up", locked),
+            known("NoSuchObject", &["suspect", "keys", "does not exist"]),
+        ),
         (
             "a variable that is missing",
             template("{{ variables.limit }}", server.clone()),
-            unmeasured(&["suspect", "templateVariables", "limit"]),
+            known("QueryInvalid", &["suspect", "templateVariables", "limit"]),
         ),
         (
             "an action that is not supported",
             template("{{ range . }}", server.clone()),
-            unmeasured(&["suspect", "range"]),
+            known("QueryInvalid", &["suspect", "range"]),
         ),
     ]
 }
@@ -493,4 +513,84 @@ async fn the_younger_of_two_canaries_is_told_whose_the_target_is() {
     assert_eq!(bed.route(), [("backend-primary".to_owned(), 100)].into());
     bed.set_image("app:v2");
     bed.until_phase("Succeeded").await;
+}
+
+fn ready_of(bed: &Bed, canary: &str) -> (String, String, String) {
+    let object = bed.get(CANARIES, canary).unwrap();
+    let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let found = conditions.into_iter().find(|condition| condition["type"] == "MetricsReady");
+    let text = |field: &str| found.as_ref().map_or("", |c| c[field].as_str().unwrap()).to_owned();
+    (text("status"), text("reason"), text("message"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_template_that_leads_nowhere_is_told_before_the_first_release_and_taken_back() {
+    let bed = bed().await;
+    let metrics =
+        json!([{"name": "m", "templateRef": {"name": "suspect"}, "thresholdRange": {"max": 1}}]);
+    bed.apply("app:v1", json!({"analysis": {"metrics": metrics}}));
+    bed.until_phase("Initialized").await;
+    bed.until("told", |bed| ready_of(bed, "backend").0 == "False").await;
+    let (_, reason, message) = ready_of(&bed, "backend");
+    assert_eq!(reason, "NoSuchObject");
+    assert!(message.contains("spec.analysis.metrics[0].templateRef"), "{message}");
+    bed.pass(900).await;
+    let told = bed.events().iter().filter(|event| event.contains("MetricsNotReady")).count();
+    assert_eq!(told, 1, "{:#?}", bed.events());
+    let server = json!({"type": "prometheus", "address": "http://prometheus:9090"});
+    bed.create(
+        TEMPLATES,
+        json!({
+            "apiVersion": "flagger.app/v1beta1", "kind": "MetricTemplate",
+            "metadata": {"name": "suspect"}, "spec": {"provider": server, "query": "up"},
+        }),
+    );
+    bed.until("taken back", |bed| ready_of(bed, "backend").0 == "Unknown").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_field_without_effect_is_in_the_condition_and_in_one_event() {
+    let bed = bed().await;
+    bed.apply("app:v1", json!({"service": {"timeout": "15s", "retries": {"attempts": 3}}}));
+    bed.until_phase("Initialized").await;
+    bed.pass(900).await;
+    let status = bed.status();
+    let conditions = status["conditions"].as_array().unwrap();
+    let valid = conditions.iter().find(|condition| condition["type"] == "SpecValid").unwrap();
+    assert_eq!((&valid["status"], &valid["reason"]), (&json!("True"), &json!("Warnings")));
+    let events = bed.events();
+    let told: Vec<_> = events.iter().filter(|event| event.contains("SpecWarning")).collect();
+    assert_eq!(told.len(), 1, "{events:#?}");
+    for field in ["spec.service.timeout", "spec.service.retries"] {
+        assert!(valid["message"].as_str().unwrap().contains(field), "{valid:#}");
+        assert!(told[0].contains(field), "{told:?}");
+    }
+}
+
+/// A Canary may have any name that an object may have; its target and its Service have names of their own.
+#[tokio::test(start_paused = true)]
+async fn a_long_name_is_told_of_and_can_be_deleted() {
+    let bed = bed().await;
+    let name = "release-of-the-checkout-payment-authorization-service-in-eu-west.".repeat(3);
+    let name = name.trim_end_matches('.');
+    let canary = |provider: &str| {
+        json!({
+            "apiVersion": "flagger.app/v1beta1", "kind": "Canary",
+            "metadata": {"name": name, "finalizers": ["finalizer.flagger.app"]},
+            "spec": {
+                "provider": provider,
+                "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"},
+                "service": {"port": 80},
+                "analysis": {"interval": "10s", "threshold": 1, "stepWeights": [50]},
+            },
+        })
+    };
+    bed.create(CANARIES, canary("istio"));
+    bed.until("an Event", |bed| {
+        bed.events().iter().any(|event| event.contains("Unsupported: spec.provider: istio"))
+    })
+    .await;
+    let id = ResourceId::new(CANARIES.0, CANARIES.1);
+    bed.store.delete(&id, "develop", name, &DeleteOptions::default()).unwrap();
+    bed.until("it goes", |bed| bed.get(CANARIES, name).is_none()).await;
 }

@@ -6,6 +6,7 @@ mod admission;
 mod bad_input;
 mod bed;
 mod conflicts;
+mod corpus;
 mod deletions;
 mod docs;
 mod ear;

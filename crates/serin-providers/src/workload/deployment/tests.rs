@@ -53,6 +53,14 @@ fn check(status: &str, threshold: u8, expected: Expect) {
 #[test]
 fn readiness_is_what_the_deployment_says() {
     check("{status: {}}", 100, expect!["Ready"]);
+    check("{spec: {paused: true}, status: {}}", 100, expect!["Ready"]);
+    check(
+        "{spec: {paused: true}, status: {updatedReplicas: 0}}",
+        100,
+        expect![[
+            r#"Progressing("it is paused, set spec.paused to false; 0 out of 4 new replicas have been updated")"#
+        ]],
+    );
     check(
         "{spec: {replicas: 0}, status: {replicas: 0, updatedReplicas: 0, availableReplicas: 0}}",
         100,

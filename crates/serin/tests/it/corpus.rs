@@ -1,0 +1,250 @@
+//! Real Canary objects with a workload that fits them: what is taken up, and what is refused and why, by router.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use serin::local::manifest;
+use serin_apiserver::registry::ResourceId;
+use serin_apiserver::store::{Unknown, WriteOptions};
+use serin_core::model::FindingSeverity;
+use serin_core::parse::{self, Limits};
+
+use crate::bed::{Bed, CANARIES, DEPLOYMENTS};
+
+/// Fields that may keep an object from being taken up: its router, strategy, kind of workload and of autoscaler.
+const NOT_SUPPORTED: [&str; 7] = [
+    "spec.provider",
+    "spec.targetRef.kind",
+    "spec.autoscalerRef.kind",
+    "spec.analysis.match",
+    "spec.analysis.mirror",
+    "spec.analysis.sessionAffinity",
+    "spec.service.mirror",
+];
+
+/// Whether a field may be in the way because no controller could do anything with the object: without a Service there is
+/// no port, and a metric without a query measures nothing.
+fn leads_nowhere(field: &str) -> bool {
+    let of_metric = field.starts_with("spec.analysis.metrics[") && field.ends_with(".templateRef");
+    field == "spec.service" || of_metric
+}
+
+/// Where the objects are; none where nobody has put them.
+fn folder() -> Option<PathBuf> {
+    let named = std::env::var_os("SERIN_CORPUS").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
+    named.or(Some(beside)).filter(|folder| folder.join("index.tsv").is_file())
+}
+
+/// The lines of the index by the names of its columns.
+fn index(folder: &Path) -> Vec<BTreeMap<String, String>> {
+    let text = std::fs::read_to_string(folder.join("index.tsv")).unwrap();
+    let mut lines = text.lines();
+    let names: Vec<&str> = lines.next().unwrap().split('\t').collect();
+    let row = |line: &str| {
+        let cells = line.split('\t').map(str::to_owned);
+        names.iter().map(|name| (*name).to_owned()).zip(cells).collect()
+    };
+    lines.map(row).collect()
+}
+
+/// What the Canary speaks of, so that nothing but the object itself is in the way.
+fn workload(canary: &Value) -> Vec<((&'static str, &'static str), Value)> {
+    let text = |pointer: &str| canary.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let name = text("/spec/targetRef/name");
+    if name.is_empty() || text("/spec/targetRef/kind") != "Deployment" {
+        return Vec::new();
+    }
+    let port = canary.pointer("/spec/service/port").and_then(Value::as_i64).unwrap_or(80);
+    let target = canary.pointer("/spec/service/targetPort");
+    let port = match target {
+        Some(Value::String(name)) if name.parse::<u16>().is_err() => {
+            json!({"name": name, "containerPort": 8080})
+        }
+        Some(Value::String(number)) => json!({"containerPort": number.parse::<u16>().unwrap()}),
+        Some(number) if number.as_i64().is_some_and(|number| number > 0) => {
+            json!({"containerPort": number})
+        }
+        Some(_) | None => json!({"containerPort": port}),
+    };
+    let labels = json!({"app": name});
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "app", "image": "app:v1", "ports": [port]}]},
+            },
+        },
+    });
+    let mut objects = vec![(DEPLOYMENTS, deployment)];
+    let scaler = text("/spec/autoscalerRef/name");
+    if !scaler.is_empty() {
+        let scaler = json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": scaler},
+            "spec": {
+                "minReplicas": 1, "maxReplicas": 3,
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+            },
+        });
+        objects.push((("autoscaling", "horizontalpodautoscalers"), scaler));
+    }
+    objects
+}
+
+/// What became of one object.
+enum Fate {
+    Initialised,
+    /// Not taken up, for reasons that are known; whether all of them are of the kinds that may be.
+    Refused(String, bool),
+    /// By the API server.
+    Rejected(String),
+    /// Neither; where it stands.
+    Stuck(String),
+}
+
+/// One object on its way through the API server and the operator.
+struct Case {
+    file: String,
+    router: String,
+    namespace: String,
+    /// A strict client, such as kubectl, could not apply it.
+    unknown: Option<String>,
+    rejected: Option<String>,
+    by_flagger: bool,
+}
+
+fn apply(bed: &Bed, folder: &Path, row: &BTreeMap<String, String>, place: usize) -> Case {
+    let text = std::fs::read_to_string(folder.join("objects").join(&row["file"])).unwrap();
+    let mut object = manifest::documents(&text).unwrap().remove(0);
+    let namespace = format!("corpus-{place}");
+    bed.create_namespace(&namespace);
+    let metadata = object["metadata"].as_object_mut().unwrap();
+    metadata.insert("namespace".to_owned(), json!(namespace));
+    for ((group, plural), needed) in workload(&object) {
+        let id = ResourceId::new(group, plural);
+        bed.store.create(&id, &namespace, needed, &WriteOptions::by("test")).unwrap();
+    }
+    let id = ResourceId::new(CANARIES.0, CANARIES.1);
+    let strict =
+        WriteOptions { unknown: Unknown::Strict, dry_run: true, ..WriteOptions::by("test") };
+    let unknown = bed.store.create(&id, &namespace, object.clone(), &strict).err();
+    let lenient = WriteOptions::by("test");
+    let rejected = bed.store.create(&id, &namespace, object, &lenient).err();
+    Case {
+        file: row["file"].clone(),
+        router: match row["provider"].as_str() {
+            "" => "unknown".to_owned(),
+            provider => provider.to_owned(),
+        },
+        namespace,
+        unknown: unknown.map(|failure| failure.to_string()),
+        rejected: rejected.map(|failure| failure.to_string()),
+        by_flagger: row["flagger_1_44_crd"] != "ok",
+    }
+}
+
+fn fate(bed: &Bed, case: &Case) -> Fate {
+    if let Some(why) = &case.rejected {
+        return Fate::Rejected(why.clone());
+    }
+    let id = ResourceId::new(CANARIES.0, CANARIES.1);
+    let object = bed.store.list(&id, Some(&case.namespace)).remove(0);
+    let status = &object["status"];
+    if status["phase"] == "Initialized" {
+        return Fate::Initialised;
+    }
+    // What the operator has decided is held against what the parser says.
+    let code = status["lastReason"]["code"].as_str().unwrap_or_default();
+    match parse::canary(&object, &Limits::default()) {
+        Err(failure) if ["SpecInvalid", "Unsupported"].contains(&code) => {
+            let named = failure.obstacles().all(|finding| match finding.severity {
+                FindingSeverity::Unsupported => NOT_SUPPORTED.contains(&finding.field.as_str()),
+                FindingSeverity::Error => leads_nowhere(&finding.field),
+                FindingSeverity::Warning => false,
+            });
+            let unsupported = failure.is_unsupported_only();
+            assert_eq!(unsupported, code == "Unsupported", "{}: {failure}", case.file);
+            Fate::Refused(failure.to_string(), named)
+        }
+        Ok(_) | Err(_) => Fate::Stuck(status["lastReason"].to_string()),
+    }
+}
+
+/// Per router: all, those that a strict client can apply, initialised, not supported yet.
+fn table(fates: &[(&Case, Fate)]) -> String {
+    let mut rows: BTreeMap<&str, [usize; 4]> = BTreeMap::new();
+    for (case, fate) in fates {
+        let row = rows.entry(&case.router).or_default();
+        row[0] += 1;
+        row[1] += usize::from(case.unknown.is_none());
+        row[2] += usize::from(matches!(fate, Fate::Initialised));
+        row[3] += usize::from(!matches!(fate, Fate::Initialised));
+    }
+    let mut out = String::new();
+    let mut all = [0; 4];
+    writeln!(
+        out,
+        "{:<18} {:>7} {:>7} {:>12} {:>8}",
+        "router", "objects", "strict", "initialised", "refused"
+    )
+    .unwrap();
+    for (router, row) in rows {
+        let [objects, strict, taken, refused] = row;
+        writeln!(out, "{router:<18} {objects:>7} {strict:>7} {taken:>12} {refused:>8}").unwrap();
+        for (sum, part) in all.iter_mut().zip(row) {
+            *sum += part;
+        }
+    }
+    let [objects, strict, taken, refused] = all;
+    writeln!(out, "{:<18} {objects:>7} {strict:>7} {taken:>12} {refused:>8}", "all").unwrap();
+    out
+}
+
+#[tokio::test(start_paused = true)]
+async fn real_objects_are_refused_only_for_what_is_not_supported() {
+    let Some(folder) = folder() else {
+        println!("skipped: there is no corpus; SERIN_CORPUS names its folder");
+        return;
+    };
+    let bed = Bed::start();
+    let rows = index(&folder);
+    let rows = rows.iter().filter(|row| row["kind"] == "Canary").enumerate();
+    let cases: Vec<Case> = rows.map(|(place, row)| apply(&bed, &folder, row, place)).collect();
+    assert!(!cases.is_empty());
+    bed.pass(300).await;
+    let fates: Vec<(&Case, Fate)> = cases.iter().map(|case| (case, fate(&bed, case))).collect();
+    let mut wrong = String::new();
+    for (case, fate) in &fates {
+        let file = &case.file;
+        match fate {
+            Fate::Initialised => {}
+            Fate::Refused(why, named) => {
+                println!("{file} ({}): {why}", case.router);
+                if !named {
+                    writeln!(wrong, "{file}: {why}").unwrap();
+                }
+            }
+            Fate::Rejected(why) => {
+                println!("{file} ({}): the API server: {why}", case.router);
+                if !case.by_flagger {
+                    writeln!(wrong, "{file}: Flagger's definition takes it: {why}").unwrap();
+                }
+            }
+            Fate::Stuck(why) => {
+                writeln!(wrong, "{file}: neither refused nor initialised: {why}").unwrap()
+            }
+        }
+        if let (None, Some(why)) = (&case.rejected, &case.unknown) {
+            println!("{file}: only clients that are not strict: {why}");
+        }
+    }
+    println!("\n{}", table(&fates));
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
