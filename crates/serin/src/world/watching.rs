@@ -108,11 +108,13 @@ impl World {
 /// The API server does not let us: somebody has to grant it.
 pub(crate) fn is_refused(error: &watcher::Error) -> bool {
     match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code == 403,
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => {
+            matches!(error, kube::Error::Api(status) if status.code == 403)
+        }
         watcher::Error::WatchError(status) => status.code == 403,
-        _ => false,
+        watcher::Error::NoResourceVersion => false,
     }
 }
 
