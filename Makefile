@@ -33,7 +33,7 @@ kill: ## Kills the parts of a real stack in the middle of 20 releases; six minut
 docs: ## Write the generated pages and install manifests anew; a test checks that they are fresh.
 	$(CARGO) run -q --locked -p serin -- docs
 
-bench-guard: ## The guard against Flagger's rule, and how far both are from the bound; minutes on two cores.
+bench-guard: ## The guard against Flagger's rule, how far both are from the bound, and what really happens; minutes on two cores.
 	$(CARGO) run --locked --release -p serin-core --example bench_guard
 
 bench-rollback: ## A dead, a healthy and an unlucky release on the real Traefik, Prometheus and kubectl; a quarter of an hour.
