@@ -37,7 +37,7 @@ bench-scale: ## Peak memory of an operator beside 5,000 ConfigMaps and 5,000 Sec
 	$(CARGO) build --release --locked -p serin --bin serin --example scale
 	./target/release/examples/scale ./target/release/serin
 
-bench-guard: ## The guard against Flagger's rule, and how far both are from the bound; minutes on two cores.
+bench-guard: ## The guard against Flagger's rule, how far both are from the bound, and what really happens; minutes on two cores.
 	$(CARGO) run --locked --release -p serin-core --example bench_guard
 
 bench-rollback: ## A dead, a healthy and an unlucky release on the real Traefik, Prometheus and kubectl; a quarter of an hour.

@@ -1,7 +1,8 @@
 //! Prints how many requests a bad canary hurts under the guard and under Flagger's rule, and how often a good one is undone.
 //!
 //! `cargo run --release -p serin-core --example bench_guard [-- FAULT_RUNS NULL_RUNS]`; 400 and 2000 unless told otherwise.
-//! `-- cost` prints only what a scrape costs, `-- groups` only what the operator's own measuring of error groups is worth.
+//! `-- cost` prints only what a scrape costs, `-- groups` only what the operator's own measuring of error groups is worth,
+//! `-- real` only what really happens beside the version before.
 //! Seeds are fixed. The exit code is 1 when a cell is more than 1.1 times the reference or a null breaks alpha.
 #![expect(clippy::print_stdout, reason = "the tables are what this program is for")]
 
@@ -12,6 +13,7 @@ use serin_core::judge::sequential::{Bets, Guard, Sample};
 mod latency;
 mod operator;
 mod policy;
+mod real;
 mod reference;
 mod stream;
 
@@ -412,6 +414,9 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("groups") {
         return if operator::table(500) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
+    if std::env::args().nth(1).as_deref() == Some("real") {
+        return if real::table(200) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let mut counts = std::env::args().skip(1).map(|text| text.parse::<u64>());
     let (faulty, healthy) = match (counts.next(), counts.next()) {
         (None, _) => (400, 2000),
@@ -419,7 +424,7 @@ fn main() -> ExitCode {
         (Some(Ok(f)), Some(Ok(n))) if f > 0 && n > 1 => (f, n),
         (Some(_), _) => {
             println!(
-                "usage: bench_guard [FAULT_RUNS [NULL_RUNS]], or bench_guard cost, or bench_guard groups"
+                "usage: bench_guard [FAULT_RUNS [NULL_RUNS]], or bench_guard cost, groups or real"
             );
             return ExitCode::from(2);
         }
@@ -435,6 +440,7 @@ fn main() -> ExitCode {
         dependence(healthy),
         latency::table(faulty),
         operator::table(healthy.div_ceil(4)),
+        real::table(faulty.div_ceil(2)),
     ];
     if results.into_iter().all(|good| good) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -141,7 +141,7 @@ fn known_past(
         [before, now] => now.requests > before.requests && now.at <= start.as_millisecond(),
         _ => false,
     };
-    let last = counts.windows(2).filter(moved).filter_map(|pair| pair.last()).last();
+    let last = counts.windows(2).filter(moved).filter_map(|pair| pair.last()).next_back();
     let traffic_end = last.and_then(|last| Timestamp::from_millisecond(last.at).ok());
     Ok(checks::Past { reach, traffic_end })
 }

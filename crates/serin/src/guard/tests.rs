@@ -8,7 +8,7 @@ use serin_core::judge::design::Memory;
 use serin_core::model::{Canary, Key, Policy};
 use serin_core::observed::{Fitness, Guard};
 use serin_core::parse::{self, Limits};
-use serin_providers::gateway::{Scrape, Wanted};
+use serin_providers::gateway::{Sampled, Scrape, Wanted};
 
 use super::ward::{Scraped, Trust, Ward};
 use super::{Guards, Shared, lock};
@@ -377,4 +377,51 @@ fn a_canary_that_lost_its_traffic_is_not_held_for_requests_that_cannot_come() {
     assert_eq!(ward.opinion(), Guard::Quiet);
     ward.follow(&with_traffic, guard);
     assert!(matches!(ward.opinion(), Guard::Hold(_)), "{:?}", ward.opinion());
+}
+
+#[test]
+fn a_clock_that_goes_back_blinds_nobody() {
+    let mut ward = ward(&asked_errors());
+    for k in 0..40u64 {
+        let bad = 8 * k.saturating_sub(30);
+        let sides = [("canary", 10 * k, bad, 0), ("primary", 190 * k, 0, 0)];
+        let page = page(&ward, "g#1", "0.5", &sides);
+        // Set back by a minute and a half just before the canary fails.
+        let at = if k < 28 { k as i64 } else { k as i64 - 90 };
+        ward.look(&[page], None, now(at));
+    }
+    assert!(matches!(ward.opinion(), Guard::RollBack(_)), "{:?}", ward.opinion());
+}
+
+#[test]
+fn counters_below_what_they_were_hold_where_that_was_asked_for() {
+    for (analysis, holds) in [(asked_errors(), true), (derived_spec(), false)] {
+        let mut ward = ward(&analysis);
+        for k in 1..30u64 {
+            // The canary's failures are missing from the page, and requests with them; the gateway has not restarted.
+            let failed = if k < 15 { 40 } else { 0 };
+            let sides = [("canary", 60 + failed + k / 8, failed, 0), ("primary", 190 * k, 0, 0)];
+            let page = page(&ward, "g#1", "0.5", &sides);
+            ward.look(&[page], None, now(k as i64));
+        }
+        assert_eq!(matches!(ward.opinion(), Guard::Hold(_)), holds, "{:?}", ward.opinion());
+        assert!(reason(&ward).starts_with("CountersContradict"), "{}", reason(&ward));
+    }
+}
+
+#[test]
+fn samples_whose_times_do_not_go_on_hold() {
+    let mut ward = ward(&asked_errors());
+    ward.trust(Trust { recorded: true, optional: false });
+    for k in 0..60u64 {
+        let sides = [("canary", 10 * k, 0, 0), ("primary", 190 * k, 0, 0)];
+        let (process, mut page) = page(&ward, "g#1", "0.5", &sides);
+        // The server's clock is set back by an hour at the thirtieth look.
+        let at_millis = if k < 30 { 1000 * k } else { 1000 * k - 30_000 } as i64;
+        page.sampled = Some(Sampled { at_millis, every_millis: Some(1000) });
+        ward.look(&[(process, page)], None, now(k as i64));
+        let holds = matches!(ward.opinion(), Guard::Hold(_));
+        assert!(!holds || !(3..30).contains(&k), "{k}: {:?}", ward.opinion());
+        assert!(holds || !(38..58).contains(&k), "{k}: {:?}", ward.opinion());
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use serin_core::judge::design::{Design, Measured, Memory, weight_steps};
-use serin_core::judge::evidence::Reading;
+use serin_core::judge::evidence::{Order, Reading};
 use serin_core::judge::sequential::{Decision, Percent, Verdict};
 use serin_core::judge::traffic::Traffic;
 use serin_core::judge::watch::Watch;
@@ -120,8 +120,7 @@ pub(super) struct Ward {
     samples: BTreeMap<String, i64>,
     /// When a look last brought something that was not known.
     moved: Option<Timestamp>,
-    /// When the last look was taken in, by the clock and by the evidence, whose time only goes on.
-    ordered: Option<(i64, u64)>,
+    ordered: Order,
     /// None has been taken since the canary's share was changed.
     stale: bool,
     /// Samples that are older have been counted by another source.
@@ -157,7 +156,7 @@ impl Ward {
             trust: Trust::default(),
             samples: BTreeMap::new(),
             moved: None,
-            ordered: None,
+            ordered: Order::default(),
             stale: true,
             not_before: None,
             counted_until: None,
@@ -437,23 +436,13 @@ impl Ward {
         })
     }
 
-    /// When this look was, for the evidence: by the clock, but never before the one before, which another leader with
-    /// another clock may have taken.
+    /// When this look was, for the evidence.
     fn order(&mut self, now: Timestamp) -> u64 {
-        let told = now.as_millisecond();
-        let known = match &self.state {
-            State::Watching { watch, .. } => watch.evidence().at_millis().map_or(0, |at| at + 1),
-            State::New(_) | State::Lost(_) => 0,
+        let after = match &self.state {
+            State::Watching { watch, .. } => watch.evidence().at_millis(),
+            State::New(_) | State::Lost(_) => None,
         };
-        let at = match self.ordered {
-            None => u64::try_from(told).unwrap_or(0),
-            // Set back, it does not tell how much time has passed: about as much as between two looks.
-            Some((then, at)) if told < then => at.saturating_add(self.spec.interval_millis),
-            Some((then, at)) => at.saturating_add(told.abs_diff(then).max(1)),
-        };
-        let at = at.max(known);
-        self.ordered = Some((told, at));
-        at
+        self.ordered.at(now.as_millisecond(), self.spec.interval_millis, after)
     }
 
     /// Another replica of the server may be behind the one that was asked before: what it has is known.

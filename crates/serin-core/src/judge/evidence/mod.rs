@@ -105,6 +105,27 @@ impl Increase {
     }
 }
 
+/// The time of looks for the evidence: by the clock, and always after the look before, whoever has set the clock back or which
+/// other leader, with another clock, has looked before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Order(Option<(i64, u64)>);
+
+impl Order {
+    /// When a look is that the clock says was at `told`; `usual` is the time between two looks, and `after` when the last one
+    /// was that the evidence knows of.
+    pub fn at(&mut self, told: i64, usual: u64, after: Option<u64>) -> u64 {
+        let at = match self.0 {
+            None => u64::try_from(told).unwrap_or(0),
+            // Set back, it does not tell how much time has passed.
+            Some((then, at)) if told < then => at.saturating_add(usual.max(1)),
+            Some((then, at)) => at.saturating_add(told.abs_diff(then).max(1)),
+        };
+        let at = after.map_or(at, |after| at.max(after.saturating_add(1)));
+        self.0 = Some((told, at));
+        at
+    }
+}
+
 /// Why counters that were read do not tell what happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disorder {
