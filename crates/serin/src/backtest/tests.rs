@@ -306,9 +306,12 @@ async fn quiet_days_count_false_alarms() {
     assert_eq!(quiet["releaseSecs"], 90, "{found:#}");
     let guard = &quiet["guard"];
     assert_eq!((&guard["releases"], &guard["falseAlarms"]), (&json!(16), &json!(0)), "{found:#}");
-    assert!(quiet["checks"]["falseAlarms"].as_u64().unwrap() >= 4, "{found:#}");
+    let alarms = |rule: &str| quiet[rule]["falseAlarms"].as_u64().unwrap();
+    assert!(alarms("flagger") >= 4, "{found:#}");
+    // What fails in the first minute is not counted: its window reaches back before the release.
+    assert!(alarms("checks") >= 1 && alarms("checks") < alarms("flagger"), "{found:#}");
     assert!(guard["high"].as_f64().unwrap() < 0.25, "{found:#}");
-    assert!(quiet["checks"]["low"].as_f64().unwrap() > 0.05, "{found:#}");
+    assert!(quiet["flagger"]["low"].as_f64().unwrap() > 0.05, "{found:#}");
     assert_eq!(found["quiet"][1], found["quiet"][2], "the same seed, the same requests");
 }
 
