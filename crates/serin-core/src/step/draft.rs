@@ -223,6 +223,16 @@ impl<'a> Draft<'a> {
         self.actions.push(Action::ScaleTarget(0));
     }
 
+    /// Whether it is seen that no request comes to the target's pods.
+    pub(super) fn is_unreached(&self) -> bool {
+        let unrouted = match self.route() {
+            Seen::Present(split) => split.canary.percent() == 0 && !split.mirrored,
+            Seen::Absent => true,
+            Seen::Unreadable(_) => false,
+        };
+        unrouted && self.apex_selects() == Some(Selects::Primary)
+    }
+
     /// Whether the canary's pods had the time to finish what they began.
     pub(super) fn drained(&self) -> bool {
         self.drain_end().is_none_or(|end| end <= self.now) || crate::mutant!(ForgetDrain)

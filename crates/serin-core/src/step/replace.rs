@@ -31,6 +31,10 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         draft.seen.target.present().map_or((0, 0), |target| (target.replicas, target.pods));
     let code = reason::PODS_REPLACED;
     if replicas > 0 {
+        if !draft.is_unreached() {
+            let message = "The canary's pods are to be started again, and it cannot be seen that nothing reaches them.";
+            return draft.hold(reason::CANNOT_SEE, message);
+        }
         if !draft.drained() {
             let secs = draft.drain_left();
             return draft.quiet(reason::DRAINING, "The canary finishes what it began.", secs);

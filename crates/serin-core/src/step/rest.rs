@@ -156,12 +156,7 @@ fn remake_primary(mut draft: Draft<'_>) -> Step {
 
 /// The target runs and nothing needs it: GitOps scaled it up, or a rollback is to be finished.
 fn scale_down(mut draft: Draft<'_>, replicas: u32) -> Step {
-    let unrouted = match draft.route() {
-        Seen::Present(split) => split.canary.percent() == 0 && !split.mirrored,
-        Seen::Absent => true,
-        Seen::Unreadable(_) => false,
-    };
-    if !unrouted || draft.apex_selects() != Some(Selects::Primary) {
+    if !draft.is_unreached() {
         let message = "The target runs and it cannot be seen that nothing reaches it.";
         let retry = draft.settings.retry_secs;
         return draft.quiet(reason::CANNOT_SEE, message, retry);

@@ -278,7 +278,7 @@ async fn what_makes_no_sense_can_be_deleted() {
         bed.apply("app:v1", json!({}));
         bed.until_phase("Initialized").await;
         bed.modify(CANARIES, "backend", |canary| canary["spec"]["provider"] = json!("istio"));
-        bed.until("told", |bed| bed.status()["lastReason"]["code"] == "SpecInvalid").await;
+        bed.until("told", |bed| bed.status()["lastReason"]["code"] == "Unsupported").await;
         if restart {
             bed.bed.kill_operator();
             bed.bed.start_operator();
