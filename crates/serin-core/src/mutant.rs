@@ -82,7 +82,6 @@ mutants! {
     GatesOpen, InLives, "A gate that refuses is taken for open.";
     TouchTarget, InLives, "Who scales the target writes something of the user as well.";
     WatchWhole, InLives, "ConfigMaps and Secrets are listed whole, those of others as well.";
-    MissChange, InLives, "A config is read once and its changes are not heard of.";
     KeepTurn, InCrowds, "A tick keeps its turn while it waits for a hook or a query.";
     ForgetReason, InTheSmallWorld, "Nobody says why.";
 }
