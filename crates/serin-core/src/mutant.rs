@@ -83,7 +83,6 @@ mutants! {
     TouchTarget, InLives, "Who scales the target writes something of the user as well.";
     BlameForOthers, InLives, "A revision answers for what the one before it did in the window of a check.";
     WatchWhole, InLives, "ConfigMaps and Secrets are listed whole, those of others as well.";
-    MissChange, InLives, "A config is read once and its changes are not heard of.";
     KeepTurn, InCrowds, "A tick keeps its turn while it waits for a hook or a query.";
     ForgetReason, InTheSmallWorld, "Nobody says why.";
 }

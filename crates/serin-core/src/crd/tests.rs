@@ -301,43 +301,46 @@ fn some_schemas() {
     at(
         "spec.targetRef",
         expect![[r#"
-        {
-          "description": "The workload that is released. It stays yours; between releases it is scaled to zero.",
-          "properties": {
-            "apiVersion": {
-              "description": "API group and version of the object, such as `apps/v1`.",
-              "type": "string"
-            },
-            "kind": {
-              "description": "Kind of the object.",
-              "enum": [
-                "DaemonSet",
-                "Deployment",
-                "Service"
+            {
+              "description": "The workload that is released. It stays yours; between releases it is scaled to zero.",
+              "properties": {
+                "apiVersion": {
+                  "description": "API group and version of the object, such as `apps/v1`.",
+                  "maxLength": 253,
+                  "type": "string"
+                },
+                "kind": {
+                  "description": "Kind of the object.",
+                  "enum": [
+                    "DaemonSet",
+                    "Deployment",
+                    "Service"
+                  ],
+                  "type": "string"
+                },
+                "name": {
+                  "description": "Name of the object.",
+                  "maxLength": 253,
+                  "type": "string"
+                }
+              },
+              "required": [
+                "apiVersion",
+                "kind",
+                "name"
               ],
-              "type": "string"
-            },
-            "name": {
-              "description": "Name of the object.",
-              "type": "string"
-            }
-          },
-          "required": [
-            "apiVersion",
-            "kind",
-            "name"
-          ],
-          "type": "object"
-        }"#]],
+              "type": "object"
+            }"#]],
     );
     at(
         "spec.analysis.interval",
         expect![[r#"
-        {
-          "description": "Time between two steps, such as `30s` or `1m`. At each step all checks are made once. Default `1m`; less than `10s` is raised to `10s`.",
-          "pattern": "^[0-9]+(m|s)",
-          "type": "string"
-        }"#]],
+            {
+              "description": "Time between two steps, such as `30s` or `1m`. At each step all checks are made once. Default `1m`; less than `10s` is raised to `10s`.",
+              "maxLength": 8192,
+              "pattern": "^[0-9]+(m|s)",
+              "type": "string"
+            }"#]],
     );
     at(
         "spec.analysis.stepWeights",
@@ -381,54 +384,58 @@ fn some_schemas() {
     at(
         "spec.analysis.match.[].headers",
         expect![[r#"
-        {
-          "additionalProperties": {
-            "description": "A condition on a header; exactly one field is set.",
-            "oneOf": [
-              {
-                "required": [
-                  "exact"
-                ]
+            {
+              "additionalProperties": {
+                "description": "A condition on a header; exactly one field is set.",
+                "oneOf": [
+                  {
+                    "required": [
+                      "exact"
+                    ]
+                  },
+                  {
+                    "required": [
+                      "prefix"
+                    ]
+                  },
+                  {
+                    "required": [
+                      "suffix"
+                    ]
+                  },
+                  {
+                    "required": [
+                      "regex"
+                    ]
+                  }
+                ],
+                "properties": {
+                  "exact": {
+                    "description": "The whole value.",
+                    "maxLength": 8192,
+                    "type": "string"
+                  },
+                  "prefix": {
+                    "description": "The beginning of the value.",
+                    "maxLength": 8192,
+                    "type": "string"
+                  },
+                  "regex": {
+                    "description": "A regular expression (RE2) that the whole value matches.",
+                    "maxLength": 8192,
+                    "type": "string"
+                  },
+                  "suffix": {
+                    "description": "The end of the value.",
+                    "maxLength": 8192,
+                    "type": "string"
+                  }
+                },
+                "type": "object"
               },
-              {
-                "required": [
-                  "prefix"
-                ]
-              },
-              {
-                "required": [
-                  "suffix"
-                ]
-              },
-              {
-                "required": [
-                  "regex"
-                ]
-              }
-            ],
-            "properties": {
-              "exact": {
-                "description": "The whole value.",
-                "type": "string"
-              },
-              "prefix": {
-                "description": "The beginning of the value.",
-                "type": "string"
-              },
-              "regex": {
-                "description": "A regular expression (RE2) that the whole value matches.",
-                "type": "string"
-              },
-              "suffix": {
-                "description": "The end of the value.",
-                "type": "string"
-              }
-            },
-            "type": "object"
-          },
-          "description": "Conditions on headers, by lower-case name.",
-          "type": "object"
-        }"#]],
+              "description": "Conditions on headers, by lower-case name.",
+              "type": "object"
+            }"#]],
     );
     at(
         "spec.analysis.sessionAffinity.maxAge",
