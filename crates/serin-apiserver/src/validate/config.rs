@@ -88,10 +88,10 @@ pub(super) fn secret(root: &Field<'_>, old: Option<&Value>, errors: &mut Errors)
     match kind.text() {
         "kubernetes.io/tls" => require(&["tls.crt", "tls.key"]),
         "kubernetes.io/ssh-auth" => require(&["ssh-privatekey"]),
-        "kubernetes.io/basic-auth" => {
-            if !data.key("username").is_set() && !data.key("password").is_set() {
-                require(&["username", "password"]);
-            }
+        "kubernetes.io/basic-auth"
+            if !data.key("username").is_set() && !data.key("password").is_set() =>
+        {
+            require(&["username", "password"]);
         }
         "kubernetes.io/dockerconfigjson" => registry(&data.key(".dockerconfigjson"), errors),
         "kubernetes.io/dockercfg" => registry(&data.key(".dockercfg"), errors),

@@ -46,7 +46,8 @@ fn differences(at: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) 
 /// Differences that are known: by why, by file, the names of the requests.
 fn known() -> BTreeMap<String, BTreeMap<String, Vec<String>>> {
     let path = folder().join("known.yaml");
-    serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    let text = std::fs::read_to_string(path).expect("known.yaml can be read");
+    serde_saphyr::from_str(&text).expect("known.yaml is YAML")
 }
 
 /// Users read about the same differences.

@@ -335,7 +335,9 @@ fn changed(base: &Value, changes: &BTreeMap<String, Value>) -> Value {
                     map.insert(last, value.clone());
                 }
             }
-            other => panic!("{pointer}: {other} has no parts"),
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+                panic!("{pointer}: {other} has no parts")
+            }
         }
     }
     object
@@ -346,7 +348,11 @@ fn reach<'a>(object: &'a mut Value, pointer: &str) -> &'a mut Value {
     for part in pointer.split('/').skip(1) {
         at = match at {
             Value::Array(list) => &mut list[part.parse::<usize>().expect("an index")],
-            other => {
+            other @ (Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Object(_)) => {
                 if other.get(part).is_none_or(Value::is_null) {
                     other[part] = json!({});
                 }
