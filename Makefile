@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make demo` shows the story, `make test` proves it.
 CARGO ?= cargo
 
-.PHONY: demo test check unit mutants kill docs bench bench-scale bench-guard bench-rollback simulation soak soak-core fuzz parts corpus
+.PHONY: demo test check unit mutants kill docs bench bench-scale bench-guard bench-rollback simulation soak soak-core fuzz parts corpus conformance cases
 
 demo: ## The whole story on this machine: promotion of v2, rollback of v3. KEEP=1 leaves it running.
 	$(CARGO) build --locked -p serin
@@ -23,6 +23,11 @@ simulation: ## 3,000 simulated lives of the whole operator, a crash before and a
 	SERIN_SEEDS=$(or $(SERIN_SEEDS),2000) SERIN_TWICE=20 SERIN_POINTS=$(or $(SERIN_POINTS),most) SERIN_MUTANT_SEEDS=100 \
 	  $(CARGO) test --profile sim --locked -p serin --test sim
 	SERIN_WIDE=1 SERIN_SEEDS=$(or $(SERIN_SEEDS),1000) $(CARGO) test --profile sim --locked -p serin --test sim no_life_breaks
+
+# VERSION: which control plane; ONLY: scenarios by name, or `difference`; MINUTES: no further scenario after so many.
+# With KUBECONFIG, the cluster that it names is used, in namespaces of its own.
+conformance: ## The same scenarios on a real control plane, built from its Go modules: make conformance ONLY=promotion VERSION=1.37
+	@conformance/conformance.sh $(or $(VERSION),1.37) $(ONLY)
 
 mutants: ## The deliberate bugs that only whole lives can show; SERIN_MUTANT=RetryConflict looks for one.
 	SERIN_MUTANT_FRESH=1 SERIN_MUTANT_SEEDS=$(or $(SERIN_MUTANT_SEEDS),400) $(CARGO) test --profile sim --locked -p serin --test sim -- --nocapture every_deliberate_bug

@@ -124,14 +124,14 @@ impl Rule {
         }
         let nodes = count(this) + old.map_or(0, count);
         if (nodes as f64).powi(self.loops.try_into().unwrap_or(i32::MAX)) > WORK_MAX {
-            return Some(self.violation(schema, at, "validation failed due to running out of cost budget, no further validation rules will be run"));
+            return Some(self.violation(this, schema, at, "validation failed due to running out of cost budget, no further validation rules will be run"));
         }
         let evaluate = || self.evaluate(this, old, schema);
         let failed = match self.depth > SHALLOW {
             true => with_room(evaluate).unwrap_or_else(|| Err("the evaluation failed".to_owned())),
             false => evaluate(),
         };
-        failed.err().map(|failed| self.violation(schema, at, &failed))
+        failed.err().map(|failed| self.violation(this, schema, at, &failed))
     }
 
     fn evaluate(&self, this: &Value, old: Option<&Value>, schema: &Schema) -> Result<(), String> {
@@ -170,14 +170,18 @@ impl Rule {
         }
     }
 
-    fn violation(&self, schema: &Schema, at: &str, detail: &str) -> FieldError {
+    fn violation(&self, this: &Value, schema: &Schema, at: &str, detail: &str) -> FieldError {
         let field = format!("{at}{}", self.field_path);
         let kind = schema.kind.map_or("object", Type::name);
         let message = match self.reason {
             "FieldValueForbidden" => format!("Forbidden: {detail}"),
             "FieldValueRequired" => format!("Required value: {detail}"),
             "FieldValueDuplicate" => format!("Duplicate value: {kind:?}: {detail}"),
-            _ => format!("Invalid value: {kind:?}: {detail}"),
+            _ => match schema.kind {
+                // A whole map or list is not repeated.
+                Some(Type::Object | Type::Array) | None => format!("Invalid value: {detail}"),
+                Some(_) => format!("Invalid value: {this}: {detail}"),
+            },
         };
         FieldError::new(field.trim_start_matches('.'), self.reason, message)
     }

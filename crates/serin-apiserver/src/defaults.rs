@@ -1,9 +1,8 @@
-//! Defaults of built-in kinds as a real server stores them, and the few checks that keep nonsense out.
+//! Defaults of built-in kinds as a real server stores them.
 
 use serde_json::{Value, json};
 
 use crate::at::At;
-use crate::schema::FieldError;
 
 /// Fills in what the user left out.
 pub(crate) fn fill(kind: &str, object: &mut Value) {
@@ -32,13 +31,29 @@ pub(crate) fn fill(kind: &str, object: &mut Value) {
             default(spec, "replicas", json!(1));
             default(spec, "revisionHistoryLimit", json!(10));
             default(spec, "podManagementPolicy", json!("OrderedReady"));
-            rolling(spec, "updateStrategy", json!({"partition": 0}));
+            default(spec, "serviceName", json!(""));
+            let keep = json!({"whenDeleted": "Retain", "whenScaled": "Retain"});
+            default(spec, "persistentVolumeClaimRetentionPolicy", keep);
+            rolling(spec, "updateStrategy", json!({"partition": 0, "maxUnavailable": 1}));
             template(spec);
         }
         "Job" => template(spec(object)),
-        "Pod" => pod(spec(object)),
+        "Pod" => {
+            let spec = spec(object);
+            default(spec, "enableServiceLinks", json!(true));
+            pod(spec);
+            if spec.get("hostNetwork") == Some(&json!(true)) {
+                for list in ["containers", "initContainers"] {
+                    host_ports(spec.get_mut(list));
+                }
+            }
+        }
+        "Namespace" => {
+            let name = object.at("/metadata/name").cloned().unwrap_or_default();
+            object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
+        }
         "Service" => service(spec(object)),
-        "HorizontalPodAutoscaler" => default(spec(object), "minReplicas", json!(1)),
+        "HorizontalPodAutoscaler" => autoscaler(spec(object)),
         "Secret" => {
             default(object, "type", json!("Opaque"));
             secret_data(object);
@@ -49,6 +64,10 @@ pub(crate) fn fill(kind: &str, object: &mut Value) {
                     default(port, "name", json!(""));
                     default(port, "protocol", json!("TCP"));
                 }
+            }
+            let endpoints = object.get_mut("endpoints").and_then(Value::as_array_mut);
+            for endpoint in endpoints.into_iter().flatten() {
+                default(endpoint, "conditions", json!({}));
             }
         }
         "CustomResourceDefinition" => crd(object),
@@ -68,8 +87,30 @@ fn crd(object: &mut Value) {
 
 /// What an update that leaves it out does not change.
 pub(crate) fn keep(kind: &str, new: &mut Value, old: &Value) {
+    let external =
+        |object: &Value| object.at("/spec/type").and_then(Value::as_str) == Some("ExternalName");
+    if kind == "Service" && external(new) && !external(old) {
+        // Addresses that the server gave go with the type; those that a user asks for are refused.
+        let given =
+            ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"];
+        if let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) {
+            spec.retain(|name, value| {
+                !given.contains(&name.as_str()) || old["spec"].get(name) != Some(&*value)
+            });
+        }
+        return;
+    }
+    if kind == "Pod" {
+        // What its admission gave it.
+        for field in ["priority", "preemptionPolicy", "tolerations", "nodeName"] {
+            let missing = new.get("spec").is_none_or(|s| s.get(field).is_none());
+            if missing && let Some(value) = old.get("spec").and_then(|s| s.get(field)) {
+                new["spec"][field] = value.clone();
+            }
+        }
+    }
     if kind == "Service" {
-        for field in ["clusterIP", "clusterIPs"] {
+        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
             let missing =
                 new.get("spec").and_then(|s| s.get(field)).is_none_or(|v| v.as_str() == Some(""));
             if missing && let Some(value) = old.get("spec").and_then(|s| s.get(field)) {
@@ -82,89 +123,6 @@ pub(crate) fn keep(kind: &str, new: &mut Value, old: &Value) {
         && let Some(status) = old.get("status")
     {
         new["status"] = status.clone();
-    }
-}
-
-/// The checks without which the actors would meet nonsense.
-pub(crate) fn check(kind: &str, object: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let mut require = |pointer: &str, field: &str| {
-        let found = object.at(pointer);
-        let empty = match found {
-            None | Some(Value::Null) => true,
-            Some(Value::Array(list)) => list.is_empty(),
-            Some(_) => false,
-        };
-        if empty {
-            errors.push(FieldError {
-                field: field.to_owned(),
-                reason: "FieldValueRequired",
-                message: "Required value".to_owned(),
-            });
-        }
-    };
-    match kind {
-        "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet" => {
-            require("/spec/selector", "spec.selector");
-            require("/spec/template/spec/containers", "spec.template.spec.containers");
-        }
-        "Pod" => require("/spec/containers", "spec.containers"),
-        "Event" => require("/involvedObject", "involvedObject"),
-        _ => {}
-    }
-    if matches!(kind, "Deployment" | "ReplicaSet") {
-        selector_matches(object, &mut errors);
-        if let Some(replicas) = object.at("/spec/replicas")
-            && replicas.as_i64().is_none_or(|n| n < 0)
-        {
-            errors.push(FieldError {
-                field: "spec.replicas".to_owned(),
-                reason: "FieldValueInvalid",
-                message: format!("Invalid value: {replicas}: must be greater than or equal to 0"),
-            });
-        }
-    }
-    if kind == "Service" {
-        service_ports(object, &mut errors);
-    }
-    errors
-}
-
-fn selector_matches(object: &Value, errors: &mut Vec<FieldError>) {
-    let Some(wanted) = object.at("/spec/selector/matchLabels").and_then(Value::as_object) else {
-        return;
-    };
-    let labels = object.at("/spec/template/metadata/labels");
-    if wanted.iter().any(|(name, value)| labels.and_then(|l| l.get(name)) != Some(value)) {
-        errors.push(FieldError {
-            field: "spec.template.metadata.labels".to_owned(),
-            reason: "FieldValueInvalid",
-            message: format!(
-                "Invalid value: {}: `selector` does not match template `labels`",
-                labels.unwrap_or(&Value::Null)
-            ),
-        });
-    }
-}
-
-fn service_ports(object: &Value, errors: &mut Vec<FieldError>) {
-    let Some(ports) = object.at("/spec/ports").and_then(Value::as_array) else { return };
-    for (index, port) in ports.iter().enumerate() {
-        let number = port.get("port").and_then(Value::as_i64).unwrap_or(0);
-        if !(1..=65_535).contains(&number) {
-            errors.push(FieldError {
-                field: format!("spec.ports[{index}].port"),
-                reason: "FieldValueInvalid",
-                message: format!("Invalid value: {number}: must be between 1 and 65535, inclusive"),
-            });
-        }
-        if ports.len() > 1 && port.get("name").and_then(Value::as_str).is_none_or(str::is_empty) {
-            errors.push(FieldError {
-                field: format!("spec.ports[{index}].name"),
-                reason: "FieldValueRequired",
-                message: "Required value".to_owned(),
-            });
-        }
     }
 }
 
@@ -232,10 +190,50 @@ fn pod(spec: &mut Value) {
         }
     }
     for volume in spec.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten() {
-        for source in ["configMap", "secret", "projected", "downwardAPI"] {
-            if let Some(source) = volume.get_mut(source) {
-                default(source, "defaultMode", json!(420));
+        self::volume(volume);
+    }
+}
+
+/// On the host's network, a port of a container is one of the host.
+fn host_ports(containers: Option<&mut Value>) {
+    for container in containers.and_then(Value::as_array_mut).into_iter().flatten() {
+        for port in container.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+            let number = port.get("containerPort").cloned().unwrap_or(Value::Null);
+            default(port, "hostPort", number);
+        }
+    }
+}
+
+fn volume(volume: &mut Value) {
+    for source in ["configMap", "secret", "projected", "downwardAPI"] {
+        if let Some(source) = volume.get_mut(source) {
+            default(source, "defaultMode", json!(420));
+        }
+    }
+    if let Some(path) = volume.get_mut("hostPath") {
+        default(path, "type", json!(""));
+    }
+    if volume.as_object().is_some_and(|map| map.keys().all(|key| key == "name")) {
+        default(volume, "emptyDir", json!({}));
+    }
+    let items = |source: &mut Value| {
+        let list = source.get_mut("items").and_then(Value::as_array_mut);
+        for item in list.into_iter().flatten() {
+            if let Some(field) = item.get_mut("fieldRef") {
+                default(field, "apiVersion", json!("v1"));
             }
+        }
+    };
+    if let Some(source) = volume.get_mut("downwardAPI") {
+        items(source);
+    }
+    let sources = volume.pointer_mut("/projected/sources").and_then(Value::as_array_mut);
+    for source in sources.into_iter().flatten() {
+        if let Some(token) = source.get_mut("serviceAccountToken") {
+            default(token, "expirationSeconds", json!(3600));
+        }
+        if let Some(source) = source.get_mut("downwardAPI") {
+            items(source);
         }
     }
 }
@@ -244,7 +242,10 @@ fn container(container: &mut Value) {
     let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
     let tag =
         image.rsplit_once('/').map_or(image, |(_, name)| name).split_once(':').map(|(_, tag)| tag);
-    let policy = if matches!(tag, None | Some("latest")) { "Always" } else { "IfNotPresent" };
+    // What cannot be read as a name of an image has no tag that could be the latest.
+    let readable = !image.contains(char::is_whitespace);
+    let latest = readable && matches!(tag, None | Some("latest"));
+    let policy = if latest { "Always" } else { "IfNotPresent" };
     default(container, "imagePullPolicy", json!(policy));
     default(container, "terminationMessagePath", json!("/dev/termination-log"));
     default(container, "terminationMessagePolicy", json!("File"));
@@ -256,13 +257,27 @@ fn container(container: &mut Value) {
         if let Some(field) = env.pointer_mut("/valueFrom/fieldRef") {
             default(field, "apiVersion", json!("v1"));
         }
+        if let Some(resource) = env.pointer_mut("/valueFrom/resourceFieldRef") {
+            default(resource, "divisor", json!("0"));
+        }
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = container.get_mut(probe) else { continue };
-        default(probe, "timeoutSeconds", json!(1));
-        default(probe, "periodSeconds", json!(10));
-        default(probe, "successThreshold", json!(1));
-        default(probe, "failureThreshold", json!(3));
+        for (name, value) in [
+            ("timeoutSeconds", 1),
+            ("periodSeconds", 10),
+            ("successThreshold", 1),
+            ("failureThreshold", 3),
+        ] {
+            // Zero is how a client leaves it out.
+            if probe.get(name).and_then(Value::as_i64) == Some(0) {
+                probe[name] = Value::Null;
+            }
+            default(probe, name, json!(value));
+        }
+        if let Some(grpc) = probe.get_mut("grpc") {
+            default(grpc, "service", json!(""));
+        }
         if let Some(get) = probe.get_mut("httpGet") {
             default(get, "scheme", json!("HTTP"));
             default(get, "path", json!("/"));
@@ -270,17 +285,56 @@ fn container(container: &mut Value) {
     }
 }
 
+fn autoscaler(spec: &mut Value) {
+    default(spec, "minReplicas", json!(1));
+    if spec.get("metrics").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+        let target = json!({"type": "Utilization", "averageUtilization": 80});
+        let resource = json!({"name": "cpu", "target": target});
+        spec["metrics"] = json!([{"type": "Resource", "resource": resource}]);
+    }
+    let Some(behaviour) = spec.get_mut("behavior").filter(|behaviour| !behaviour.is_null()) else {
+        return;
+    };
+    let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
+    let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
+    default(behaviour, "scaleUp", json!({}));
+    default(&mut behaviour["scaleUp"], "stabilizationWindowSeconds", json!(0));
+    default(behaviour, "scaleDown", json!({}));
+    for (rules, policies) in [("scaleUp", json!([pods, percent])), ("scaleDown", json!([percent]))]
+    {
+        default(&mut behaviour[rules], "selectPolicy", json!("Max"));
+        default(&mut behaviour[rules], "policies", policies);
+    }
+}
+
 fn service(spec: &mut Value) {
     default(spec, "type", json!("ClusterIP"));
     default(spec, "sessionAffinity", json!("None"));
-    if spec.get("type").and_then(Value::as_str) != Some("ExternalName") {
+    let kind = spec.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let addressed =
+        spec.get("externalIPs").and_then(Value::as_array).is_some_and(|l| !l.is_empty());
+    if matches!(kind.as_str(), "NodePort" | "LoadBalancer") || kind == "ClusterIP" && addressed {
+        default(spec, "externalTrafficPolicy", json!("Cluster"));
+    }
+    if kind == "LoadBalancer" {
+        default(spec, "allocateLoadBalancerNodePorts", json!(true));
+    }
+    if matches!(kind.as_str(), "ClusterIP" | "NodePort" | "LoadBalancer") {
         default(spec, "internalTrafficPolicy", json!("Cluster"));
-        default(spec, "ipFamilies", json!(["IPv4"]));
-        default(spec, "ipFamilyPolicy", json!("SingleStack"));
+    }
+    if spec.get("sessionAffinity").and_then(Value::as_str) == Some("ClientIP") {
+        default(spec, "sessionAffinityConfig", json!({}));
+        default(&mut spec["sessionAffinityConfig"], "clientIP", json!({}));
+        let client = &mut spec["sessionAffinityConfig"]["clientIP"];
+        default(client, "timeoutSeconds", json!(10_800));
     }
     for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
         default(port, "protocol", json!("TCP"));
-        let target = port.get("port").cloned().unwrap_or(Value::Null);
+        let target = port.get("port").cloned().unwrap_or(json!(0));
+        // Zero and the empty name are how clients leave it out.
+        if port.get("targetPort").is_some_and(|port| *port == json!(0) || *port == json!("")) {
+            port["targetPort"] = Value::Null;
+        }
         default(port, "targetPort", target);
     }
 }

@@ -28,6 +28,16 @@ impl Failure {
         Self { code, reason, message: message.into(), details: Value::Null }
     }
 
+    /// An error that the real server has no reason for.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
+    }
+
+    /// Options of a request that cannot be.
+    pub fn bad_option(options: &str, error: FieldError) -> Self {
+        Self::invalid("meta.k8s.io", options, "", &[error])
+    }
+
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", message)
     }
@@ -75,7 +85,7 @@ impl Failure {
             code: 422,
             reason: "Invalid",
             message: format!("{kind_group} \"{name}\" is invalid: {list}"),
-            details: json!({"name": name, "group": group, "kind": kind, "causes": causes}),
+            details: named(name, group, kind, causes),
         }
     }
 
@@ -102,9 +112,11 @@ impl Failure {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = json!(self.reason);
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }
@@ -123,6 +135,7 @@ impl From<ApplyError> for Failure {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::Malformed(message) => Failure::bad_request(message),
+            ApplyError::Untyped(message) => Failure::internal(message),
             ApplyError::Conflict(conflict) => {
                 let causes: Vec<Value> = conflict
                     .causes
@@ -135,6 +148,17 @@ impl From<ApplyError> for Failure {
             }
         }
     }
+}
+
+/// Details that leave out what is empty.
+fn named(name: &str, group: &str, kind: &str, causes: Vec<Value>) -> Value {
+    let mut details = json!({"kind": kind, "causes": causes});
+    for (field, value) in [("name", name), ("group", group)] {
+        if !value.is_empty() {
+            details[field] = json!(value);
+        }
+    }
+    details
 }
 
 fn full(group: &str, plural: &str) -> String {

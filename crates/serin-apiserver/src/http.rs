@@ -21,6 +21,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::admission::Admission;
 use crate::failure::Failure;
 use crate::store::Store;
 
@@ -32,7 +33,9 @@ mod follow;
 mod log;
 mod objects;
 mod openapi2;
+mod options;
 mod route;
+mod scale;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -42,6 +45,8 @@ use route::Route;
 /// As etcd's and the API server's usual limit.
 const BODY_MAX: usize = 3 << 20;
 const CONNECTIONS_MAX: usize = 1024;
+/// For the headers of a request to come; who is silent for longer takes a place from others.
+const HEADERS_MAX: Duration = Duration::from_secs(10);
 
 /// A body of an answer: whole, or a stream of lines.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -71,6 +76,7 @@ pub trait LogSource: Send + Sync {
 pub struct Api {
     store: Store,
     logs: Option<Arc<dyn LogSource>>,
+    admission: Option<Arc<dyn Admission>>,
 }
 
 /// A request, taken apart.
@@ -101,12 +107,19 @@ impl Call {
 
 impl Api {
     pub fn new(store: Store) -> Self {
-        Self { store, logs: None }
+        Self { store, logs: None, admission: None }
     }
 
     #[must_use]
     pub fn with_logs(mut self, logs: Arc<dyn LogSource>) -> Self {
         self.logs = Some(logs);
+        self
+    }
+
+    /// Asks before every write whether it is to be refused.
+    #[must_use]
+    pub fn with_admission(mut self, admission: Arc<dyn Admission>) -> Self {
+        self.admission = Some(admission);
         self
     }
 
@@ -296,6 +309,7 @@ pub async fn serve(listener: TcpListener, api: Api) {
             });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
+                .header_read_timeout(HEADERS_MAX)
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
             if let Err(error) = served {

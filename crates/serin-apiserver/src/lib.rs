@@ -1,6 +1,7 @@
 //! The Kubernetes API in memory: good enough that kubectl, Traefik and kube clients cannot tell.
 
 pub mod actors;
+pub mod admission;
 pub mod at;
 mod cel;
 mod core_events;
@@ -18,7 +19,9 @@ pub mod protobuf;
 pub mod registry;
 pub mod schema;
 pub mod selector;
+mod skeleton;
 pub mod snapshot;
 pub mod store;
 mod table;
+mod validate;
 pub mod watch;

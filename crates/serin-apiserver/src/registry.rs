@@ -367,6 +367,14 @@ fn check_versions(declared: &[Value]) -> Option<FieldError> {
 
 fn crd_version(version: &Value) -> Result<Version, Vec<FieldError>> {
     let raw = version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or(Value::Null);
+    if raw.is_null() {
+        // The caller knows which version this is about.
+        return Err(vec![FieldError::new(
+            "openAPIV3Schema",
+            "FieldValueRequired",
+            "Required value",
+        )]);
+    }
     let schema = if raw.is_null() { None } else { Some(Structural::parse(&raw)?) };
     let path = |pointer: &str| {
         version

@@ -1,5 +1,8 @@
 //! One file that holds everything, so that a restart loses nothing.
 
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +11,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::registry::ResourceId;
-use crate::store::{Dump, Store};
+use crate::store::{Dump, Store, version_of};
 
 /// Changes within this time make one write.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -33,12 +36,84 @@ pub enum SnapshotError {
         #[source]
         source: Failure,
     },
+    #[error("{path} is kept by another cluster that is running")]
+    Taken { path: PathBuf },
+    #[error("{path} has versions that no cluster gets to")]
+    Versions { path: PathBuf },
     #[error("cannot write {path}")]
     Write {
         path: PathBuf,
         #[source]
         source: std::io::Error,
     },
+}
+
+/// Far beyond what a cluster counts to in its life, and as far from where counting ends.
+const VERSION_MAX: u64 = 1 << 62;
+
+/// A file that one cluster keeps: the right to write it, until it is dropped.
+pub struct Claim {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Claim {
+    /// Takes the file; another cluster that keeps it is an error. A link is followed, so that it goes on leading there.
+    pub fn take(path: &Path) -> Result<Self, SnapshotError> {
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let beside = with_suffix(&path, ".lock");
+        let write = |source| SnapshotError::Write { path: beside.clone(), source };
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&beside)
+            .map_err(write)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(SnapshotError::Taken { path }),
+            Err(TryLockError::Error(source)) => Err(write(source)),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Writes a file that nobody else may read, to the disk, and then into its place.
+fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    // Never one that is there already: it is somebody else's.
+    let mut tries = 0_u32;
+    let (beside, mut file) = loop {
+        let beside = with_suffix(path, &format!(".{}-{tries}.new", std::process::id()));
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside) {
+            Ok(file) => break (beside, file),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && tries < 100 => {
+                tries += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    let written = file
+        .write_all(text)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::rename(&beside, path));
+    if let Err(error) = written {
+        // What is half written is of no use, and takes room on a disk that may be full.
+        drop(std::fs::remove_file(&beside));
+        return Err(error);
+    }
+    // The new name, too, is to outlive a power cut.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,6 +141,11 @@ pub async fn load(store: &Store, path: &Path) -> Result<(), SnapshotError> {
     };
     let parse = |source| SnapshotError::Parse { path: path.to_owned(), source };
     let snapshot: Snapshot = serde_json::from_slice(&text).map_err(parse)?;
+    let objects = || snapshot.tables.iter().flat_map(|table| &table.objects);
+    let highest = objects().filter_map(version_of).chain([snapshot.version, snapshot.uids]).max();
+    if highest.is_some_and(|highest| highest > VERSION_MAX) {
+        return Err(SnapshotError::Versions { path: path.to_owned() });
+    }
     let tables = snapshot
         .tables
         .into_iter()
@@ -88,20 +168,21 @@ pub async fn save(store: &Store, path: &Path) -> Result<(), SnapshotError> {
         .collect();
     let parse = |source| SnapshotError::Parse { path: path.to_owned(), source };
     let text = serde_json::to_vec(&Snapshot { version, uids, tables }).map_err(parse)?;
-    let write = |source| SnapshotError::Write { path: path.to_owned(), source };
-    let beside = path.with_extension("tmp");
-    tokio::fs::write(&beside, text).await.map_err(write)?;
-    tokio::fs::rename(&beside, path).await.map_err(write)
+    let place = path.to_owned();
+    let written = tokio::task::spawn_blocking(move || replace(&place, &text)).await;
+    let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    written.map_err(|source| SnapshotError::Write { path: path.to_owned(), source })
 }
 
-/// Keeps the file up to date until dropped.
-pub async fn keep(store: Store, path: PathBuf) {
+/// Keeps the file up to date until dropped; ends with why it cannot.
+pub async fn keep(store: Store, path: PathBuf) -> SnapshotError {
     let mut changed = store.changed();
     while changed.changed().await.is_ok() {
         tokio::time::sleep(DEBOUNCE).await;
         changed.mark_unchanged();
         if let Err(error) = save(&store, &path).await {
-            tracing::error!(%error, "the cluster's state was not saved");
+            return error;
         }
     }
+    std::future::pending().await
 }

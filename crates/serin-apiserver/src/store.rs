@@ -26,6 +26,8 @@ pub use write::{DeleteOptions, PatchKind, Propagation, Sub, Unknown, WriteOption
 
 /// Changes kept for watchers that fall behind; older ones get 410 and list again.
 const LOG_MAX: usize = 2048;
+/// The same in bytes of their objects: a few that are large must not cost as much as thousands.
+const LOG_BYTES_MAX: usize = 8 << 20;
 /// Events of all namespaces together; the oldest go first, as a real cluster forgets them after an hour.
 const EVENTS_MAX: usize = 4096;
 
@@ -58,6 +60,8 @@ pub(crate) type Name = (String, String);
 struct Table {
     objects: BTreeMap<Name, Arc<Value>>,
     log: VecDeque<Change>,
+    /// What the log's objects take, as JSON.
+    log_bytes: usize,
     /// Changes up to this version are no longer in the log.
     forgotten: u64,
 }
@@ -305,6 +309,7 @@ impl Store {
                     table.objects.insert(name, Arc::clone(object));
                 }
                 table.log.clear();
+                table.log_bytes = 0;
                 table.forgotten = version;
             }
         });
@@ -340,6 +345,7 @@ impl Store {
             let version = inner.version;
             for table in inner.tables.values_mut() {
                 table.log.clear();
+                table.log_bytes = 0;
                 table.forgotten = version;
             }
             inner.first_version = version;
@@ -473,11 +479,27 @@ impl Inner {
 
 impl Table {
     fn note(&mut self, change: Change) {
+        self.log_bytes += size(&change.new);
         self.log.push_back(change);
-        while self.log.len() > LOG_MAX {
+        // The last one stays, whatever it takes.
+        while self.log.len() > LOG_MAX || self.log_bytes > LOG_BYTES_MAX && self.log.len() > 1 {
             if let Some(forgotten) = self.log.pop_front() {
                 self.forgotten = forgotten.version;
+                self.log_bytes -= size(&forgotten.new);
             }
+        }
+    }
+}
+
+/// About as many bytes as the value has when it is written.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 4,
+        Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(list) => 2 + list.iter().map(|item| 1 + size(item)).sum::<usize>(),
+        Value::Object(map) => {
+            2 + map.iter().map(|(name, value)| name.len() + 4 + size(value)).sum::<usize>()
         }
     }
 }

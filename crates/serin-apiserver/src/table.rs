@@ -43,7 +43,7 @@ pub(crate) fn table(
         .map(|object| {
             let mut row = json!({"cells": cells(&layout, object, now)});
             match include {
-                Include::None => {}
+                Include::None => row["object"] = Value::Null,
                 Include::Metadata => row["object"] = metadata_only(object),
                 Include::Object => row["object"] = object.clone(),
             }

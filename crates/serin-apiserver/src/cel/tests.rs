@@ -75,9 +75,7 @@ fn fields_are_seen_as_the_schema_types_them() {
     }
     assert_eq!(
         check(schema("self.labels['q'] == 'c'"), value, None),
-        [
-            "spec: Invalid value: \"object\": no such key: q evaluating rule: self.labels['q'] == 'c'"
-        ]
+        ["spec: Invalid value: no such key: q evaluating rule: self.labels['q'] == 'c'"]
     );
 }
 
@@ -98,14 +96,14 @@ fn transition_rules_wait_for_an_old_value() {
     assert!(check(schema.clone(), json!({"x": 1}), Some(json!({"x": 1}))).is_empty());
     assert_eq!(
         check(schema, json!({"x": 2}), Some(json!({"x": 1}))),
-        ["spec.x: Invalid value: \"integer\": x is immutable"]
+        ["spec.x: Invalid value: 2: x is immutable"]
     );
     let optional = json!({"type": "integer", "x-kubernetes-validations": [
         {"rule": "oldSelf.hasValue() || self == 1", "optionalOldSelf": true, "message": "start at 1"},
     ]});
     assert!(check(optional.clone(), json!(1), None).is_empty());
     assert!(check(optional.clone(), json!(7), Some(json!(1))).is_empty());
-    assert_eq!(check(optional, json!(7), None), ["spec: Invalid value: \"integer\": start at 1"]);
+    assert_eq!(check(optional, json!(7), None), ["spec: Invalid value: 7: start at 1"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::Call;
 use crate::failure::Failure;
 use crate::protobuf;
+use crate::schema::FieldError;
 use crate::store::{DeleteOptions, PatchKind, Propagation, Unknown, WriteOptions};
 
 const APPLY: &str = "application/apply-patch+yaml";
@@ -19,6 +20,12 @@ pub(super) fn object(call: &Call) -> Result<Value, Failure> {
     }
     if kind.contains("yaml") {
         return yaml(&call.body);
+    }
+    let bare = kind.split(';').next().unwrap_or_default().trim();
+    if !matches!(bare, "" | "application/json" | "*/*") && !bare.ends_with("+json") {
+        let why = "the body of the request was in an unknown format - accepted media types include: \
+                   application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        return Err(Failure::new(415, "UnsupportedMediaType", why));
     }
     serde_json::from_slice(&call.body)
         .map_err(|error| Failure::bad_request(format!("the body is no JSON object: {error}")))
@@ -96,7 +103,8 @@ pub(super) fn write_options(call: &Call, version: &str) -> Result<WriteOptions, 
         unknown: match call.query("fieldValidation") {
             "Strict" => Unknown::Strict,
             "Ignore" => Unknown::Ignore,
-            _ => Unknown::Warn,
+            "" | "Warn" => Unknown::Warn,
+            other => return Err(odd_validation(call, other)),
         },
         force: call.flag("force"),
     })
@@ -106,8 +114,30 @@ fn dry_run(call: &Call) -> Result<bool, Failure> {
     match call.query("dryRun") {
         "" => Ok(false),
         "All" => Ok(true),
-        other => Err(Failure::bad_request(format!("dryRun: unsupported value {other:?}, use All"))),
+        other => {
+            let message = format!("Unsupported value: [{other:?}]: supported values: \"All\"");
+            let error = FieldError::new("dryRun", "FieldValueNotSupported", message);
+            Err(Failure::bad_option(options_of(call), error))
+        }
     }
+}
+
+/// What Kubernetes calls the options of this request.
+fn options_of(call: &Call) -> &'static str {
+    match call.method {
+        http::Method::POST => "CreateOptions",
+        http::Method::PUT => "UpdateOptions",
+        http::Method::DELETE => "DeleteOptions",
+        _ => "PatchOptions",
+    }
+}
+
+fn odd_validation(call: &Call, value: &str) -> Failure {
+    let message = format!(
+        "Unsupported value: {value:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
+    );
+    let error = FieldError::new("fieldValidation", "FieldValueNotSupported", message);
+    Failure::bad_option(options_of(call), error)
 }
 
 /// Options of a DELETE, from its body and its query.
@@ -129,8 +159,15 @@ pub(super) fn delete_options(call: &Call) -> Result<DeleteOptions, Failure> {
         propagation: match propagation.as_str() {
             "Orphan" => Propagation::Orphan,
             "Foreground" => Propagation::Foreground,
-            _ if orphans => Propagation::Orphan,
-            _ => Propagation::Background,
+            "" if orphans => Propagation::Orphan,
+            "" | "Background" => Propagation::Background,
+            other => {
+                let message = format!(
+                    "Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+                );
+                let error = FieldError::new("propagationPolicy", "FieldValueNotSupported", message);
+                return Err(Failure::bad_option("DeleteOptions", error));
+            }
         },
         dry_run: dry || dry_run(call)?,
         uid: text("/preconditions/uid"),

@@ -54,5 +54,12 @@ pub(super) fn check(resource: &Resource, version: &Version, field: &str) -> Resu
     if declared || OF_ALL.contains(&field) || of_kind.contains(&field) {
         return Ok(());
     }
+    if of_kind.is_empty() && version.selectable.is_empty() {
+        let known: Vec<String> = OF_ALL.iter().map(|field| format!("{field:?}")).collect();
+        return Err(Failure::bad_request(format!(
+            "{field:?} is not a known field selector: only {}",
+            known.join(", ")
+        )));
+    }
     Err(Failure::bad_request(format!("field label not supported: {field}")))
 }

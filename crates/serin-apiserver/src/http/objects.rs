@@ -5,12 +5,14 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
+use super::options::{list_options, named, versioned};
 use super::route::Place;
 use super::target::{Face, Target, missing, not_allowed};
 use super::{Api, Body, Call, asked, body, json as respond, log, stream, text};
+use crate::admission::{Attempt, Verb};
 use crate::failure::Failure;
-use crate::registry::{ResourceId, Scale};
-use crate::store::{PatchKind, Sub, Written};
+use crate::registry::ResourceId;
+use crate::store::{Sub, Written};
 use crate::table::{self, Include};
 
 /// How an answer is to look.
@@ -53,6 +55,7 @@ impl Api {
         if let Some(answer) = asked::review(&target, call)? {
             return Ok(answer);
         }
+        self.admitted(&target, call)?;
         match (&place.name, place.sub.as_deref(), &call.method) {
             (None, None, &Method::GET) if call.flag("watch") => self.watch(target, call),
             (None, None, &Method::GET) => self.list(&target, call),
@@ -88,12 +91,42 @@ impl Api {
         }
     }
 
+    /// Asks whoever embeds the server whether a write is to be refused.
+    fn admitted(&self, target: &Target, call: &Call) -> Result<(), Failure> {
+        let Some(admission) = &self.admission else { return Ok(()) };
+        let place = &target.place;
+        let body = (place.name.is_none() && call.method == Method::POST)
+            .then(|| body::object(call).ok())
+            .flatten();
+        let in_body = body.as_ref().and_then(|body| body.pointer("/metadata/name")?.as_str());
+        let name = place.name.as_deref().or(in_body).unwrap_or_default();
+        let exists = self.store.get(&target.id, target.namespace(), name).is_some();
+        let verb = match call.method {
+            Method::POST => Verb::Create,
+            Method::PATCH if !exists => Verb::Create,
+            Method::PUT | Method::PATCH => Verb::Change,
+            Method::DELETE => Verb::Delete,
+            _ => return Ok(()),
+        };
+        let attempt = Attempt {
+            resource: &target.id,
+            namespace: target.namespace(),
+            name,
+            subresource: place.sub.as_deref(),
+            verb,
+        };
+        match admission.refusal(&attempt) {
+            Some(refusal) => Err(refusal.failure(&attempt)),
+            None => Ok(()),
+        }
+    }
+
     fn get(&self, target: &Target, name: &str, call: &Call) -> Result<Response<Body>, Failure> {
         let object = self.find(target, name)?;
         Ok(self.one(target, StatusCode::OK, &object, call))
     }
 
-    fn find(&self, target: &Target, name: &str) -> Result<Arc<Value>, Failure> {
+    pub(super) fn find(&self, target: &Target, name: &str) -> Result<Arc<Value>, Failure> {
         let id = &target.place.id;
         self.store
             .get(&target.id, target.namespace(), name)
@@ -128,6 +161,7 @@ impl Api {
     }
 
     fn list(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
+        list_options(call)?;
         let selector = target.selector(call.query("labelSelector"), call.query("fieldSelector"))?;
         let (objects, version) = self.store.list_at(&target.id, target.place.namespace.as_deref());
         let after = continued(call.query("continue"))?;
@@ -144,7 +178,7 @@ impl Api {
             Some((first, _)) => *first,
             None => list_version(call, version)?,
         };
-        let limit = number(call, "limit")?.unwrap_or(0);
+        let limit = usize::try_from(number::<i64>(call, "limit")?.unwrap_or(0)).unwrap_or(0);
         let form = form(call);
         let mut shown = Vec::new();
         let mut left = 0_usize;
@@ -165,6 +199,9 @@ impl Api {
             });
         }
         let mut metadata = json!({"resourceVersion": version.to_string()});
+        if target.resource.custom && form == Form::Plain {
+            metadata["continue"] = json!("");
+        }
         if left > 0 {
             metadata["continue"] = json!(token(version, &last));
             metadata["remainingItemCount"] = json!(left);
@@ -186,7 +223,7 @@ impl Api {
             Form::Plain => json!({
                 "kind": format!("{}List", target.resource.kind),
                 "apiVersion": target.resource.api_version(&target.place.version),
-                "items": shown,
+                "items": bare(target, shown),
             }),
         };
         body["metadata"] = metadata;
@@ -236,6 +273,8 @@ impl Api {
         let written = match *method {
             Method::PUT => {
                 let object = target.take(body::object(call)?)?;
+                named(&object, name)?;
+                versioned(target, &object, name)?;
                 self.store.update(&target.id, namespace, name, object, part, &options)?
             }
             Method::PATCH => {
@@ -251,21 +290,23 @@ impl Api {
     fn delete(&self, target: &Target, name: &str, call: &Call) -> Result<Response<Body>, Failure> {
         let options = body::delete_options(call)?;
         let object = self.store.delete(&target.id, target.namespace(), name, &options)?;
-        if self.store.get(&target.id, target.namespace(), name).is_some() {
+        if !options.dry_run && self.store.get(&target.id, target.namespace(), name).is_some() {
             return Ok(self.one(target, StatusCode::OK, &object, call));
         }
-        let status = json!({
+        let mut status = json!({
             "kind": "Status",
             "apiVersion": "v1",
             "metadata": {},
             "status": "Success",
             "details": {
                 "name": name,
-                "group": target.place.id.group,
                 "kind": target.place.id.plural,
                 "uid": object.pointer("/metadata/uid"),
             },
         });
+        if !target.place.id.group.is_empty() {
+            status["details"]["group"] = json!(target.place.id.group);
+        }
         Ok(respond(StatusCode::OK, &status))
     }
 
@@ -285,67 +326,9 @@ impl Api {
             "kind": format!("{}List", target.resource.kind),
             "apiVersion": target.resource.api_version(&target.place.version),
             "metadata": {"resourceVersion": self.store.version().to_string()},
-            "items": gone,
+            "items": bare(target, gone),
         });
         Ok(respond(StatusCode::OK, &body))
-    }
-
-    fn scale(&self, target: &Target, name: &str, call: &Call) -> Result<Response<Body>, Failure> {
-        let scale = target.version()?.scale.clone().ok_or_else(missing)?;
-        let current = self.find(target, name)?;
-        if call.method == Method::GET {
-            return Ok(respond(StatusCode::OK, &scale_of(&current, &scale)));
-        }
-        let before = scale_of(&current, &scale);
-        let wanted = match call.method {
-            Method::PUT => body::object(call)?,
-            Method::PATCH => {
-                let (kind, patch) = body::patch(call)?;
-                match kind {
-                    PatchKind::Json => crate::patch::json_patch(&before, &patch)?,
-                    // A Scale has no lists, so these two are one.
-                    PatchKind::Merge | PatchKind::Strategic => {
-                        crate::patch::merge_patch(&before, &patch)?
-                    }
-                    PatchKind::Apply => {
-                        let why =
-                            "a scale cannot be applied: use a merge patch, or apply the object";
-                        return Err(Failure::new(415, "UnsupportedMediaType", why));
-                    }
-                }
-            }
-            _ => return Err(not_allowed()),
-        };
-        let sent =
-            wanted.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
-        let have =
-            before.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
-        if !sent.is_empty() && sent != have {
-            let id = &target.place.id;
-            let why = "the object has been modified; please apply your changes to the latest version and try again";
-            return Err(Failure::conflict(&id.group, &id.plural, name, why));
-        }
-        let replicas = wanted.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
-        if replicas < 0 {
-            return Err(Failure::new(
-                422,
-                "Invalid",
-                "spec.replicas: must be greater than or equal to 0",
-            ));
-        }
-        let options = body::write_options(call, target.stored_version())?;
-        let pointer = format!("/{}", scale.spec_replicas.replace('.', "/"));
-        let written = self.store.modify(
-            &target.id,
-            target.namespace(),
-            name,
-            Sub::Scale,
-            &options,
-            |object| {
-                set(object, &pointer, json!(replicas));
-            },
-        )?;
-        Ok(respond(StatusCode::OK, &scale_of(&written.object, &scale)))
     }
 
     fn logs(&self, target: &Target, name: &str, call: &Call) -> Result<Response<Body>, Failure> {
@@ -356,6 +339,17 @@ impl Api {
         *response.body_mut() = stream(source.logs(&request)?);
         Ok(response)
     }
+}
+
+/// The items of a list of a built-in kind do not say what they are.
+fn bare(target: &Target, mut items: Vec<Value>) -> Vec<Value> {
+    if !target.resource.custom {
+        for map in items.iter_mut().filter_map(Value::as_object_mut) {
+            map.remove("kind");
+            map.remove("apiVersion");
+        }
+    }
+    items
 }
 
 pub(super) fn form(call: &Call) -> Form {
@@ -433,42 +427,4 @@ fn list_version(call: &Call, current: u64) -> Result<u64, Failure> {
         return Err(Failure::new(410, "Expired", message));
     }
     Ok(current)
-}
-
-fn scale_of(object: &Value, scale: &Scale) -> Value {
-    let at = |path: &str| {
-        object.pointer(&format!("/{}", path.replace('.', "/"))).and_then(Value::as_i64).unwrap_or(0)
-    };
-    let selector = match &scale.selector {
-        Some(path) => object
-            .pointer(&format!("/{}", path.replace('.', "/")))
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned(),
-        None => table::selector_text(object.pointer("/spec/selector/matchLabels")),
-    };
-    let mut metadata = json!({});
-    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
-        if let Some(value) = object.get("metadata").and_then(|m| m.get(field)) {
-            metadata[field] = value.clone();
-        }
-    }
-    json!({
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
-        "metadata": metadata,
-        "spec": {"replicas": at(&scale.spec_replicas)},
-        "status": {"replicas": at(&scale.status_replicas), "selector": selector},
-    })
-}
-
-fn set(object: &mut Value, pointer: &str, value: Value) {
-    let mut at = object;
-    for part in pointer.split('/').filter(|part| !part.is_empty()) {
-        if !at.is_object() {
-            *at = json!({});
-        }
-        at = &mut at[part];
-    }
-    *at = value;
 }

@@ -105,13 +105,11 @@ impl Target {
 }
 
 pub(super) fn missing() -> Failure {
-    Failure::new(404, "NotFound", "the server could not find the requested resource")
+    let why = "the server could not find the requested resource";
+    Failure { details: json!({}), ..Failure::new(404, "NotFound", why) }
 }
 
 pub(super) fn not_allowed() -> Failure {
-    Failure::new(
-        405,
-        "MethodNotAllowed",
-        "the server does not allow this method on the requested resource",
-    )
+    let why = "the server does not allow this method on the requested resource";
+    Failure { details: json!({}), ..Failure::new(405, "MethodNotAllowed", why) }
 }

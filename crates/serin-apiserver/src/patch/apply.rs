@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 
 use super::fields::{Changes, FieldSet, compare, item_key, items, key_fields};
 use super::keys::{ListType, Shape};
-use super::strategic::weave;
 use super::{DEPTH_MAX, ListKeys, too_deep};
 use crate::at::At;
 
@@ -26,6 +25,9 @@ pub enum ApplyError {
     /// 400 BadRequest: the applied object cannot be merged.
     #[error("{0}")]
     Malformed(String),
+    /// 500, as the real server answers to what does not fit the schema.
+    #[error("{0}")]
+    Untyped(String),
 }
 
 /// Fields that other managers own, with other values.
@@ -200,8 +202,8 @@ pub fn apply(
 ) -> Result<Value, ApplyError> {
     let applied = checked(applied)?;
     let shape = &keys.root;
-    let set =
-        FieldSet::of(&applied, shape, false).map_err(ApplyError::Malformed)?.without_unowned();
+    let set = FieldSet::of(&applied, shape, false).map_err(|why| untyped(&applied, &why))?;
+    let set = set.without_unowned();
     let nothing = json!({});
     let before = live.unwrap_or(&nothing);
     let mut owners = owners_of(live, shape);
@@ -232,13 +234,29 @@ pub fn apply(
         manager: manager.to_owned(),
         operation: Operation::Apply,
         api_version: api_version(&applied),
-        time: Some(now.to_owned()),
+        time: time_of(subresource, now),
         subresource: subresource.map(str::to_owned),
         set,
     });
     follow_last_applied(&mut result, &applied, manager);
     store(&mut result, owners);
     Ok(result)
+}
+
+/// When a write was; the real server loses it on the way through the scale subresource.
+fn time_of(subresource: Option<&str>, now: &str) -> Option<String> {
+    (subresource != Some("scale")).then(|| now.to_owned())
+}
+
+/// What does not fit the schema of its kind, as the real server says it.
+pub(crate) fn untyped(applied: &Value, why: &str) -> ApplyError {
+    let text = |pointer: &str| applied.at(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (version, kind) = (text("/apiVersion"), text("/kind"));
+    let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
+    let name = format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"));
+    ApplyError::Untyped(format!(
+        "failed to create typed patch object ({name}; {version}, Kind={kind}): {why}"
+    ))
 }
 
 /// The applied object without nulls, if it can be applied at all.
@@ -413,25 +431,44 @@ fn merge(live: Option<&Value>, applied: &Value, shape: &Shape) -> Value {
     }
 }
 
-/// The applied items in their order, and those of others where they stood.
+/// The items of others where they stood, and the applied ones in their order: those that are new come as late as that allows.
 fn merge_items(old: &[(String, &Value)], new: &[(String, &Value)], shape: &Shape) -> Vec<Value> {
-    let by_key: BTreeMap<&str, &Value> =
+    let before: BTreeMap<&str, &Value> =
         old.iter().map(|(key, item)| (key.as_str(), *item)).collect();
-    let given: BTreeMap<&str, ()> = new.iter().map(|(key, _)| (key.as_str(), ())).collect();
-    let named: Vec<Value> = new
-        .iter()
-        .map(|(key, item)| merge(by_key.get(key.as_str()).copied(), item, shape.item()))
-        .collect();
-    let others: Vec<Value> = old
-        .iter()
-        .filter(|(key, _)| !given.contains_key(key.as_str()))
-        .map(|(_, item)| (*item).clone())
-        .collect();
-    let stood: BTreeMap<&str, usize> =
-        old.iter().enumerate().map(|(at, (key, _))| (key.as_str(), at)).collect();
-    weave(named, others, |item| {
-        element(item, &shape.list).and_then(|key| stood.get(key.as_str()).copied())
-    })
+    let given: BTreeSet<&str> = new.iter().map(|(key, _)| key.as_str()).collect();
+    let mut shared = new.iter().map(|(key, _)| key.as_str()).filter(|key| before.contains_key(key));
+    let mut next_shared = shared.next();
+    let mut merged = Vec::with_capacity(old.len() + new.len());
+    let mut taken = BTreeSet::new();
+    let (mut olds, mut news) = (old.iter().peekable(), new.iter().peekable());
+    loop {
+        let stood = olds.peek().map(|(key, _)| key.as_str());
+        let wanted = news.peek().map(|(key, _)| key.as_str());
+        match (stood, wanted) {
+            (None, None) => return merged,
+            // Another's item stays where it is; one that has been merged, or whose turn has not come, is passed over.
+            (Some(key), _) if !given.contains(key) => {
+                merged.extend(olds.next().map(|(_, item)| (*item).clone()));
+            }
+            (Some(key), _) if taken.contains(key) => {
+                olds.next();
+            }
+            (Some(key), Some(wanted)) if key != wanted && Some(key) != next_shared => {
+                olds.next();
+            }
+            (_, Some(key)) => {
+                let Some((_, item)) = news.next() else { return merged };
+                merged.push(merge(before.get(key).copied(), item, shape.item()));
+                taken.insert(key);
+                if next_shared == Some(key) {
+                    next_shared = shared.next();
+                }
+            }
+            (Some(_), None) => {
+                olds.next();
+            }
+        }
+    }
 }
 
 fn element(item: &Value, list: &ListType) -> Option<String> {
@@ -522,7 +559,6 @@ pub fn record_update(
     now: &str,
     subresource: Option<&str>,
 ) {
-    let nothing = json!({});
     let written = new.at("/metadata/managedFields").and_then(Value::as_array);
     // A list with one empty entry is how a client asks to start the books anew.
     let reset = written
@@ -532,6 +568,12 @@ pub fn record_update(
         Some(written) => written,
         None => old.and_then(entries).unwrap_or_default(),
     };
+    // An object without books has none until somebody applies.
+    let existed = old.is_some_and(|old| old.at("/metadata/uid").is_some());
+    if existed && !reset && owners.is_empty() {
+        return;
+    }
+    let nothing = json!({});
     let changes = compare(Some(old.unwrap_or(&nothing)), Some(new), &keys.root).without_unowned();
     release(&mut owners, &changes);
     if !changes.changed.is_empty() {
@@ -542,13 +584,13 @@ pub fn record_update(
         match mine {
             Some(mine) => {
                 mine.set.union(&changes.changed);
-                mine.time = Some(now.to_owned());
+                mine.time = time_of(subresource, now);
             }
             None => owners.push(Entry {
                 manager: manager.to_owned(),
                 operation: Operation::Update,
                 api_version: version,
-                time: Some(now.to_owned()),
+                time: time_of(subresource, now),
                 subresource: subresource.map(str::to_owned),
                 set: changes.changed,
             }),

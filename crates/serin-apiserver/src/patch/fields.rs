@@ -172,6 +172,23 @@ impl FieldSet {
         Ok(set)
     }
 
+    /// A list with two items of one key: who wrote it owns the keys, and not what is in the items.
+    fn of_doubles(list: &[Value], shape: &Shape) -> FieldSet {
+        let mut set = FieldSet::leaf();
+        for item in list {
+            let one = std::slice::from_ref(item);
+            let Ok(found) = items(one, &shape.list) else { return FieldSet::leaf() };
+            for (key, item) in found {
+                let below = match set.children.contains_key(&key) {
+                    true => FieldSet::leaf(),
+                    false => Self::of_any(item, shape.item()),
+                };
+                set.children.insert(key, below);
+            }
+        }
+        set
+    }
+
     /// As `of`, but a list whose items cannot be told apart counts as one leaf.
     pub(super) fn of_any(value: &Value, shape: &Shape) -> FieldSet {
         match value {
@@ -190,7 +207,7 @@ impl FieldSet {
                         .map(|(key, item)| (key, Self::of_any(item, shape.item())))
                         .collect(),
                 },
-                Err(_) => FieldSet::leaf(),
+                Err(_) => Self::of_doubles(list, shape),
             },
             Value::Object(_)
             | Value::Null
@@ -212,7 +229,8 @@ pub(super) fn items<'a>(
         let key = match kind {
             ListType::Atomic => return Err(": the list is atomic".to_owned()),
             ListType::Set => format!("v:{item}"),
-            ListType::Map { keys, defaults } => item_key(item, keys, defaults)?,
+            ListType::Map { keys, defaults } => item_key(item, keys, defaults)
+                .map_err(|why| format!(": element {}{why}", found.len()))?,
         };
         if !seen.insert(key.clone()) {
             return Err(format!(": duplicate entries for key {}", readable(&key)));
@@ -237,7 +255,7 @@ pub(crate) fn item_key(
             Some(value) => element.insert(key, value),
             None => {
                 return Err(format!(
-                    ": associative list with keys has an element that omits key field {key:?} (and doesn't have default value)"
+                    ": associative list with keys has an element that omits all key fields [{key:?}] (and doesn't have default values for any key fields)"
                 ));
             }
         };

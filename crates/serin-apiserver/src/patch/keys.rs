@@ -64,6 +64,11 @@ impl Shape {
         }
         match rule {
             "set" => at.list = ListType::Set,
+            // Items that are told apart by their uid and owned as a whole.
+            "uid" => {
+                at.list = keyed("uid");
+                at.items.get_or_insert_default().atomic = true;
+            }
             "{}" => at.atomic = true,
             keys => at.list = keyed(keys),
         }
@@ -79,8 +84,14 @@ impl Shape {
 fn keyed(keys: &str) -> ListType {
     let keys: Vec<String> = keys.split(',').map(str::to_owned).collect();
     let mut defaults = BTreeMap::new();
-    if keys.iter().any(|key| key == "protocol") {
-        defaults.insert("protocol".to_owned(), Value::from("TCP"));
+    for key in &keys {
+        // In built-in kinds, what is left out is what Go makes of it.
+        let value = match key.as_str() {
+            "protocol" => Value::from("TCP"),
+            "port" | "containerPort" => Value::from(0),
+            _ => Value::from(""),
+        };
+        defaults.insert(key.clone(), value);
     }
     ListType::Map { keys, defaults }
 }
@@ -148,6 +159,7 @@ const KINDS: &[(&str, &[(&str, &str)])] = &[
     ),
     ("ServiceAccount", &[("secrets", "name"), ("imagePullSecrets", "name")]),
     ("Namespace", &[("status.conditions", "type")]),
+    ("Event", &[("involvedObject", "{}"), ("related", "{}")]),
     (
         "Node",
         &[("status.conditions", "type"), ("status.addresses", "type"), ("spec.podCIDRs", "set")],

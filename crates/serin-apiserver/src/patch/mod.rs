@@ -8,6 +8,7 @@ mod strategic;
 
 use serde_json::Value;
 
+pub(crate) use apply::untyped;
 pub use apply::{ApplyConflict, ApplyError, ConflictCause, apply, record_update};
 pub(crate) use fields::item_key;
 pub use json::{json_patch, merge_patch};

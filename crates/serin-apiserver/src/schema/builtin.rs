@@ -1,8 +1,9 @@
 //! The fields of built-in kinds: dropping what they do not have, refusing what has the wrong type.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::prune::child;
+use super::quantity;
 use crate::protobuf::{Field, Table, table};
 
 /// Nobody reads more of them, and a hostile object has megabytes.
@@ -28,7 +29,7 @@ pub fn prune_builtin(object: &mut Value) -> Result<Vec<String>, String> {
     map.extend(name.map(|name| ("kind".to_owned(), name)));
     let version = api_version.rsplit('/').next().unwrap_or_default();
     result.map_err(|why| {
-        format!("{kind} in version {version:?} cannot be handled as a {kind}: json: {why}")
+        format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}")
     })?;
     Ok(walk.dropped)
 }
@@ -65,7 +66,8 @@ impl Walk {
                 return false;
             };
             if wrong.is_ok() {
-                wrong = self.value(&field.kind, value, &path, depth);
+                let place = Place { holder: message, field: &path, name };
+                wrong = self.value(&field.kind, value, &place, &path, depth);
             }
             true
         });
@@ -76,6 +78,7 @@ impl Walk {
         &mut self,
         kind: &str,
         value: &mut Value,
+        place: &Place<'_>,
         at: &str,
         depth: usize,
     ) -> Result<(), String> {
@@ -83,48 +86,145 @@ impl Walk {
             return Ok(());
         }
         if let Some(items) = kind.strip_prefix("[]") {
-            let Value::Array(list) = value else { return mismatch(value, at, "slice") };
+            let Value::Array(list) = value else { return place.mismatch(value, kind) };
             let mut items_at = list.iter_mut().enumerate();
             return items_at.try_for_each(|(index, item)| {
-                self.value(items, item, &format!("{at}[{index}]"), depth)
+                self.value(items, item, place, &format!("{at}[{index}]"), depth)
             });
         }
         if let Some(values) = kind.strip_prefix("{}") {
-            let Value::Object(map) = value else { return mismatch(value, at, "map") };
-            return map
-                .iter_mut()
-                .try_for_each(|(name, value)| self.value(values, value, &child(at, name), depth));
+            let Value::Object(map) = value else { return place.mismatch(value, kind) };
+            return map.iter_mut().try_for_each(|(name, value)| {
+                self.value(values, value, place, &child(at, name), depth)
+            });
         }
         match (kind, &mut *value) {
-            ("string" | "bytes" | "Time" | "MicroTime" | "Duration", Value::String(_)) => Ok(()),
-            ("string" | "bytes" | "Time" | "MicroTime" | "Duration", _) => {
-                mismatch(value, at, "string")
-            }
-            ("bool", Value::Bool(_)) => Ok(()),
-            ("bool", _) => mismatch(value, at, "bool"),
-            ("int", Value::Number(number))
-                if number.as_f64().is_some_and(|number| number.fract() == 0.0) =>
-            {
-                Ok(())
-            }
-            ("int", _) => mismatch(value, at, "int32"),
-            ("double" | "Quantity" | "IntOrString", Value::Number(_)) => Ok(()),
-            ("Quantity" | "IntOrString", Value::String(_)) => Ok(()),
-            ("double" | "Quantity" | "IntOrString", _) => mismatch(value, at, kind),
+            ("bytes", Value::String(text)) => base64_of(text),
+            ("MicroTime", Value::String(text)) => micro_time(text),
+            ("Quantity", Value::String(_) | Value::Number(_)) => quantity::settle(value),
+            ("string" | "Time" | "Duration", Value::String(_))
+            | ("bool", Value::Bool(_))
+            | ("double" | "IntOrString", Value::Number(_))
+            | ("IntOrString", Value::String(_)) => Ok(()),
+            ("int", Value::Number(number)) if fits(number, place.name) => Ok(()),
+            (
+                "string" | "bytes" | "Time" | "MicroTime" | "Duration" | "bool" | "int" | "double"
+                | "Quantity" | "IntOrString",
+                _,
+            ) => place.mismatch(value, kind),
             (message, Value::Object(map)) => self.message(message, map, at, depth - 1),
-            (message, _) => mismatch(value, at, message.rsplit('.').next().unwrap_or(message)),
+            (message, _) => place.mismatch(value, message),
         }
     }
 }
 
-fn mismatch(value: &Value, at: &str, wanted: &str) -> Result<(), String> {
-    let is = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
+/// The field that a value belongs to, as Go calls it.
+struct Place<'a> {
+    /// The message that has the field.
+    holder: &'a str,
+    field: &'a str,
+    name: &'a str,
+}
+
+impl Place<'_> {
+    fn mismatch(&self, value: &Value, kind: &str) -> Result<(), String> {
+        let is = match value {
+            Value::Null => "null".to_owned(),
+            Value::Bool(_) => "bool".to_owned(),
+            Value::Number(number) if kind == "int" => format!("number {number}"),
+            Value::Number(_) => "number".to_owned(),
+            Value::String(_) => "string".to_owned(),
+            Value::Array(_) => "array".to_owned(),
+            Value::Object(_) => "object".to_owned(),
+        };
+        let holder = self.holder.rsplit('.').next().unwrap_or(self.holder);
+        // Go's path has neither indices nor keys of maps.
+        let mut path = String::new();
+        let mut depth = 0;
+        for sign in self.field.chars() {
+            match sign {
+                '[' => depth += 1,
+                ']' => depth -= 1,
+                sign if depth == 0 => path.push(sign),
+                _ => {}
+            }
+        }
+        let wanted = go_type(kind, self.name);
+        Err(format!(
+            "json: cannot unmarshal {is} into Go struct field {holder}.{path} of type {wanted}"
+        ))
+    }
+}
+
+/// Integers of 64 bits; all others have 32.
+const LONG: &[&str] = &[
+    "generation",
+    "observedGeneration",
+    "terminationGracePeriodSeconds",
+    "activeDeadlineSeconds",
+    "deletionGracePeriodSeconds",
+    "tolerationSeconds",
+    "expirationSeconds",
+    "runAsUser",
+    "runAsGroup",
+    "fsGroup",
+    "supplementalGroups",
+    "seconds",
+    "revision",
+    "gracePeriodSeconds",
+];
+
+fn fits(number: &Number, name: &str) -> bool {
+    match number.as_i64() {
+        Some(whole) => LONG.contains(&name) || i32::try_from(whole).is_ok(),
+        None => false,
+    }
+}
+
+fn go_type(kind: &str, name: &str) -> String {
+    if let Some(items) = kind.strip_prefix("[]") {
+        return format!("[]{}", go_type(items, name));
+    }
+    if let Some(values) = kind.strip_prefix("{}") {
+        return format!("map[string]{}", go_type(values, name));
+    }
+    match kind {
+        "int" if LONG.contains(&name) => "int64".to_owned(),
+        "int" => "int32".to_owned(),
+        "double" => "float64".to_owned(),
+        "bytes" => "[]uint8".to_owned(),
+        "string" | "bool" => kind.to_owned(),
+        message => {
+            let (group, last) = message.rsplit_once('.').unwrap_or(("", message));
+            let version = if group.ends_with('2') { "v2" } else { "v1" };
+            format!("{version}.{last}")
+        }
+    }
+}
+
+fn base64_of(text: &str) -> Result<(), String> {
+    use base64::Engine;
+    match base64::engine::general_purpose::STANDARD.decode(text) {
+        Ok(_) => Ok(()),
+        Err(base64::DecodeError::InvalidByte(at, _)) => {
+            Err(format!("illegal base64 data at input byte {at}"))
+        }
+        Err(_) => Err(format!("illegal base64 data at input byte {}", text.len() / 4 * 4)),
+    }
+}
+
+/// Six digits after the point, no more and no fewer.
+fn micro_time(text: &str) -> Result<(), String> {
+    const LAYOUT: &str = "2006-01-02T15:04:05.000000Z07:00";
+    let bad = |rest: &str, wanted: &str| {
+        Err(format!("parsing time {text:?} as {LAYOUT:?}: cannot parse {rest:?} as {wanted:?}"))
     };
-    Err(format!("cannot unmarshal {is} into Go struct field {at} of type {wanted}"))
+    if text.parse::<jiff::Timestamp>().is_err() {
+        return bad(text, "2006");
+    }
+    let fraction = text.get(19..).unwrap_or_default();
+    let digits = fraction
+        .strip_prefix('.')
+        .map_or(0, |rest| rest.chars().take_while(char::is_ascii_digit).count());
+    if digits == 6 { Ok(()) } else { bad(fraction, ".000000") }
 }

@@ -4,6 +4,7 @@ mod builtin;
 mod format;
 mod parse;
 mod prune;
+pub(crate) mod quantity;
 mod validate;
 
 use std::collections::BTreeMap;

@@ -355,7 +355,7 @@ fn built_in_kinds_have_fields_too() {
         json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": "eighty"}]}});
     assert_eq!(
         prune_builtin(&mut wrong).unwrap_err(),
-        "Service in version \"v1\" cannot be handled as a Service: json: cannot unmarshal string into Go struct field spec.ports[0].port of type int32"
+        "Service in version \"v1\" cannot be handled as a Service: json: cannot unmarshal string into Go struct field ServicePort.spec.ports.port of type int32"
     );
     assert_eq!(
         prune_builtin(&mut json!({"apiVersion": "x/v1", "kind": "Y", "z": 1})),

@@ -19,10 +19,49 @@ impl Structural {
         if !value.is_object() {
             return vec![type_error("", value, "object")];
         }
-        node(&self.root, value, old, "", &mut errors);
+        node(&self.root, value, old, "", Pass::Checks, &mut errors);
+        if !has_rules(&self.root) {
+            errors.truncate(ERRORS_MAX);
+            return errors;
+        }
+        // Rules may rely on what the schema says, and are not asked about what breaks it.
+        if errors.iter().any(|error| BLOCKING.contains(&error.reason)) {
+            errors.truncate(ERRORS_MAX);
+            errors.push(FieldError::new("<nil>", "FieldValueInvalid", UNCHECKED));
+            return errors;
+        }
+        node(&self.root, value, old, "", Pass::Rules, &mut errors);
         errors.truncate(ERRORS_MAX);
         errors
     }
+}
+
+/// Errors after which no rule is looked at.
+const BLOCKING: &[&str] = &[
+    "FieldValueNotSupported",
+    "FieldValueRequired",
+    "FieldValueTooLong",
+    "FieldValueTooMany",
+    "FieldValueTypeInvalid",
+];
+const UNCHECKED: &str = "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+
+/// What a walk along a value looks at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Checks,
+    Rules,
+}
+
+fn has_rules(schema: &Schema) -> bool {
+    let values = match &schema.additional {
+        Additional::Values(values) => has_rules(values),
+        Additional::Nothing | Additional::Anything => false,
+    };
+    !schema.rules.is_empty()
+        || values
+        || schema.properties.values().any(has_rules)
+        || schema.items.as_deref().is_some_and(has_rules)
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -63,6 +102,7 @@ fn node(
     value: &Value,
     old: Option<&Value>,
     at: &str,
+    pass: Pass,
     errors: &mut Vec<FieldError>,
 ) {
     if errors.len() >= ERRORS_MAX || old == Some(value) {
@@ -71,10 +111,12 @@ fn node(
     if value.is_null() && schema.nullable {
         return;
     }
-    if !typed(schema, value, at, errors) {
-        return;
+    if pass == Pass::Checks {
+        if !typed(schema, value, at, errors) {
+            return;
+        }
+        checks(&schema.checks, value, at, errors);
     }
-    checks(&schema.checks, value, at, errors);
     match value {
         Value::Object(map) => {
             for (name, value) in map {
@@ -83,13 +125,14 @@ fn node(
                     (None, Additional::Values(values)) => values,
                     (None, Additional::Nothing | Additional::Anything) => continue,
                 };
-                node(property, value, old.and_then(|old| old.get(name)), &child(at, name), errors);
+                let old = old.and_then(|old| old.get(name));
+                node(property, value, old, &child(at, name), pass, errors);
             }
         }
-        Value::Array(list) => array(schema, list, old, at, errors),
+        Value::Array(list) => array(schema, list, old, at, pass, errors),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
-    for rule in &schema.rules {
+    for rule in schema.rules.iter().filter(|_| pass == Pass::Rules) {
         if errors.len() < ERRORS_MAX
             && let Some(violation) = rule.check(value, old, schema, at)
         {
@@ -132,6 +175,7 @@ fn array(
     list: &[Value],
     old: Option<&Value>,
     at: &str,
+    pass: Pass,
     errors: &mut Vec<FieldError>,
 ) {
     let mut seen = BTreeSet::new();
@@ -158,7 +202,7 @@ fn array(
         let mut old_item = None;
         if let Some((key, shown)) = key {
             old_item = before.get(&key).copied();
-            if !seen.insert(key) {
+            if !seen.insert(key) && pass == Pass::Checks {
                 errors.push(FieldError::new(
                     &at,
                     "FieldValueDuplicate",
@@ -167,7 +211,7 @@ fn array(
             }
         }
         if let Some(items) = &schema.items {
-            node(items, item, old_item, &at, errors);
+            node(items, item, old_item, &at, pass, errors);
         }
         if errors.len() >= ERRORS_MAX {
             return;

@@ -3,12 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::Name;
-use super::write::{Unknown, WriteOptions};
+use super::write::{Sub, Unknown, WriteOptions};
 use crate::at::At;
 use crate::defaults;
 use crate::failure::Failure;
 use crate::registry::{Resource, Version};
 use crate::schema::{FieldError, prune_builtin};
+use crate::skeleton;
+use crate::validate;
 
 pub(super) fn served<'a>(resource: &'a Resource, version: &str) -> Result<&'a Version, Failure> {
     let found = if version.is_empty() { resource.preferred() } else { resource.version(version) };
@@ -43,27 +45,37 @@ pub(super) fn set(object: &mut Value, name: &str, value: Option<Value>) {
 /// Metadata has the same types in every kind; the code behind this relies on them.
 pub(super) fn check_metadata(
     resource: &Resource,
+    version: &Version,
     meta: &Map<String, Value>,
 ) -> Result<(), Failure> {
-    let wrong = |field: &str, wanted: &str| {
+    let wrong = |field: &str, value: Option<&Value>, wanted: &str| {
+        let is = match value {
+            None | Some(Value::Null) => "null",
+            Some(Value::Bool(_)) => "bool",
+            Some(Value::Number(_)) => "number",
+            Some(Value::String(_)) => "string",
+            Some(Value::Array(_)) => "array",
+            Some(Value::Object(_)) => "object",
+        };
+        let kind = &resource.kind;
         Failure::bad_request(format!(
-            "{} cannot be handled: json: cannot unmarshal into Go struct field ObjectMeta.metadata.{field} of type {wanted}",
-            resource.kind
+            "{kind} in version {:?} cannot be handled as a {kind}: json: cannot unmarshal {is} into Go struct field ObjectMeta.metadata.{field} of type {wanted}",
+            version.name
         ))
     };
     for field in ["name", "generateName", "namespace", "uid", "resourceVersion"] {
         if meta.get(field).is_some_and(|value| !value.is_null() && !value.is_string()) {
-            return Err(wrong(field, "string"));
+            return Err(wrong(field, meta.get(field), "string"));
         }
     }
     for field in ["labels", "annotations"] {
-        let fits = |value: &Value| match value {
-            Value::Null => true,
-            Value::Object(map) => map.values().all(Value::is_string),
-            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => false,
+        let value = meta.get(field).filter(|value| !value.is_null());
+        let Some(value) = value else { continue };
+        let Some(map) = value.as_object() else {
+            return Err(wrong(field, Some(value), "map[string]string"));
         };
-        if !meta.get(field).is_none_or(fits) {
-            return Err(wrong(field, "map[string]string"));
+        if let Some(odd) = map.values().find(|value| !value.is_string() && !value.is_null()) {
+            return Err(wrong(field, Some(odd), "string"));
         }
     }
     for (field, wanted, fits) in [
@@ -73,10 +85,47 @@ pub(super) fn check_metadata(
     ] {
         let list = meta.get(field).filter(|value| !value.is_null());
         if !list.is_none_or(|list| list.as_array().is_some_and(|list| list.iter().all(fits))) {
-            return Err(wrong(field, wanted));
+            return Err(wrong(field, list, wanted));
         }
     }
     Ok(())
+}
+
+/// Who applies says what it is.
+pub(super) fn applied_kind(
+    resource: &Resource,
+    version: &Version,
+    applied: &Value,
+) -> Result<(), Failure> {
+    let text = |name: &str| applied.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (sent, kind) = (text("apiVersion"), text("kind"));
+    if sent == resource.api_version(&version.name) && kind == resource.kind {
+        return Ok(());
+    }
+    let sent = if sent.contains('/') { sent.to_owned() } else { format!("/{sent}") };
+    Err(Failure::bad_request(format!("invalid object type: {sent}, Kind={kind}")))
+}
+
+/// Who applies names no fields that the kind does not have: they could not be owned.
+pub(super) fn declared(
+    resource: &Resource,
+    version: &Version,
+    applied: &Value,
+) -> Result<(), Failure> {
+    let mut copy = applied.clone();
+    let unknown = match &version.schema {
+        Some(schema) => schema.prune(&mut copy),
+        None if resource.custom => Vec::new(),
+        // What has the wrong type is told when the result is looked at.
+        None => prune_builtin(&mut copy).unwrap_or_default(),
+    };
+    match unknown.first() {
+        None => Ok(()),
+        Some(path) => {
+            let why = format!(".{path}: field not declared in schema");
+            Err(crate::patch::untyped(applied, &why).into())
+        }
+    }
 }
 
 /// Objects are kept in one version, so that a write in another one that says the same is no change.
@@ -95,40 +144,19 @@ pub(super) fn required(resource: &Resource, name: &str, field: &str, what: &str)
     Failure::invalid(&resource.id.group, &resource.kind, name, &[error])
 }
 
-/// A DNS subdomain, or for RBAC and CRDs what they allow besides.
-pub(super) fn check_name(
+/// The namespace in the body is that of the path.
+pub(super) fn check_place(
     resource: &Resource,
     meta: &Map<String, Value>,
     name: &Name,
 ) -> Result<(), Failure> {
     let namespace = text(meta, "namespace");
     if resource.namespaced && !namespace.is_empty() && namespace != name.0 {
-        return Err(Failure::bad_request(format!(
-            "the namespace of the provided object does not match the namespace sent on the request ({namespace} and {})",
-            name.0
-        )));
+        return Err(Failure::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
-    let loose = resource.id.group == "rbac.authorization.k8s.io";
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    let fine = name.1.len() <= 253
-        && (loose
-            || (name.1.chars().all(allowed)
-                && edge(name.1.chars().next())
-                && edge(name.1.chars().last())));
-    if fine && !name.1.contains('/') {
-        return Ok(());
-    }
-    let error = FieldError {
-        field: "metadata.name".to_owned(),
-        reason: "FieldValueInvalid",
-        message: format!(
-            "Invalid value: \"{}\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, \
-             '-' or '.', and must start and end with an alphanumeric character",
-            name.1
-        ),
-    };
-    Err(Failure::invalid(&resource.id.group, &resource.kind, &name.1, &[error]))
+    Ok(())
 }
 
 /// Types, pruning, defaults and validation. Returns warnings.
@@ -137,6 +165,7 @@ pub(super) fn admit(
     version: &Version,
     object: &mut Value,
     old: Option<&Value>,
+    sub: Sub,
     options: &WriteOptions,
 ) -> Result<Vec<String>, Failure> {
     let name = object.at("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -145,7 +174,7 @@ pub(super) fn admit(
         match object.get(field).and_then(Value::as_str) {
             Some(sent) if !sent.is_empty() && sent != wanted && field == "kind" => {
                 return Err(Failure::bad_request(format!(
-                    "{sent} in version \"{}\" cannot be handled as a {}: expected kind {wanted}",
+                    "{sent} in version \"{}\" cannot be handled as a {}: converting (v1.{sent}) to (core.{wanted}): unknown conversion",
                     version.name, resource.kind
                 )));
             }
@@ -158,8 +187,15 @@ pub(super) fn admit(
             let unknown = prune_builtin(object).map_err(Failure::bad_request)?;
             warnings.extend(report_unknown(resource, version, unknown, options)?);
         }
-        defaults::fill(&resource.kind, object);
-        let errors = defaults::check(&resource.kind, object);
+        if !resource.custom {
+            defaults::fill(&resource.kind, object);
+            skeleton::fill(&resource.kind, object);
+        }
+        let errors = match sub {
+            _ if resource.custom => validate::check_metadata(object, old),
+            Sub::Status => validate::check_status(&resource.kind, object),
+            Sub::Main | Sub::Scale => validate::check(&resource.kind, object, old),
+        };
         if errors.is_empty() {
             return Ok(warnings);
         }
@@ -168,7 +204,8 @@ pub(super) fn admit(
     let unknown = schema.prune(object);
     warnings.extend(report_unknown(resource, version, unknown, options)?);
     schema.default(object);
-    let errors = schema.validate(object, old);
+    let mut errors = validate::check_metadata(object, old);
+    errors.extend(schema.validate(object, old));
     if errors.is_empty() {
         Ok(warnings)
     } else {
@@ -198,23 +235,6 @@ fn report_unknown(
     }
 }
 
-pub(super) fn immutable(resource: &Resource, old: &Value, new: &Value) -> Result<(), Failure> {
-    let guarded =
-        matches!(resource.kind.as_str(), "Deployment" | "ReplicaSet" | "DaemonSet" | "StatefulSet")
-            && !resource.custom;
-    let (before, after) = (old.at("/spec/selector"), new.at("/spec/selector"));
-    if !guarded || before == after {
-        return Ok(());
-    }
-    let error = FieldError {
-        field: "spec.selector".to_owned(),
-        reason: "FieldValueInvalid",
-        message: format!("Invalid value: {}: field is immutable", after.unwrap_or(&Value::Null)),
-    };
-    let name = new.at("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    Err(Failure::invalid(&resource.id.group, &resource.kind, name, &[error]))
-}
-
 pub(super) fn has_generation(resource: &Resource) -> bool {
     resource.custom
         || matches!(
@@ -225,7 +245,9 @@ pub(super) fn has_generation(resource: &Resource) -> bool {
                 | "policy"
                 | "apiextensions.k8s.io"
                 | "discovery.k8s.io"
+                | "autoscaling"
         )
+        || resource.kind == "Pod"
 }
 
 /// Whether everything but metadata and status is the same.

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::Inner;
 use super::lifecycle::{CRD_GROUP, CRDS, crd_status, invalid_crd};
 use crate::failure::Failure;
+use crate::registry::ResourceId;
 use crate::registry::{self, Resource};
 use crate::schema::FieldError;
 
@@ -25,6 +26,10 @@ impl Inner {
         old: &Value,
         new: &mut Value,
     ) -> Result<(), Failure> {
+        if resource.id == ResourceId::core("services") {
+            self.give_cluster_ip(new);
+            return Ok(());
+        }
         if resource.id.group != CRD_GROUP || resource.id.plural != CRDS {
             return Ok(());
         }

@@ -24,6 +24,8 @@ pub(super) const CRDS: &str = "customresourcedefinitions";
 const POD_GRACE_SECS: i64 = 30;
 /// Addresses of Services; nothing listens there, they only have to differ.
 const ADDRESSES: u32 = 250 * 250;
+/// As a real cluster has them.
+const NODE_PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
 /// Without them nobody could work.
 const NAMESPACES_KEPT: &[&str] = &["default", "kube-system", "kube-public"];
 
@@ -41,9 +43,8 @@ impl Inner {
             "Namespace" => {
                 object["spec"] = json!({"finalizers": ["kubernetes"]});
                 object["status"] = json!({"phase": "Active"});
-                let name = object.at("/metadata/name").cloned().unwrap_or_default();
-                object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
             }
+            "Pod" => admit_pod(object),
             "Service" => self.give_cluster_ip(object),
             "CustomResourceDefinition" => {
                 let defined =
@@ -54,7 +55,8 @@ impl Inner {
                         field: "metadata.name".to_owned(),
                         reason: "FieldValueInvalid",
                         message: format!(
-                            "Invalid value: must be spec.names.plural+\".\"+spec.group: {wanted}"
+                            "Invalid value: {}: must be spec.names.plural+\".\"+spec.group",
+                            object.at("/metadata/name").unwrap_or(&Value::Null)
                         ),
                     };
                     return Err(invalid_crd(object, &[error]));
@@ -67,18 +69,54 @@ impl Inner {
         Ok(())
     }
 
-    fn give_cluster_ip(&mut self, object: &mut Value) {
+    pub(super) fn give_cluster_ip(&mut self, object: &mut Value) {
         let headless = object.at("/spec/clusterIP").and_then(Value::as_str) == Some("None");
         if object.at("/spec/type").and_then(Value::as_str) == Some("ExternalName") {
             return;
         }
         let address = if headless { String::new() } else { self.free_address() };
+        self.give_node_ports(object);
         let spec = &mut object["spec"];
+        for (field, value) in
+            [("ipFamilies", json!(["IPv4"])), ("ipFamilyPolicy", json!("SingleStack"))]
+        {
+            if spec.get(field).is_none_or(Value::is_null) {
+                spec[field] = value;
+            }
+        }
         if headless {
             spec["clusterIPs"] = json!(["None"]);
         } else if spec.get("clusterIP").and_then(Value::as_str).is_none_or(str::is_empty) {
             spec["clusterIP"] = json!(address);
             spec["clusterIPs"] = json!([address]);
+        }
+    }
+
+    /// Ports of the nodes, for the types of Services that have them.
+    fn give_node_ports(&self, object: &mut Value) {
+        let kind = object.at("/spec/type").and_then(Value::as_str);
+        if !matches!(kind, Some("NodePort" | "LoadBalancer")) {
+            return;
+        }
+        let services = self.tables.get(&ResourceId::core("services"));
+        let ports = |service: &Value| -> Vec<i64> {
+            let list = service.at("/spec/ports").and_then(Value::as_array);
+            list.into_iter().flatten().filter_map(|port| port.get("nodePort")?.as_i64()).collect()
+        };
+        let mut taken: BTreeSet<i64> = services
+            .into_iter()
+            .flat_map(|table| table.objects.values())
+            .flat_map(|service| ports(service))
+            .chain(ports(object))
+            .collect();
+        let list = object["spec"].get_mut("ports").and_then(Value::as_array_mut);
+        for port in list.into_iter().flatten() {
+            if port.get("nodePort").and_then(Value::as_i64).unwrap_or(0) == 0
+                && let Some(free) = NODE_PORTS.clone().find(|number| !taken.contains(number))
+            {
+                port["nodePort"] = json!(free);
+                taken.insert(free);
+            }
         }
     }
 
@@ -517,4 +555,28 @@ pub(super) fn crd_status(crd: &Value, old: Option<&Value>, now: &str) -> Value {
         "storedVersions": stored,
         "conditions": conditions,
     })
+}
+
+/// What the admission of a real server adds to every pod.
+fn admit_pod(object: &mut Value) {
+    let spec = &mut object["spec"];
+    for (field, value) in
+        [("priority", json!(0)), ("preemptionPolicy", json!("PreemptLowerPriority"))]
+    {
+        if spec.get(field).is_none_or(Value::is_null) {
+            spec[field] = value;
+        }
+    }
+    let tolerations = spec.as_object_mut().map(|map| map.entry("tolerations").or_insert(json!([])));
+    let Some(tolerations) = tolerations.and_then(Value::as_array_mut) else { return };
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        if !tolerations.iter().any(|one| one["key"] == key || one["key"].is_null()) {
+            tolerations.push(json!({
+                "key": key,
+                "operator": "Exists",
+                "effect": "NoExecute",
+                "tolerationSeconds": 300,
+            }));
+        }
+    }
 }

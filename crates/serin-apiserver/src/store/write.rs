@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::admit::{
-    admit, check_metadata, check_name, has_generation, immutable, metadata, required,
+    admit, applied_kind, check_metadata, check_place, declared, has_generation, metadata, required,
     same_but_books, same_spec, served, set, store_as, text,
 };
 use super::{Inner, Name, Store};
@@ -14,6 +14,8 @@ use crate::defaults;
 use crate::failure::Failure;
 use crate::patch;
 use crate::registry::{Resource, ResourceId, Version};
+use crate::schema::FieldError;
+use crate::skeleton;
 
 /// Which part of an object a write may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,23 +196,15 @@ impl Inner {
         let version = served(&resource, &options.version)?;
         let namespace = if resource.namespaced { namespace } else { "" };
         let meta = metadata(&mut object)?;
-        check_metadata(&resource, meta)?;
-        if text(meta, "name").is_empty() {
-            let prefix = text(meta, "generateName").to_owned();
-            if prefix.is_empty() {
-                return Err(required(
-                    &resource,
-                    "",
-                    "metadata.name",
-                    "name or generateName is required",
-                ));
-            }
-            let suffix = self.next_suffix();
-            meta.insert("name".to_owned(), json!(format!("{prefix}{suffix}")));
+        check_metadata(&resource, version, meta)?;
+        if books == Books::Keep && !text(meta, "resourceVersion").is_empty() {
+            let why = "resourceVersion should not be set on objects to be created";
+            return Err(Failure::internal(why));
         }
+        self.give_name(&resource, meta)?;
         let meta = metadata(&mut object)?;
         let name = (namespace.to_owned(), text(meta, "name").to_owned());
-        check_name(&resource, meta, &name)?;
+        check_place(&resource, meta, &name)?;
         self.check_namespace(&resource, &name)?;
         if resource.custom && self.kind_ends(id) {
             return Err(Failure::new(
@@ -244,11 +238,14 @@ impl Inner {
         {
             map.remove("status");
         }
-        let warnings = admit(&resource, version, &mut object, None, options)?;
-        self.settle_new(&resource, &mut object)?;
+        let warnings = admit(&resource, version, &mut object, None, Sub::Main, options)?;
         if books == Books::Keep {
-            patch::record_update(None, &mut object, &options.manager, &version.keys, &now, None);
+            let empty = if resource.custom { json!({}) } else { skeleton::of(&resource.kind) };
+            let (by, keys) = (&options.manager, &version.keys);
+            patch::record_update(Some(&empty), &mut object, by, keys, &now, None);
         }
+        // What the server gives belongs to nobody.
+        self.settle_new(&resource, &mut object)?;
         store_as(&resource, &mut object);
         if options.dry_run {
             return Ok(Written { object: Arc::new(object), created: true, warnings });
@@ -256,6 +253,28 @@ impl Inner {
         let object = self.commit(id, &name, object);
         self.created(&resource, &object)?;
         Ok(Written { object, created: true, warnings })
+    }
+
+    /// A name for an object that has only the beginning of one.
+    fn give_name(
+        &mut self,
+        resource: &Resource,
+        meta: &mut Map<String, Value>,
+    ) -> Result<(), Failure> {
+        if text(meta, "name").is_empty() {
+            let prefix = text(meta, "generateName").to_owned();
+            if prefix.is_empty() {
+                return Err(required(
+                    resource,
+                    "",
+                    "metadata.name",
+                    "name or generateName is required",
+                ));
+            }
+            let suffix = self.next_suffix();
+            meta.insert("name".to_owned(), json!(format!("{prefix}{suffix}")));
+        }
+        Ok(())
     }
 
     fn update(
@@ -271,9 +290,8 @@ impl Inner {
         let version = served(&resource, &options.version)?;
         let old = self.existing(id, name)?;
         let mut new = self.merge_parts(&resource, version, &old, object, sub, name)?;
-        let warnings = admit(&resource, version, &mut new, Some(&old), options)?;
         defaults::keep(&resource.kind, &mut new, &old);
-        immutable(&resource, &old, &new)?;
+        let warnings = admit(&resource, version, &mut new, Some(&old), sub, options)?;
         self.settle_changed(&resource, &old, &mut new)?;
         if has_generation(&resource) && !same_spec(&new, &old) {
             let generation = old.at("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
@@ -313,29 +331,9 @@ impl Inner {
     ) -> Result<Value, Failure> {
         let id = &resource.id;
         let meta = metadata(&mut object)?;
-        check_metadata(resource, meta)?;
-        if !text(meta, "name").is_empty() && text(meta, "name") != name.1 {
-            return Err(Failure::bad_request(format!(
-                "the name of the object ({}) does not match the name on the URL ({})",
-                text(meta, "name"),
-                name.1
-            )));
-        }
-        let sent = text(meta, "resourceVersion");
-        if !sent.is_empty()
-            && Some(sent) != old.at("/metadata/resourceVersion").and_then(Value::as_str)
-        {
-            let why = "the object has been modified; please apply your changes to the latest version and try again";
-            return Err(Failure::conflict(&id.group, &id.plural, &name.1, why));
-        }
-        let uid = text(meta, "uid");
-        let old_uid = old.at("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
-        if !uid.is_empty() && uid != old_uid {
-            let why = format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}"
-            );
-            return Err(Failure::conflict(&id.group, &id.plural, &name.1, &why));
-        }
+        check_metadata(resource, version, meta)?;
+        check_place(resource, meta, name)?;
+        is_meant(id, meta, old, name)?;
         let mut new = match sub {
             Sub::Main | Sub::Scale => object,
             Sub::Status => {
@@ -417,15 +415,29 @@ impl Inner {
         let resource = self.find(id)?;
         let version = served(&resource, &options.version)?;
         if options.manager.is_empty() {
-            return Err(Failure::bad_request("fieldManager is required for apply patch"));
+            let error = FieldError {
+                field: "fieldManager".to_owned(),
+                reason: "FieldValueRequired",
+                message: "Required value: is required for apply patch".to_owned(),
+            };
+            return Err(Failure::bad_option("PatchOptions", error));
         }
         let live = self.object(id, name);
         if live.is_none() && sub == Sub::Status {
             return Err(Failure::not_found(&id.group, &id.plural, &name.1));
         }
         let mut applied = body.clone();
+        applied_kind(&resource, version, &applied)?;
         let meta = metadata(&mut applied)?;
-        check_metadata(&resource, meta)?;
+        check_metadata(&resource, version, meta)?;
+        check_place(&resource, meta, name)?;
+        if !text(meta, "name").is_empty() && text(meta, "name") != name.1 {
+            return Err(Failure::bad_request(format!(
+                "the name of the object ({}) does not match the name on the URL ({})",
+                text(meta, "name"),
+                name.1
+            )));
+        }
         if meta.contains_key("managedFields") {
             return Err(Failure::bad_request("metadata.managedFields must be nil"));
         }
@@ -441,6 +453,7 @@ impl Inner {
         {
             map.remove("status");
         }
+        declared(&resource, version, &applied)?;
         let part = sub.part();
         let now = self.now_text();
         let mut result = patch::apply(
@@ -480,4 +493,35 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// Whether the object in the body is the one that is there.
+fn is_meant(
+    id: &ResourceId,
+    meta: &Map<String, Value>,
+    old: &Value,
+    name: &Name,
+) -> Result<(), Failure> {
+    if !text(meta, "name").is_empty() && text(meta, "name") != name.1 {
+        return Err(Failure::bad_request(format!(
+            "the name of the object ({}) does not match the name on the URL ({})",
+            text(meta, "name"),
+            name.1
+        )));
+    }
+    let sent = text(meta, "resourceVersion");
+    if !sent.is_empty() && Some(sent) != old.at("/metadata/resourceVersion").and_then(Value::as_str)
+    {
+        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        return Err(Failure::conflict(&id.group, &id.plural, &name.1, why));
+    }
+    let uid = text(meta, "uid");
+    let old_uid = old.at("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+    if !uid.is_empty() && uid != old_uid {
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}"
+        );
+        return Err(Failure::conflict(&id.group, &id.plural, &name.1, &why));
+    }
+    Ok(())
 }

@@ -45,9 +45,9 @@ pub(super) fn layout(kind: &str) -> (Columns, Cells) {
 
 const PLAIN: Columns = &[("Name", "string", 0), ("Age", "string", 0)];
 const NAMESPACE: Columns = &[("Name", "string", 0), ("Status", "string", 0), ("Age", "string", 0)];
-const CONFIG_MAP: Columns = &[("Name", "string", 0), ("Data", "integer", 0), ("Age", "string", 0)];
+const CONFIG_MAP: Columns = &[("Name", "string", 0), ("Data", "string", 0), ("Age", "string", 0)];
 const SECRET: Columns =
-    &[("Name", "string", 0), ("Type", "string", 0), ("Data", "integer", 0), ("Age", "string", 0)];
+    &[("Name", "string", 0), ("Type", "string", 0), ("Data", "string", 0), ("Age", "string", 0)];
 const CRD: Columns = &[("Name", "string", 0), ("Created At", "date", 0)];
 const LEASE: Columns = &[("Name", "string", 0), ("Holder", "string", 0), ("Age", "string", 0)];
 const STATEFUL_SET: Columns = &[
@@ -495,7 +495,7 @@ fn hpa(object: &Value, now: Timestamp) -> Vec<Value> {
         at(object, "/metadata/name"),
         json!(format!("{}/{}", part("kind"), part("name"))),
         json!(more::targets(object)),
-        json!(count(object, "/spec/minReplicas")),
+        json!(count(object, "/spec/minReplicas").to_string()),
         json!(count(object, "/spec/maxReplicas")),
         json!(count(object, "/status/currentReplicas")),
         age(object, now),

@@ -133,7 +133,9 @@ pub struct Cluster {
     actors: JoinHandle<()>,
     /// The API and what follows the store; ends with the cluster.
     tasks: JoinSet<()>,
-    data: Option<PathBuf>,
+    data: Option<snapshot::Claim>,
+    /// Hears why the cluster's objects cannot be kept.
+    unsaved: oneshot::Receiver<SnapshotError>,
     dir: RunDir,
     _claim: Claim,
 }
@@ -146,7 +148,8 @@ impl Cluster {
             }
         }
         let dir = RunDir::make()?;
-        let store = store(options.data.as_deref()).await?;
+        let data = options.data.as_deref().map(snapshot::Claim::take).transpose()?;
+        let store = store(data.as_ref().map(snapshot::Claim::path)).await?;
         let (runtime, claim) = pods(&options, &dir)?;
 
         let mut tasks = JoinSet::new();
@@ -175,10 +178,14 @@ impl Cluster {
             }
             false => None,
         };
-        if let Some(path) = options.data.clone() {
-            tasks.spawn(snapshot::keep(store.clone(), path));
+        let (tell, unsaved) = oneshot::channel();
+        if let Some(claim) = &data {
+            let kept = snapshot::keep(store.clone(), claim.path().to_owned());
+            tasks.spawn(async move {
+                // Nobody waits any more when the cluster is stopped.
+                drop(tell.send(kept.await));
+            });
         }
-        let data = options.data;
         Ok(Self {
             store,
             api,
@@ -189,6 +196,7 @@ impl Cluster {
             actors,
             tasks,
             data,
+            unsaved,
             dir,
             _claim: claim,
         })
@@ -240,6 +248,11 @@ impl Cluster {
         tokio::select! {
             why = self.gateway.broken() => why,
             why = self.metrics.broken() => why,
+            Ok(error) = &mut self.unsaved => {
+                let cause = std::error::Error::source(&error);
+                let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+                format!("the cluster's objects are not kept: {error}{cause}")
+            }
         }
     }
 
@@ -252,8 +265,8 @@ impl Cluster {
             operator.stop().await;
         }
         // What is on disk is the cluster as it was used, not as its pods end.
-        if let Some(path) = data
-            && let Err(error) = snapshot::save(&store, &path).await
+        if let Some(claim) = data
+            && let Err(error) = snapshot::save(&store, claim.path()).await
         {
             tracing::error!(%error, "the cluster's state was not saved");
         }

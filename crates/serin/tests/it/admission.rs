@@ -245,7 +245,7 @@ fn contradictions() -> Vec<Refused> {
                 "metrics",
                 json!([{"name": "e", "query": "e", "thresholdRange": {"min": 2, "max": 1}}]),
             ),
-            "spec.analysis.metrics[0].thresholdRange: Invalid value: \"object\": min must not be more than max",
+            "spec.analysis.metrics[0].thresholdRange: Invalid value: min must not be more than max",
         ),
         (
             json!({

@@ -127,6 +127,14 @@ impl Server {
         self.ask("PUT", path, &[], &body).await
     }
 
+    /// A PUT of the version that is there, which custom resources ask for.
+    async fn replace(&self, path: &str, mut body: Value) -> Answer {
+        let bare = path.split('?').next().unwrap_or_default();
+        let live = self.get(bare).await.body;
+        body["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+        self.put(path, body).await
+    }
+
     async fn patch(&self, kind: &str, path: &str, body: Value) -> Answer {
         self.ask("PATCH", path, &[("content-type", kind)], &body).await
     }

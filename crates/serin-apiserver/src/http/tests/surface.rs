@@ -91,7 +91,7 @@ async fn events_have_two_faces_and_one_store() {
         (&json!("advanced"), &json!("serin"))
     );
     assert_eq!((&core["involvedObject"]["name"], &core["count"]), (&json!("x"), &json!(1)));
-    assert_eq!(core["apiVersion"], "v1");
+    assert_eq!(core["apiVersion"], Value::Null, "items of a list do not say what they are");
 }
 
 #[tokio::test]
@@ -188,7 +188,9 @@ async fn a_selector_names_fields_that_can_be_selected_by() {
             let answer = bed.get(&format!("{path}?fieldSelector={field}{verb}")).await;
             assert_eq!(answer.code, code, "{path} {field}: {:?}", answer.body);
             if code == 400 {
-                assert!(answer.text("/message").starts_with("field label not supported: "));
+                let message = answer.text("/message");
+                let general = message.contains("is not a known field selector: only");
+                assert!(general || message.starts_with("field label not supported: "));
             }
         }
     }

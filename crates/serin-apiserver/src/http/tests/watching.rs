@@ -195,8 +195,14 @@ fn follow(mut state: State, mut version: u64, events: &[Value]) -> State {
 async fn listed(bed: &Bed) -> (State, u64) {
     let list = bed.get(CONFIG_MAPS).await;
     let items = list.body["items"].as_array().unwrap().iter();
-    let state =
-        items.map(|i| (i["metadata"]["name"].as_str().unwrap().to_owned(), i.clone())).collect();
+    let whole = |item: &Value| {
+        // Items of a list do not say what they are.
+        let mut object = item.clone();
+        object["apiVersion"] = json!("v1");
+        object["kind"] = json!("ConfigMap");
+        (item["metadata"]["name"].as_str().unwrap().to_owned(), object)
+    };
+    let state = items.map(whole).collect();
     (state, list.version())
 }
 

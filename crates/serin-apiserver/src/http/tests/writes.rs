@@ -127,7 +127,7 @@ async fn a_dry_run_changes_nothing() {
         .code,
         200
     );
-    assert_eq!(bed.post(&format!("{WIDGETS}?dryRun=Some"), widget("b", json!({}))).await.code, 400);
+    assert_eq!(bed.post(&format!("{WIDGETS}?dryRun=Some"), widget("b", json!({}))).await.code, 422);
     assert_eq!(bed.api.store().version(), before);
 }
 
@@ -152,7 +152,8 @@ async fn appliers_meet_conflicts_and_may_force_them() {
     let gone = bed.patch(&path("two"), APPLY, widget("a", json!({}))).await;
     assert_eq!(gone.body["spec"]["size"], 3, "back to the default");
     let unnamed = bed.patch(&path(""), APPLY, widget("a", json!({}))).await;
-    assert_eq!(unnamed.refusal(), (400, "fieldManager is required for apply patch"));
+    let why = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
+    assert_eq!(unnamed.refusal(), (422, why));
 }
 
 #[tokio::test]

@@ -129,9 +129,17 @@ impl Facts<'_> {
     }
 
     /// The text entries of a ConfigMap or Secret; `None` if it is missing and may be.
+    ///
+    /// As with a kubelet, what a ConfigMap has as `binaryData` is for volumes only.
     fn data(&self, reference: &Value, secret: bool) -> Result<Option<Env>, String> {
         let name = text(reference, "/name");
-        let all = entries(self.configs, object::namespace(self.pod), name, secret);
+        let mut all = entries(self.configs, object::namespace(self.pod), name, secret);
+        if let Some(all) = &mut all
+            && let Some(map) = self.configs.config_map(object::namespace(self.pod), name)
+            && !secret
+        {
+            all.retain(|key, _| map.get("data").is_some_and(|data| data.get(key).is_some()));
+        }
         match all {
             Some(all) => Ok(Some(
                 all.into_iter()
@@ -207,7 +215,9 @@ mod tests {
 
     impl Configs for Held {
         fn config_map(&self, _: &str, name: &str) -> Option<Arc<Value>> {
-            (name == "settings").then(|| Arc::new(json!({"data": {"COLOR": "blue"}})))
+            (name == "settings").then(|| {
+                Arc::new(json!({"data": {"COLOR": "blue"}, "binaryData": {"RAW": "AAEC"}}))
+            })
         }
 
         fn secret(&self, _: &str, name: &str) -> Option<Arc<Value>> {
@@ -241,6 +251,7 @@ mod tests {
             (held("P_COLOR"), held("IMAGE_TAG"), held("POD_NAME")),
             (Some("blue"), Some("2"), Some("web-1"))
         );
+        assert_eq!(held("P_RAW"), None, "what is binary is for volumes");
     }
 
     #[test]

@@ -68,3 +68,62 @@ async fn a_missing_file_is_an_empty_cluster_and_a_broken_one_is_said() {
     let error = snapshot::load(server.api.store(), &file).await.unwrap_err();
     assert!(error.to_string().ends_with("is no snapshot of this program"), "{error}");
 }
+
+#[tokio::test]
+async fn the_file_is_private_whole_and_kept_by_one_cluster() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new("private");
+    let (real, link) = (folder.0.join("real.json"), folder.0.join("link.json"));
+    let server = server();
+    std::fs::write(&real, "{\"tables\": []}").unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    // Somebody else's file beside it stays as it is.
+    let foreign = folder.0.join("real.tmp");
+    std::fs::write(&foreign, "mine").unwrap();
+    let claim = snapshot::Claim::take(&link).unwrap();
+    assert!(matches!(snapshot::Claim::take(&real), Err(snapshot::SnapshotError::Taken { .. })));
+    snapshot::save(server.api.store(), claim.path()).await.unwrap();
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink(), "the link leads there still");
+    let mode = std::fs::metadata(&real).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "mine");
+    let left: Vec<_> =
+        std::fs::read_dir(&folder.0).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 4, "{left:?}");
+    drop(claim);
+    assert!(snapshot::Claim::take(&real).is_ok());
+    let nowhere = folder.0.join("no/such/folder/state.json");
+    let error = snapshot::save(server.api.store(), &nowhere).await.unwrap_err();
+    assert!(error.to_string().starts_with("cannot write "), "{error}");
+}
+
+#[tokio::test]
+async fn versions_that_no_cluster_gets_to_are_refused() {
+    let folder = Folder::new("versions");
+    let file = folder.0.join("state.json");
+    for text in [
+        format!("{{\"version\": {}, \"tables\": []}}", u64::MAX),
+        format!(
+            "{{\"tables\": [{{\"group\": \"\", \"plural\": \"configmaps\", \"objects\": [{{\"metadata\": {{\"name\": \"a\", \"namespace\": \"default\", \"resourceVersion\": \"{}\"}}}}]}}]}}",
+            u64::MAX - 1
+        ),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let error = snapshot::load(server().api.store(), &file).await.unwrap_err();
+        assert!(error.to_string().ends_with("has versions that no cluster gets to"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_past_that_is_kept_for_watches_is_bounded_in_bytes() {
+    let server = server();
+    let version = server.version().await;
+    server.made(CONFIGS, config("big", "0")).await;
+    for number in 0..20 {
+        let value = format!("{number}{}", "x".repeat(900_000));
+        let patch = json!({"data": {"value": value}});
+        assert_eq!(server.patch(MERGE, &format!("{CONFIGS}/big"), patch).await.code, 200);
+    }
+    let mut watch = server.watch(&format!("{CONFIGS}?watch=true&resourceVersion={version}")).await;
+    assert_eq!(watch.next().await.unwrap()["object"]["code"], 410, "the oldest are forgotten");
+}

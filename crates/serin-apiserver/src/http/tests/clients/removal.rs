@@ -122,7 +122,9 @@ async fn a_shared_object_stays_while_one_owner_lives() {
     let first = server.made(CONFIGS, config("first", "1")).await;
     let second = server.made(CONFIGS, config("second", "1")).await;
     let mut shared = owned("shared", &first);
-    shared["metadata"]["ownerReferences"] = json!([reference(&first), reference(&second)]);
+    let mut other = reference(&second);
+    other["controller"] = json!(false);
+    shared["metadata"]["ownerReferences"] = json!([reference(&first), other]);
     server.made(CONFIGS, shared).await;
     server.delete(&format!("{CONFIGS}/first")).await;
     assert_eq!(names(&server, CONFIGS).await, ["second", "shared"]);

@@ -31,8 +31,8 @@ async fn a_write_that_changes_nothing_is_silent() {
     ];
     server.pass(5);
     for answer in [
-        server.put(&one, widget("w", 3)).await,
-        server.put(old, beta).await,
+        server.replace(&one, widget("w", 3)).await,
+        server.replace(old, beta).await,
         server.patch(MERGE, &one, json!({"spec": {"size": 3}})).await,
         server.patch(MERGE, old, json!({"spec": {"colour": "red"}})).await,
         server.patch(MERGE, &format!("{one}/scale"), json!({"spec": {"replicas": 3}})).await,
@@ -85,7 +85,10 @@ async fn what_only_the_server_sets_cannot_be_set() {
     let mut sent = widget("w", 1);
     sent["metadata"]["uid"] = json!("mine");
     sent["metadata"]["generation"] = json!(77);
-    sent["metadata"]["resourceVersion"] = json!("5");
+    let mut versioned = sent.clone();
+    versioned["metadata"]["resourceVersion"] = json!("5");
+    let refused = server.post(WIDGETS, versioned).await;
+    assert_eq!(refused.code, 500, "as the real server says it: {}", refused.body);
     sent["metadata"]["deletionTimestamp"] = json!("2020-01-01T00:00:00Z");
     let made = server.made(WIDGETS, sent).await;
     assert_ne!(text(&made, "/metadata/uid"), "mine");
@@ -117,7 +120,7 @@ async fn generations_count_specs_and_the_status_is_a_world_of_its_own() {
     assert_eq!((generation(&told), &told.body["spec"]["size"]), (json!(2), &json!(2)));
     assert_eq!(told.body["status"]["phase"], "X");
     assert_eq!(told.body["metadata"]["labels"]["a"], "b");
-    let replaced = server.put(&path, widget("w", 2)).await;
+    let replaced = server.replace(&path, widget("w", 2)).await;
     assert_eq!(replaced.body["status"]["phase"], "X", "a PUT of the main part keeps the status");
     assert_eq!(server.get(&format!("{CONFIGS}/none/status")).await.code, 404);
 }
@@ -145,7 +148,7 @@ async fn a_dry_run_tells_and_does_nothing() {
     assert_eq!(server.patch(MERGE, &scale, json!({"spec": {"replicas": 9}})).await.code, 200);
     assert_eq!(server.delete(&format!("{WIDGETS}?dryRun=All")).await.code, 200);
     assert_eq!(server.version().await, before);
-    assert_eq!(server.post(&format!("{WIDGETS}?dryRun=Some"), widget("x", 1)).await.code, 400);
+    assert_eq!(server.post(&format!("{WIDGETS}?dryRun=Some"), widget("x", 1)).await.code, 422);
     assert_eq!(server.get(&format!("{WIDGETS}/new")).await.code, 404);
     let mut broken = widgets();
     broken["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["type"] = json!("nonsense");
@@ -175,7 +178,9 @@ async fn the_scale_is_a_view_of_the_object() {
     assert_eq!(server.patch(MERGE, &path, merge.clone()).await.code, 200);
     assert_eq!(server.get(&format!("{DEPLOYMENTS}/d")).await.body["spec"]["replicas"], 5);
     assert_eq!(server.patch(MERGE, &path, json!({"spec": {"replicas": -1}})).await.code, 422);
-    assert_eq!(server.patch(APPLY, &path, merge.clone()).await.code, 415);
+    let by = format!("{path}?fieldManager=a&force=true");
+    let applied = server.patch(APPLY, &by, merge.clone()).await;
+    assert_eq!(applied.body["spec"]["replicas"], 5);
     assert_eq!(server.patch(MERGE, &format!("{WIDGETS}/w/scale"), merge).await.code, 200);
     assert_eq!(server.get(&format!("{WIDGETS}/w")).await.body["spec"]["size"], 5);
     assert_eq!(server.get(&format!("{CONFIGS}/x/scale")).await.code, 404);
@@ -185,7 +190,7 @@ async fn the_scale_is_a_view_of_the_object() {
 async fn server_side_apply_creates_owns_and_conflicts() {
     let server = Server::with_widgets().await;
     let path = format!("{WIDGETS}/w");
-    assert_eq!(server.patch(APPLY, &path, widget("w", 1)).await.code, 400, "nobody applies");
+    assert_eq!(server.patch(APPLY, &path, widget("w", 1)).await.code, 422, "nobody applies");
     let by = |who: &str| format!("{path}?fieldManager={who}");
     assert_eq!(server.patch(APPLY, &by("a"), widget("w", 1)).await.code, 201);
     assert_eq!(server.patch(APPLY, &by("a"), widget("w", 1)).await.code, 200);

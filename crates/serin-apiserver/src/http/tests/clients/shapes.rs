@@ -68,7 +68,7 @@ async fn the_openapi_hash_follows_the_kinds() {
     );
     let mut changed = widgets();
     changed["spec"]["names"]["shortNames"] = json!(["wdg"]);
-    assert_eq!(server.put(&format!("{CRDS}/widgets.example.org"), changed).await.code, 200);
+    assert_eq!(server.replace(&format!("{CRDS}/widgets.example.org"), changed).await.code, 200);
     assert_ne!(url(&server.get("/openapi/v3").await.body, "apis/example.org/v1"), address);
 }
 
@@ -90,9 +90,7 @@ async fn tables_print_the_columns_of_the_kind() {
     let whole = server.table(&format!("{WIDGETS}?includeObject=Object")).await;
     assert_eq!(whole["rows"][0]["object"]["spec"]["size"], 3);
     assert!(
-        server.table(&format!("{WIDGETS}?includeObject=None")).await["rows"][0]
-            .get("object")
-            .is_none()
+        server.table(&format!("{WIDGETS}?includeObject=None")).await["rows"][0]["object"].is_null()
     );
     assert_eq!(server.table(&format!("{WIDGETS}/w")).await["rows"].as_array().unwrap().len(), 1);
     assert_eq!(rv(&table), server.version().await);
@@ -347,14 +345,14 @@ async fn definitions_that_make_no_sense_are_refused() {
     for wrong in
         [change("/spec/scope", json!("Cluster")), change("/spec/names/kind", json!("Gadget"))]
     {
-        assert_eq!(server.put(&path, wrong).await.code, 422);
+        assert_eq!(server.replace(&path, wrong).await.code, 422);
     }
     let mut grown = widgets();
     let mut third = grown["spec"]["versions"][1].clone();
     third["name"] = json!("v2");
     grown["spec"]["versions"][1]["storage"] = json!(false);
     grown["spec"]["versions"].as_array_mut().unwrap().push(third);
-    let answer = server.put(&path, grown).await;
+    let answer = server.replace(&path, grown).await;
     assert_eq!(answer.code, 200, "{}", answer.body);
     assert_eq!(answer.body["status"]["storedVersions"], json!(["v1", "v2"]));
     let group = server.get("/apis/example.org").await.body;

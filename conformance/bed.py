@@ -1,0 +1,222 @@
+"""A cluster as a scenario uses it: kubectl, an application with its Canary, load, waiting for conditions, figures."""
+import json
+import os
+import pathlib
+import re
+import subprocess
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+RUN = HERE.parent / ".parts/conformance/run"
+BIN = HERE.parent / ".parts/conformance/bin"
+NET = "serin-bed"
+GATEWAY = "http://10.96.80.80/"
+# A busy machine is slow; what does not come within this does not come.
+PATIENCE = float(os.environ.get("SERIN_PATIENCE", "1"))
+
+
+class Failed(Exception):
+    """The scenario showed what must not be."""
+
+
+class Skipped(Exception):
+    """The scenario cannot be run here."""
+
+
+def scenario(title, needs_bed=True, fails=None):
+    """Marks a function as a scenario and says what it shows; `fails` says why it is known to fail today."""
+    def mark(function):
+        function.shows, function.needs_bed, function.fails = title, needs_bed, fails
+        return function
+    return mark
+
+
+class Bed:
+    def __init__(self, namespace):
+        self.ns, self.figures, self.loads, self.undo = namespace, {}, [], []
+        self.own = not os.environ.get("KUBECONFIG")
+
+    # ---- kubectl ----
+    def command(self, *args):
+        kubectl = os.environ.get("KUBECTL") or os.environ.get("SERIN_KUBECTL") or "kubectl"
+        if not self.own:
+            return [kubectl, *args]
+        return ["nsenter", f"--net=/run/netns/{NET}", kubectl, "--kubeconfig", str(RUN / "admin.kubeconfig"), *args]
+
+    def run(self, *args, text=None, check=True, timeout=120):
+        done = subprocess.run(self.command(*args), input=text, capture_output=True, text=True, timeout=timeout)
+        if check and done.returncode:
+            raise Failed(f"kubectl {' '.join(args)}: {done.stderr.strip()}")
+        return done
+
+    def k(self, *args, **more):
+        """kubectl in the scenario's namespace; its output."""
+        return self.run("-n", self.ns, *args, **more).stdout
+
+    def get(self, kind, name, ns=None):
+        """An object, or nothing."""
+        done = self.run("-n", ns or self.ns, "get", kind, name, "-o", "json", "--ignore-not-found", check=False)
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def items(self, kind, *args, ns=None):
+        return json.loads(self.run("-n", ns or self.ns, "get", kind, "-o", "json", *args).stdout)["items"]
+
+    def apply(self, *objects, server_side=False):
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        self.run("apply", *(["--server-side"] if server_side else []), "-f", "-", text=text)
+
+    def version(self):
+        return json.loads(self.run("version", "-o", "json").stdout)["serverVersion"]["gitVersion"]
+
+    # ---- the application ----
+    def namespace(self):
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.ns}})
+
+    def app(self, spec=None, version="v1", service=None, canary=True):
+        """An application with its route and its Canary; `spec` is merged into the Canary's."""
+        meta = {"name": "backend", "namespace": self.ns}
+        pod = {"name": "backend", "image": f"local/backend:{version}", "envFrom": [{"configMapRef": {"name": "settings"}}],
+               "ports": [{"name": "http", "containerPort": 8080}], "resources": {"requests": {"cpu": "10m"}},
+               "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1}}
+        objects = [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.ns}},
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": self.ns}, "data": {"COLOR": "blue"}},
+            {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {**meta, "labels": {"app": "backend"}}, "spec": {
+                "replicas": 2, "selector": {"matchLabels": {"app": "backend"}},
+                "template": {"metadata": {"labels": {"app": "backend"}}, "spec": {"containers": [pod]}}}},
+            {"apiVersion": "traefik.io/v1alpha1", "kind": "IngressRoute", "metadata": meta, "spec": {"entryPoints": ["web"], "routes": [
+                {"kind": "Rule", "match": f"Host(`{self.host()}`)", "services": [{"kind": "TraefikService", "name": "backend", "port": 80}]}]}},
+        ]
+        if service:
+            objects.insert(2, {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"selector": {"app": "backend"}, "ports": service}})
+        whole = {"provider": "traefik", "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "backend"},
+                 "progressDeadlineSeconds": 60, "service": {"port": 80, "targetPort": 8080},
+                 "analysis": {"interval": "10s", "threshold": 1, "stepWeights": [10, 30, 50], "metrics": [
+                     {"name": "request-success-rate", "interval": "30s", "thresholdRange": {"min": 99}},
+                     {"name": "request-duration", "interval": "30s", "thresholdRange": {"max": 5000}}]}}
+        whole.update(spec or {})
+        if canary:
+            objects.append({"apiVersion": "flagger.app/v1beta1", "kind": "Canary", "metadata": meta, "spec": whole})
+        self.apply(*objects)
+
+    def host(self):
+        return f"{self.ns}.example.com"
+
+    def image(self, version):
+        self.k("set", "image", "deployment/backend", f"backend=local/backend:{version}")
+
+    def canary(self):
+        return self.get("canary", "backend") or {}
+
+    def phase(self):
+        return self.canary().get("status", {}).get("phase", "")
+
+    def weight(self):
+        return self.canary().get("status", {}).get("canaryWeight", 0)
+
+    def weights(self):
+        """The shares that the route has, by Service."""
+        route = self.get("traefikservice", "backend") or {}
+        return {s["name"]: s.get("weight", 1) for s in route.get("spec", {}).get("weighted", {}).get("services", [])}
+
+    def events(self, reason=None):
+        """Events about the Canary."""
+        found = self.items("events", "--field-selector", "involvedObject.kind=Canary" + (f",reason={reason}" if reason else ""))
+        return [f"{e.get('type')} {e.get('reason')}: {e.get('message')}" for e in found]
+
+    def condition(self, kind):
+        conditions = self.canary().get("status", {}).get("conditions", [])
+        return next((c for c in conditions if c["type"] == kind), {})
+
+    # ---- waiting ----
+    def until(self, what, test, seconds=60):
+        """Waits for a condition; fails with what it was waited for."""
+        end = time.monotonic() + seconds * PATIENCE
+        while time.monotonic() < end:
+            value = test()
+            if value:
+                return value
+            time.sleep(0.7)
+        raise Failed(f"not within {seconds} s: {what}; the Canary is {self.phase() or 'without a phase'} at {self.weight()} %")
+
+    def until_phase(self, phases, seconds=90):
+        wanted = phases.split("|")
+        return self.until(f"phase {phases}", lambda: self.phase() in wanted and self.phase(), seconds)
+
+    def until_weight(self, least, seconds=90):
+        return self.until(f"a share of {least} %", lambda: self.phase() == "Progressing" and self.weight() >= least, seconds)
+
+    @staticmethod
+    def require(true, why):
+        if not true:
+            raise Failed(why)
+
+    # ---- load ----
+    def load(self, rps=30):
+        """A steady stream of requests to the application; `told` ends it."""
+        out = RUN / f"load-{self.ns}.txt"
+        command = ["nsenter", f"--net=/run/netns/{NET}", str(BIN / "load"), "-url", GATEWAY, "-host", self.host(), "-rps", str(rps), "-for", "30m", "-out", str(out)]
+        self.loads.append((subprocess.Popen(command), out))
+
+    def told(self, lost_max=0):
+        """Ends the load and says what came of it: nothing may be lost."""
+        process, out = self.loads.pop()
+        process.terminate()
+        process.wait()
+        last = out.read_text().splitlines()[-1]
+        counts = {key: int(number) for key, number in re.findall(r"(\w+)/\S*=(\d+)", last)}
+        total = {}
+        for code, number in re.findall(r"(\w+)/[^ =]*=(\d+)", last):
+            total[code] = total.get(code, 0) + int(number)
+        del counts
+        lost = total.get("err", 0) + sum(n for code, n in total.items() if code in ("502", "503", "504", "404"))
+        hurt = sum(n for code, n in total.items() if code != "200") - lost
+        self.figures.update({"requests": sum(total.values()), "hurt": hurt, "lost": lost})
+        self.require(lost <= lost_max, f"{lost} requests were lost: {last}")
+        return hurt
+
+    # ---- the bed itself ----
+    def inside(self, *command, check=True):
+        done = subprocess.run(["nsenter", f"--net=/run/netns/{NET}", *command], capture_output=True, text=True)
+        if check and done.returncode:
+            raise Failed(f"{' '.join(command)}: {done.stderr}")
+        return done.stdout
+
+    def pid(self, part):
+        return int((RUN / f"{part}.pid").read_text())
+
+    def pod_pids(self, ns, labels):
+        """Process ids of pods; a pod is a process of this machine."""
+        pods = self.items("pods", "-l", labels, ns=ns)
+        found = {}
+        for pod in pods:
+            ids = [c.get("containerID", "") for c in pod.get("status", {}).get("containerStatuses", [])]
+            found.update({pod["metadata"]["name"]: int(i.rsplit("/", 1)[1]) for i in ids if i})
+        return found
+
+    def leader(self):
+        lease = self.get("lease", "serin-leader-election", ns="serin-system") or {}
+        return lease.get("spec", {}).get("holderIdentity", "")
+
+    def after(self, *args):
+        """A kubectl command that takes something away at the end."""
+        self.undo.append(args)
+
+    def evidence(self):
+        """What a failure is judged by."""
+        lines = [f"  {line}" for line in self.events()[-6:]] if self.canary() else []
+        reason = json.dumps({c["type"]: f"{c['status']} {c.get('reason', '')}: {c.get('message', '')}" for c in self.canary().get("status", {}).get("conditions", [])})
+        return "\n".join(lines + [f"  conditions {reason}", f"  route {self.weights()}"])
+
+    def clear(self):
+        for process, _ in self.loads:
+            process.kill()
+            process.wait()
+        for args in self.undo:
+            self.run(*args, "--ignore-not-found", check=False)
+        # The Canary first, so that its finalizer finds what it needs.
+        self.run("-n", self.ns, "delete", "canaries", "--all", "--timeout=30s", check=False)
+        if self.get("namespace", self.ns, ns="default"):
+            for one in self.items("canaries"):
+                self.run("-n", self.ns, "patch", "canary", one["metadata"]["name"], "--type=merge", "-p", '{"metadata":{"finalizers":null}}', check=False)
+            self.run("delete", "namespace", self.ns, "--wait=false", "--ignore-not-found", check=False)

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Builds what a bed is made of into .parts/conformance: the control plane of a version from its Go modules, etcd, and two small
+# programs. Ten minutes once on two cores, seconds from Go's cache: build.sh 1.37
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+version=${1:?which version, such as 1.37}
+out=$here/../.parts/conformance
+mkdir -p "$out/bin-$version" "$out/bin"
+export GOFLAGS=-buildvcs=false
+say() { printf '%s\n' "$*" >&2; }
+
+release=$(sed -n 's,^\tk8s.io/kubernetes \(v.*\),\1,p' "$here/control-plane/$version.mod")
+if [ ! -x "$out/bin-$version/control-plane" ] || [ "$here/control-plane/$version.mod" -nt "$out/bin-$version/control-plane" ]; then
+  say "conformance: building Kubernetes $release"
+  minor=${release#v1.}; minor=${minor%%.*}
+  v=k8s.io/component-base/version
+  source=$out/source-$version
+  mkdir -p "$source"
+  cp "$here/control-plane/main.go" "$source/main.go"
+  cp "$here/control-plane/$version.mod" "$source/go.mod"; cp "$here/control-plane/$version.sum" "$source/go.sum"
+  (cd "$source" && go build -trimpath -o "$out/bin-$version/control-plane" \
+    -ldflags "-s -w -X $v.gitVersion=$release -X $v.gitMajor=1 -X $v.gitMinor=$minor" .)
+fi
+if [ ! -x "$out/bin/etcd" ]; then
+  say "conformance: building etcd"
+  (cd "$here/etcd" && go build -trimpath -o "$out/bin/etcd" .)
+fi
+for program in app load; do
+  if [ ! -x "$out/bin/$program" ] || [ "$here/programs/$program/main.go" -nt "$out/bin/$program" ]; then
+    (cd "$here/programs" && CGO_ENABLED=0 go build -trimpath -o "$out/bin/$program" "./$program")
+  fi
+done

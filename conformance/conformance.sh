@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Builds what is missing, starts a bed, runs the scenarios and takes the bed down: conformance.sh VERSION [NAME...]
+# `difference` among the names runs the difference test; without names, it and all scenarios are run.
+# Says why and ends well where it cannot be run at all; MINUTES bounds the time, KEEP=1 leaves the bed.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+version=$1; shift
+cd "$here/.."
+skip() { echo "conformance: skipped: $*"; exit 0; }
+
+if [ -n "${KUBECONFIG:-}" ]; then
+  echo "conformance: uses the cluster of KUBECONFIG ($(kubectl config current-context)): namespaces serin-conformance-*, and what scenarios put into them"
+  exec python3 "$here/run.py" ${MINUTES:+--minutes "$MINUTES"} "$@"
+fi
+[ "$(uname -s)" = Linux ] || skip "network namespaces are Linux's"
+[ "$(id -u)" = 0 ] || skip "needs root for network namespaces, and KUBECONFIG names no cluster"
+command -v go >/dev/null || skip "Go is not installed, and the control plane is built from its modules"
+[ -f "$here/control-plane/$version.mod" ] || { echo "conformance: no version $version; there are: $(cd "$here/control-plane" && ls *.mod | sed 's/.mod$//' | xargs)"; exit 2; }
+missing=()
+for pair in ip:iproute2 nft:nftables openssl:openssl curl:curl; do
+  command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  command -v apt-get >/dev/null || skip "please install: ${missing[*]}"
+  apt-get update -qq >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+fi
+parts=$(scripts/parts.sh) && eval "$parts"
+export SERIN_BIN=${SERIN_BIN:-$PWD/target/debug/serin}
+"$here/build.sh" "$version"
+
+names=("$@") failed=0
+wants() { [ ${#names[@]} -eq 0 ] && return 0; local name; for name in "${names[@]}"; do [ "$name" = "$1" ] && return 0; done; return 1; }
+trap '[ -n "${KEEP:-}" ] || "$here/down.sh" --wipe' EXIT
+
+if wants difference; then
+  echo "conformance: the difference test"
+  "$here/down.sh" --wipe
+  "$here/up.sh" "$version" bare
+  # The test is built outside of the namespace, where there may be no network.
+  test=$(cargo test -q --locked -p serin-apiserver --test difference --no-run --message-format=json 2>/dev/null \
+    | python3 -c 'import json,sys; print([m["executable"] for m in map(json.loads, sys.stdin) if m.get("executable")][-1])')
+  (cd crates/serin-apiserver && nsenter --net=/run/netns/serin-bed env SERIN_REAL_API=http://127.0.0.1:8001 "$test" the_real_server) || failed=1
+  "$here/down.sh" --wipe
+fi
+scenarios=(); for name in ${names[@]+"${names[@]}"}; do [ "$name" = difference ] || scenarios+=("$name"); done
+if [ ${#names[@]} -eq 0 ] || [ ${#scenarios[@]} -gt 0 ]; then
+  [ -x "$SERIN_BIN" ] || cargo build --locked -p serin
+  # As OpenShift has it by default.
+  export APISERVER_EXTRA=${APISERVER_EXTRA:---enable-admission-plugins=OwnerReferencesPermissionEnforcement}
+  "$here/up.sh" "$version"
+  python3 "$here/run.py" ${MINUTES:+--minutes "$MINUTES"} --json "$here/../.parts/conformance/results-$version.json" ${scenarios[@]+"${scenarios[@]}"} || failed=1
+fi
+exit $failed

@@ -1,0 +1,3 @@
+module serin.rs/conformance/programs
+
+go 1.22
