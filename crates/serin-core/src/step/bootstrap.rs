@@ -201,6 +201,8 @@ fn initialized(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> S
     }
     draft.status.promoted_configs.clone_from(&draft.status.tracked_configs);
     draft.status.sent.clear();
+    // What the target served before is no canary's traffic: the first release need not wait for it to leave a check's window.
+    draft.status.drain_time = None;
     draft.enter(Phase::Initialized);
     let message = format!("Initialization done! {}", draft.name());
     draft.note(reason::INITIALIZED, message);
