@@ -2,17 +2,21 @@
 
 pub mod apply;
 pub mod ask;
+#[cfg(feature = "laboratory")]
 pub mod backtest;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod controller;
+#[cfg(feature = "laboratory")]
 pub mod demo;
 pub mod events;
 pub mod explain;
 pub mod guard;
+pub mod helm_values;
 pub mod http;
 pub mod leader;
+#[cfg(feature = "laboratory")]
 pub mod local;
 mod managers;
 pub mod metrics;
@@ -22,10 +26,12 @@ pub mod outside;
 mod packed;
 pub mod pages;
 pub mod patience;
+#[cfg(feature = "laboratory")]
 pub mod plan;
 pub mod queue;
 pub mod record;
 mod refusal;
+pub mod rights;
 pub mod telemetry;
 pub mod tell;
 pub mod tick;
