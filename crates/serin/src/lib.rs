@@ -2,18 +2,22 @@
 
 pub mod apply;
 pub mod ask;
+#[cfg(feature = "laboratory")]
 pub mod backtest;
 pub mod claims;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod controller;
+#[cfg(feature = "laboratory")]
 pub mod demo;
 pub mod events;
 pub mod explain;
 pub mod guard;
+pub mod helm_values;
 pub mod http;
 pub mod leader;
+#[cfg(feature = "laboratory")]
 pub mod local;
 mod managers;
 pub mod metrics;
@@ -24,12 +28,14 @@ pub mod outside;
 mod packed;
 pub mod pages;
 pub mod patience;
+#[cfg(feature = "laboratory")]
 pub mod plan;
 mod pods;
 pub mod queue;
 pub mod record;
 mod refusal;
 mod releasing;
+pub mod rights;
 pub mod telemetry;
 pub mod tell;
 pub mod tick;

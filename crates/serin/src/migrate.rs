@@ -21,8 +21,12 @@ const TRIES: u32 = 5;
 #[derive(Clone, Debug, Args)]
 pub struct MigrateArgs {
     /// Take Serin's finalizer off every Canary, so that whoever comes next can delete them. Stop the operator first.
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "helm_values", conflicts_with = "helm_values")]
     leave: bool,
+    /// Tell the values of Flagger's Helm chart in those of Serin's, and refuse by name what has no place there: a file as
+    /// `helm get values flagger -o yaml` prints it; `-` is stdin.
+    #[arg(long, value_name = "FILE")]
+    helm_values: Option<String>,
     /// Only in this namespace.
     #[arg(short, long, env = "SERIN_NAMESPACE")]
     namespace: Option<String>,
@@ -32,6 +36,10 @@ pub struct MigrateArgs {
 }
 
 impl MigrateArgs {
+    pub fn helm_values(&self) -> Option<&str> {
+        self.helm_values.as_deref()
+    }
+
     pub fn kubeconfig(&self) -> Option<&str> {
         self.kubeconfig.as_deref()
     }

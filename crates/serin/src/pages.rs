@@ -16,6 +16,20 @@ pub fn crds_yaml() -> anyhow::Result<String> {
     Ok(text)
 }
 
+const FLEET: &str = include_str!("../../../charts/serin/files/dashboards/serin-fleet.json");
+const CANARY: &str = include_str!("../../../charts/serin/files/dashboards/serin-canary.json");
+
+/// The chart's alerts as an object of the Prometheus operator, for those who use no chart.
+fn prometheus_rule() -> String {
+    let mut text = String::from(
+        "# Written by `serin docs` from charts/serin/files/alerts.yaml.\napiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: serin\n  namespace: serin-system\n  labels: {app.kubernetes.io/name: serin}\nspec:\n",
+    );
+    for line in include_str!("../../../charts/serin/files/alerts.yaml").lines() {
+        text.push_str(&format!("  {line}\n"));
+    }
+    text
+}
+
 fn reasons() -> String {
     let mut page = String::from(
         "# Reasons\n\nEvery decision has one of these codes, in the log, in `status.lastReason`, in Events and in `serin_decisions_total`.\n\n| code | meaning |\n|---|---|\n",
@@ -30,6 +44,12 @@ fn reasons() -> String {
 pub fn generated() -> anyhow::Result<Vec<(&'static str, String)>> {
     Ok(vec![
         ("deploy/10-crds.yaml", crds_yaml()?),
+        ("deploy/20-rbac.yaml", crate::rights::manifest()),
+        ("charts/serin/files/crds.yaml", crds_yaml()?),
+        ("charts/serin/templates/_rules.tpl", crate::rights::helpers()),
+        ("deploy/monitoring/prometheusrule.yaml", prometheus_rule()),
+        ("deploy/monitoring/serin-fleet.json", FLEET.to_owned()),
+        ("deploy/monitoring/serin-canary.json", CANARY.to_owned()),
         ("docs/reference/canary.md", serin_core::docs::reference_markdown()),
         ("docs/reference/refused.md", serin_core::parse::refused_markdown()),
         ("docs/reference/reasons.md", reasons()),

@@ -1,5 +1,7 @@
 //! Real Canary objects with a workload that fits them: what is taken up, and what is refused and why, by router.
 
+#![expect(clippy::print_stdout, reason = "the table is what `make corpus` is for")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -11,8 +11,17 @@ fn root() -> PathBuf {
 /// Every Markdown page for readers.
 fn pages() -> Vec<PathBuf> {
     let root = root();
-    let mut found: Vec<PathBuf> =
-        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|page| root.join(page)).into();
+    let mut found: Vec<PathBuf> = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "GOVERNANCE.md",
+        "ROADMAP.md",
+    ]
+    .map(|page| root.join(page))
+    .into();
     let mut dirs = vec![root.join("docs")];
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).unwrap() {
@@ -100,6 +109,29 @@ fn troubleshooting_knows_the_reasons() {
     let unknown: Vec<_> = told.difference(&known).collect();
     assert!(unknown.is_empty(), "no such reasons: {unknown:?}");
     assert!(told.len() >= 20, "only {told:?}");
+}
+
+/// Every alert has a page with its expression, a story that fires it and one in which it is silent.
+#[test]
+fn every_alert_has_a_runbook_and_stories() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let documents = |text: &str| serin::local::manifest::documents(text).unwrap().remove(0);
+    let alerts = documents(&read("charts/serin/files/alerts.yaml"));
+    let stories = read("deploy/monitoring/alerts.test.yaml");
+    let index = read("docs/runbooks/README.md");
+    let rules = alerts["groups"][0]["rules"].as_array().unwrap();
+    assert!(rules.len() >= 9, "{}", rules.len());
+    for rule in rules {
+        let name = rule["alert"].as_str().unwrap();
+        let page = name.to_lowercase();
+        let text = read(&format!("docs/runbooks/{page}.md"));
+        assert!(text.contains(rule["expr"].as_str().unwrap()), "{name}: another expression");
+        let url = rule["annotations"]["runbook_url"].as_str().unwrap();
+        assert!(url.ends_with(&format!("/runbooks/{page}/")), "{name}: {url}");
+        assert!(index.contains(&format!("[{name}]({page}.md)")), "{name} is not in the list");
+        let told = |end: &str| stories.contains(&format!("alertname: {name}{end}"));
+        assert!(told(", exp_alerts: []}") && told("\n        exp_alerts:\n"), "{name}");
+    }
 }
 
 #[test]

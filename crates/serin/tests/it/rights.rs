@@ -278,6 +278,13 @@ async fn lived(bed: &Bed) {
     bed.set_image("app:v3");
     bed.until_phase("Failed").await;
     bed.pass(60).await;
+    // A cluster that is restored from a backup lists what is older than what was written: each canary is read alone.
+    let backup = bed.store.backup();
+    bed.set_image("app:v4");
+    bed.until_phase("Failed").await;
+    bed.pass(60).await;
+    bed.store.restore(&backup);
+    bed.pass(120).await;
     let id = ResourceId::new(CANARIES.0, CANARIES.1);
     bed.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
     bed.until("gone", |bed| bed.get(CANARIES, "backend").is_none()).await;

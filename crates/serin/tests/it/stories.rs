@@ -43,7 +43,6 @@ async fn a_good_release_is_promoted_step_by_step() {
         Normal CanaryNotReady: The canary is not ready: 0 out of 2 new replicas have been updated
         Normal NewRevision: Starting canary analysis for backend.develop
         Normal Advanced: Advance backend.develop canary weight 5
-        Warning WindowReachesBack: Halt backend.develop advancement errors says little yet: its window of 60 s reaches back before this revision was measured; it counts from 2026-01-01T00:01:06Z
         Normal Advanced: Advance backend.develop canary weight 10
         Normal Advanced: Advance backend.develop canary weight 20
         Normal Advanced: Advance backend.develop canary weight 30
@@ -59,7 +58,8 @@ async fn a_good_release_is_promoted_step_by_step() {
 
 #[tokio::test(start_paused = true)]
 async fn a_bad_release_is_off_the_road_on_the_tick_that_found_it() {
-    let bed = at_rest(json!({})).await;
+    let checks = json!([{"name": "errors", "query": "errors", "interval": "10s", "thresholdRange": {"max": 1}}]);
+    let bed = at_rest(json!({"analysis": {"metrics": checks}})).await;
     bed.answer(|_, _| value(7.0));
     bed.set_image("app:v2");
     bed.until("traffic", |bed| bed.canary_share() == 5).await;

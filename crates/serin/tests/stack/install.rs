@@ -12,7 +12,7 @@ use crate::alone;
 use crate::local::{Kubectl, example, options, part, serves, until};
 
 /// Steps that are seconds apart, as nobody would have them in production.
-const HASTE: &str = r#"[
+pub(crate) const HASTE: &str = r#"[
     {"op": "replace", "path": "/spec/analysis/threshold", "value": 10},
     {"op": "replace", "path": "/spec/analysis/interval", "value": "3s"},
     {"op": "replace", "path": "/spec/analysis/stepWeights", "value": [20, 50]},
@@ -21,11 +21,11 @@ const HASTE: &str = r#"[
 ]"#;
 
 /// A private directory that goes with the test.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
-    fn new() -> Self {
-        let dir = std::env::temp_dir().join(format!("serin-install-{}", std::process::id()));
+    pub(crate) fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("serin-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         Self(dir)
     }
@@ -38,7 +38,7 @@ impl Drop for Scratch {
 }
 
 /// What runs for the image of the manifests: this program, with what differs from a real cluster in its environment.
-fn entrypoint(scratch: &Scratch) -> (String, Vec<String>) {
+pub(crate) fn entrypoint(scratch: &Scratch) -> (String, Vec<String>) {
     let settings = scratch.0.join("settings");
     let script = format!(
         "set -a; . {}; SERIN_ADDRESS=$POD_IP; set +a; exec {} \"$@\"",
@@ -46,11 +46,11 @@ fn entrypoint(scratch: &Scratch) -> (String, Vec<String>) {
         env!("CARGO_BIN_EXE_serin")
     );
     let words = ["/bin/sh", "-c", &script, "serin"];
-    ("serin:*".to_owned(), words.map(str::to_owned).to_vec())
+    ("ghcr.io/serin-rs/serin:*".to_owned(), words.map(str::to_owned).to_vec())
 }
 
 /// What a cluster's DNS and service accounts would give.
-fn settle(scratch: &Scratch, cluster: &Cluster) {
+pub(crate) fn settle(scratch: &Scratch, cluster: &Cluster) {
     let settings = format!(
         "SERIN_KUBECONFIG={}\nSERIN_GATEWAY_METRICS={}/metrics\nSERIN_MIN_INTERVAL=1\n",
         cluster.kubeconfig().display(),
@@ -60,12 +60,12 @@ fn settle(scratch: &Scratch, cluster: &Cluster) {
 }
 
 /// Addresses of the operator's pods.
-fn replicas(cluster: &Cluster) -> Vec<String> {
+pub(crate) fn replicas(cluster: &Cluster) -> Vec<String> {
     let pods = cluster.store().list(&ResourceId::core("pods"), Some("serin-system"));
     pods.iter().filter_map(|pod| Some(pod["status"]["podIP"].as_str()?.to_owned())).collect()
 }
 
-async fn leads(address: &str) -> bool {
+pub(crate) async fn leads(address: &str) -> bool {
     let Ok((status, page)) = get(&format!("http://{address}:8080/metrics")).await else {
         return false;
     };
@@ -74,7 +74,7 @@ async fn leads(address: &str) -> bool {
         && page.lines().any(|line| line.starts_with("serin_leader") && line.ends_with(" 1"))
 }
 
-async fn install(kubectl: &Kubectl) {
+pub(crate) async fn install(kubectl: &Kubectl) {
     let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/");
     let applied = kubectl.run(&["apply", "-f", deploy]).await;
     for made in [
@@ -97,7 +97,7 @@ async fn install(kubectl: &Kubectl) {
 async fn the_manifests_install_an_operator_that_releases() {
     let _alone = alone().await;
     let Some(kubectl) = part("SERIN_KUBECTL") else { return };
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("install");
     let cluster = Cluster::start(Options {
         operator: false,
         images: vec![entrypoint(&scratch)],

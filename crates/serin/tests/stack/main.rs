@@ -4,10 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 
 mod backtest;
+mod chart;
+mod image;
 mod install;
 mod kill;
 mod lab;
 mod local;
+mod monitoring;
 mod refusals;
 
 use tokio::sync::{Mutex, MutexGuard};

@@ -434,6 +434,26 @@ impl World {
         plan
     }
 
+    fn take_back(&mut self, token: &str) {
+        let (kept, revision) = self.kept.clone().unwrap();
+        assert_eq!(kept, token, "{}", self.log);
+        if let Some(primary) = &mut self.primary {
+            primary.revision = revision;
+            primary.generation += 1;
+        }
+    }
+
+    /// What is the primary's beside its pods.
+    fn tend(&mut self, action: &Action) {
+        if let Action::HoldPrimary(held) = action {
+            self.held = *held;
+        } else if *action == Action::RepairCopies {
+            self.edited = Drift::default();
+        } else {
+            self.scaler_copied = true;
+        }
+    }
+
     fn apply(&mut self, action: &Action) {
         let ready_at = later(self.now, ROLLOUT_SECS);
         let made = |revision: &str, replicas, generation| {
@@ -471,17 +491,10 @@ impl World {
                     self.kept = Some((token.clone(), revision));
                 }
             }
-            Action::UndoPrimary { token } => {
-                let (kept, revision) = self.kept.clone().unwrap();
-                assert_eq!(kept, *token, "{}", self.log);
-                if let Some(primary) = &mut self.primary {
-                    primary.revision = revision;
-                    primary.generation += 1;
-                }
+            Action::UndoPrimary { token } => self.take_back(token),
+            Action::PrimaryScaler | Action::HoldPrimary(_) | Action::RepairCopies => {
+                self.tend(action)
             }
-            Action::PrimaryScaler => self.scaler_copied = true,
-            Action::HoldPrimary(held) => self.held = *held,
-            Action::RepairCopies => self.edited = Drift::default(),
             Action::ScaleTarget(replicas) => {
                 if let Some(target) = &mut self.target
                     && target.replicas != *replicas
@@ -494,8 +507,11 @@ impl World {
             Action::Route(split) => {
                 let status = &self.canary.status;
                 let raises = split.canary > self.route.map_or(Weight::ZERO, |now| now.canary);
-                let fenced = split.canary.percent() <= status.canary_weight;
-                assert!(!raises || fenced, "raised before the status said so\n{}", self.log);
+                assert!(
+                    !raises || split.canary.percent() <= status.canary_weight,
+                    "raised before the status said so\n{}",
+                    self.log
+                );
                 self.route = Some(*split);
             }
             Action::EnsureRoute(split) => {

@@ -1,0 +1,83 @@
+{{/*
+Written by `serin docs` from crates/serin/src/rights.rs: what the operator may do in the namespaces of the canaries.
+*/}}
+{{- define "serin.rules" -}}
+# `get` when a list is older than what the operator itself has written, as after a restore from a
+# backup.
+- apiGroups: [flagger.app]
+  resources: [canaries]
+  verbs: [get, list, watch, patch]
+- apiGroups: [flagger.app]
+  resources: [canaries/status]
+  verbs: [patch]
+# For clusters that ask it of whoever makes something that is owned by a Canary.
+- apiGroups: [flagger.app]
+  resources: [canaries/finalizers]
+  verbs: [update]
+- apiGroups: [flagger.app]
+  resources: [metrictemplates]
+  verbs: [get, list, watch]
+- apiGroups: [flagger.app]
+  resources: [alertproviders]
+  verbs: [get]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, update]
+- apiGroups: [apps]
+  resources: [deployments/scale]
+  verbs: [patch]
+# `delete` is never used: the admission plugin OwnerReferencesPermissionEnforcement (on by default on
+# OpenShift) asks it of whoever changes an owner reference, as Serin does when it gives a Service or a
+# route back to its user.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list, watch]
+# Whose the pods behind a Service are, asked before traffic moves to them: metadata only.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- if .Values.rbac.credentials }}
+# The Secrets that metric templates and alert providers name.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+{{- end }}
+{{- if or (eq (include "serin.configTracking" .) "true") .Values.rbac.soak }}
+# Those that a target refers to are read, and copied for the primary. List and watch are asked for
+# metadata only; no data of a ConfigMap or Secret that no canary refers to is ever read. Without
+# config tracking (--enable-config-tracking=false) and without guard.soak, which keeps what a primary
+# ran before, they can go.
+- apiGroups: [""]
+  resources: [configmaps, secrets]
+  verbs: [get, list, watch, create, update]
+{{- end }}
+{{- if .Values.rbac.autoscalers }}
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch, create, update, patch]
+{{- end }}
+{{- if contains "selector=" (join "," .Values.gatewayMetrics) }}
+# Only to find the gateway's pods by their labels (--gateway-metrics=selector=...).
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+{{- end }}
+{{- if has "traefik" .Values.routers }}
+- apiGroups: [traefik.io]
+  resources: [traefikservices]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
+{{- end }}
+
+{{- define "serin.leaseVerbs" -}}
+[get, list, watch, create, update]
+{{- end }}
