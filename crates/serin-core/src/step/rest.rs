@@ -42,6 +42,8 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         Change::Revised => super::gate(draft),
         Change::Reverted => {
             draft.take_up();
+            // What was asked of the rejected revision says nothing of this one.
+            draft.status.checks.clear();
             let message = format!("{} went back to the promoted revision.", draft.target_name());
             draft.note(reason::REVERTED, message.clone());
             draft.hold(reason::REVERTED, message)
