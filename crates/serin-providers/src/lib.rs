@@ -8,7 +8,7 @@ pub mod json;
 pub mod metric;
 pub mod notify;
 pub mod observe;
-mod obstacles;
+pub mod obstacles;
 mod ownership;
 pub mod references;
 pub mod render;

@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::workload::{config, kept};
 
 /// All of it at once, so that nobody mends one thing to be told of the next.
-pub(crate) fn find(canary: &Canary, objects: &Objects, settings: &Settings) -> Vec<Obstacle> {
+pub fn find(canary: &Canary, objects: &Objects, settings: &Settings) -> Vec<Obstacle> {
     let mut found = Vec::new();
     let add = |found: &mut Vec<Obstacle>, kind, message: String| {
         found.push(Obstacle { kind, message: format!("{}.", message.trim_end_matches('.')) });

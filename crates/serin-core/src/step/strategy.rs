@@ -36,7 +36,7 @@ pub(super) fn raise(mut draft: Draft<'_>, rung: Weight, because: &str) -> Step {
     if !unanswered.is_empty() {
         return draft.ask(unanswered);
     }
-    let since = draft.status.last_step_time.or(draft.status.analysis_start_time);
+    let since = draft.status.weight_time.or(draft.status.analysis_start_time);
     if let Some(shortage) = super::capacity::of_canary(&draft, rung, since) {
         return grow(draft, &shortage);
     }
@@ -74,7 +74,10 @@ fn grow(mut draft: Draft<'_>, shortage: &super::capacity::Shortage) -> Step {
     if replicas < shortage.wanted {
         draft.actions.push(Action::ScaleTarget(shortage.wanted));
     }
-    draft.hold(reason::CAPACITY_SHORT, shortage.message.clone())
+    // The checks were answered for this step; they are asked again with the next one.
+    draft.status.last_step_time = Some(draft.now);
+    let secs = draft.spec.analysis.interval_secs;
+    draft.act(reason::CAPACITY_SHORT, shortage.message.clone(), secs)
 }
 
 fn iterate(mut draft: Draft<'_>, total: i32) -> Step {
@@ -137,7 +140,7 @@ fn blue_green(draft: &Draft<'_>) -> bool {
 
 /// Blue/Green with a router: everybody goes to green, which is checked once more before it is promoted.
 fn switch_all(mut draft: Draft<'_>) -> Step {
-    let since = draft.status.last_step_time.or(draft.status.analysis_start_time);
+    let since = draft.status.weight_time.or(draft.status.analysis_start_time);
     if let Some(shortage) = super::capacity::of_canary(&draft, Weight::FULL, since) {
         return grow(draft, &shortage);
     }

@@ -49,6 +49,13 @@ pub(super) async fn of(canary: &Canary, live: bool, look: &Look<'_>) -> anyhow::
             notes.push(format!("applying the files starts a release of {target}: {field}"));
         }
     }
+    // In the words in which the condition and the Event would say it.
+    let in_the_way = serin_providers::obstacles::find(canary, &objects, &Settings::default());
+    if !in_the_way.is_empty() {
+        notes.extend(in_the_way.into_iter().map(|one| format!("in the way: {}", one.message)));
+        notes.push("nothing is written before this is put right".to_owned());
+        return Ok(Writes { notes, objects: Vec::new() });
+    }
     let mut writes = Vec::new();
     let primary = references::primary(canary);
     let mut actions = vec![Action::Services];

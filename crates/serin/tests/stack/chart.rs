@@ -229,8 +229,9 @@ async fn an_installed_chart_releases_and_its_dashboards_show_it() {
     let monitoring = Monitoring::start(&prometheus, cluster.dir(), &replicas(&cluster)).await;
     let versions = [("v2", "Succeeded"), ("v3-bad", "Failed")];
     released(&kubectl, &cluster, &cluster.prometheus_url(), &versions).await;
-    monitoring.every_query_has_an_answer().await;
+    // It fires once the end of the release is scraped, and so recorded.
     monitoring.fires("CanaryFailed").await;
+    monitoring.every_query_has_an_answer().await;
 
     let upgrade = ["upgrade", "serin", "charts/serin", "-n", "serin-system", "--reuse-values"];
     helm.run(&[upgrade.as_slice(), &["--set", "clusterName=one", "--wait"]].concat()).await;

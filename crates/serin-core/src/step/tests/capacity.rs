@@ -95,24 +95,20 @@ fn a_canary_gets_the_pods_that_its_share_needs_before_it_gets_the_share() {
     check(
         &mut world,
         &expect![[r#"
-        5713s Progressing 0 (route 0) NewRevision [scale 6]
-               - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
-        5715s Progressing 0 (route 0) CanaryNotReady
-               - The canary is not ready: pods start
-        5716s Progressing 10 (route 0) Advanced [route 10]
-               - Starting canary analysis for api.develop
-               - Advance backend.develop canary weight 10
-        5726s Progressing 10 (route 10) CapacityShort [scale 3]
-               - The canary has 1 of the 3 ready pods that 50 % of the traffic needs; it is waited for until 60 s of progressDeadlineSeconds are over.
-        5728s Progressing 0 (route 10) CanaryLost [!route 0]
-               ! Halt backend.develop advancement canary has no ready endpoint
-        5729s Progressing 0 (route 0) NotDue
-        5738s Progressing 10 (route 0) Advanced [route 10]
-               - Advance backend.develop canary weight 10
-        5748s Progressing 50 (route 10) Advanced [route 50]
-               - Advance backend.develop canary weight 50
-        5758s Promoting 50 (route 50) Promoting [promote s1:v2]
-               - Copying api.develop template spec to api-primary.develop
-    "#]],
+            5713s Progressing 0 (route 0) NewRevision [scale 6]
+                   - New revision detected! Scaling up api.develop <Info: New revision detected, progressing canary analysis.>
+            5715s Progressing 0 (route 0) CanaryNotReady
+                   - The canary is not ready: pods start
+            5716s Progressing 10 (route 0) Advanced [route 10]
+                   - Starting canary analysis for api.develop
+                   - Advance backend.develop canary weight 10
+            5726s Progressing 10 (route 10) CapacityShort [scale 3]
+                   - The canary has 1 of the 3 ready pods that 50 % of the traffic needs; it is waited for until 60 s of progressDeadlineSeconds are over.
+            5729s Progressing 10 (route 10) NotDue
+            5736s Progressing 50 (route 10) Advanced [route 50]
+                   - Advance backend.develop canary weight 50
+            5746s Promoting 50 (route 50) Promoting [promote s1:v2]
+                   - Copying api.develop template spec to api-primary.develop
+        "#]],
     );
 }
