@@ -243,7 +243,7 @@ mod tests {
                 "delete" => released,
                 verb => !verb.starts_with("delete") && verb != "*",
             };
-            assert!(grant.verbs.iter().all(|verb| fine(&verb)), "{grant:?}");
+            assert!(grant.verbs.iter().all(fine), "{grant:?}");
         }
     }
 
