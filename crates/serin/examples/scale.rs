@@ -29,7 +29,7 @@ use tokio::time::Instant;
 /// Foreign objects of each kind unless told otherwise.
 const FOREIGN: usize = 5000;
 /// Every tenth is as large as an object may be, the others are as configs are.
-const LARGE: usize = 1 << 20;
+const LARGE: usize = (1 << 20) - 1024;
 const SMALL: usize = 16 << 10;
 /// What no cluster may make an operator take.
 const PEAK_MAX_MIB: f64 = 64.0;
