@@ -55,7 +55,7 @@ lives: ## 300 simulated lives of the whole operator.
 	SERIN_SEEDS=$(or $(SERIN_SEEDS),300) $(CARGO) test --profile sim --locked -p serin --test sim no_life_breaks
 
 simulation: ## 3,000 simulated lives of the whole operator, a crash before and after every write of small ones, and deliberate bugs.
-	SERIN_SEEDS=$(or $(SERIN_SEEDS),2000) SERIN_TWICE=20 SERIN_POINTS=$(or $(SERIN_POINTS),most) SERIN_MUTANT_SEEDS=100 \
+	SERIN_SEEDS=$(or $(SERIN_SEEDS),2000) SERIN_TWICE=20 $(if $(SERIN_POINTS),SERIN_POINTS=$(SERIN_POINTS)) SERIN_MUTANT_SEEDS=100 \
 	  $(CARGO) test --profile sim --locked -p serin --test sim
 	SERIN_WIDE=1 SERIN_SEEDS=$(or $(SERIN_SEEDS),1000) $(CARGO) test --profile sim --locked -p serin --test sim no_life_breaks
 
