@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Canary, HookKind, Phase, Provider, Split, Status, Strategy, Weight};
+use crate::model::{Canary, HookKind, Phase, Split, Status, Strategy, Weight};
 use crate::observed::{Guard, Observed, Readiness, Seen, Selects};
 use crate::plan::{Action, Plan};
 use crate::reason;
@@ -60,10 +60,9 @@ impl Lint<'_> {
 
     /// What the canary gets at most right now.
     fn routed(&self) -> Weight {
-        match (self.canary.spec.provider, &self.seen.route) {
-            (Provider::Kubernetes, _) => Weight::ZERO,
-            (Provider::Traefik, Seen::Present(split)) => split.canary,
-            (Provider::Traefik, Seen::Absent | Seen::Unreadable(_)) => Weight::ZERO,
+        match &self.seen.route {
+            Seen::Present(split) if self.canary.spec.provider.has_router() => split.canary,
+            Seen::Present(_) | Seen::Absent | Seen::Unreadable(_) => Weight::ZERO,
         }
     }
 
@@ -253,10 +252,11 @@ impl Lint<'_> {
         for action in &self.plan.actions {
             match action {
                 Action::ScaleTarget(0) => {
-                    let routed = match (self.canary.spec.provider, &self.seen.route) {
-                        (Provider::Kubernetes, _) | (_, Seen::Absent) => false,
-                        (_, Seen::Present(split)) => *split != Split::PRIMARY,
-                        (_, Seen::Unreadable(_)) => true,
+                    let routed = match &self.seen.route {
+                        _ if !self.canary.spec.provider.has_router() => false,
+                        Seen::Absent => false,
+                        Seen::Present(split) => *split != Split::PRIMARY,
+                        Seen::Unreadable(_) => true,
                     } || self.plan.status.canary_weight > 0;
                     self.forbid(5, routed, "the target is scaled away while it is routed");
                     let selected = apex != Some(Selects::Primary);

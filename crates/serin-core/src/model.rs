@@ -2,6 +2,7 @@
 
 mod finding;
 mod guard;
+pub mod provider;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use finding::{Finding, FindingCode, FindingSeverity, sentence};
 pub use guard::{Bad, EvidencePace, GuardMode, GuardSource, GuardSpec, Margin, Objective, Pace};
+pub use provider::{Capabilities, Provider};
 
 pub use crate::status::{Condition, Phase, Sent, Soak, Status};
 
@@ -108,7 +110,7 @@ pub struct Canary {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
-    pub provider: Provider,
+    pub provider: &'static Provider,
     /// Prometheus of this canary alone, for builtin and inline queries.
     pub metrics_server: Option<String>,
     pub target: TargetRef,
@@ -124,23 +126,6 @@ pub struct Spec {
     pub route: Option<String>,
     /// What was understood but has no effect, or another effect than it seems: told to the user, never a reason to stop.
     pub findings: Vec<Finding>,
-}
-
-/// Routers that are complete; the others of Flagger are refused by `parse` until they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Provider {
-    Traefik,
-    Kubernetes,
-}
-
-impl Provider {
-    pub fn name(self) -> &'static str {
-        match self {
-            Provider::Traefik => "traefik",
-            Provider::Kubernetes => "kubernetes",
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

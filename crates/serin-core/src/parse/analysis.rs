@@ -31,7 +31,7 @@ const LIST_MAX: usize = 100;
 pub(super) struct Scope<'a> {
     pub(super) namespace: &'a str,
     pub(super) limits: &'a Limits,
-    pub(super) provider: Option<Provider>,
+    pub(super) provider: Option<&'static Provider>,
     /// `spec.skipAnalysis`: the strategy is never used, so that what would never end does no harm.
     pub(super) skip: bool,
     /// Flagger ran the last release.
@@ -109,10 +109,10 @@ fn strategy(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
         .filter(|field| doc.raw(field).is_some())
         .collect();
     match asked.as_slice() {
-        ["iterations"] if scope.provider != Some(Provider::Kubernetes) => iterations(doc, scope),
-        ["stepWeight"] if scope.provider != Some(Provider::Kubernetes) => step_weight(doc, scope),
-        ["stepWeights"] if scope.provider != Some(Provider::Kubernetes) => step_weights(doc, scope),
-        [_] => without_router(doc),
+        [_] if scope.provider.is_some_and(|provider| !provider.has_router()) => without_router(doc),
+        ["iterations"] => iterations(doc, scope),
+        ["stepWeight"] => step_weight(doc, scope),
+        ["stepWeights"] => step_weights(doc, scope),
         [] if scope.skip => at_once(),
         [] => {
             doc.error("stepWeight", "one of iterations, stepWeight and stepWeights is required");

@@ -33,7 +33,7 @@ const SHAPE_ABSOLUTE_MIN: f64 = 0.01;
 /// The guard of an analysis; none when it is off or when there is nothing to hold the canary to.
 pub(super) fn read(
     analysis: &Doc<'_>,
-    provider: Option<Provider>,
+    provider: Option<&Provider>,
     metrics: &[Metric],
     adopted: bool,
 ) -> Option<GuardSpec> {
@@ -52,7 +52,7 @@ pub(super) fn read(
     let (min_bake_secs, soak_secs) = pace::around(&doc, mode);
     let warm_up_secs = pace::warm_up(&doc);
     let mode = mode?;
-    if provider == Some(Provider::Kubernetes) {
+    if provider.is_some_and(|provider| !provider.capabilities.counts) {
         if asked {
             let message = "needs a router that counts the requests of both versions, which provider kubernetes has not";
             analysis.error_use("guard", message, "remove it or set mode off");

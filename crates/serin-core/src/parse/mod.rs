@@ -21,8 +21,9 @@ use serde_json::Value;
 
 use doc::{Complaints, Doc};
 
+use crate::model::provider::{KUBERNETES, TRAEFIK};
 use crate::model::{
-    Canary, Finding, FindingSeverity, Key, Provider, Spec, Status, TargetKind, TargetRef, sentence,
+    Canary, Finding, FindingSeverity, Key, Spec, Status, TargetKind, TargetRef, sentence,
 };
 
 pub(crate) use duration::seconds;
@@ -70,7 +71,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             min_interval_secs: INTERVAL_FLOOR_SECS,
-            provider: Provider::Traefik.name().to_owned(),
+            provider: TRAEFIK.name.to_owned(),
             cross_namespace: true,
         }
     }
@@ -241,7 +242,7 @@ fn spec(
     let namespace = key.map_or("default", |key| key.namespace.as_str());
     let scope = analysis::Scope { namespace, limits, provider, skip: skip_analysis, adopted };
     let spec = Spec {
-        provider: provider.unwrap_or(Provider::Kubernetes),
+        provider: provider.unwrap_or(&KUBERNETES),
         metrics_server: address(&doc, "metricsServer"),
         scaler: scaler::read(&doc),
         service: service::read(&doc, &target.name),

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::doc::Doc;
 use super::refused::says_something;
+use crate::model::provider::use_one;
 use crate::model::{Finding, FindingCode, FindingSeverity, Provider};
 
 /// Providers that Flagger has and we do not honour yet: the user is not mistaken, only early.
@@ -27,10 +28,8 @@ pub(super) const LATER: [&str; 17] = [
     "smi:v1alpha3",
 ];
 
-const WAY_OUT: &str = "use traefik or kubernetes";
-
-/// Fields that neither Traefik nor `kubernetes` reads, and whose they are. Who sets one and no provider has a default in
-/// mind that is not ours, and taking over a live service by the wrong router would cut it off.
+/// Fields that not every router carries out, and whose they are. Who sets one and no provider has a default in mind that
+/// carries it out, and taking over a live service by the wrong router would cut it off.
 const OF_OTHERS: [(&[&str], &str); 11] = [
     (&["ingressRef"], "nginx or skipper"),
     (&["routeRef"], "apisix"),
@@ -46,7 +45,7 @@ const OF_OTHERS: [(&[&str], &str); 11] = [
 ];
 
 /// The router, or none together with what is in its way.
-pub(super) fn read(doc: &Doc<'_>, default: &str) -> Option<Provider> {
+pub(super) fn read(doc: &Doc<'_>, default: &str) -> Option<&'static Provider> {
     let (name, written) = match doc.raw("provider") {
         Some(Value::String(name)) if !name.is_empty() => (name.as_str(), true),
         Some(Value::String(_)) | None => (default, false),
@@ -55,26 +54,23 @@ pub(super) fn read(doc: &Doc<'_>, default: &str) -> Option<Provider> {
             return None;
         }
     };
-    let known = match name {
-        "traefik" => Some(Provider::Traefik),
-        "kubernetes" => Some(Provider::Kubernetes),
-        later if LATER.contains(&later) => {
-            let message = format!("{later} is not supported yet");
-            doc.add(Finding::unsupported(doc.at("provider"), message).way_out(WAY_OUT));
-            None
-        }
-        other => {
-            doc.error_use("provider", format!("unknown provider {other:?}"), WAY_OUT);
-            None
-        }
-    };
-    if written { known } else { known.filter(|provider| !belongs_to_another(doc, *provider)) }
+    let known = Provider::named(name);
+    if known.is_none() && LATER.contains(&name) {
+        let message = format!("{name} is not supported yet");
+        doc.add(Finding::unsupported(doc.at("provider"), message).way_out(use_one()));
+    } else if known.is_none() {
+        doc.error_use("provider", format!("unknown provider {name:?}"), use_one());
+    }
+    if written { known } else { known.filter(|provider| !belongs_to_another(doc, provider)) }
 }
 
 /// Says of every such field that the object is not taken for the default in silence.
-fn belongs_to_another(doc: &Doc<'_>, default: Provider) -> bool {
+fn belongs_to_another(doc: &Doc<'_>, default: &Provider) -> bool {
     let mut found = false;
     for (path, whose) in OF_OTHERS {
+        if default.honours(&format!("spec.{}", path.join("."))) {
+            continue;
+        }
         let mut names = path.iter();
         let first = names.next().and_then(|name| doc.raw(name));
         let value = names.try_fold(first, |value, name| Some(value?.get(name)));
@@ -85,15 +81,14 @@ fn belongs_to_another(doc: &Doc<'_>, default: Provider) -> bool {
         let message = format!(
             "is not set, and spec.{} is a field of {whose}, not of {}, which is the default here",
             path.join("."),
-            default.name()
+            default.name
         );
         let finding = Finding {
             severity: FindingSeverity::Unsupported,
             ..Finding::error(doc.at("provider"), message).coded(FindingCode::ProviderUnclear)
         };
         doc.add(
-            finding
-                .way_out(format!("set it to {}, or to the router that is meant", default.name())),
+            finding.way_out(format!("set it to {}, or to the router that is meant", default.name)),
         );
     }
     found

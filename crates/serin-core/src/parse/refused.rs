@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::doc::Complaints;
+use crate::model::provider::{PROVIDERS, use_one};
 use crate::model::{Finding, FindingCode, Provider};
 
 /// A field, or some values of it, that has no effect here.
@@ -10,15 +11,13 @@ pub struct Refused {
     /// From the root; `[]` stands for every element of a list.
     pub path: &'static str,
     /// For which providers.
-    pub providers: &'static [Provider],
+    pub concerns: fn(&Provider) -> bool,
     /// Which values, for people; empty means any that says something.
     pub values: &'static str,
     /// Which values.
     pub applies: fn(&Value) -> bool,
     pub effect: Effect,
-    pub why: &'static str,
-    /// What to do instead.
-    pub way_out: &'static str,
+    pub words: Words,
 }
 
 /// What a field of the catalogue does to its object.
@@ -30,26 +29,54 @@ pub enum Effect {
     Warn,
 }
 
-const ALL: &[Provider] = &[Provider::Traefik, Provider::Kubernetes];
-const TRAEFIK: &[Provider] = &[Provider::Traefik];
-const KUBERNETES: &[Provider] = &[Provider::Kubernetes];
+/// Why, and what to do instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Words {
+    Same(&'static str, &'static str),
+    /// What the provider says of fields that it does not carry out.
+    OfProvider,
+}
 
-/// Why, and the way out.
-type Words = (&'static str, &'static str);
+impl Words {
+    fn of(self, provider: &Provider) -> (&'static str, &'static str) {
+        match self {
+            Words::Same(why, way_out) => (why, way_out),
+            Words::OfProvider => provider.elsewhere,
+        }
+    }
+}
+
+fn all(_provider: &Provider) -> bool {
+    true
+}
+
+/// A router that sends no request to the canary because of what is in it.
+fn router_without_matches(provider: &Provider) -> bool {
+    provider.has_router() && !provider.capabilities.matches
+}
+
+fn router_without_mirror(provider: &Provider) -> bool {
+    provider.has_router() && !provider.capabilities.mirror
+}
+
+fn router_without_affinity(provider: &Provider) -> bool {
+    provider.has_router() && !provider.capabilities.affinity
+}
+
+fn no_router(provider: &Provider) -> bool {
+    !provider.has_router()
+}
 
 const REMOVE: &str = "remove it";
-const IN_TRAEFIK: Words = (
-    "has no effect with Traefik",
-    "put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours",
-);
-const NO_ROUTER: Words = ("has no effect with provider kubernetes, which has no router", REMOVE);
-const OTHER_MESH: Words = ("belongs to another router and has no effect here", REMOVE);
-const ONLY_IN_QUERIES: Words = (
+const NO_ROUTER: Words =
+    Words::Same("has no effect with provider kubernetes, which has no router", REMOVE);
+const OTHER_MESH: Words = Words::Same("belongs to another router and has no effect here", REMOVE);
+const ONLY_IN_QUERIES: Words = Words::Same(
     "is for another router and fills only the template words of queries here",
     "remove it, unless a query uses it",
 );
 const TARGET: &str = "use a Deployment";
-const MIRROR: Words = (
+const MIRROR: Words = Words::Same(
     "mirroring is not supported with this provider yet, and users would not get what it says",
     REMOVE,
 );
@@ -80,19 +107,26 @@ fn service(value: &Value) -> bool {
 
 const fn entry(
     path: &'static str,
-    providers: &'static [Provider],
+    concerns: fn(&Provider) -> bool,
     effect: Effect,
-    (why, way_out): Words,
+    words: Words,
 ) -> Refused {
-    Refused { path, providers, values: "", applies: says_something, effect, why, way_out }
+    Refused { path, concerns, values: "", applies: says_something, effect, words }
 }
 
-const fn refuse(path: &'static str, providers: &'static [Provider], words: Words) -> Refused {
-    entry(path, providers, Effect::Refuse, words)
+const fn refuse(path: &'static str, concerns: fn(&Provider) -> bool, words: Words) -> Refused {
+    entry(path, concerns, Effect::Refuse, words)
 }
 
-const fn warn(path: &'static str, providers: &'static [Provider], words: Words) -> Refused {
-    entry(path, providers, Effect::Warn, words)
+const fn warn(path: &'static str, concerns: fn(&Provider) -> bool, words: Words) -> Refused {
+    entry(path, concerns, Effect::Warn, words)
+}
+
+/// A field that some routers carry out: told where this one does not.
+macro_rules! unless_honoured {
+    ($path:literal, $words:expr) => {
+        warn($path, |provider| !provider.honours($path), $words)
+    };
 }
 
 const fn only(entry: Refused, values: &'static str, applies: fn(&Value) -> bool) -> Refused {
@@ -102,15 +136,19 @@ const fn only(entry: Refused, values: &'static str, applies: fn(&Value) -> bool)
 /// Every field that is not honoured. A field of the schema is either read by `parse` or stands here; a test holds us to it.
 pub const REFUSED: &[Refused] = &[
     only(
-        refuse("spec.targetRef.kind", ALL, ("DaemonSet targets are not supported yet", TARGET)),
+        refuse(
+            "spec.targetRef.kind",
+            all,
+            Words::Same("DaemonSet targets are not supported yet", TARGET),
+        ),
         "`DaemonSet`",
         daemon_set,
     ),
     only(
         refuse(
             "spec.targetRef.kind",
-            ALL,
-            ("Service targets (Kubernetes and Knative) are not supported yet", TARGET),
+            all,
+            Words::Same("Service targets (Kubernetes and Knative) are not supported yet", TARGET),
         ),
         "`Service`",
         service,
@@ -118,8 +156,8 @@ pub const REFUSED: &[Refused] = &[
     only(
         refuse(
             "spec.autoscalerRef.kind",
-            ALL,
-            (
+            all,
+            Words::Same(
                 "KEDA ScaledObjects are not supported yet",
                 "name its HorizontalPodAutoscaler or leave the reference out",
             ),
@@ -129,62 +167,62 @@ pub const REFUSED: &[Refused] = &[
     ),
     warn(
         "spec.autoscalerRef.primaryScalerQueries",
-        ALL,
-        ("is for KEDA ScaledObjects and has no effect on a HorizontalPodAutoscaler", REMOVE),
+        all,
+        Words::Same(
+            "is for KEDA ScaledObjects and has no effect on a HorizontalPodAutoscaler",
+            REMOVE,
+        ),
     ),
-    warn("spec.upstreamRef", ALL, ("is for Gloo and has no effect here", REMOVE)),
-    warn("spec.ingressRef", ALL, ONLY_IN_QUERIES),
-    warn("spec.routeRef", ALL, ONLY_IN_QUERIES),
+    warn("spec.upstreamRef", all, Words::Same("is for Gloo and has no effect here", REMOVE)),
+    warn("spec.ingressRef", all, ONLY_IN_QUERIES),
+    warn("spec.routeRef", all, ONLY_IN_QUERIES),
     refuse(
         "spec.analysis.match",
-        TRAEFIK,
-        (
-            "A/B testing is not supported with Traefik yet; Flagger would send all users to the canary",
+        router_without_matches,
+        Words::Same(
+            "A/B testing is not supported with this provider yet; Flagger would send all users to the canary",
             "use stepWeights, or iterations without match for Blue/Green",
         ),
     ),
     warn(
         "spec.analysis.match",
-        KUBERNETES,
-        ("A/B testing needs a router; with provider kubernetes the release is Blue/Green", REMOVE),
+        no_router,
+        Words::Same(
+            "A/B testing needs a router; with provider kubernetes the release is Blue/Green",
+            REMOVE,
+        ),
     ),
-    refuse("spec.analysis.mirror", TRAEFIK, MIRROR),
-    warn("spec.analysis.mirror", KUBERNETES, NO_ROUTER),
-    warn("spec.analysis.mirrorWeight", ALL, ("has an effect with Istio only", REMOVE)),
+    refuse("spec.analysis.mirror", router_without_mirror, MIRROR),
+    warn("spec.analysis.mirror", no_router, NO_ROUTER),
+    unless_honoured!(
+        "spec.analysis.mirrorWeight",
+        Words::Same("has an effect with Istio only", REMOVE)
+    ),
     refuse(
         "spec.analysis.sessionAffinity",
-        TRAEFIK,
-        (
-            "session affinity is not supported with Traefik yet, and users would move between versions",
+        router_without_affinity,
+        Words::Same(
+            "session affinity is not supported with this provider yet, and users would move between versions",
             "remove it, if they may",
         ),
     ),
-    warn("spec.analysis.sessionAffinity", KUBERNETES, NO_ROUTER),
-    refuse("spec.service.mirror", TRAEFIK, MIRROR),
-    warn("spec.service.mirror", KUBERNETES, NO_ROUTER),
-    warn("spec.service.timeout", TRAEFIK, IN_TRAEFIK),
-    warn("spec.service.timeout", KUBERNETES, NO_ROUTER),
-    warn("spec.service.backendTimeout", TRAEFIK, IN_TRAEFIK),
-    warn("spec.service.backendTimeout", KUBERNETES, NO_ROUTER),
-    warn("spec.service.retries", TRAEFIK, IN_TRAEFIK),
-    warn("spec.service.retries", KUBERNETES, NO_ROUTER),
-    warn("spec.service.match", TRAEFIK, IN_TRAEFIK),
-    warn("spec.service.match", KUBERNETES, NO_ROUTER),
-    warn("spec.service.rewrite", TRAEFIK, IN_TRAEFIK),
-    warn("spec.service.rewrite", KUBERNETES, NO_ROUTER),
-    warn("spec.service.headers", TRAEFIK, IN_TRAEFIK),
-    warn("spec.service.headers", KUBERNETES, NO_ROUTER),
-    warn("spec.service.corsPolicy", TRAEFIK, IN_TRAEFIK),
-    warn("spec.service.corsPolicy", KUBERNETES, NO_ROUTER),
-    warn("spec.service.trafficPolicy", TRAEFIK, IN_TRAEFIK),
-    warn("spec.service.trafficPolicy", KUBERNETES, NO_ROUTER),
-    warn("spec.service.hosts", TRAEFIK, IN_TRAEFIK),
-    warn("spec.service.hosts", KUBERNETES, NO_ROUTER),
-    warn("spec.service.gateways", ALL, OTHER_MESH),
-    warn("spec.service.gatewayRefs", ALL, OTHER_MESH),
-    warn("spec.service.delegation", ALL, OTHER_MESH),
-    warn("spec.service.meshName", ALL, OTHER_MESH),
-    warn("spec.service.backends", ALL, OTHER_MESH),
+    warn("spec.analysis.sessionAffinity", no_router, NO_ROUTER),
+    refuse("spec.service.mirror", router_without_mirror, MIRROR),
+    warn("spec.service.mirror", no_router, NO_ROUTER),
+    unless_honoured!("spec.service.timeout", Words::OfProvider),
+    unless_honoured!("spec.service.backendTimeout", Words::OfProvider),
+    unless_honoured!("spec.service.retries", Words::OfProvider),
+    unless_honoured!("spec.service.match", Words::OfProvider),
+    unless_honoured!("spec.service.rewrite", Words::OfProvider),
+    unless_honoured!("spec.service.headers", Words::OfProvider),
+    unless_honoured!("spec.service.corsPolicy", Words::OfProvider),
+    unless_honoured!("spec.service.trafficPolicy", Words::OfProvider),
+    unless_honoured!("spec.service.hosts", Words::OfProvider),
+    unless_honoured!("spec.service.gateways", OTHER_MESH),
+    unless_honoured!("spec.service.gatewayRefs", OTHER_MESH),
+    unless_honoured!("spec.service.delegation", OTHER_MESH),
+    unless_honoured!("spec.service.meshName", OTHER_MESH),
+    unless_honoured!("spec.service.backends", OTHER_MESH),
 ];
 
 /// Complains about every field of the catalogue that the object uses; without a known provider, about those that no
@@ -193,14 +231,16 @@ pub const REFUSED: &[Refused] = &[
 /// `skip` is `spec.skipAnalysis`: what only shapes an analysis that does not happen hurts nobody.
 pub(super) fn check(
     object: &Value,
-    provider: Option<Provider>,
+    provider: Option<&Provider>,
     skip: bool,
     complaints: &Complaints,
 ) {
     let concerns = |entry: &&Refused| match provider {
-        Some(provider) => entry.providers.contains(&provider),
+        Some(provider) => (entry.concerns)(provider),
         // Another router may well honour a field that has no effect with ours.
-        None => entry.providers.len() == ALL.len() && entry.effect == Effect::Refuse,
+        None => {
+            PROVIDERS.iter().all(|known| (entry.concerns)(known)) && entry.effect == Effect::Refuse
+        }
     };
     for entry in REFUSED.iter().filter(concerns) {
         let found = entry.path.split('.').try_fold(object, |value, key| value.get(key));
@@ -208,13 +248,14 @@ pub(super) fn check(
             continue;
         }
         let idle = skip && entry.path.starts_with("spec.analysis.");
+        let (why, way_out) = entry.words.of(provider.unwrap_or(PROVIDERS[0]));
         let finding = match entry.effect {
-            Effect::Refuse if !idle => Finding::unsupported(entry.path, entry.why),
+            Effect::Refuse if !idle => Finding::unsupported(entry.path, why),
             Effect::Refuse | Effect::Warn => {
-                Finding::warning(FindingCode::NoEffect, entry.path, entry.why)
+                Finding::warning(FindingCode::NoEffect, entry.path, why)
             }
         };
-        complaints.add(finding.way_out(entry.way_out));
+        complaints.add(finding.way_out(way_out));
     }
 }
 
@@ -224,11 +265,11 @@ pub fn refused_markdown() -> String {
         "| Field | Values | Provider | What happens | Why | Way out |\n| --- | --- | --- | --- | --- | --- |\n",
     );
     let lists = [
-        ("Canary `spec.provider`", super::provider::LATER.as_slice(), "use traefik or kubernetes"),
+        ("Canary `spec.provider`", super::provider::LATER.as_slice(), use_one()),
         (
             "MetricTemplate `spec.provider.type`",
             super::template::LATER.as_slice(),
-            "use prometheus",
+            "use prometheus".to_owned(),
         ),
     ];
     for (field, values, way_out) in lists {
@@ -239,20 +280,26 @@ pub fn refused_markdown() -> String {
         ));
     }
     for entry in REFUSED {
-        let values = if entry.values.is_empty() { "any" } else { entry.values };
-        let providers: Vec<_> = entry.providers.iter().map(|p| p.name()).collect();
-        let effect = match entry.effect {
-            Effect::Refuse => "refused, as unsupported",
-            Effect::Warn => "warning",
-        };
-        let row = format!(
-            "| Canary `{}` | {values} | {} | {effect} | {} | {} |\n",
-            entry.path,
-            providers.join(", "),
-            entry.why,
-            entry.way_out
-        );
-        out.push_str(&row);
+        let mut told: Vec<((&str, &str), Vec<&str>)> = Vec::new();
+        for provider in PROVIDERS.iter().filter(|provider| (entry.concerns)(provider)) {
+            let words = entry.words.of(provider);
+            match told.iter_mut().find(|(known, _)| *known == words) {
+                Some((_, names)) => names.push(provider.name),
+                None => told.push((words, vec![provider.name])),
+            }
+        }
+        for ((why, way_out), names) in told {
+            out.push_str(&row(entry, &names.join(", "), why, way_out));
+        }
     }
     out
+}
+
+fn row(entry: &Refused, providers: &str, why: &str, way_out: &str) -> String {
+    let values = if entry.values.is_empty() { "any" } else { entry.values };
+    let effect = match entry.effect {
+        Effect::Refuse => "refused, as unsupported",
+        Effect::Warn => "warning",
+    };
+    format!("| Canary `{}` | {values} | {providers} | {effect} | {why} | {way_out} |\n", entry.path)
 }

@@ -376,8 +376,7 @@ pub(super) fn approved(draft: &Draft<'_>, checks: &[Check]) -> Option<String> {
 
 fn judge(draft: &Draft<'_>, checks: &[Check]) -> Vec<Finding> {
     let (canary, target) = (draft.name(), draft.target_name());
-    let subject =
-        Subject { canary: &canary, target: &target, provider: draft.spec.provider.name() };
+    let subject = Subject { canary: &canary, target: &target, provider: draft.spec.provider.name };
     let analysis = &draft.spec.analysis;
     let one = |check: &Check| {
         let answer = draft.answer(*check)?;

@@ -4,9 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::conditions::{self, Stance};
 use super::{Settings, Step};
-use crate::model::{
-    Canary, HookKind, Phase, Provider, Severity, Spec, Split, Status, Strategy, Weight,
-};
+use crate::model::{Canary, HookKind, Phase, Severity, Spec, Split, Status, Strategy, Weight};
 use crate::observed::{Answer, Check, Observed, ObstacleKind, Readiness, Seen, Selects, Workload};
 use crate::plan::{Action, Alert, Notice, Plan, Reason};
 use crate::reason;
@@ -77,17 +75,11 @@ impl<'a> Draft<'a> {
 
     /// What the route says; without a router the primary has everything.
     pub(super) fn route(&self) -> Seen<Split> {
-        match self.spec.provider {
-            Provider::Kubernetes => Seen::Present(Split::PRIMARY),
-            Provider::Traefik => self.seen.route.clone(),
-        }
+        if self.has_router() { self.seen.route.clone() } else { Seen::Present(Split::PRIMARY) }
     }
 
     pub(super) fn has_router(&self) -> bool {
-        match self.spec.provider {
-            Provider::Kubernetes => false,
-            Provider::Traefik => true,
-        }
+        self.spec.provider.has_router()
     }
 
     /// The primary as it is when it can serve: present, with ready endpoints.

@@ -4,22 +4,30 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use serin_core::model::{Canary, Split, Weight};
+use serin_core::model::provider::PROVIDERS;
+use serin_core::model::{Canary, Capabilities, Split, Weight};
 use serin_core::observed::Seen;
 
-use super::{Features, ROUTERS, Router};
+use super::{ROUTERS, Router, router};
 use crate::change::{Objects, TRAEFIK_SERVICE};
 use crate::testing::{apply_all, canary, world};
 
-fn split(features: Features) -> impl Strategy<Value = Split> {
-    let top = if features.weights { 100_u32 } else { 0 };
+#[test]
+fn every_provider_has_its_router() {
+    for provider in PROVIDERS {
+        assert_eq!(router(provider).provider(), provider);
+    }
+}
+
+fn split(capabilities: Capabilities) -> impl Strategy<Value = Split> {
+    let top = if capabilities.shares { 100_u32 } else { 0 };
     (0..=top).prop_map(|percent| Split::canary(Weight::saturating(percent)))
 }
 
 fn of(router: &dyn Router) -> Canary {
     canary(&format!(
         "{{provider: {}, analysis: {{stepWeight: null, maxWeight: null, iterations: 2}}}}",
-        router.provider().name()
+        router.provider().name
     ))
 }
 
@@ -89,7 +97,7 @@ fn foreign(objects: &Objects) -> Value {
 fn a_router_says_what_it_did_is_then_content_and_touches_nothing_else() {
     for router in ROUTERS {
         let canary = of(*router);
-        proptest!(|(split in split(router.features()), object in object())| {
+        proptest!(|(split in split(router.provider().capabilities), object in object())| {
             let before = start(&canary, object);
             let existed = foreign(&before) != json!(null);
             let after = apply_all(&before, &router.write(&canary, split, &before).unwrap());
@@ -106,7 +114,7 @@ fn a_router_says_what_it_did_is_then_content_and_touches_nothing_else() {
 fn every_share_is_fenced_and_none_is_not() {
     for router in ROUTERS {
         let canary = of(*router);
-        proptest!(|(split in split(router.features()), object in object())| {
+        proptest!(|(split in split(router.provider().capabilities), object in object())| {
             let before = start(&canary, object);
             if router.read(&canary, &before).is_err() {
                 return Ok(());
@@ -122,7 +130,7 @@ fn every_share_is_fenced_and_none_is_not() {
 fn a_restored_route_needs_nothing_of_ours() {
     for router in ROUTERS {
         let canary = of(*router);
-        proptest!(|(split in split(router.features()), object in object())| {
+        proptest!(|(split in split(router.provider().capabilities), object in object())| {
             let before = start(&canary, object);
             let during = apply_all(&before, &router.write(&canary, split, &before).unwrap());
             let after = apply_all(&during, &router.restore(&canary, &during).unwrap());
@@ -138,7 +146,7 @@ fn a_restored_route_needs_nothing_of_ours() {
 
 #[test]
 fn mirroring_is_refused_by_those_who_cannot() {
-    for router in ROUTERS.iter().filter(|router| !router.features().mirror) {
+    for router in ROUTERS.iter().filter(|router| !router.provider().capabilities.mirror) {
         let canary = of(*router);
         let split = Split { canary: Weight::saturating(10), mirrored: true };
         assert!(router.write(&canary, split, &world(&canary, &[])).is_err());

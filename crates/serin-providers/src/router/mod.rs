@@ -5,20 +5,9 @@ mod traefik;
 
 use std::collections::BTreeSet;
 
-use serin_core::model::{Canary, Provider, Split};
+use serin_core::model::{Builtin, Canary, Provider, Split};
 
 use crate::change::{Change, ObjectRef, Objects};
-
-/// What a provider can do; strategies that need more are refused when the Canary is parsed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Features {
-    /// Any share between nothing and everything.
-    pub weights: bool,
-    pub mirror: bool,
-    /// A/B testing by header or cookie.
-    pub matches: bool,
-    pub session_affinity: bool,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouterError {
@@ -40,8 +29,7 @@ pub enum RouterError {
 
 /// Writes are the same for setting and repairing, and empty when the objects already say it.
 pub trait Router: Send + Sync {
-    fn provider(&self) -> Provider;
-    fn features(&self) -> Features;
+    fn provider(&self) -> &'static Provider;
     /// What [`Router::read`] and the writes need to see.
     fn objects(&self, canary: &Canary) -> Vec<ObjectRef>;
     fn read(&self, canary: &Canary, live: &Objects) -> Result<Split, RouterError>;
@@ -58,16 +46,17 @@ pub trait Router: Send + Sync {
     fn obstacle(&self, canary: &Canary, live: &Objects) -> Option<RouterError>;
     /// All traffic to the apex Service, and nothing of ours left.
     fn restore(&self, canary: &Canary, live: &Objects) -> Result<Vec<Change>, RouterError>;
+    /// What a builtin check of the canary asks Prometheus, over a window such as `1m`.
+    fn builtin(&self, canary: &Canary, builtin: Builtin, window: &str) -> String;
 }
 
 /// Every router that is complete.
 pub const ROUTERS: &[&dyn Router] = &[&kubernetes::Kubernetes, &traefik::Traefik];
 
-pub fn router(provider: Provider) -> &'static dyn Router {
-    match provider {
-        Provider::Kubernetes => &kubernetes::Kubernetes,
-        Provider::Traefik => &traefik::Traefik,
-    }
+/// The router of a provider; a test holds every provider of the catalogue to one.
+pub fn router(provider: &Provider) -> &'static dyn Router {
+    let its = |router: &&&dyn Router| router.provider() == provider;
+    ROUTERS.iter().find(its).copied().unwrap_or(&kubernetes::Kubernetes)
 }
 
 #[cfg(test)]

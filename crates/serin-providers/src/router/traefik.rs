@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use serin_core::fence;
-use serin_core::model::{Canary, Provider, Split, Weight};
+use serin_core::model::provider::TRAEFIK;
+use serin_core::model::{Builtin, Canary, Provider, Split, Weight};
 use serin_core::observed::Seen;
 
-use super::{Features, Router, RouterError};
+use super::{Router, RouterError};
 use crate::change::{Change, ObjectRef, Objects, TRAEFIK_SERVICE};
+use crate::gateway::traefik_pattern;
 use crate::json::{
     SEALED, TOOLKIT_ANNOTATIONS, child, covers, items, owned_by, owner, resource_version, set,
     strings, text,
 };
+use crate::metric::{p99_in_ms, success_rate};
 use crate::ownership::other_controller;
 
 /// On a TraefikService that we did not make: the services it had, in JSON, to give back.
@@ -23,12 +26,8 @@ const SERVICES: &str = "/spec/weighted/services";
 pub(super) struct Traefik;
 
 impl Router for Traefik {
-    fn provider(&self) -> Provider {
-        Provider::Traefik
-    }
-
-    fn features(&self) -> Features {
-        Features { weights: true, mirror: false, matches: false, session_affinity: false }
+    fn provider(&self) -> &'static Provider {
+        &TRAEFIK
     }
 
     fn objects(&self, canary: &Canary) -> Vec<ObjectRef> {
@@ -49,7 +48,7 @@ impl Router for Traefik {
         live: &Objects,
     ) -> Result<Vec<Change>, RouterError> {
         if wanted.mirrored {
-            let provider = self.provider().name();
+            let provider = self.provider().name;
             return Err(RouterError::Unsupported { provider, what: "mirror traffic" });
         }
         let live = look(canary, live)?;
@@ -91,6 +90,21 @@ impl Router for Traefik {
         Ok(restored(canary, live).map_or_else(Vec::new, |patch| {
             vec![Change::MergePatch { target: object(canary), patch }]
         }))
+    }
+
+    /// Traefik names a child of a weighted service in one of two ways, by its `safeNaming`. Both speak of the Service and
+    /// of the port as it is written, never of the target.
+    fn builtin(&self, canary: &Canary, builtin: Builtin, window: &str) -> String {
+        let bucket = "traefik_service_request_duration_seconds_bucket";
+        let pattern = traefik_pattern(canary, &canary.spec.service.canary_name());
+        let service = format!("service=~\"{pattern}\"");
+        match builtin {
+            Builtin::RequestSuccessRate => {
+                let all = format!("{service},le=\"+Inf\"");
+                success_rate(bucket, &all, "code!~\"5..\"", window)
+            }
+            Builtin::RequestDuration => p99_in_ms(bucket, &service, window),
+        }
     }
 }
 

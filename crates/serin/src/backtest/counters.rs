@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serin_core::judge::design::shape_bounds;
 use serin_core::judge::evidence::Evidence;
-use serin_core::model::{Bad, Canary, GuardSpec, Provider};
+use serin_core::model::{Bad, Canary, GuardSpec};
 use serin_providers::gateway::{Page, Pair, Scrape, Sides, Wanted};
 
 use super::history::{Curve, History};
@@ -262,11 +262,11 @@ pub(super) fn count(looks: &Looks) -> Vec<Counted> {
 
 /// Whether the router counts what a replay needs.
 pub(super) fn supported(canary: &Canary) -> Result<(), String> {
-    match canary.spec.provider {
-        Provider::Traefik => Ok(()),
-        Provider::Kubernetes => Err(
-            "provider kubernetes has no router that counts the requests of both versions; a backtest needs one"
-                .to_owned(),
-        ),
+    let provider = canary.spec.provider;
+    if provider.capabilities.counts {
+        return Ok(());
     }
+    Err(format!(
+        "provider {provider} has no router that counts the requests of both versions; a backtest needs one"
+    ))
 }

@@ -57,7 +57,7 @@ fn failure(canary: &Canary, answers: &Answers, at: Timestamp) -> Option<String> 
         format!("{}.{}", canary.key.name, canary.key.namespace),
         format!("{}.{}", canary.spec.target.name, canary.key.namespace),
     );
-    let subject = Subject { canary: &name, target: &target, provider: canary.spec.provider.name() };
+    let subject = Subject { canary: &name, target: &target, provider: canary.spec.provider.name };
     let none = Answer::NoData("the query returned nothing".to_owned());
     let of_template = |source: &MetricSource| match source {
         MetricSource::Builtin(_) | MetricSource::Query(_) => false,

@@ -1,6 +1,6 @@
 //! Whether the checks of an analysis find what they ask the metrics server for: names, windows and buckets.
 
-use serin_core::model::{Builtin, Canary, Limit, Metric, MetricSource, Provider};
+use serin_core::model::{Builtin, Canary, Limit, Metric, MetricSource};
 use serin_core::observed::{Fitness, Seen};
 use serin_core::parse::duration_millis;
 use serin_providers::gateway::{Page, Pair};
@@ -40,7 +40,7 @@ pub(super) fn asked<'c>(context: &Context, canary: &'c Canary) -> Vec<Asked<'c>>
         let (what, server) = match source {
             MetricSource::Builtin(builtin) => {
                 let what = Some(What::Builtin(*builtin));
-                (what.filter(|_| canary.spec.provider == Provider::Traefik), None)
+                (what.filter(|_| canary.spec.provider.capabilities.counts), None)
             }
             MetricSource::Query(text) => (Some(What::Written(text.clone())), None),
             MetricSource::Template { namespace, name, variables: _ } => {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
-use serin_core::model::{Bad, Canary, GuardSpec, Key, MetricSource, Phase, Provider};
+use serin_core::model::{Bad, Canary, GuardSpec, Key, MetricSource, Phase};
 use serin_core::observed::Fitness;
 use serin_core::step::METRICS_READY;
 use serin_providers::gateway::Wanted;
@@ -228,7 +228,7 @@ fn is_measured(sources: &Sources, canary: &Canary) -> bool {
         MetricSource::Template { .. } => true,
         MetricSource::Query(_) => false,
     };
-    let of_gateway = canary.spec.provider == Provider::Traefik && checks.any(counted);
+    let of_gateway = canary.spec.provider.capabilities.counts && checks.any(counted);
     analysis.guard.is_some() || of_gateway
 }
 

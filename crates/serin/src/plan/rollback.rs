@@ -1,7 +1,7 @@
 //! How long a bad release stays on the road, and whom it hurts: by Flagger's rule, by the checks as they run here, by the guard.
 
 use serin_core::model::{
-    Builtin, Canary, GuardMode, HookKind, Limit, Metric, MetricSource, Provider, Strategy,
+    Builtin, Canary, GuardMode, HookKind, Limit, Metric, MetricSource, Strategy,
 };
 use serin_core::step::ACTUATION_SECS;
 
@@ -59,9 +59,9 @@ pub(super) fn of(canary: &Canary, traffic: &Traffic) -> Rollback {
         notes.push("a rollback hook can end a release sooner".to_owned());
     }
     if matches!(analysis.strategy, Strategy::BlueGreen { .. }) {
-        notes.push(match canary.spec.provider {
-            Provider::Kubernetes => "no user's request reaches the canary before its promotion, and nothing is rolled back after it",
-            Provider::Traefik => "the guard is not imagined for Blue/Green; where it has counters it is sooner than the checks",
+        notes.push(match canary.spec.provider.has_router() {
+            false => "no user's request reaches the canary before its promotion, and nothing is rolled back after it",
+            true => "the guard is not imagined for Blue/Green; where it has counters it is sooner than the checks",
         }.to_owned());
     }
     let highest = if canary.spec.skip_analysis { None } else { at_the_highest(canary, traffic) };
@@ -112,16 +112,16 @@ fn rows(
         checks: clocked(canary, traffic, severity, share, fault, Clock::Serin),
         guard: guarded(canary, traffic, severity, fault, at_highest),
     };
-    match (&canary.spec.analysis.strategy, canary.spec.provider) {
+    match (&canary.spec.analysis.strategy, canary.spec.provider.has_router()) {
         (Strategy::Weighted(_), _) => vec![
             row("with its first request", first, Fault::First),
             row("at the highest share", highest, Fault::Highest),
         ],
         // Nobody sees it before everybody does.
-        (Strategy::BlueGreen { .. }, Provider::Traefik) => {
+        (Strategy::BlueGreen { .. }, true) => {
             vec![row("when everybody moves", highest, Fault::First)]
         }
-        (Strategy::BlueGreen { .. }, Provider::Kubernetes) => Vec::new(),
+        (Strategy::BlueGreen { .. }, false) => Vec::new(),
     }
 }
 

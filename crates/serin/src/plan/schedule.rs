@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serin_core::judge::sequential::pace::expected_hurt;
-use serin_core::model::{Analysis, Canary, HookKind, Ladder, Provider, Strategy};
+use serin_core::model::{Analysis, Canary, HookKind, Ladder, Strategy};
 use serin_core::step;
 
 use super::report::{BlastRadius, Earliest, Schedule, Step};
@@ -196,9 +196,9 @@ fn blue_green(schedule: &mut Schedule, canary: &Canary, iterations: u32, traffic
     let analysis = &canary.spec.analysis;
     let interval = analysis.interval_secs;
     let done = interval.saturating_mul(i64::from(iterations));
-    schedule.promotion.fixed_secs = Some(match canary.spec.provider {
-        Provider::Kubernetes => done as f64,
-        Provider::Traefik => {
+    schedule.promotion.fixed_secs = Some(match canary.spec.provider.has_router() {
+        false => done as f64,
+        true => {
             let earliest = Earliest { fixed_secs: Some(done as f64), evidence_secs: None };
             schedule.steps = vec![weight_step(100, earliest, None, traffic)];
             (done + interval.max(rounds(bake(analysis), interval))) as f64

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin_core::model::Provider;
 use tokio::time::Instant;
 
 use crate::answers::{self, Answers};
@@ -385,7 +384,7 @@ impl Book {
                 format!("{applied:?} is raised while {} runs", self.image),
             ));
         }
-        if self.stated == 0 || self.skips || self.shape.provider == Provider::Kubernetes {
+        if self.stated == 0 || self.skips || !self.shape.provider.has_router() {
             return found;
         }
         let since = self.routed_since;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serin_core::model::provider::TRAEFIK;
 use serin_core::model::{HookKind, Provider, TargetKind};
 use serin_providers::router::ROUTERS;
 
@@ -62,8 +63,8 @@ pub(crate) fn first_kinds(seed: u64, length: u64) -> Plan {
 }
 
 fn shape(dice: &mut Dice) -> Shape {
-    let routers: Vec<Provider> = ROUTERS.iter().map(|router| router.provider()).collect();
-    let provider = if dice.chance(75) { Provider::Traefik } else { *dice.pick(&routers) };
+    let routers: Vec<&'static Provider> = ROUTERS.iter().map(|router| router.provider()).collect();
+    let provider = if dice.chance(75) { &TRAEFIK } else { *dice.pick(&routers) };
     let hooks = HookKind::ALL.into_iter().filter(|_| dice.chance(20)).collect();
     let checks = *dice.pick(&[Checks::Inline, Checks::Builtin, Checks::Template]);
     Shape {
@@ -78,7 +79,7 @@ fn shape(dice: &mut Dice) -> Shape {
         configs: dice.chance(30),
         skip_analysis: dice.chance(6),
         revert_on_deletion: dice.chance(80),
-        guard: dice.chance(20) && provider != Provider::Kubernetes,
+        guard: dice.chance(20) && provider.capabilities.counts,
         extra: Extra::default(),
     }
 }

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use serin_core::model::{HookKind, Provider, TargetKind};
+use serin_core::model::provider::TRAEFIK;
+use serin_core::model::{HookKind, TargetKind};
 
 use crate::dice::Dice;
 use crate::plan::{
@@ -27,7 +28,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         .filter(|place| strategies()[*place].get("iterations").is_none())
         .collect();
     let mut shape = Shape {
-        provider: Provider::Traefik,
+        provider: &TRAEFIK,
         target: TargetKind::Deployment,
         strategy: *dice.pick(&weighted),
         checks: Checks::Inline,

@@ -172,7 +172,7 @@ pub(crate) fn canary(canary: usize, shape: &Shape) -> Value {
         "apiVersion": "flagger.app/v1beta1", "kind": "Canary",
         "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {
-            "provider": shape.provider.name(),
+            "provider": shape.provider.name,
             "targetRef": {"apiVersion": "apps/v1", "kind": shape.target.name(), "name": name},
             "service": {"port": 80, "targetPort": 8080},
             "progressDeadlineSeconds": 60,

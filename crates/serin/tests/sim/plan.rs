@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serin_core::model::provider::TRAEFIK;
 use serin_core::model::{HookKind, Provider, TargetKind};
 
 use crate::wide::Extra;
@@ -22,7 +23,7 @@ pub(crate) struct Plan {
 /// One canary of the world: `app0`, `app1` and so on.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
-    pub(crate) provider: Provider,
+    pub(crate) provider: &'static Provider,
     pub(crate) target: TargetKind,
     /// Number in [`crate::world::strategies`].
     pub(crate) strategy: usize,
@@ -44,7 +45,7 @@ impl Shape {
     /// Three steps, one metric, nothing else: the smallest world.
     pub(crate) fn small() -> Self {
         Self {
-            provider: Provider::Traefik,
+            provider: &TRAEFIK,
             target: TargetKind::Deployment,
             strategy: 0,
             checks: Checks::Inline,

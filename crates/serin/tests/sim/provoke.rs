@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use serin_core::model::{HookKind, Provider, TargetKind};
+use serin_core::model::provider::TRAEFIK;
+use serin_core::model::{HookKind, TargetKind};
 
 use crate::dice::Dice;
 use crate::plan::{Act, Call, Checks, Fault, Move, Plan, Quality, Shape, Trouble, What};
@@ -14,7 +15,7 @@ use crate::world::strategies;
 pub(crate) fn plan(seed: u64, length: u64) -> Plan {
     let mut dice = Dice::new(seed ^ 0x7072_6f76_6f6b_6521);
     let shape = Shape {
-        provider: Provider::Traefik,
+        provider: &TRAEFIK,
         target: *dice.pick(&TargetKind::ALL),
         strategy: dice.index(strategies().len()),
         checks: *dice.pick(&[Checks::Inline, Checks::Builtin, Checks::Template]),

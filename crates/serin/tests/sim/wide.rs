@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin_core::model::{Policy, Provider};
+use serin_core::model::Policy;
 
 use tokio::time::Instant;
 
@@ -135,7 +135,7 @@ pub(crate) fn widen(plan: &mut Plan) {
     };
     let steady = !jumps(plan);
     for shape in &mut plan.canaries {
-        shape.guard |= shape.provider != Provider::Kubernetes && dice.chance(25);
+        shape.guard |= shape.provider.capabilities.counts && dice.chance(25);
         shape.extra = extra(&mut dice, shape, steady);
     }
     for made in &mut plan.moves {

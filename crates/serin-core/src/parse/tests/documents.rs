@@ -1,6 +1,7 @@
 //! Whole documents: defaults, metadata, status, and the examples of the repository.
 
 use super::*;
+use crate::model::provider::KUBERNETES;
 use crate::model::{HookKind, Limit, Metric, MetricSource, Phase, Severity, TargetPort};
 
 #[test]
@@ -94,7 +95,7 @@ analysis:
     expected.assert_eq(&failure.to_string());
     let relaxed = Limits { cross_namespace: true, ..limits };
     let canary = crate::parse::canary(&object, &relaxed).unwrap();
-    assert_eq!(canary.spec.provider, Provider::Kubernetes);
+    assert_eq!(canary.spec.provider, &KUBERNETES);
     assert_eq!(canary.spec.analysis.interval_secs, 2);
     assert_eq!(canary.spec.findings, []);
 }

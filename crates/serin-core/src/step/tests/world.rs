@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::lint::lint;
+use crate::model::provider::KUBERNETES;
 use crate::model::*;
 use crate::observed::*;
 use crate::plan::{Action, Plan, Step};
@@ -191,7 +192,7 @@ impl World {
 
     pub(super) fn blue_green(self, iterations: u32) -> Self {
         self.spec(|spec| {
-            spec.provider = Provider::Kubernetes;
+            spec.provider = &KUBERNETES;
             spec.analysis.strategy = Strategy::BlueGreen { iterations };
         })
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serin_core::model::Provider;
 use tokio::time::Instant;
 
 use super::{AFTERMATH, Book, broken};
@@ -38,7 +37,7 @@ impl Book {
         let watched = self.exists
             && self.valid
             && !self.suspended
-            && self.shape.provider != Provider::Kubernetes
+            && self.shape.provider.has_router()
             && !matches!(self.phase.as_str(), "" | "Initializing" | "Terminating" | "Terminated")
             && self.meddled.is_none_or(|time| time.elapsed() >= AFTERMATH);
         let differs =
