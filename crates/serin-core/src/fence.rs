@@ -1,13 +1,13 @@
 //! Which writes carry the version of what they were decided about, so that a replica that lost its lease cannot undo
 //! what its successor did.
 
-use crate::model::{Phase, Status, Weight};
+use crate::model::{Exposure, Phase, Status};
 use crate::mutant;
 
-/// A route that is to give the canary `wanted`. Whoever takes everything from it waits for nothing; any other share, a
+/// A route that is to give the canary `wanted`. Whoever takes everything from it waits for nothing; any other exposure, a
 /// lower one as well, might be a raise over what somebody else has set meanwhile.
-pub fn route_is_fenced(wanted: Weight) -> bool {
-    wanted > Weight::ZERO && !mutant!(UnfencedRaise)
+pub fn route_is_fenced(wanted: Exposure) -> bool {
+    !wanted.is_none() && !mutant!(UnfencedRaise)
 }
 
 /// A target that is scaled to so many replicas: pods may be taken away only where nobody has given them work meanwhile.
@@ -29,7 +29,7 @@ pub enum Seal {
 /// The seal that this status asks for.
 pub fn seal(status: &Status) -> Seal {
     match status.phase {
-        _ if status.canary_weight > 0 => Seal::Free,
+        _ if !status.exposure().is_none() => Seal::Free,
         Some(Phase::Succeeded | Phase::Failed) => Seal::Fenced,
         Some(
             Phase::Initializing

@@ -7,6 +7,7 @@ pub mod crd;
 pub mod docs;
 #[cfg(test)]
 mod exhaustive;
+pub mod exposure;
 pub mod fence;
 pub mod judge;
 pub mod lint;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Canary, HookKind, Phase, Split, Status, Strategy, Weight};
+use crate::model::{Canary, Exposure, HookKind, Phase, Status, Weight};
 use crate::observed::{Guard, Observed, Readiness, Seen, Selects};
 use crate::plan::{Action, Plan};
 use crate::reason;
@@ -59,20 +59,20 @@ impl Lint<'_> {
     }
 
     /// What the canary gets at most right now.
-    fn routed(&self) -> Weight {
+    fn routed(&self) -> Exposure {
         match &self.seen.route {
-            Seen::Present(split) if self.canary.spec.provider.has_router() => split.canary,
-            Seen::Present(_) | Seen::Absent | Seen::Unreadable(_) => Weight::ZERO,
+            Seen::Present(live) if self.canary.spec.provider.has_router() => *live,
+            Seen::Present(_) | Seen::Absent | Seen::Unreadable(_) => Exposure::NONE,
         }
     }
 
     fn urgent_only_lowers(&mut self) {
         for action in &self.plan.urgent {
             match action {
-                Action::Route(split) => {
-                    let bad = split.canary > self.routed() || split.mirrored;
+                Action::Route(exposure) => {
+                    let bad = !exposure.is_within(self.routed());
                     self.forbid(2, bad, "an urgent action raises the canary's share");
-                    let bad = split.canary.percent() > self.plan.status.canary_weight;
+                    let bad = !exposure.is_within(self.plan.status.exposure());
                     self.forbid(2, bad, "an urgent route is above the status");
                 }
                 Action::Services
@@ -96,15 +96,15 @@ impl Lint<'_> {
     }
 
     fn route_follows_status(&mut self) {
-        let weight = self.plan.status.canary_weight;
+        let decided = self.plan.status.exposure();
         for action in &self.plan.actions {
             match action {
-                Action::Route(split) => {
-                    let bad = split.canary.percent() != weight;
+                Action::Route(exposure) => {
+                    let bad = *exposure != decided;
                     self.forbid(2, bad, "a route is set to other than the status says");
                 }
-                Action::EnsureRoute(split) => {
-                    let bad = split.canary > self.routed() || split.canary.percent() > weight;
+                Action::EnsureRoute(exposure) => {
+                    let bad = !exposure.is_within(self.routed()) || !exposure.is_within(decided);
                     self.forbid(2, bad, "ensuring a route raises the canary's share");
                 }
                 Action::Services
@@ -124,10 +124,12 @@ impl Lint<'_> {
         }
     }
 
-    /// The highest share that the plan gives the canary, if it gives one.
-    fn planned(&self) -> Option<Weight> {
-        let of = |action: &Action| match action {
-            Action::Route(split) | Action::EnsureRoute(split) => Some(split.canary),
+    /// Whether a write of the plan gives the canary more than it has.
+    fn raises_the_route(&self) -> bool {
+        let raises = |action: &Action| match action {
+            Action::Route(exposure) | Action::EnsureRoute(exposure) => {
+                !exposure.is_within(self.routed())
+            }
             Action::Services
             | Action::ApexToPrimary
             | Action::ApexToTarget
@@ -140,23 +142,21 @@ impl Lint<'_> {
             | Action::HoldPrimary(_)
             | Action::ScaleTarget(_)
             | Action::RestoreRoute
-            | Action::Finalizer(_) => None,
+            | Action::Finalizer(_) => false,
         };
-        self.plan.actions.iter().filter_map(of).max()
+        self.plan.actions.iter().any(raises)
     }
 
     fn keeps_users(&self) -> bool {
         self.plan.status.phase == Some(Phase::Failed)
-            && self.plan.status.canary_weight == 100
+            && self.plan.status.exposure() == Exposure::FULL
             && self.plan.reason.code == reason::PROMOTION_FAILED
     }
 
     fn raises_are_earned(&mut self) {
-        let old = Weight::saturating(u32::from(self.canary.status.canary_weight));
-        let new = Weight::saturating(u32::from(self.plan.status.canary_weight));
-        let decided = new > old;
-        let routed = self.planned().is_some_and(|planned| planned > self.routed());
-        if !decided && !routed {
+        let (old, new) = (self.canary.status.exposure(), self.plan.status.exposure());
+        let decided = !new.is_within(old);
+        if !decided && !self.raises_the_route() {
             return;
         }
         let ready =
@@ -192,38 +192,43 @@ impl Lint<'_> {
         let progressing = self.plan.status.phase == Some(Phase::Progressing);
         self.forbid(2, !progressing, "the canary rises outside an analysis");
         if decided {
-            let allowed = match &self.canary.spec.analysis.strategy {
-                Strategy::Weighted(ladder) => {
-                    let mut above = ladder.rungs.iter().copied().filter(|rung| *rung > old);
-                    let next = above.next();
-                    // The first share follows the traffic, up to a tenth of it.
-                    let evidence = self.canary.spec.analysis.evidence_pace().is_some();
-                    let mut jumps = above
-                        .filter(|rung| evidence && old == Weight::ZERO && *rung <= FIRST_SHARE_MAX);
-                    jumps.next_back().or(next)
-                }
-                Strategy::BlueGreen { .. } => Some(Weight::FULL),
-            };
-            let beyond = allowed.is_none_or(|allowed| new > allowed);
-            self.forbid(2, beyond, "the canary rises beyond its next step");
+            let bad = !self.may_follow(old, new);
+            self.forbid(2, bad, "the canary rises beyond its next step");
         }
     }
 
+    /// Whether the schedule of the spec lets a canary go from one exposure to the other: to the stage after its own or, at
+    /// the beginning and where evidence sets the pace, to a share of up to a tenth.
+    fn may_follow(&self, old: Exposure, new: Exposure) -> bool {
+        let schedule = &self.canary.spec.analysis.schedule;
+        let stages: Vec<Exposure> = schedule.stages.iter().map(|stage| stage.exposure).collect();
+        let next = match stages.iter().position(|stage| *stage == old) {
+            Some(place) => stages.get(place + 1).copied(),
+            None => stages.iter().copied().find(|stage| match old.has_users() {
+                true => stage.share > old.share,
+                false => !stage.is_within(old),
+            }),
+        };
+        let evidence = self.canary.spec.analysis.evidence_pace().is_some();
+        let first = evidence && old.is_none() && new.share <= FIRST_SHARE_MAX;
+        next == Some(new) || (first && stages.contains(&new))
+    }
+
     fn shares_have_pods(&mut self) {
-        let weight = self.plan.status.canary_weight;
+        let exposed = !self.plan.status.exposure().is_none();
         let analysing =
             matches!(self.plan.status.phase, Some(Phase::Progressing | Phase::WaitingPromotion));
         let empty = Self::endpoints(&self.seen.services.canary) == Some(0);
         let untouched =
             self.canary.spec.suspend || self.seen.duplicate_of.is_some() || self.canary.deleting;
-        let bad = weight > 0 && analysing && empty && !untouched;
+        let bad = exposed && analysing && empty && !untouched;
         self.forbid(5, bad, "a canary without a ready endpoint keeps its share");
         let resting = matches!(
             self.plan.status.phase,
             Some(Phase::Initialized | Phase::Succeeded | Phase::Finalising)
         );
         let entered = self.plan.status.phase != self.canary.status.phase;
-        self.forbid(9, resting && weight > 0 && entered, "a canary has traffic at rest");
+        self.forbid(9, resting && exposed && entered, "a canary has traffic at rest");
 
         let giving_back = self.plan.status.phase == Some(Phase::Finalising)
             && self.canary.status.phase != Some(Phase::Finalising);
@@ -255,9 +260,9 @@ impl Lint<'_> {
                     let routed = match &self.seen.route {
                         _ if !self.canary.spec.provider.has_router() => false,
                         Seen::Absent => false,
-                        Seen::Present(split) => *split != Split::PRIMARY,
+                        Seen::Present(live) => !live.is_none(),
                         Seen::Unreadable(_) => true,
-                    } || self.plan.status.canary_weight > 0;
+                    } || !self.plan.status.exposure().is_none();
                     self.forbid(5, routed, "the target is scaled away while it is routed");
                     let selected = apex != Some(Selects::Primary);
                     self.forbid(
@@ -316,7 +321,7 @@ impl Lint<'_> {
                 None | Some(Phase::Initializing) => true,
                 // Nothing but the target serves any more.
                 Some(Phase::Failed) => {
-                    old.canary_weight == 100
+                    old.exposure() == Exposure::FULL
                         && Self::endpoints(&self.seen.services.primary) == Some(0)
                 }
                 // An object that was restored from a backup begins anew.

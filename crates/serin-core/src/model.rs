@@ -2,7 +2,9 @@
 
 mod finding;
 mod guard;
+mod matching;
 pub mod provider;
+mod schedule;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,8 +13,11 @@ use serde::{Deserialize, Serialize};
 
 pub use finding::{Finding, FindingCode, FindingSeverity, sentence};
 pub use guard::{Bad, EvidencePace, GuardMode, GuardSource, GuardSpec, Margin, Objective, Pace};
+pub use matching::{RequestMatch, TextMatch};
 pub use provider::{Capabilities, Provider};
+pub use schedule::{Form, Gate, Schedule, Stage};
 
+pub use crate::exposure::{Exposure, Weight};
 pub use crate::status::{Condition, Phase, Sent, Soak, Status};
 
 /// Namespace and name of a Canary.
@@ -31,61 +36,6 @@ impl Key {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
-/// Percent of the traffic, 0 to 100.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-pub struct Weight(u8);
-
-impl Weight {
-    pub const ZERO: Weight = Weight(0);
-    pub const TENTH: Weight = Weight(10);
-    pub const FULL: Weight = Weight(100);
-
-    /// More than 100 becomes 100.
-    pub fn saturating(percent: u32) -> Self {
-        Self(u8::try_from(percent.min(100)).unwrap_or(100))
-    }
-
-    pub fn percent(self) -> u8 {
-        self.0
-    }
-
-    /// What the other side gets.
-    pub fn rest(self) -> Self {
-        Self(100 - self.0)
-    }
-
-    pub fn plus(self, other: Self) -> Self {
-        Self::saturating(u32::from(self.0) + u32::from(other.0))
-    }
-
-    pub fn minus(self, other: Self) -> Self {
-        Self(self.0.saturating_sub(other.0))
-    }
-}
-
-impl fmt::Display for Weight {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
-
-/// The canary's share; the primary has what is left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Split {
-    pub canary: Weight,
-    pub mirrored: bool,
-}
-
-impl Split {
-    pub const PRIMARY: Split = Split { canary: Weight::ZERO, mirrored: false };
-
-    pub fn canary(weight: Weight) -> Self {
-        Self { canary: weight, mirrored: false }
     }
 }
 
@@ -222,7 +172,9 @@ pub struct Analysis {
     pub interval_secs: i64,
     /// Failed checks that make a rollback; at least 1.
     pub threshold: u32,
-    pub strategy: Strategy,
+    pub schedule: Schedule,
+    /// Which requests are the canary's where the schedule says so (A/B testing); any one of these is enough.
+    pub matches: Vec<RequestMatch>,
     /// Percent of updated pods that must be available.
     pub primary_ready_threshold: u8,
     /// The primary's autoscaler may not shrink it while a release runs.
@@ -242,28 +194,6 @@ impl Analysis {
             Pace::Fixed => None,
             Pace::Evidence(pace) => Some(pace),
         }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    Weighted(Ladder),
-    BlueGreen { iterations: u32 },
-}
-
-/// The weights that an analysis visits, rising, and how traffic returns to the primary.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ladder {
-    /// Absolute weights in rising order, the last being the one that is promoted from; never empty.
-    pub rungs: Vec<Weight>,
-    /// Step of the ramp back to the primary while promoting; none jumps.
-    pub promotion_step: Option<Weight>,
-}
-
-impl Ladder {
-    /// The next rung above `weight`; none when it is at or above the last.
-    pub fn next(&self, weight: Weight) -> Option<Weight> {
-        self.rungs.iter().copied().find(|rung| *rung > weight)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Finding, Key, Policy, Split};
+use crate::model::{Exposure, Finding, Key, Policy};
 use crate::plan::Action;
 use crate::reason;
 
@@ -53,7 +53,7 @@ pub struct Observed {
     pub scaler: Seen<Scaler>,
     pub services: Services,
     /// What the router's object says now; `Absent` before it is made.
-    pub route: Seen<Split>,
+    pub route: Seen<Exposure>,
     /// What is wrong with the queries of the checks and with what they refer to, as it is now.
     pub unmeasurable: Vec<Finding>,
     /// An older Canary that has the same target, or writes what this one would write: this one stays out of its way.

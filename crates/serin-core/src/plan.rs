@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Severity, Split, Status};
+use crate::model::{Exposure, Severity, Status};
 use crate::observed::Check;
 
 /// What `step` wants: to know more, or to act.
@@ -55,10 +55,10 @@ pub enum Action {
     HoldPrimary(Option<u32>),
     /// The target has this many replicas.
     ScaleTarget(u32),
-    /// The route gives the canary this share. `raise` is fenced by the route's own version.
-    Route(Split),
-    /// The router's object exists with this split, if it is missing; drift in what is ours is repaired, weights are not raised.
-    EnsureRoute(Split),
+    /// The route gives the canary this much of the traffic. What raises it is fenced by the route's own version.
+    Route(Exposure),
+    /// The router's object exists with this exposure, if it is missing; drift in what is ours is repaired, nothing is raised.
+    EnsureRoute(Exposure),
     /// The router's object no longer needs us: all traffic to the apex Service's pods, what we added removed.
     RestoreRoute,
     /// Our finalizer is on the object, or not.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::exposure::{Exposure, Weight};
 use crate::words::Percent;
 
 /// Where a release stands. The names are Flagger's; every consumer of its objects knows them.
@@ -361,6 +362,12 @@ pub struct Status {
     /// A check of its metrics counts once its whole window lies behind this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured_since: Option<Timestamp>,
+    /// The requests that match `analysis.match` go to the canary (A/B testing), whatever its weight.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub matched: bool,
+    /// Percent of the requests that are copied to the canary; no user sees its answers.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub mirror_weight: u8,
     /// When the canary's share was last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_time: Option<Timestamp>,
@@ -386,7 +393,26 @@ pub struct Status {
     pub guard: Option<serde_json::Value>,
 }
 
+fn is_zero(percent: &u8) -> bool {
+    *percent == 0
+}
+
 impl Status {
+    /// What the canary is exposed to by decision; the route follows.
+    pub fn exposure(&self) -> Exposure {
+        Exposure {
+            share: Weight::saturating(u32::from(self.canary_weight)),
+            matched: self.matched,
+            mirrored: Weight::saturating(u32::from(self.mirror_weight)),
+        }
+    }
+
+    pub fn expose(&mut self, to: Exposure) {
+        self.canary_weight = to.share.percent();
+        self.matched = to.matched;
+        self.mirror_weight = to.mirrored.percent();
+    }
+
     /// This generation of the target has been compared.
     pub fn saw(&mut self, uid: &str, generation: i64) {
         self.target_generation = Some(generation);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serin_core::model::{Canary, Split};
+use serin_core::model::{Canary, Exposure};
 use serin_core::observed::{Guard, Observed, Seen, Watched};
 
 use crate::change::Objects;
@@ -45,9 +45,9 @@ pub fn observe(
     }
 }
 
-fn route(canary: &Canary, objects: &Objects) -> Seen<Split> {
+fn route(canary: &Canary, objects: &Objects) -> Seen<Exposure> {
     match router(canary.spec.provider).read(canary, objects) {
-        Ok(split) => Seen::Present(split),
+        Ok(exposure) => Seen::Present(exposure),
         Err(RouterError::Missing(_)) => Seen::Absent,
         Err(
             error @ (RouterError::Unreadable { .. }

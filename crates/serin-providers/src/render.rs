@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use serin_core::fence::{self, Seal};
-use serin_core::model::{Canary, Split};
+use serin_core::model::{Canary, Exposure};
 use serin_core::parse::{self, FINALIZER, OWN_FINALIZER};
 use serin_core::plan::Action;
 
@@ -68,8 +68,8 @@ pub fn render(
         Action::RepairCopies => drift::repair(canary, objects, settings),
         Action::HoldPrimary(replicas) => scaler::hold(canary, *replicas, objects),
         Action::ScaleTarget(replicas) => scale_target(canary, *replicas, objects),
-        Action::Route(split) => route(canary, *split, objects),
-        Action::EnsureRoute(split) => ensure_route(canary, *split, objects),
+        Action::Route(exposure) => route(canary, *exposure, objects),
+        Action::EnsureRoute(exposure) => ensure_route(canary, *exposure, objects),
         Action::RestoreRoute => Ok(router(canary.spec.provider).restore(canary, objects)?),
         Action::Finalizer(wanted) => finalizer(canary, *wanted, objects),
     }
@@ -95,12 +95,16 @@ fn scale_target(
     Ok(touched.into_iter().chain([Change::Scale { target, replicas, version }]).collect())
 }
 
-/// The split, and where the canary is to have nothing: nothing that somebody else decided and has not written yet.
-fn route(canary: &Canary, split: Split, objects: &Objects) -> Result<Vec<Change>, RenderError> {
+/// The exposure, and where the canary is to have none: nothing that somebody else decided and has not written yet.
+fn route(
+    canary: &Canary,
+    exposure: Exposure,
+    objects: &Objects,
+) -> Result<Vec<Change>, RenderError> {
     let router = router(canary.spec.provider);
-    let changes = router.write(canary, split, objects)?;
+    let changes = router.write(canary, exposure, objects)?;
     let how = fence::seal(&canary.status);
-    let needless = split != Split::PRIMARY || how == Seal::None;
+    let needless = exposure != Exposure::NONE || how == Seal::None;
     if !changes.is_empty() || needless || serin_core::mutant!(ForgetSeal) {
         return Ok(changes);
     }
@@ -120,16 +124,16 @@ fn route(canary: &Canary, split: Split, objects: &Objects) -> Result<Vec<Change>
 /// Repair never raises: what is live stays when it is lower than what is wanted.
 fn ensure_route(
     canary: &Canary,
-    wanted: Split,
+    wanted: Exposure,
     objects: &Objects,
 ) -> Result<Vec<Change>, RenderError> {
     let router = router(canary.spec.provider);
-    let split = match router.read(canary, objects) {
-        Ok(live) => Split { canary: live.canary.min(wanted.canary), mirrored: wanted.mirrored },
+    let exposure = match router.read(canary, objects) {
+        Ok(live) => live.meet(wanted),
         Err(RouterError::Missing(_)) => wanted,
         Err(error) => return Err(error.into()),
     };
-    Ok(router.write(canary, split, objects)?)
+    Ok(router.write(canary, exposure, objects)?)
 }
 
 /// A list of bare strings, so the whole list is written, fenced by its version.

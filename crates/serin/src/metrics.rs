@@ -11,7 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use serin_core::model::{Canary, Key, Phase, Strategy};
+use serin_core::model::{Canary, Form, Key, Phase};
 use serin_core::status::{CheckRecord, Counts};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
@@ -379,9 +379,10 @@ impl Metrics {
 
     pub fn count_outcome(&self, canary: &Canary, promoted: bool, skipped: bool) {
         let CanaryLabels { name, namespace } = self.named(canary);
-        let strategy = match canary.spec.analysis.strategy {
-            Strategy::Weighted(_) => "canary",
-            Strategy::BlueGreen { .. } => "blue-green",
+        let strategy = match canary.spec.analysis.schedule.form() {
+            Form::Weighted => "canary",
+            Form::BlueGreen => "blue-green",
+            Form::Matched => "ab-testing",
         };
         let status = if skipped { "skipped" } else { "completed" };
         let labels = OutcomeLabels {

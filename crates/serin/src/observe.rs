@@ -43,13 +43,13 @@ pub async fn observe(context: &Context, canary: &Canary, now: Timestamp) -> Sigh
         target.confirmed = confirmed;
     }
     let routed = match &observed.route {
-        Seen::Present(split) => Some(split.canary.percent() > 0),
+        Seen::Present(exposure) => Some(!exposure.is_none()),
         Seen::Absent => Some(false),
         Seen::Unreadable(_) => None,
     };
     context.guards.follow(canary, routed);
-    if let Seen::Present(split) = &observed.route {
-        context.guards.see_route(canary, split.canary.percent());
+    if let Seen::Present(exposure) = &observed.route {
+        context.guards.see_route(canary, *exposure);
     }
     let pods = |seen: &Seen<Workload>| seen.present().map(|workload| workload.available_replicas);
     context.guards.count_pods(&canary.key, pods(&observed.target), pods(&observed.primary));

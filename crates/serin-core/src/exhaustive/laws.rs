@@ -130,7 +130,7 @@ pub(super) fn decided(
             Next::Lower(index) => flight.plan.urgent.get(index),
             Next::Record | Next::Tell | Next::Act(_) | Next::Done | Next::GivenUp => None,
         };
-        let lowers = matches!(first, Some(Action::Route(split)) if split.canary.percent() == 0);
+        let lowers = matches!(first, Some(Action::Route(exposure)) if exposure.is_none());
         if !lowers {
             return broken(1, "the guard condemns, and the first write is not the route");
         }

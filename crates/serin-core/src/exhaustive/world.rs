@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::course::{self, Course, Next};
 use crate::fence::{self, Seal};
-use crate::model::{Canary, Split, Status, Weight};
+use crate::model::{Canary, Exposure, Status, Weight};
 use crate::observed::{
     Answer, Check, Drift, Guard, Observed, Readiness, Seen, Selects, ServiceSeen, Services,
     Watched, Workload,
@@ -353,7 +353,7 @@ impl World {
                 canary: made(service(Selects::Target, of_target)),
             },
             route: view.route.map_or(Seen::Absent, |(share, _)| {
-                Seen::Present(Split::canary(Weight::saturating(u32::from(share))))
+                Seen::Present(Exposure::share(Weight::saturating(u32::from(share))))
             }),
             unmeasurable: Vec::new(),
             duplicate_of: None,
@@ -451,9 +451,9 @@ impl World {
             Action::ScaleTarget(replicas) => return self.scale(*replicas, view),
             Action::Route(split) => {
                 let before = self.truth.route;
-                self.route(split.canary, view)?;
+                self.route(split.share, view)?;
                 let idle = self.truth.route == before && view.route.is_some();
-                if idle && *split == Split::PRIMARY && !crate::mutant!(ForgetSeal) {
+                if idle && *split == Exposure::NONE && !crate::mutant!(ForgetSeal) {
                     let moved = before.map(|(_, version)| version) != view.route.map(|(_, v)| v);
                     match fence::seal(&view.status) {
                         Seal::Fenced if moved => return Err(Refusal),
@@ -466,7 +466,7 @@ impl World {
             }
             Action::EnsureRoute(split) => {
                 let share = view.route.map(|(share, _)| Weight::saturating(u32::from(share)));
-                return self.route(share.map_or(split.canary, |now| now.min(split.canary)), view);
+                return self.route(share.map_or(split.share, |now| now.min(split.share)), view);
             }
             Action::RestoreRoute => self.truth.route = None,
         }
@@ -543,7 +543,7 @@ impl World {
             return Ok(());
         }
         if let Some((_, version)) = seen
-            && fence::route_is_fenced(wanted)
+            && fence::route_is_fenced(Exposure::share(wanted))
             && self.truth.route.map(|(_, version)| version) != Some(version)
         {
             return Err(Refusal);

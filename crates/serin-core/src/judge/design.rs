@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::digest::digest;
 use super::sequential::{Attribution, GuardConfig, METRICS_MAX, Question, Tolerance};
 use super::watch::Source;
-use crate::model::{Analysis, Bad, GuardSpec, Margin, Objective, Strategy};
+use crate::model::{Analysis, Bad, GuardSpec, Margin, Objective};
 
 /// The guard of one rollout, before its first request.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,9 +125,9 @@ impl Design {
 
 /// How often the canary's share is expected to change before the promotion.
 pub fn weight_steps(analysis: &Analysis) -> u32 {
-    match &analysis.strategy {
-        Strategy::Weighted(ladder) => u32::try_from(ladder.rungs.len()).unwrap_or(1).max(1),
-        Strategy::BlueGreen { .. } => 1,
+    match analysis.schedule.ladder() {
+        Some(shares) => u32::try_from(shares.len()).unwrap_or(1).max(1),
+        None => 1,
     }
 }
 

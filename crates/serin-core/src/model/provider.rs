@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::exposure::{Exposure, Weight};
+
 /// What a router can do with the traffic of a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -19,6 +21,22 @@ pub struct Capabilities {
     pub affinity: bool,
     /// The router counts requests, failures and durations of both versions where the guard can read them.
     pub counts: bool,
+}
+
+impl Capabilities {
+    /// What of this exposure is out of reach; none when all of it can be carried out.
+    pub fn lacks(&self, exposure: Exposure) -> Option<&'static str> {
+        let Exposure { share, matched, mirrored } = exposure;
+        if mirrored > Weight::ZERO && !self.mirror {
+            Some("mirror traffic")
+        } else if matched && !self.matches {
+            Some("send only the matching requests to the canary")
+        } else if share > Weight::ZERO && !self.shares {
+            Some("send live traffic to the canary")
+        } else {
+            None
+        }
+    }
 }
 
 /// A router that is complete; the others of Flagger are refused by `parse` until they are.

@@ -1,10 +1,10 @@
-//! `spec.analysis`: the step clock, the strategy, and what is asked at each step.
+//! `spec.analysis`: the step clock, the schedule, and what is asked at each step.
 
 use super::doc::Doc;
 use super::{Limits, duration, is_http, saturating_u32, units};
 use crate::model::{
-    AlertRef, Analysis, Builtin, HookKind, Ladder, Limit, Metric, MetricSource, Pace, Policy,
-    Provider, Severity, Strategy, Webhook, Weight,
+    AlertRef, Analysis, Builtin, Form, HookKind, Limit, Metric, MetricSource, Pace, Policy,
+    Provider, Schedule, Severity, Webhook, Weight,
 };
 
 /// Flagger's step clock when the object has none that it can read, in seconds.
@@ -32,7 +32,7 @@ pub(super) struct Scope<'a> {
     pub(super) namespace: &'a str,
     pub(super) limits: &'a Limits,
     pub(super) provider: Option<&'static Provider>,
-    /// `spec.skipAnalysis`: the strategy is never used, so that what would never end does no harm.
+    /// `spec.skipAnalysis`: the schedule is never used, so that what would never end does no harm.
     pub(super) skip: bool,
     /// Flagger ran the last release.
     pub(super) adopted: bool,
@@ -53,16 +53,20 @@ pub(super) fn read(spec: &Doc<'_>, scope: &Scope<'_>) -> Analysis {
     let metrics: Vec<Metric> =
         bounded(&doc, "metrics").iter().map(|doc| metric(doc, scope)).collect();
     let guard = super::guard::read(&doc, scope.provider, &metrics, scope.adopted);
-    let mut way = if missing { at_once() } else { strategy(&doc, scope) };
+    let mut schedule = if missing { at_once() } else { schedule(&doc, scope) };
     if guard.as_ref().is_some_and(|guard| guard.pace != Pace::Fixed) {
-        way = super::pace::climb(&doc, way);
+        schedule = super::pace::climb(&doc, schedule);
     }
     Analysis {
         guard,
         interval_secs: interval(&doc, scope.limits),
         // Flagger takes anything below 1 for 1.
         threshold: saturating_u32(threshold).max(1),
-        strategy: way,
+        matches: match schedule.form() {
+            Form::Matched => super::matching::read(&doc),
+            Form::Weighted | Form::BlueGreen => Vec::new(),
+        },
+        schedule,
         primary_ready_threshold: ready("primaryReadyThreshold"),
         hold_primary_replicas: doc.flag_or("holdPrimaryReplicas", true),
         canary_ready_threshold: ready("canaryReadyThreshold"),
@@ -98,12 +102,12 @@ fn interval(doc: &Doc<'_>, limits: &Limits) -> i64 {
     }
 }
 
-/// Stands in where the strategy is never used.
-fn at_once() -> Strategy {
-    Strategy::Weighted(Ladder { rungs: vec![Weight::FULL], promotion_step: None })
+/// Stands in where the schedule is never used.
+fn at_once() -> Schedule {
+    Schedule::weighted([Weight::FULL], None)
 }
 
-fn strategy(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
+fn schedule(doc: &Doc<'_>, scope: &Scope<'_>) -> Schedule {
     let asked: Vec<&str> = ["iterations", "stepWeight", "stepWeights"]
         .into_iter()
         .filter(|field| doc.raw(field).is_some())
@@ -127,7 +131,7 @@ fn strategy(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
 }
 
 /// Blue/Green whatever is asked for: there are no weights to set.
-fn without_router(doc: &Doc<'_>) -> Strategy {
+fn without_router(doc: &Doc<'_>) -> Schedule {
     let count = doc.within("iterations", i64::from(i32::MIN), i64::from(i32::MAX)).unwrap_or(0);
     for field in ["maxWeight", "stepWeightPromotion"] {
         if doc.whole(field).is_some_and(|weight| weight != 0) {
@@ -137,7 +141,7 @@ fn without_router(doc: &Doc<'_>) -> Strategy {
     doc.whole("stepWeight");
     doc.whole_numbers("stepWeights");
     if count >= 1 {
-        return Strategy::BlueGreen { iterations: saturating_u32(count) };
+        return Schedule::blue_green(saturating_u32(count), false);
     }
     let field = if doc.raw("stepWeights").is_some() {
         "stepWeights"
@@ -150,10 +154,10 @@ fn without_router(doc: &Doc<'_>) -> Strategy {
         "provider kubernetes has no router to shift traffic with: the release is Blue/Green with {KUBERNETES_ITERATIONS} iterations"
     );
     doc.taken_as(field, message);
-    Strategy::BlueGreen { iterations: KUBERNETES_ITERATIONS }
+    Schedule::blue_green(KUBERNETES_ITERATIONS, false)
 }
 
-fn iterations(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
+fn iterations(doc: &Doc<'_>, scope: &Scope<'_>) -> Schedule {
     let count = doc.within("iterations", i64::from(i32::MIN), i64::from(i32::MAX)).unwrap_or(1);
     if count >= 1 {
         if doc.whole("maxWeight").is_some_and(|weight| weight != 0) {
@@ -165,7 +169,13 @@ fn iterations(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
                 "has no effect with iterations: all traffic returns at once",
             );
         }
-        return Strategy::BlueGreen { iterations: saturating_u32(count) };
+        let rounds = saturating_u32(count);
+        let matched = doc.raw("match").is_some_and(super::refused::says_something);
+        let testable = scope.provider.is_some_and(|provider| provider.capabilities.matches);
+        return match matched && testable {
+            true => Schedule::matched(rounds),
+            false => Schedule::blue_green(rounds, true),
+        };
     }
     if !scope.skip {
         doc.error(
@@ -177,7 +187,7 @@ fn iterations(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
 }
 
 /// Steps of one size: the last may pass `maxWeight`, as with Flagger (20 up to 50 visits 20, 40 and 60).
-fn step_weight(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
+fn step_weight(doc: &Doc<'_>, scope: &Scope<'_>) -> Schedule {
     let step = doc.whole("stepWeight");
     let max = max_weight(doc, scope);
     let promotion_step = promotion_step(doc);
@@ -199,7 +209,7 @@ fn step_weight(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
         weight = weight.plus(Weight::saturating(step));
         rungs.push(weight);
     }
-    Strategy::Weighted(Ladder { rungs, promotion_step })
+    Schedule::weighted(rungs, promotion_step)
 }
 
 /// 1 to 100; unset, zero or less is 100, as with Flagger.
@@ -217,7 +227,7 @@ fn max_weight(doc: &Doc<'_>, scope: &Scope<'_>) -> Weight {
     }
 }
 
-fn step_weights(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
+fn step_weights(doc: &Doc<'_>, scope: &Scope<'_>) -> Schedule {
     let promotion_step = promotion_step(doc);
     let steps = doc.whole_numbers("stepWeights");
     let list = doc.raw("stepWeights").and_then(|value| value.as_array());
@@ -253,7 +263,7 @@ fn step_weights(doc: &Doc<'_>, scope: &Scope<'_>) -> Strategy {
     if doc.whole("maxWeight").is_some_and(|max| max != 0 && max != i64::from(last.percent())) {
         doc.no_effect("maxWeight", format!("has no effect with stepWeights, whose last is {last}"));
     }
-    Strategy::Weighted(Ladder { rungs, promotion_step })
+    Schedule::weighted(rungs, promotion_step)
 }
 
 fn promotion_step(doc: &Doc<'_>) -> Option<Weight> {

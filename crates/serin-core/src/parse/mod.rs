@@ -4,6 +4,7 @@ mod analysis;
 mod doc;
 mod duration;
 mod guard;
+mod matching;
 mod pace;
 mod provider;
 mod refused;

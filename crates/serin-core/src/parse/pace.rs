@@ -2,7 +2,7 @@
 
 use super::doc::Doc;
 use super::duration;
-use crate::model::{EvidencePace, GuardMode, Ladder, Pace, Strategy, Weight};
+use crate::model::{EvidencePace, GuardMode, Pace, Schedule, Weight};
 
 /// Requests hurt beyond the objective in one reaction time.
 const BLAST_RADIUS: i64 = 25;
@@ -99,16 +99,12 @@ fn seconds(doc: &Doc<'_>, field: &str, default: i64) -> i64 {
 }
 
 /// The weights that the evidence climbs: smaller ones come first, so that little is at stake while little is known.
-pub(super) fn climb(doc: &Doc<'_>, strategy: Strategy) -> Strategy {
-    match strategy {
-        Strategy::Weighted(Ladder { rungs, promotion_step }) => {
-            let first = rungs.first().copied().unwrap_or(Weight::FULL);
-            let below = LADDER.map(Weight::saturating).into_iter().filter(|rung| *rung < first);
-            Strategy::Weighted(Ladder { rungs: below.chain(rungs).collect(), promotion_step })
-        }
-        Strategy::BlueGreen { iterations } => {
-            doc.error("guard.pace", "evidence raises weights: it needs stepWeight or stepWeights");
-            Strategy::BlueGreen { iterations }
-        }
-    }
+pub(super) fn climb(doc: &Doc<'_>, schedule: Schedule) -> Schedule {
+    let Some(shares) = schedule.ladder() else {
+        doc.error("guard.pace", "evidence raises weights: it needs stepWeight or stepWeights");
+        return schedule;
+    };
+    let first = shares.first().copied().unwrap_or(Weight::FULL);
+    let below = LADDER.map(Weight::saturating).into_iter().filter(|share| *share < first);
+    Schedule::weighted(below.chain(shares), schedule.promotion_step)
 }

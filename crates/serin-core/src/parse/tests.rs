@@ -13,7 +13,7 @@ use expect_test::{Expect, expect};
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::model::{Strategy, Weight};
+use crate::model::Form;
 
 #[allow(clippy::result_large_err, reason = "as the function it calls")]
 fn canary(object: &Value) -> Result<Canary, ParseFailure> {
@@ -93,15 +93,16 @@ fn strategies(rows: &[&str], expected: Expect) {
             Ok(canary) => {
                 let warnings: String =
                     canary.spec.findings.iter().map(|w| format!("\n    warning {w}")).collect();
-                match canary.spec.analysis.strategy {
-                    Strategy::Weighted(ladder) => {
-                        let rungs: Vec<_> = ladder.rungs.iter().map(Weight::to_string).collect();
-                        let back = ladder.promotion_step.map(|w| format!(", back by {w}"));
-                        format!("{}{}{warnings}", rungs.join(" "), back.unwrap_or_default())
+                let schedule = canary.spec.analysis.schedule;
+                let iterations = schedule.iterations().unwrap_or_default();
+                match schedule.form() {
+                    Form::Weighted => {
+                        let shares: Vec<_> = schedule.shares().map(|w| w.to_string()).collect();
+                        let back = schedule.promotion_step.map(|w| format!(", back by {w}"));
+                        format!("{}{}{warnings}", shares.join(" "), back.unwrap_or_default())
                     }
-                    Strategy::BlueGreen { iterations } => {
-                        format!("blue-green {iterations}{warnings}")
-                    }
+                    Form::BlueGreen => format!("blue-green {iterations}{warnings}"),
+                    Form::Matched => format!("matched {iterations}{warnings}"),
                 }
             }
         };

@@ -4,8 +4,8 @@ use super::check::{self, Effect, Finding, Subject, Verdict};
 use super::guard;
 use super::revision::{Change, change};
 use super::{Cause, Draft, Step, roll_back};
-use super::{conditions, strategy, window};
-use crate::model::{HookKind, Phase, Split, Strategy, Weight};
+use super::{conditions, schedule, window};
+use crate::model::{Exposure, Form, HookKind, Phase};
 use crate::observed::{Answer, Check, Guard, Readiness, Seen};
 use crate::plan::Action;
 use crate::reason;
@@ -25,7 +25,7 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         // No advance on what cannot be seen, and no new revision either; the checks go on.
         Change::Unknown(why) => Some((reason::CANNOT_SEE, why)),
     };
-    if draft.status.canary_weight > 0
+    if !draft.status.exposure().is_none()
         && (draft.canary_endpoints() == Some(0) || draft.canary_taken())
         && !crate::mutant!(KeepLostCanary)
     {
@@ -50,11 +50,11 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         return skip(draft, held);
     }
     draft.repair();
-    if draft.status.outdated_pods && draft.status.canary_weight == 0 {
+    if draft.status.outdated_pods && draft.status.exposure().is_none() {
         return super::replace::step(draft);
     }
     scale_up(&mut draft);
-    if draft.status.canary_weight == 0 && draft.status.iterations <= 0 {
+    if draft.status.exposure().is_none() && draft.status.iterations <= 0 {
         opening(draft, held)
     } else {
         running(draft, held)
@@ -63,11 +63,11 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
 
 /// A route above the status was never decided: it goes down to what was.
 fn lower(draft: &mut Draft<'_>) -> Option<String> {
-    let weight = draft.weight();
+    let decided = draft.status.exposure();
     match draft.route() {
-        Seen::Present(split) if split.canary > weight || split.mirrored => {
-            draft.urgent.push(Action::Route(Split::canary(weight.min(split.canary))));
-            Some(format!("The route gave the canary {} %, lowered to {weight} %.", split.canary))
+        Seen::Present(live) if !live.is_within(decided) => {
+            draft.urgent.push(Action::Route(live.meet(decided)));
+            Some(format!("The route gave the canary {live}, lowered to {decided}."))
         }
         Seen::Present(_) | Seen::Absent | Seen::Unreadable(_) => None,
     }
@@ -182,7 +182,7 @@ fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     if !draft.is_due() {
         return not_due(draft);
     }
-    if let Some((code, message)) = super::pace::blind(&draft) {
+    if let Some((code, message)) = schedule::blind(&draft) {
         return draft.hold(code, message);
     }
     let rollback: Vec<_> = draft.hooks(HookKind::Rollback).collect();
@@ -208,7 +208,7 @@ fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
         let why = why.clone();
         return passed_but_held(draft, reason::GUARD_HOLDS, why);
     }
-    strategy::advance(draft)
+    schedule::advance(draft)
 }
 
 /// The `pre-rollout` hooks that have not passed yet: a test of the revision is not one of the interval, however long a gate
@@ -273,7 +273,7 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     {
         let why = why.clone();
         return match draft.spec.analysis.evidence_pace() {
-            Some(pace) => super::pace::wait(draft, pace, reason::GUARD_HOLDS, why),
+            Some(pace) => schedule::wait(draft, pace, reason::GUARD_HOLDS, why),
             None => passed_but_held(draft, reason::GUARD_HOLDS, why),
         };
     }
@@ -283,24 +283,24 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
         draft.stalled |= !draft.seen.obstacles.is_empty();
         return passed_but_held(draft, code, message);
     }
-    if unrouted && weighted(&draft) {
-        return return_to_first_rung(draft);
+    if unrouted && draft.spec.analysis.schedule.form() != Form::BlueGreen {
+        return return_to_first_share(draft);
     }
-    if let Seen::Present(split) = draft.route()
+    let decided = draft.status.exposure();
+    if let Seen::Present(live) = draft.route()
         && draft.has_router()
-        && split.canary < draft.weight()
+        && !decided.is_within(live)
     {
-        let weight = draft.weight();
         if unrouted {
             draft.status.traffic_start_time = None;
         }
-        draft.actions.push(Action::Route(Split::canary(weight)));
+        draft.actions.push(Action::Route(decided));
         draft.status.last_step_time = Some(draft.now);
         let secs = draft.spec.analysis.interval_secs;
-        let message = format!("The route had {} % and has {weight} % again.", split.canary);
+        let message = format!("The route had {live} and has {decided} again.");
         return draft.act(reason::ROUTE_REPAIRED, message, secs);
     }
-    strategy::advance(draft)
+    schedule::advance(draft)
 }
 
 fn counts(findings: &[Finding]) -> bool {
@@ -330,28 +330,23 @@ fn not_due(mut draft: Draft<'_>) -> Step {
 /// The status speaks of traffic that the route does not give: nothing can be measured there.
 fn routed_nothing(draft: &Draft<'_>) -> bool {
     draft.has_router()
-        && draft.status.canary_weight > 0
-        && draft.route() == Seen::Present(Split::PRIMARY)
+        && !draft.status.exposure().is_none()
+        && draft.route() == Seen::Present(Exposure::NONE)
 }
 
-/// Blue/green has one rung only, all traffic, and its evidence was gathered without any.
-fn weighted(draft: &Draft<'_>) -> bool {
-    match &draft.spec.analysis.strategy {
-        Strategy::Weighted(_) => true,
-        Strategy::BlueGreen { .. } => false,
-    }
-}
-
-/// As little as an analysis starts with.
-fn return_to_first_rung(mut draft: Draft<'_>) -> Step {
-    let weight: Weight = draft.weight().min(draft.first_rung());
-    draft.status.canary_weight = weight.percent();
+/// As little as an analysis starts with. Blue/Green is another matter: its evidence was gathered without any user.
+fn return_to_first_share(mut draft: Draft<'_>) -> Step {
+    let decided = draft.status.exposure();
+    let first = draft.spec.analysis.schedule.first_with_users();
+    let to = if first.is_within(decided) { first } else { decided };
+    draft.status.expose(to);
+    draft.status.iterations = draft.status.iterations.min(1);
     // Only now traffic comes.
     draft.status.traffic_start_time = None;
-    draft.actions.push(Action::Route(Split::canary(weight)));
+    draft.actions.push(Action::Route(to));
     draft.status.last_step_time = Some(draft.now);
     let secs = draft.spec.analysis.interval_secs;
-    let message = format!("The canary had lost its traffic and starts again at {weight} %.");
+    let message = format!("The canary had lost its traffic and starts again at {to}.");
     draft.act(reason::ROUTE_REPAIRED, message, secs)
 }
 
@@ -437,7 +432,7 @@ fn failed(mut draft: Draft<'_>, findings: &[Finding]) -> Step {
             .iter()
             .any(|finding| finding.verdict == verdict && finding.effect == Effect::Counts)
     };
-    let pre_rollout = draft.status.canary_weight == 0 && draft.status.iterations <= 0;
+    let pre_rollout = draft.status.exposure().is_none() && draft.status.iterations <= 0;
     let code = if pre_rollout {
         reason::PRE_ROLLOUT_FAILED
     } else if worst(Verdict::Fail) {
@@ -463,7 +458,7 @@ fn failed(mut draft: Draft<'_>, findings: &[Finding]) -> Step {
 
 /// `skipAnalysis`: the canary must be ready, nothing else is asked.
 fn skip(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
-    if draft.status.canary_weight > 0 {
+    if !draft.status.exposure().is_none() {
         draft.take_off();
     }
     draft.repair();

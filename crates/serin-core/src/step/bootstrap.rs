@@ -1,7 +1,7 @@
 //! From a plain workload to a primary that serves and a target at rest, without a request lost on the way.
 
 use super::{Draft, Step};
-use crate::model::{Phase, Severity, Split};
+use crate::model::{Exposure, Phase, Severity};
 use crate::observed::{Readiness, Seen, Selects, Workload};
 use crate::plan::Action;
 use crate::reason;
@@ -10,7 +10,7 @@ use crate::reason;
 pub(super) fn step(mut draft: Draft<'_>) -> Step {
     let first = draft.status.phase.is_none();
     draft.enter(Phase::Initializing);
-    draft.status.canary_weight = 0;
+    draft.status.expose(Exposure::NONE);
     if first {
         let message =
             format!("New {} detected, starting initialization of {}", draft.kind(), draft.name());
@@ -146,12 +146,12 @@ fn switch(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> Step {
         draft.actions.push(Action::ApexToPrimary);
     }
     let routed = match draft.route() {
-        Seen::Present(split) if split == Split::PRIMARY => {
+        Seen::Present(exposure) if exposure.is_none() => {
             draft.ensure_route();
             true
         }
         Seen::Present(_) => {
-            draft.actions.push(Action::Route(Split::PRIMARY));
+            draft.actions.push(Action::Route(Exposure::NONE));
             false
         }
         Seen::Absent => {

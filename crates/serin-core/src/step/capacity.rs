@@ -15,7 +15,7 @@ pub(super) fn begin(draft: &mut Draft<'_>) {
 /// Pods that carried all of the traffic: the primary's when the release began, or more where the canary has grown beyond them.
 fn full(draft: &Draft<'_>) -> Option<u32> {
     let began = draft.status.primary_replicas?;
-    let carries = draft.status.canary_weight > 0;
+    let carries = draft.status.exposure().has_users();
     let grown = draft.seen.target.present().filter(|_| carries);
     Some(began.max(grown.map_or(0, |target| target.available_replicas)))
 }
@@ -59,7 +59,7 @@ pub(super) fn of_canary(
 
 /// Whether the primary has too few ready pods to have all of the traffic again.
 pub(super) fn of_primary(draft: &Draft<'_>, since: Option<Timestamp>) -> Option<Shortage> {
-    if draft.status.canary_weight == 0 {
+    if !draft.status.exposure().has_users() {
         return None;
     }
     short(draft, "primary", &draft.seen.primary, full(draft)?, Weight::FULL, since)
@@ -90,7 +90,7 @@ fn short(
 pub(super) fn warn_of_short_primary(draft: &mut Draft<'_>) {
     let available = draft.seen.primary.present().map_or(0, |primary| primary.available_replicas);
     if let Some(wanted) = full(draft).filter(|wanted| available < *wanted)
-        && draft.status.canary_weight > 0
+        && draft.status.exposure().has_users()
     {
         let message = format!(
             "The primary gets all traffic with {available} of the {wanted} ready pods that carried it: progressDeadlineSeconds are over"

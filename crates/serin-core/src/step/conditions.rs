@@ -114,7 +114,7 @@ pub(super) fn is_news_of_spec(status: &Status, findings: &[Finding]) -> bool {
 fn is_rejected(status: &Status) -> bool {
     status.last_applied_spec != status.last_promoted_spec
         || status.tracked_configs != status.promoted_configs
-        || status.canary_weight > 0
+        || !status.exposure().is_none()
 }
 
 /// What a round of checks says of its metrics; only another round takes it back.

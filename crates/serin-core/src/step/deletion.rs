@@ -3,7 +3,7 @@
 //! With `revertOnDeletion: false` there is no finalizer, and Kubernetes collects the primary at once, as with Flagger.
 
 use super::{Draft, Step};
-use crate::model::Phase;
+use crate::model::{Exposure, Phase};
 use crate::observed::{ObstacleKind, Readiness, Seen, Selects};
 use crate::plan::Action;
 use crate::{mutant, reason};
@@ -43,16 +43,16 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         return restored(draft);
     }
     // The primary has everything while the target gets ready.
-    let split = match draft.route() {
-        Seen::Present(split) => split.canary.percent() > 0 || split.mirrored,
+    let exposed = match draft.route() {
+        Seen::Present(exposure) => !exposure.is_none(),
         Seen::Absent => false,
         Seen::Unreadable(_) => true,
     };
-    if split && draft.serving_primary().is_some() {
+    if exposed && draft.serving_primary().is_some() {
         draft.take_off();
         draft.status.drain_time = None;
     }
-    draft.status.canary_weight = 0;
+    draft.status.expose(Exposure::NONE);
     if mutant!(RestoreRouteFirst) && draft.has_router() {
         draft.actions.push(Action::ApexToTarget);
     }
@@ -147,7 +147,7 @@ fn announce(draft: &mut Draft<'_>) {
 
 /// The apex selects the target: the route goes back to it, and the primary drains.
 fn restored(mut draft: Draft<'_>) -> Step {
-    draft.status.canary_weight = 0;
+    draft.status.expose(Exposure::NONE);
     if draft.has_router() {
         draft.actions.push(Action::RestoreRoute);
     }

@@ -3,9 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::conditions::{self, Stance};
+use super::pace::{UNTROUBLED, judged};
 use super::{Settings, Step};
-use crate::model::{Canary, HookKind, Phase, Severity, Spec, Split, Status, Strategy, Weight};
-use crate::observed::{Answer, Check, Observed, ObstacleKind, Readiness, Seen, Selects, Workload};
+use crate::judge::sequential::pace::Pace as Judged;
+use crate::model::{Canary, Exposure, HookKind, Phase, Severity, Spec, Status, Weight};
+use crate::observed::{
+    Answer, Check, Guard, Known, Observed, ObstacleKind, Readiness, Seen, Selects, Workload,
+};
 use crate::plan::{Action, Alert, Notice, Plan, Reason};
 use crate::reason;
 
@@ -70,12 +74,12 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn weight(&self) -> Weight {
-        Weight::saturating(u32::from(self.status.canary_weight))
+        self.status.exposure().share
     }
 
     /// What the route says; without a router the primary has everything.
-    pub(super) fn route(&self) -> Seen<Split> {
-        if self.has_router() { self.seen.route.clone() } else { Seen::Present(Split::PRIMARY) }
+    pub(super) fn route(&self) -> Seen<Exposure> {
+        if self.has_router() { self.seen.route.clone() } else { Seen::Present(Exposure::NONE) }
     }
 
     pub(super) fn has_router(&self) -> bool {
@@ -178,8 +182,28 @@ impl<'a> Draft<'a> {
             // The hooks before the first share take their time, and the first check is of a whole interval after them.
             let since = self.status.measured_since.map_or(last, |since| since.max(last));
             let regular = later(since, interval);
-            super::pace::due(self, last).map_or(regular, |early| early.min(regular))
+            self.early(last).map_or(regular, |early| early.min(regular))
         })
+    }
+
+    /// When the next round of checks is due before the interval is over: as soon as the evidence allows more.
+    fn early(&self, last: Timestamp) -> Option<Timestamp> {
+        let pace = self.spec.analysis.evidence_pace()?;
+        let known = self.seen.watched.known.as_ref()?;
+        let before = self.canary.status.last_reason.as_ref()?;
+        if !UNTROUBLED.contains(&before.code.as_str()) {
+            return None;
+        }
+        match self.judged_pace(known)? {
+            Judged::Raise { .. } | Judged::Promote => Some(later(last, pace.min_dwell_secs.max(1))),
+            Judged::Wait(_) => None,
+        }
+    }
+
+    /// What the evidence allows now; none when the canary has no share or something else sets the pace.
+    pub(super) fn judged_pace(&self, known: &Known) -> Option<Judged> {
+        let held = !matches!(self.seen.guard, Guard::Quiet);
+        judged(&self.spec.analysis, &self.status, known, held, self.now)
     }
 
     pub(super) fn is_due(&self) -> bool {
@@ -197,20 +221,20 @@ impl<'a> Draft<'a> {
     pub(super) fn take_off(&mut self) {
         self.actions.retain(|action| !is_route(action));
         if self.has_router() {
-            let lowered = Action::Route(Split::PRIMARY);
+            let lowered = Action::Route(Exposure::NONE);
             if !self.urgent.contains(&lowered) {
                 self.urgent.push(lowered);
             }
         }
-        self.status.canary_weight = 0;
+        self.status.expose(Exposure::NONE);
         self.status.drain_time = Some(self.now);
     }
 
     /// The target's pods go, once a write of the route has shown that it is as it was seen: a raise whose answer was lost may
     /// have arrived after all, and the watch may be silent about it.
     pub(super) fn scale_away(&mut self) {
-        if self.has_router() && self.route() == Seen::Present(Split::PRIMARY) {
-            self.actions.push(Action::Route(Split::PRIMARY));
+        if self.has_router() && self.route() == Seen::Present(Exposure::NONE) {
+            self.actions.push(Action::Route(Exposure::NONE));
         }
         self.actions.push(Action::ScaleTarget(0));
     }
@@ -218,7 +242,7 @@ impl<'a> Draft<'a> {
     /// Whether it is seen that no request comes to the target's pods.
     pub(super) fn is_unreached(&self) -> bool {
         let unrouted = match self.route() {
-            Seen::Present(split) => split.canary.percent() == 0 && !split.mirrored,
+            Seen::Present(exposure) => exposure.is_none(),
             Seen::Absent => true,
             Seen::Unreadable(_) => false,
         };
@@ -242,7 +266,7 @@ impl<'a> Draft<'a> {
     /// A fresh analysis of what the target is now.
     pub(super) fn reset_analysis(&mut self) {
         self.status.failed_checks = 0;
-        self.status.canary_weight = 0;
+        self.status.expose(Exposure::NONE);
         self.status.iterations = 0;
         self.status.last_step_time = None;
         self.status.analysis_start_time = Some(self.now);
@@ -348,13 +372,13 @@ impl<'a> Draft<'a> {
             return;
         }
         match &self.seen.route {
-            Seen::Present(split) if split.canary.percent() <= self.status.canary_weight => {
-                self.actions.push(Action::EnsureRoute(*split));
+            Seen::Present(exposure) if exposure.is_within(self.status.exposure()) => {
+                self.actions.push(Action::EnsureRoute(*exposure));
             }
             Seen::Absent if crate::mutant!(RepairWithShare) => {
-                self.actions.push(Action::EnsureRoute(Split::canary(self.weight())));
+                self.actions.push(Action::EnsureRoute(self.status.exposure()));
             }
-            Seen::Absent => self.actions.push(Action::EnsureRoute(Split::PRIMARY)),
+            Seen::Absent => self.actions.push(Action::EnsureRoute(Exposure::NONE)),
             // Too high is lowered elsewhere, at once; unreadable is left alone.
             Seen::Present(_) | Seen::Unreadable(_) => {}
         }
@@ -493,8 +517,8 @@ impl<'a> Draft<'a> {
         let now = self.seen.answered.map_or(self.now, |answered| answered.max(self.now));
         timed(&self.canary.status, &mut self.status, now);
         let (old, new) = (&self.canary.status, &self.status);
-        if (old.phase, old.canary_weight, old.iterations, old.failed_checks)
-            != (new.phase, new.canary_weight, new.iterations, new.failed_checks)
+        if (old.phase, old.exposure(), old.iterations, old.failed_checks)
+            != (new.phase, new.exposure(), new.iterations, new.failed_checks)
             || new.last_transition_time.is_none()
         {
             self.status.last_transition_time = Some(self.now);
@@ -510,14 +534,6 @@ impl<'a> Draft<'a> {
             next,
         }))
     }
-
-    /// The share that the spec allows next; none when the analysis is through.
-    pub(super) fn first_rung(&self) -> Weight {
-        match &self.spec.analysis.strategy {
-            Strategy::Weighted(ladder) => ladder.next(Weight::ZERO).unwrap_or(Weight::FULL),
-            Strategy::BlueGreen { .. } => Weight::ZERO,
-        }
-    }
 }
 
 fn service_in_order(service: &crate::observed::ServiceSeen) -> bool {
@@ -530,18 +546,19 @@ fn is_route(action: &Action) -> bool {
 
 /// When the canary got the share that it has, when it got its first, and since when it is measured.
 fn timed(old: &Status, new: &mut Status, now: Timestamp) {
-    if new.canary_weight == 0 && new.iterations <= 0 {
+    let exposed = !new.exposure().is_none();
+    if !exposed && new.iterations <= 0 {
         new.measured_since = None;
     } else {
         let known = new.traffic_start_time.filter(|_| new.iterations <= 0);
         new.measured_since = new.measured_since.or(known).or(Some(now));
     }
-    if new.canary_weight == 0 {
+    if !exposed {
         new.weight_time = None;
         new.traffic_start_time = None;
         return;
     }
-    if old.canary_weight != new.canary_weight {
+    if old.exposure() != new.exposure() {
         new.weight_time = Some(now);
     }
     new.weight_time.get_or_insert(now);

@@ -100,12 +100,12 @@ pub(super) fn record_all(draft: &mut Draft<'_>) {
 
 /// What is not known of the guard's objectives, and what follows from that. Where no canary has traffic nothing is missed.
 pub(super) fn unknown(draft: &Draft<'_>) -> Vec<Finding> {
-    if draft.status.canary_weight == 0 {
+    if draft.status.exposure().is_none() {
         return Vec::new();
     }
     let finding = |unknown: &Unknown| {
         let Unknown { name, unmeasured, policy } = unknown;
-        let (canary, weight) = (draft.name(), draft.status.canary_weight);
+        let (canary, exposure) = (draft.name(), draft.status.exposure());
         let (verdict, message) = match unmeasured {
             Some(why) => (
                 Verdict::CannotMeasure,
@@ -113,7 +113,7 @@ pub(super) fn unknown(draft: &Draft<'_>) -> Vec<Finding> {
             ),
             None => (
                 Verdict::NoData,
-                format!("Halt {canary} advancement no requests counted for {name} at {weight} %"),
+                format!("Halt {canary} advancement no requests counted for {name} at {exposure}"),
             ),
         };
         Finding {

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::conditions::{self, Stance};
-use crate::model::{Finding, FindingSeverity, Phase, Split, Status, sentence};
+use crate::model::{Exposure, Finding, FindingSeverity, Phase, Status, sentence};
 use crate::observed::Seen;
 use crate::plan::{Action, Notice, Plan, Reason};
 use crate::reason;
@@ -18,22 +18,23 @@ pub fn invalid(
     status: &Status,
     generation: i64,
     findings: &[Finding],
-    seen_route: &Seen<Split>,
+    seen_route: &Seen<Exposure>,
     now: Timestamp,
 ) -> Plan {
     let mut next = status.clone();
     let mut urgent = Vec::new();
     let analysing = analysing(status.phase);
+    let exposed = !status.exposure().is_none();
     let routed = match seen_route {
-        Seen::Present(split) => split.canary.percent() > 0 || split.mirrored,
+        Seen::Present(exposure) => !exposure.is_none(),
         Seen::Absent => false,
-        Seen::Unreadable(_) => status.canary_weight > 0,
+        Seen::Unreadable(_) => exposed,
     };
     if analysing && routed {
-        urgent.push(Action::Route(Split::PRIMARY));
+        urgent.push(Action::Route(Exposure::NONE));
     }
-    if analysing && (routed || status.canary_weight > 0 || status.iterations > 0) {
-        next.canary_weight = 0;
+    if analysing && (routed || exposed || status.iterations > 0) {
+        next.expose(Exposure::NONE);
         next.iterations = 0;
         next.drain_time = Some(now);
         next.last_step_time = None;
@@ -63,7 +64,7 @@ pub fn invalid(
         findings,
     };
     conditions::write(&mut next, &stance, now);
-    if next.canary_weight != status.canary_weight || next.last_transition_time.is_none() {
+    if next.exposure() != status.exposure() || next.last_transition_time.is_none() {
         next.last_transition_time = Some(now);
     }
     let event = Notice { warning: true, reason: code, message: message.clone(), alert: None };

@@ -17,8 +17,8 @@ mod replace;
 mod rest;
 mod revision;
 mod rollback;
+mod schedule;
 mod soak;
-mod strategy;
 mod suspended;
 #[cfg(test)]
 mod tests;
@@ -26,7 +26,7 @@ mod window;
 
 use jiff::Timestamp;
 
-use crate::model::{Canary, Phase};
+use crate::model::{Canary, Phase, Weight};
 use crate::observed::{Duplicate, Guard, Observed, Seen};
 pub use crate::plan::Step;
 use crate::{mutant, reason};
@@ -116,7 +116,7 @@ fn table(draft: Draft<'_>) -> Step {
     match draft.status.phase {
         None | Some(Phase::Initializing) => bootstrap::step(draft),
         Some(Phase::Initialized | Phase::Succeeded) => rest::step(draft),
-        Some(Phase::Failed) if draft.status.canary_weight >= 100 => promotion::stranded(draft),
+        Some(Phase::Failed) if draft.weight() == Weight::FULL => promotion::stranded(draft),
         Some(Phase::Failed) => rest::step(draft),
         Some(Phase::Waiting) => rest::waiting(draft),
         Some(Phase::Progressing | Phase::WaitingPromotion) => analysis::step(draft),
@@ -139,10 +139,10 @@ fn exposed(draft: &Draft<'_>) -> bool {
     // What the guard condemned stays so, even where something else took its traffic before: it has nothing to wait for.
     let analysed = matches!(phase, Some(Phase::Progressing | Phase::WaitingPromotion));
     let routed = match draft.route() {
-        Seen::Present(split) => split.canary.percent() > 0 || split.mirrored,
+        Seen::Present(exposure) => !exposure.is_none(),
         Seen::Absent => false,
         Seen::Unreadable(_) => true,
     };
     let running = phase.is_some_and(Phase::is_releasing);
-    running && (analysed || draft.status.canary_weight > 0 || routed)
+    running && (analysed || !draft.status.exposure().is_none() || routed)
 }

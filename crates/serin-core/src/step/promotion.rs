@@ -2,7 +2,7 @@
 
 use super::revision::{Change, change};
 use super::{Cause, Draft, Step, roll_back};
-use crate::model::{HookKind, Phase, Severity, Split, Strategy, Weight};
+use crate::model::{Exposure, HookKind, Phase, Severity, Weight};
 use crate::observed::{Guard, Readiness, Seen, Workload};
 use crate::plan::Action;
 use crate::reason;
@@ -69,13 +69,12 @@ pub(super) fn primary_runs_applied(draft: &Draft<'_>) -> bool {
 }
 
 pub(super) fn promoting(mut draft: Draft<'_>) -> Step {
-    let weight = draft.weight();
-    if let Seen::Present(split) = draft.route()
-        && (split.canary > weight || split.mirrored)
+    let decided = draft.status.exposure();
+    if let Seen::Present(live) = draft.route()
+        && !live.is_within(decided)
     {
-        draft.urgent.push(Action::Route(Split::canary(weight.min(split.canary))));
-        let message =
-            format!("The route gave the canary {} %, more than {weight} %.", split.canary);
+        draft.urgent.push(Action::Route(live.meet(decided)));
+        let message = format!("The route gave the canary {live}, more than {decided}.");
         return draft.hold(reason::ROUTE_LOWERED, message);
     }
     let copied = primary_runs_applied(&draft);
@@ -93,7 +92,7 @@ pub(super) fn promoting(mut draft: Draft<'_>) -> Step {
         Change::Revised | Change::Reverted => true,
     };
     let gone = moved_on || draft.canary_endpoints() == Some(0);
-    if gone && draft.status.canary_weight > 0 && draft.serving_primary().is_some() {
+    if gone && !draft.status.exposure().is_none() && draft.serving_primary().is_some() {
         // What runs in the canary now was not analysed, or nothing runs: the primary has what was.
         draft.take_off();
         return draft.hold(reason::CANARY_LOST, "The canary is no longer what was analysed.");
@@ -122,7 +121,7 @@ enum Asked {
 /// Manual rollback is possible as long as the canary has traffic; asked once per interval.
 fn ask_rollback(draft: &mut Draft<'_>) -> Option<Asked> {
     let checks: Vec<_> = draft.hooks(HookKind::Rollback).collect();
-    if checks.is_empty() || draft.status.canary_weight == 0 || !draft.is_due() {
+    if checks.is_empty() || draft.status.exposure().is_none() || !draft.is_due() {
         return None;
     }
     let unanswered = draft.unanswered(&checks);
@@ -146,10 +145,7 @@ fn ramps(draft: &Draft<'_>) -> bool {
 }
 
 fn promotion_step(draft: &Draft<'_>) -> Option<Weight> {
-    match &draft.spec.analysis.strategy {
-        Strategy::Weighted(ladder) => ladder.promotion_step,
-        Strategy::BlueGreen { .. } => None,
-    }
+    draft.spec.analysis.schedule.promotion_step
 }
 
 /// The copy did not happen yet, or somebody undid it.
@@ -210,13 +206,8 @@ fn wait_for_primary(mut draft: Draft<'_>) -> Step {
 
 /// Part of the traffic went back already, so the deadline of the copy is met.
 fn ramped(draft: &Draft<'_>) -> bool {
-    match &draft.spec.analysis.strategy {
-        Strategy::Weighted(ladder) => {
-            ladder.promotion_step.is_some()
-                && ladder.rungs.last().is_some_and(|last| draft.weight() < *last)
-        }
-        Strategy::BlueGreen { .. } => false,
-    }
+    let last = draft.spec.analysis.schedule.shares().last();
+    promotion_step(draft).is_some() && last.is_some_and(|last| draft.weight() < last)
 }
 
 /// Whether a deadline that began then is over.
@@ -229,7 +220,7 @@ fn is_over(draft: &Draft<'_>, since: Option<jiff::Timestamp>) -> bool {
 fn give_back(mut draft: Draft<'_>) -> Step {
     // What somebody took from the canary is not given to it again.
     let weight = match draft.route() {
-        Seen::Present(split) => draft.weight().min(split.canary),
+        Seen::Present(live) => draft.weight().min(live.share),
         Seen::Absent => Weight::ZERO,
         Seen::Unreadable(why) => {
             return draft.hold(reason::CANNOT_SEE, format!("cannot read the route: {why}"));
@@ -243,9 +234,9 @@ fn give_back(mut draft: Draft<'_>) -> Step {
             return draft.quiet(reason::NOT_DUE, "The next step back is not due yet.", secs);
         }
         let weight = weight.minus(step);
-        draft.status.canary_weight = weight.percent();
+        draft.status.expose(Exposure::share(weight));
         draft.status.last_step_time = Some(draft.now);
-        draft.actions.push(Action::Route(Split::canary(weight)));
+        draft.actions.push(Action::Route(Exposure::share(weight)));
         let message = format!("Advance {} primary weight {}", draft.name(), weight.rest());
         draft.note(reason::PROMOTION_STEP, message);
         let secs = draft.spec.analysis.interval_secs;
@@ -262,12 +253,12 @@ fn give_back(mut draft: Draft<'_>) -> Step {
 fn finalise(mut draft: Draft<'_>) -> Step {
     if draft.has_router() {
         draft.note(reason::FINALISING, "Routing all traffic to primary");
-        draft.actions.push(Action::Route(Split::PRIMARY));
+        draft.actions.push(Action::Route(Exposure::NONE));
     }
     if crate::mutant!(ScaleDownWhileRouted) {
         draft.actions.insert(0, Action::ScaleTarget(0));
     }
-    draft.status.canary_weight = 0;
+    draft.status.expose(Exposure::NONE);
     draft.status.drain_time = Some(draft.now);
     draft.enter(Phase::Finalising);
     draft.hold(reason::FINALISING, "All traffic goes to the promoted primary.")
@@ -275,7 +266,7 @@ fn finalise(mut draft: Draft<'_>) -> Step {
 
 /// The primary has everything, which is looked at before the canary's pods go.
 pub(super) fn finalising(mut draft: Draft<'_>) -> Step {
-    draft.status.canary_weight = 0;
+    draft.status.expose(Exposure::NONE);
     if draft.seen.primary == Seen::Absent {
         draft.enter(Phase::Promoting);
         return draft.hold(reason::PRIMARY_MISSING, "The primary was deleted and is made anew.");
@@ -291,7 +282,7 @@ pub(super) fn finalising(mut draft: Draft<'_>) -> Step {
         Seen::Unreadable(why) => {
             return draft.hold(reason::CANNOT_SEE, format!("cannot read the route: {why}"));
         }
-        Seen::Present(split) if split != Split::PRIMARY => {
+        Seen::Present(live) if !live.is_none() => {
             if draft.serving_primary().is_some() {
                 draft.take_off();
             }
@@ -365,8 +356,8 @@ fn failed_promotion(mut draft: Draft<'_>, why: String) -> Step {
         draft.saw_promoted();
     }
     draft.actions.clear();
-    draft.actions.push(Action::Route(Split::canary(Weight::FULL)));
-    draft.status.canary_weight = Weight::FULL.percent();
+    draft.actions.push(Action::Route(Exposure::FULL));
+    draft.status.expose(Exposure::FULL);
     draft.status.failed_checks = 0;
     draft.status.iterations = 0;
     draft.enter(Phase::Failed);
@@ -413,14 +404,14 @@ pub(super) fn stranded(mut draft: Draft<'_>) -> Step {
         let message = "Nothing else can serve: the primary takes up the target's fix.";
         return draft.hold(reason::PRIMARY_REPAIRED, message);
     }
-    if let Seen::Present(split) = draft.route()
-        && split.canary < draft.weight()
+    if let Seen::Present(live) = draft.route()
+        && !draft.status.exposure().is_within(live)
         && serving.is_none()
         && !moved
         && draft.canary_ready()
         && !matches!(draft.seen.guard, Guard::RollBack(_))
     {
-        draft.actions.push(Action::Route(Split::canary(draft.weight())));
+        draft.actions.push(Action::Route(draft.status.exposure()));
     }
     let retry = draft.settings.idle_secs;
     let message = "The primary cannot serve; the analysed canary keeps the users.";

@@ -2,7 +2,7 @@
 
 use super::revision::{Change, change};
 use super::{Draft, Step, soak};
-use crate::model::{HookKind, Phase, Severity};
+use crate::model::{Exposure, HookKind, Phase, Severity};
 use crate::observed::{Readiness, Seen, Selects};
 use crate::plan::Action;
 use crate::reason;
@@ -55,11 +55,11 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
 /// At rest nothing goes to the target, whoever changed the route. Says so if there was something to lower.
 fn lower(draft: &mut Draft<'_>) -> Option<String> {
     match draft.route() {
-        Seen::Present(split) if split.canary.percent() > 0 || split.mirrored => {
+        Seen::Present(exposure) if !exposure.is_none() => {
             draft.take_off();
-            Some(format!("The route gave the target {} % at rest.", split.canary))
+            Some(format!("The route gave the target {exposure} at rest."))
         }
-        Seen::Present(_) | Seen::Absent if draft.status.canary_weight > 0 => {
+        Seen::Present(_) | Seen::Absent if !draft.status.exposure().is_none() => {
             draft.take_off();
             Some("The status gave the target traffic at rest.".to_owned())
         }
@@ -67,9 +67,9 @@ fn lower(draft: &mut Draft<'_>) -> Option<String> {
         Seen::Unreadable(_) => {
             let running = draft.seen.target.present().is_none_or(|target| target.replicas > 0);
             let failed = draft.status.phase == Some(Phase::Failed) && running;
-            if failed || draft.status.canary_weight > 0 {
-                draft.urgent.push(Action::Route(crate::model::Split::PRIMARY));
-                draft.status.canary_weight = 0;
+            if failed || !draft.status.exposure().is_none() {
+                draft.urgent.push(Action::Route(Exposure::NONE));
+                draft.status.expose(Exposure::NONE);
             }
             None
         }

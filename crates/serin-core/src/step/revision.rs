@@ -177,7 +177,7 @@ fn blind(draft: &Draft<'_>) -> Option<String> {
 /// An analysis that will begin once more has no traffic meanwhile.
 fn pause(draft: &mut Draft<'_>, phase: Phase) {
     let analysing = matches!(phase, Phase::Progressing | Phase::WaitingPromotion);
-    if analysing && draft.status.canary_weight > 0 {
+    if analysing && !draft.status.exposure().is_none() {
         draft.take_off();
     }
 }

@@ -1,7 +1,7 @@
 //! The ways out of an analysis that are no promotion: rolled back, begun again, taken back by the user.
 
 use super::{Draft, Step};
-use crate::model::{HookKind, Phase, Severity};
+use crate::model::{Exposure, HookKind, Phase, Severity};
 use crate::observed::Seen;
 use crate::reason;
 
@@ -31,11 +31,11 @@ impl Cause {
 /// First the traffic, then everything else: nothing here asks how anything but the status and the route is.
 /// The pods are scaled away later, from the Failed phase, once they have drained.
 pub(super) fn roll_back(mut draft: Draft<'_>, cause: &Cause) -> Step {
-    let weight = draft.status.canary_weight;
+    let exposure = draft.status.exposure();
     let failed = draft.status.failed_checks;
     draft.take_off();
     let code = cause.code();
-    let mut message = announce(&mut draft, cause, weight, failed);
+    let mut message = announce(&mut draft, cause, exposure, failed);
     if let Cause::Guard(why) = cause {
         super::guard::record(&mut draft, why);
     }
@@ -71,7 +71,7 @@ fn promoting(draft: &Draft<'_>) -> bool {
 }
 
 /// The Event and the alert of the cause, in Flagger's words; returns the sentence for the status.
-fn announce(draft: &mut Draft<'_>, cause: &Cause, weight: u8, failed: u32) -> String {
+fn announce(draft: &mut Draft<'_>, cause: &Cause, exposure: Exposure, failed: u32) -> String {
     let name = draft.name();
     let code = cause.code();
     match cause {
@@ -83,18 +83,18 @@ fn announce(draft: &mut Draft<'_>, cause: &Cause, weight: u8, failed: u32) -> St
             let alert = format!("Failed checks threshold reached {failed}: {last}");
             draft.alert(Severity::Error, alert, false);
             let threshold = draft.spec.analysis.threshold;
-            format!("{failed} of {threshold} allowed checks failed at {weight} %: {last}")
+            format!("{failed} of {threshold} allowed checks failed at {exposure}: {last}")
         }
         Cause::Guard(why) => {
             draft.warn(code, format!("Rolling back {name} guard: {why}"));
             draft.alert(Severity::Error, format!("Guard rolled back: {why}"), false);
-            format!("The guard rolled back at {weight} %: {why}")
+            format!("The guard rolled back at {exposure}: {why}")
         }
         Cause::Hook(hook) => {
             draft.warn(code, format!("Rollback check {hook} passed"));
             draft.warn(code, format!("Rolling back {name} manual webhook invoked"));
             draft.alert(Severity::Warn, "Rolling back manual webhook invoked", false);
-            format!("The rollback hook {hook} asked for it at {weight} %.")
+            format!("The rollback hook {hook} asked for it at {exposure}.")
         }
         Cause::CanaryStuck(why) => {
             draft.warn(code, format!("Rolling back {name} progress deadline exceeded {why}"));
@@ -118,13 +118,13 @@ fn announce(draft: &mut Draft<'_>, cause: &Cause, weight: u8, failed: u32) -> St
 
 /// Another revision came mid-analysis: nobody approved it and nothing is known of it, so it starts from the beginning.
 pub(super) fn restart(mut draft: Draft<'_>) -> Step {
-    let share = draft.status.canary_weight;
+    let exposure = draft.status.exposure();
     if !crate::mutant!(KeepShareOnRestart) {
         draft.take_off();
     }
     draft.reset_analysis();
     if crate::mutant!(KeepShareOnRestart) {
-        draft.status.canary_weight = share;
+        draft.status.expose(exposure);
     }
     let message = format!("New revision detected! Restarting analysis for {}", draft.name());
     draft.note(reason::RESTARTED, message);

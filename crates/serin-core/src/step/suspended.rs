@@ -3,7 +3,7 @@
 
 use super::conditions::{self, SUSPENDED};
 use super::{Draft, Step};
-use crate::model::{Phase, Status};
+use crate::model::{Exposure, Phase};
 use crate::observed::Seen;
 use crate::reason;
 
@@ -27,7 +27,7 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
 
 /// Pods of a rejected revision that nobody scales away while it is suspended.
 pub(super) fn left_running(draft: &Draft<'_>) -> u32 {
-    let rejected = draft.status.phase == Some(Phase::Failed) && draft.status.canary_weight == 0;
+    let rejected = draft.status.phase == Some(Phase::Failed) && draft.status.exposure().is_none();
     match &draft.seen.target {
         Seen::Present(target) if rejected && draft.spec.suspend => target.replicas,
         Seen::Present(_) | Seen::Absent | Seen::Unreadable(_) => 0,
@@ -35,15 +35,14 @@ pub(super) fn left_running(draft: &Draft<'_>) -> u32 {
 }
 
 fn message(draft: &Draft<'_>) -> String {
-    let Status { phase, canary_weight, .. } = draft.status;
-    let releasing = phase.is_some_and(Phase::is_releasing);
-    match (left_running(draft), canary_weight) {
-        (0, 0) if releasing => {
+    let releasing = draft.status.phase.is_some_and(Phase::is_releasing);
+    match (left_running(draft), draft.status.exposure()) {
+        (0, Exposure::NONE) if releasing => {
             "spec.suspend is set: nothing is touched; the canary has no traffic.".to_owned()
         }
-        (0, 0) => "spec.suspend is set: nothing is touched.".to_owned(),
-        (0, weight) => format!(
-            "spec.suspend is set: nothing is touched, and the canary keeps {weight} % of the traffic unless the guard rolls it back."
+        (0, Exposure::NONE) => "spec.suspend is set: nothing is touched.".to_owned(),
+        (0, exposure) => format!(
+            "spec.suspend is set: nothing is touched, and the canary keeps {exposure} of the traffic unless the guard rolls it back."
         ),
         (pods, _) => format!(
             "spec.suspend is set: the canary was rolled back and has no traffic; its {pods} pods run until spec.suspend is no longer set."

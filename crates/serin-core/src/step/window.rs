@@ -68,7 +68,7 @@ impl Window {
 
     /// The canary has had traffic for all of it: that it is empty says something.
     fn had_traffic(self, draft: &Draft<'_>) -> bool {
-        let routed = draft.status.traffic_start_time.filter(|_| draft.status.canary_weight > 0);
+        let routed = draft.status.traffic_start_time.filter(|_| !draft.status.exposure().is_none());
         self.is_own(draft) && routed.is_none_or(|since| since <= self.begins)
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::Response;
 use http::header::{AUTHORIZATION, HeaderValue};
 use serde_json::Value;
-use serin_core::model::{AlertProvider, Canary, ChatKind, Severity, Strategy};
+use serin_core::model::{AlertProvider, Canary, ChatKind, Form, Schedule, Severity};
 
 use crate::call::{Call, secret_text};
 use crate::settings::Settings;
@@ -86,7 +86,7 @@ pub fn message(
         field("Target", format!("{}/{}.{namespace}", target.kind.name(), target.name));
         field("Failed checks threshold", canary.spec.analysis.threshold.to_string());
         field("Progress deadline", format!("{}s", canary.spec.progress_deadline_secs));
-        field("Traffic routing", routing(&canary.spec.analysis.strategy));
+        field("Traffic routing", routing(&canary.spec.analysis.schedule));
     }
     Message {
         subject: format!("{}.{namespace}", canary.key.name),
@@ -96,20 +96,21 @@ pub fn message(
     }
 }
 
-fn routing(strategy: &Strategy) -> String {
-    let ladder = match strategy {
-        Strategy::BlueGreen { iterations: _ } => return "Blue/Green".to_owned(),
-        Strategy::Weighted(ladder) => ladder,
-    };
-    let rungs: Vec<u8> = ladder.rungs.iter().map(|rung| rung.percent()).collect();
-    let max = rungs.last().copied().unwrap_or(0);
-    let step = rungs.first().copied().unwrap_or(0);
+fn routing(schedule: &Schedule) -> String {
+    match schedule.form() {
+        Form::BlueGreen => return "Blue/Green".to_owned(),
+        Form::Matched => return "A/B Testing".to_owned(),
+        Form::Weighted => {}
+    }
+    let shares: Vec<u8> = schedule.shares().map(|share| share.percent()).collect();
+    let max = shares.last().copied().unwrap_or(0);
+    let step = shares.first().copied().unwrap_or(0);
     let even =
-        (1_u32..).zip(&rungs).all(|(index, rung)| u32::from(*rung) == index * u32::from(step));
+        (1_u32..).zip(&shares).all(|(index, share)| u32::from(*share) == index * u32::from(step));
     if even {
         return format!("Weight step: {step} max: {max}");
     }
-    let listed: Vec<String> = rungs.iter().map(u8::to_string).collect();
+    let listed: Vec<String> = shares.iter().map(u8::to_string).collect();
     format!("Weight steps: {} max: {max}", listed.join(","))
 }
 

@@ -99,11 +99,11 @@ fn repair_never_raises() {
     };
     for (live, wanted, becomes) in [(50, 20, 20), (50, 70, 50), (50, 50, 50), (0, 30, 0)] {
         let objects = world(&canary, &[route(live)]);
-        let action = Action::EnsureRoute(Split::canary(Weight::saturating(wanted)));
+        let action = Action::EnsureRoute(Exposure::share(Weight::saturating(wanted)));
         let changes = render(&canary, &action, &objects, &Settings::default()).unwrap();
         let after = crate::testing::apply_all(&objects, &changes);
         let split = router(canary.spec.provider).read(&canary, &after).unwrap();
-        assert_eq!(u32::from(split.canary.percent()), becomes, "{live} {wanted}");
+        assert_eq!(u32::from(split.share.percent()), becomes, "{live} {wanted}");
     }
 }
 
@@ -112,7 +112,7 @@ fn a_route_that_may_be_raised_by_a_late_write_is_sealed() {
     let route = yaml("{apiVersion: traefik.io/v1alpha1, kind: TraefikService, metadata: {name: backend, namespace: develop, resourceVersion: '5'},
         spec: {weighted: {services: [{name: backend-primary, namespace: develop, port: 80, weight: 100}]}}}");
     let mut canary = canary("");
-    let lower = Action::Route(Split::PRIMARY);
+    let lower = Action::Route(Exposure::NONE);
     let objects = world(&canary, &[route]);
     let settled = crate::testing::apply_all(
         &objects,
@@ -174,8 +174,8 @@ fn what_was_not_looked_up_is_never_taken_for_absent() {
         Action::ApexToPrimary,
         Action::PromotePrimary { revision: String::new() },
         Action::ScaleTarget(1),
-        Action::Route(Split::PRIMARY),
-        Action::EnsureRoute(Split::PRIMARY),
+        Action::Route(Exposure::NONE),
+        Action::EnsureRoute(Exposure::NONE),
         Action::RestoreRoute,
         Action::Finalizer(true),
     ] {

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use serin_core::model::provider::KUBERNETES;
-use serin_core::model::{Builtin, Canary, Provider, Split};
+use serin_core::model::{Builtin, Canary, Exposure, Provider};
 
-use super::{Router, RouterError};
+use super::{Router, RouterError, supported};
 use crate::change::{Change, ObjectRef, Objects};
 use crate::metric::{p99_in_ms, quoted, success_rate};
 
@@ -20,26 +20,18 @@ impl Router for Kubernetes {
         Vec::new()
     }
 
-    fn read(&self, _canary: &Canary, _live: &Objects) -> Result<Split, RouterError> {
-        Ok(Split::PRIMARY)
+    fn read(&self, _canary: &Canary, _live: &Objects) -> Result<Exposure, RouterError> {
+        Ok(Exposure::NONE)
     }
 
     fn write(
         &self,
         _canary: &Canary,
-        split: Split,
+        wanted: Exposure,
         _live: &Objects,
     ) -> Result<Vec<Change>, RouterError> {
-        let provider = self.provider().name;
-        match split {
-            Split::PRIMARY => Ok(Vec::new()),
-            Split { mirrored: true, canary: _ } => {
-                Err(RouterError::Unsupported { provider, what: "mirror traffic" })
-            }
-            Split { mirrored: false, canary: _ } => {
-                Err(RouterError::Unsupported { provider, what: "send live traffic to the canary" })
-            }
-        }
+        supported(self.provider(), wanted)?;
+        Ok(Vec::new())
     }
 
     fn ports(&self, _canary: &Canary, _live: &Objects) -> BTreeSet<String> {
@@ -71,6 +63,39 @@ impl Router for Kubernetes {
             Builtin::RequestDuration => {
                 p99_in_ms("http_request_duration_seconds_bucket", &pods, window)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::{BoxedStrategy, Just, Strategy};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::router::laws::Worlds;
+    use crate::testing::canary;
+
+    /// Nothing to find: there is no object that routes.
+    pub(in crate::router) struct Plain;
+
+    impl Worlds for Plain {
+        fn router(&self) -> &'static dyn Router {
+            &Kubernetes
+        }
+
+        fn canary(&self) -> Canary {
+            canary(
+                "{provider: kubernetes, analysis: {stepWeight: null, maxWeight: null, iterations: 2}}",
+            )
+        }
+
+        fn found(&self) -> BoxedStrategy<Vec<Value>> {
+            Just(Vec::new()).boxed()
+        }
+
+        fn foreign(&self, _objects: &Objects) -> Value {
+            json!([])
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Routers: how a split of the traffic is read from and written to the objects of a mesh or an ingress.
+//! Routers: how a canary's exposure is read from and written to the objects of a mesh or an ingress.
 
 mod kubernetes;
 mod traefik;
 
 use std::collections::BTreeSet;
 
-use serin_core::model::{Builtin, Canary, Provider, Split};
+use serin_core::model::{Builtin, Canary, Exposure, Provider};
 
 use crate::change::{Change, ObjectRef, Objects};
 
@@ -32,12 +32,12 @@ pub trait Router: Send + Sync {
     fn provider(&self) -> &'static Provider;
     /// What [`Router::read`] and the writes need to see.
     fn objects(&self, canary: &Canary) -> Vec<ObjectRef>;
-    fn read(&self, canary: &Canary, live: &Objects) -> Result<Split, RouterError>;
+    fn read(&self, canary: &Canary, live: &Objects) -> Result<Exposure, RouterError>;
     /// Taking everything from the canary is fenced by nothing, any other share by the object's version.
     fn write(
         &self,
         canary: &Canary,
-        split: Split,
+        wanted: Exposure,
         live: &Objects,
     ) -> Result<Vec<Change>, RouterError>;
     /// Ports of the generated Services that the route leads to as it is, by number or name.
@@ -57,6 +57,14 @@ pub const ROUTERS: &[&dyn Router] = &[&kubernetes::Kubernetes, &traefik::Traefik
 pub fn router(provider: &Provider) -> &'static dyn Router {
     let its = |router: &&&dyn Router| router.provider() == provider;
     ROUTERS.iter().find(its).copied().unwrap_or(&kubernetes::Kubernetes)
+}
+
+/// What no router is asked for: `parse` has refused it.
+fn supported(provider: &'static Provider, exposure: Exposure) -> Result<(), RouterError> {
+    match provider.capabilities.lacks(exposure) {
+        Some(what) => Err(RouterError::Unsupported { provider: provider.name, what }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use serin_core::fence;
 use serin_core::model::provider::TRAEFIK;
-use serin_core::model::{Builtin, Canary, Provider, Split, Weight};
+use serin_core::model::{Builtin, Canary, Exposure, Provider, Weight};
 use serin_core::observed::Seen;
 
-use super::{Router, RouterError};
+use super::{Router, RouterError, supported};
 use crate::change::{Change, ObjectRef, Objects, TRAEFIK_SERVICE};
 use crate::gateway::traefik_pattern;
 use crate::json::{
@@ -34,29 +34,26 @@ impl Router for Traefik {
         vec![object(canary)]
     }
 
-    fn read(&self, canary: &Canary, live: &Objects) -> Result<Split, RouterError> {
+    fn read(&self, canary: &Canary, live: &Objects) -> Result<Exposure, RouterError> {
         let Some(live) = look(canary, live)? else {
             return Err(RouterError::Missing(object(canary)));
         };
-        Ok(split(canary, live))
+        Ok(Exposure::share(share(canary, live)))
     }
 
     fn write(
         &self,
         canary: &Canary,
-        wanted: Split,
+        wanted: Exposure,
         live: &Objects,
     ) -> Result<Vec<Change>, RouterError> {
-        if wanted.mirrored {
-            let provider = self.provider().name;
-            return Err(RouterError::Unsupported { provider, what: "mirror traffic" });
-        }
+        supported(self.provider(), wanted)?;
         let live = look(canary, live)?;
-        let mut object = applied(canary, wanted.canary, live);
+        let mut object = applied(canary, wanted.share, live);
         if live.is_some_and(|live| in_order(live, &object)) {
             return Ok(Vec::new());
         }
-        let fenced = live.filter(|_| fence::route_is_fenced(wanted.canary));
+        let fenced = live.filter(|_| fence::route_is_fenced(wanted));
         if let (Some(version), Some(metadata)) =
             (fenced.and_then(resource_version), child(&mut object, "metadata"))
         {
@@ -179,7 +176,7 @@ fn weight(entry: &Value) -> u64 {
 }
 
 /// The canary's share of what the two sides get, rounded, but never to nothing or everything when it is neither.
-fn split(canary: &Canary, live: &Value) -> Split {
+fn share(canary: &Canary, live: &Value) -> Weight {
     let (mut of_primary, mut of_canary) = (0_u64, 0_u64);
     for entry in items(live, SERVICES) {
         match side(canary, entry) {
@@ -196,7 +193,7 @@ fn split(canary: &Canary, live: &Value) -> Split {
             ((u128::from(canary) * 200 + total) / (total * 2)).clamp(1, 99)
         }
     };
-    Split::canary(Weight::saturating(u32::try_from(percent).unwrap_or(100)))
+    Weight::saturating(u32::try_from(percent).unwrap_or(100))
 }
 
 /// Exactly our fields; `sticky` and whatever else the user has beside the list are not among them.
@@ -340,4 +337,4 @@ fn original_services(canary: &Canary, original: Option<&[Value]>, live: &[Value]
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serin_core::model::{Canary, HookKind, Metric, MetricSource, Phase, Split, Status, Weight};
+use serin_core::model::{Canary, Exposure, HookKind, Metric, MetricSource, Phase, Status, Weight};
 use serin_core::observed::{
     Answer, Check, Drift, Guard, Observed, Readiness, Scaler, Seen, Selects, ServiceSeen, Services,
     Watched, Workload,
@@ -219,7 +219,7 @@ fn world(canary: &Canary) -> Observed {
             primary: service(Selects::Primary),
             canary: service(Selects::Target),
         },
-        route: Seen::Present(Split::canary(weight)),
+        route: Seen::Present(Exposure::share(weight)),
         unmeasurable: Vec::new(),
         duplicate_of: None,
         obstacles: Vec::new(),

@@ -5,7 +5,7 @@
 //! of them are seen by the round after, which rolls back before it checks anything.
 
 use jiff::{SignedDuration, Timestamp};
-use serin_core::model::{Canary, MetricSource, Strategy};
+use serin_core::model::{Canary, MetricSource};
 use serin_core::observed::Answer;
 use serin_core::step::check::{self, Subject, Verdict};
 
@@ -24,10 +24,8 @@ pub(super) struct Course {
 pub(super) fn play(canary: &Canary, answers: &Answers, start: Timestamp, end: Timestamp) -> Course {
     let analysis = &canary.spec.analysis;
     let interval = SignedDuration::from_secs(analysis.interval_secs.max(1));
-    let rounds = match &analysis.strategy {
-        Strategy::Weighted(ladder) => ladder.rungs.len(),
-        Strategy::BlueGreen { iterations } => *iterations as usize,
-    };
+    let rounds = analysis.schedule.iterations().unwrap_or_else(|| analysis.schedule.rounds());
+    let rounds = usize::try_from(rounds).unwrap_or(usize::MAX);
     let (mut failed, mut passed) = (0, 0);
     let mut why = "the canary's traffic ended before the analysis did".to_owned();
     let mut at = start;

@@ -24,7 +24,7 @@ use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
-use serin_core::model::{Canary, Key, MetricTemplate, Strategy};
+use serin_core::model::{Canary, Key, MetricTemplate};
 use serin_core::parse::{self, Limits};
 
 use crate::clock::Clock;
@@ -135,11 +135,9 @@ impl Policy {
     /// How long a release of it can take, in seconds.
     fn length_secs(&self) -> i64 {
         let analysis = &self.canary.spec.analysis;
-        let rounds = match &analysis.strategy {
-            Strategy::Weighted(ladder) => i64::try_from(ladder.rungs.len()).unwrap_or(i64::MAX),
-            Strategy::BlueGreen { iterations } => i64::from(*iterations),
-        };
-        let rounds = rounds.saturating_add(i64::from(analysis.threshold)).saturating_add(2);
+        let rounds = analysis.schedule.iterations().unwrap_or_else(|| analysis.schedule.rounds());
+        let rounds =
+            i64::from(rounds).saturating_add(i64::from(analysis.threshold)).saturating_add(2);
         rounds.saturating_mul(analysis.interval_secs)
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::bail;
 use serde::Serialize;
-use serin_core::model::{Canary, Strategy};
+use serin_core::model::Canary;
 use serin_local::prometheus::history::History as Recorded;
 
 use super::chance::{self, Coin};
@@ -243,15 +243,13 @@ impl Split<'_> {
         if since <= 0 {
             return 0.0;
         }
-        match &self.policy.canary.spec.analysis.strategy {
-            Strategy::Weighted(ladder) => {
-                let rung = usize::try_from((since - 1) / interval).unwrap_or(usize::MAX);
-                let rung = rung.min(ladder.rungs.len().saturating_sub(1));
-                ladder.rungs.get(rung).map_or(0.0, |rung| f64::from(rung.percent()) / 100.0)
-            }
-            // Both run, and the primary has the users.
-            Strategy::BlueGreen { .. } => 0.5,
-        }
+        let Some(ladder) = self.policy.canary.spec.analysis.schedule.ladder() else {
+            // Both run, and how many users the canary has is not known beforehand.
+            return 0.5;
+        };
+        let step = usize::try_from((since - 1) / interval).unwrap_or(usize::MAX);
+        let step = step.min(ladder.len().saturating_sub(1));
+        ladder.get(step).map_or(0.0, |share| f64::from(share.percent()) / 100.0)
     }
 
     /// Deals every request of a group to a half, with all that is counted of it.

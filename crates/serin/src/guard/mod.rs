@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serin_core::model::{Canary, Key, Phase};
+use serin_core::model::{Canary, Exposure, Key, Phase};
 use serin_core::observed::{self, Fitness, Guard};
 use serin_core::words::{SENTENCE_MAX, line};
 use tokio::sync::{Notify, watch};
@@ -110,7 +110,7 @@ impl Guards {
         let opening = canary.status.phase == Some(Phase::Progressing)
             && canary.spec.analysis.evidence_pace().is_some();
         let exposed = canary.status.phase.is_some_and(Phase::is_releasing)
-            && (canary.status.canary_weight > 0 || routed == Some(true) || opening);
+            && (!canary.status.exposure().is_none() || routed == Some(true) || opening);
         let asked = canary.spec.analysis.guard.as_ref();
         let soaks = soaks(canary);
         let spec = match asked {
@@ -161,9 +161,9 @@ impl Guards {
     }
 
     /// The route as it was read, beside the status of the same tick.
-    pub fn see_route(&self, canary: &Canary, share: u8) {
+    pub fn see_route(&self, canary: &Canary, live: Exposure) {
         if let Some(ward) = self.ward(&canary.key) {
-            lock(&ward).see_route(canary.status.canary_weight > 0 && share == 0);
+            lock(&ward).see_route(!canary.status.exposure().is_none() && live.is_none());
         }
     }
 

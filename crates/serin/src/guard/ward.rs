@@ -217,7 +217,7 @@ impl Ward {
 
     /// The same rollout, one tick later.
     pub(super) fn follow(&mut self, canary: &Canary, spec: &GuardSpec) {
-        if canary.status.canary_weight != self.canary.status.canary_weight {
+        if canary.status.exposure() != self.canary.status.exposure() {
             self.stale = true;
             if let State::Watching { watch, .. } = &mut self.state {
                 watch.weight_changed();
@@ -378,7 +378,7 @@ impl Ward {
     /// canary has no traffic that could change the evidence any more, and what was kept of it is older than that decision:
     /// where it leans against the canary as well, the decision stands.
     fn carry_out(&mut self, news: bool) {
-        let taken_off = self.taken_off == Some(true) && self.canary.status.canary_weight > 0;
+        let taken_off = self.taken_off == Some(true) && !self.canary.status.exposure().is_none();
         let inherits = self.inherited && taken_off && news && self.decided.is_none();
         let State::Watching { watch, .. } = &self.state else { return };
         if inherits && !self.soaks() && matches!(watch.guard().decision(), Decision::Hold(_)) {

@@ -1,8 +1,6 @@
 //! How long a bad release stays on the road, and whom it hurts: by Flagger's rule, by the checks as they run here, by the guard.
 
-use serin_core::model::{
-    Builtin, Canary, GuardMode, HookKind, Limit, Metric, MetricSource, Strategy,
-};
+use serin_core::model::{Builtin, Canary, Form, GuardMode, HookKind, Limit, Metric, MetricSource};
 use serin_core::step::ACTUATION_SECS;
 
 use super::report::{Cell, Rollback, Row, Worst};
@@ -58,12 +56,19 @@ pub(super) fn of(canary: &Canary, traffic: &Traffic) -> Rollback {
     if analysis.webhooks.iter().any(|hook| hook.kind == HookKind::Rollback) {
         notes.push("a rollback hook can end a release sooner".to_owned());
     }
-    if matches!(analysis.strategy, Strategy::BlueGreen { .. }) {
-        notes.push(match canary.spec.provider.has_router() {
-            false => "no user's request reaches the canary before its promotion, and nothing is rolled back after it",
-            true => "the guard is not imagined for Blue/Green; where it has counters it is sooner than the checks",
-        }.to_owned());
-    }
+    let unimagined = match analysis.schedule.form() {
+        Form::Weighted => None,
+        Form::BlueGreen if !canary.spec.provider.has_router() => Some(
+            "no user's request reaches the canary before its promotion, and nothing is rolled back after it",
+        ),
+        Form::BlueGreen => Some(
+            "the guard is not imagined for Blue/Green; where it has counters it is sooner than the checks",
+        ),
+        Form::Matched => Some(
+            "how many requests match is not known: the guard is not imagined, and the rows stand for all requests",
+        ),
+    };
+    notes.extend(unimagined.map(str::to_owned));
     let highest = if canary.spec.skip_analysis { None } else { at_the_highest(canary, traffic) };
     let severities = traffic.failing.iter();
     let rows: Vec<Row> = severities
@@ -112,30 +117,27 @@ fn rows(
         checks: clocked(canary, traffic, severity, share, fault, Clock::Serin),
         guard: guarded(canary, traffic, severity, fault, at_highest),
     };
-    match (&canary.spec.analysis.strategy, canary.spec.provider.has_router()) {
-        (Strategy::Weighted(_), _) => vec![
+    match canary.spec.analysis.schedule.form() {
+        Form::Weighted => vec![
             row("with its first request", first, Fault::First),
             row("at the highest share", highest, Fault::Highest),
         ],
         // Nobody sees it before everybody does.
-        (Strategy::BlueGreen { .. }, true) => {
+        Form::BlueGreen if canary.spec.provider.has_router() => {
             vec![row("when everybody moves", highest, Fault::First)]
         }
-        (Strategy::BlueGreen { .. }, false) => Vec::new(),
+        Form::BlueGreen => Vec::new(),
+        Form::Matched => vec![row("with its first request", first, Fault::First)],
     }
 }
 
 /// The canary's first and highest share.
 fn shares(canary: &Canary, traffic: &Traffic) -> (f64, f64) {
     let analysis = &canary.spec.analysis;
-    match &analysis.strategy {
-        Strategy::Weighted(ladder) => {
-            let first = first_share(canary, traffic.rps).map_or(0, |w| w.percent());
-            let last = ladder.rungs.last().map_or(0, |w| w.percent());
-            (f64::from(first) / 100.0, f64::from(last) / 100.0)
-        }
-        Strategy::BlueGreen { .. } => (1.0, 1.0),
-    }
+    let Some(ladder) = analysis.schedule.ladder() else { return (1.0, 1.0) };
+    let first = first_share(canary, traffic.rps).map_or(0, |w| w.percent());
+    let last = ladder.last().map_or(0, |w| w.percent());
+    (f64::from(first) / 100.0, f64::from(last) / 100.0)
 }
 
 /// Rounds of checks that pass before one fails, the worst moment for the fault to begin; none when none ever fails.

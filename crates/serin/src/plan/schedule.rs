@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serin_core::judge::sequential::pace::expected_hurt;
-use serin_core::model::{Analysis, Canary, HookKind, Ladder, Strategy};
+use serin_core::model::{self, Analysis, Canary, Form, HookKind};
 use serin_core::step;
 
 use super::report::{BlastRadius, Earliest, Schedule, Step};
@@ -27,8 +27,8 @@ pub(super) fn of(paces: &Paces<'_>, traffic: &Traffic) -> Schedule {
         schedule.words = "skipAnalysis: promoted as soon as it is ready".to_owned();
         schedule.promotion.fixed_secs = Some(0.0);
     } else {
-        match &analysis.strategy {
-            Strategy::Weighted(ladder) => {
+        match analysis.schedule.form() {
+            Form::Weighted => {
                 schedule.pace = "fixed";
                 schedule.words = format!(
                     "pace fixed: one step per interval of {interval} while the checks pass"
@@ -40,14 +40,25 @@ pub(super) fn of(paces: &Paces<'_>, traffic: &Traffic) -> Schedule {
                             .to_owned();
                 }
                 weighted(&mut schedule, *fixed, *evidence, traffic);
-                back(&mut schedule, ladder, &interval);
+                back(&mut schedule, &analysis.schedule, &interval);
             }
-            Strategy::BlueGreen { iterations } => {
+            Form::Matched => {
+                let rounds = analysis.schedule.rounds();
+                schedule.pace = "matched";
+                schedule.words = format!(
+                    "A/B testing: the requests that match go to the canary, and the checks pass {rounds} times, once per {interval}"
+                );
+                let secs = analysis.interval_secs.saturating_mul(i64::from(rounds));
+                schedule.promotion.fixed_secs =
+                    Some(secs.max(rounds_up(bake(analysis), analysis.interval_secs)) as f64);
+            }
+            Form::BlueGreen => {
+                let iterations = analysis.schedule.iterations().unwrap_or_default();
                 schedule.pace = "blueGreen";
                 schedule.words = format!(
                     "Blue/Green: the checks pass {iterations} times, once per {interval}, then everybody moves"
                 );
-                blue_green(&mut schedule, canary, *iterations, traffic);
+                blue_green(&mut schedule, canary, iterations, traffic);
             }
         }
     }
@@ -86,7 +97,7 @@ fn bake(analysis: &Analysis) -> i64 {
 }
 
 /// Rounds of checks are an interval apart: what is due between two of them waits for the second.
-fn rounds(secs: i64, interval: i64) -> i64 {
+fn rounds_up(secs: i64, interval: i64) -> i64 {
     let interval = interval.max(1);
     (secs + interval - 1) / interval * interval
 }
@@ -99,15 +110,15 @@ fn weighted(
 ) {
     let mut times: BTreeMap<u8, Earliest> = BTreeMap::new();
     if let Some(analysis) = fixed.map(|canary| &canary.spec.analysis)
-        && let Strategy::Weighted(ladder) = &analysis.strategy
+        && let Some(ladder) = analysis.schedule.ladder()
     {
         let interval = analysis.interval_secs;
         let mut at = 0;
-        for rung in &ladder.rungs {
-            times.entry(rung.percent()).or_default().fixed_secs = Some(at as f64);
+        for share in ladder {
+            times.entry(share.percent()).or_default().fixed_secs = Some(at as f64);
             at += interval;
         }
-        let promotion = at.max(rounds(bake(analysis), interval));
+        let promotion = at.max(rounds_up(bake(analysis), interval));
         schedule.promotion.fixed_secs = Some(promotion as f64);
     }
     if let Some(canary) = evidence
@@ -183,8 +194,8 @@ fn slow(schedule: &mut Schedule, canary: &Canary, best: &Outcome) {
     }
 }
 
-fn back(schedule: &mut Schedule, ladder: &Ladder, interval: &str) {
-    if let (Some(step), Some(last)) = (ladder.promotion_step, ladder.rungs.last()) {
+fn back(schedule: &mut Schedule, stages: &model::Schedule, interval: &str) {
+    if let (Some(step), Some(last)) = (stages.promotion_step, stages.shares().last()) {
         let count = last.percent().div_ceil(step.percent().max(1));
         schedule.notes.push(format!(
             "all traffic is back on the primary in {count} steps of {step} %, one per {interval}"
@@ -201,7 +212,7 @@ fn blue_green(schedule: &mut Schedule, canary: &Canary, iterations: u32, traffic
         true => {
             let earliest = Earliest { fixed_secs: Some(done as f64), evidence_secs: None };
             schedule.steps = vec![weight_step(100, earliest, None, traffic)];
-            (done + interval.max(rounds(bake(analysis), interval))) as f64
+            (done + interval.max(rounds_up(bake(analysis), interval))) as f64
         }
     });
 }

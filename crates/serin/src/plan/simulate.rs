@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serin_core::judge::design::{Design, Measured, weight_steps};
 use serin_core::judge::sequential::{Decision, Guard, Sample};
 use serin_core::judge::watch::Source;
-use serin_core::model::{Bad, Canary, GuardSpec, Objective, Strategy, Weight};
+use serin_core::model::{Bad, Canary, Exposure, GuardSpec, Objective, Weight};
 use serin_core::observed::Known;
 use serin_core::step::{self, ACTUATION_SECS};
 
@@ -173,7 +173,7 @@ pub(super) fn at_the_highest<'a>(canary: &'a Canary, traffic: &Traffic) -> Optio
 /// A release with its first share.
 fn begun<'a>(canary: &'a Canary, traffic: &Traffic, luck: Luck) -> Option<Run<'a>> {
     let spec = canary.spec.analysis.guard.as_ref()?;
-    let Strategy::Weighted(ladder) = &canary.spec.analysis.strategy else { return None };
+    let ladder = canary.spec.analysis.schedule.ladder()?;
     let all: Vec<usize> = (0..spec.objectives.len()).collect();
     let groups = &canary.status.dispersion;
     let measured = Measured::new(spec, all, groups, SHAPE_BOUNDS.to_vec());
@@ -194,7 +194,7 @@ fn begun<'a>(canary: &'a Canary, traffic: &Traffic, luck: Luck) -> Option<Run<'a
         outcome: Outcome::default(),
         faulty_since: None,
     };
-    let first = first_share(canary, traffic.rps).or(ladder.next(Weight::ZERO))?;
+    let first = first_share(canary, traffic.rps).or(ladder.first().copied())?;
     run.canary.status.traffic_start_time = Some(run.begin);
     run.share(first);
     Some(run.with(luck))
@@ -233,18 +233,15 @@ impl Run<'_> {
     }
 
     fn weight(&self) -> Weight {
-        Weight::saturating(u32::from(self.canary.status.canary_weight))
+        self.canary.status.exposure().share
     }
 
     fn next(&self) -> Option<Weight> {
-        match &self.canary.spec.analysis.strategy {
-            Strategy::Weighted(ladder) => ladder.next(self.weight()),
-            Strategy::BlueGreen { .. } => None,
-        }
+        self.canary.spec.analysis.schedule.next_share(self.weight())
     }
 
     fn share(&mut self, weight: Weight) {
-        self.canary.status.canary_weight = weight.percent();
+        self.canary.status.expose(Exposure::share(weight));
         self.canary.status.weight_time = Some(self.now());
         self.last_step = self.secs;
         self.guard.weight_changed();

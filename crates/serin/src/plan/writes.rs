@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use serin_core::model::{Canary, Split};
+use serin_core::model::{Canary, Exposure};
 use serin_core::observed::Seen;
 use serin_core::plan::Action;
 use serin_providers::workload::{config_references, revision};
@@ -69,7 +69,7 @@ pub(super) async fn of(canary: &Canary, live: bool, look: &Look<'_>) -> anyhow::
     if canary.spec.scaler.is_some() {
         actions.push(Action::PrimaryScaler);
     }
-    actions.extend([Action::EnsureRoute(Split::PRIMARY), Action::ApexToPrimary]);
+    actions.extend([Action::EnsureRoute(Exposure::NONE), Action::ApexToPrimary]);
     if canary.spec.revert_on_deletion && live {
         actions.push(Action::Finalizer(true));
     }

@@ -243,7 +243,7 @@ impl Later {
 fn whatever_exists_is_drawn() {
     use std::collections::BTreeSet;
 
-    use serin_core::model::{HookKind, Strategy, TargetKind};
+    use serin_core::model::{Form, HookKind, Schedule, TargetKind};
     use serin_providers::router::ROUTERS;
 
     let plans: Vec<Plan> = (0..400).map(|seed| crate::chance::wide(seed, 12)).collect();
@@ -273,10 +273,11 @@ fn whatever_exists_is_drawn() {
         assert!(shapes.iter().any(|shape| of(&shape.extra.guard)), "{}", policy.name());
     }
     // A new strategy does not compile here, and wants a line in `strategies`.
-    let name = |strategy: &Strategy| match strategy {
-        Strategy::Weighted(ladder) if ladder.promotion_step.is_some() => "weights, back in steps",
-        Strategy::Weighted(_) => "weights",
-        Strategy::BlueGreen { .. } => "blue/green",
+    let name = |schedule: &Schedule| match schedule.form() {
+        Form::Weighted if schedule.promotion_step.is_some() => "weights, back in steps",
+        Form::Weighted => "weights",
+        Form::BlueGreen => "blue/green",
+        Form::Matched => "A/B",
     };
     let limits =
         serin_core::parse::Limits { min_interval_secs: 1, ..serin_core::parse::Limits::default() };
@@ -285,7 +286,7 @@ fn whatever_exists_is_drawn() {
         let object = crate::manifests::canary(0, shape);
         let canary = serin_core::parse::canary(&object, &limits)
             .unwrap_or_else(|error| panic!("{error:?}\n{object}"));
-        known.insert(name(&canary.spec.analysis.strategy));
+        known.insert(name(&canary.spec.analysis.schedule));
     }
     assert_eq!(known.len(), 3, "{known:?}");
     for drawn in [

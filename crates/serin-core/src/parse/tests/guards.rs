@@ -105,9 +105,9 @@ fn complaints(rows: &[&str], adopted: bool) -> String {
                 let guard = analysis.guard.unwrap();
                 let (bake, soak) = (guard.min_bake_secs, guard.soak_secs);
                 out.push_str(&format!("    {:?} bake {bake} soak {soak:?}\n", guard.pace));
-                if let crate::model::Strategy::Weighted(ladder) = analysis.strategy {
-                    let rungs: Vec<_> = ladder.rungs.iter().map(|rung| rung.percent()).collect();
-                    out.push_str(&format!("    {rungs:?}\n"));
+                if let Some(ladder) = analysis.schedule.ladder() {
+                    let shares: Vec<_> = ladder.iter().map(|share| share.percent()).collect();
+                    out.push_str(&format!("    {shares:?}\n"));
                 }
             }
             Err(failure) => {

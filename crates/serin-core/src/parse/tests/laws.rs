@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::strategy::Strategy as Generator;
 
 use super::*;
-use crate::model::Strategy;
+use crate::model::Weight;
 use crate::model::provider::PROVIDERS;
 
 #[test]
@@ -89,11 +89,11 @@ proptest! {
                 prop_assert!(canary.spec.analysis.interval_secs >= INTERVAL_FLOOR_SECS);
                 prop_assert!(canary.status.canary_weight <= 100);
                 prop_assert!(canary.spec.service.port > 0);
-                if let Strategy::Weighted(ladder) = &canary.spec.analysis.strategy {
-                    prop_assert!(!ladder.rungs.is_empty());
-                    prop_assert!(ladder.rungs.is_sorted_by(|a, b| a < b));
-                    prop_assert!(ladder.rungs[0] > Weight::ZERO);
-                }
+                let schedule = &canary.spec.analysis.schedule;
+                prop_assert!(!schedule.stages.is_empty());
+                prop_assert!(schedule.stages.iter().all(|stage| stage.rounds > 0));
+                let shares: Vec<Weight> = schedule.shares().collect();
+                prop_assert!(shares.is_sorted_by(|a, b| a < b));
             }
             Err(failure) => prop_assert!(failure.obstacles().next().is_some()),
         }

@@ -8,7 +8,6 @@ use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::world::{World, canary, later};
 use crate::lint::lint;
-use crate::model::provider::TRAEFIK;
 use crate::model::*;
 use crate::observed::*;
 use crate::plan::{Action, Step};
@@ -104,7 +103,7 @@ fn play(world: &mut World, turn: &Turn) {
         Turn::Guard(_) => world.guard = Guard::RollBack("errors".into()),
         Turn::Route(weight) => {
             if world.route.is_some() {
-                world.route = Some(Split::canary(Weight::saturating(u32::from(*weight))));
+                world.route = Some(Exposure::share(Weight::saturating(u32::from(*weight))));
             }
         }
         Turn::Scale(replicas) => {
@@ -160,18 +159,17 @@ fn hooked(world: World) -> World {
 }
 
 fn worlds() -> impl Gen<Value = World> {
-    (0u8..5, any::<bool>()).prop_map(|(kind, hooks)| {
+    (0u8..6, any::<bool>()).prop_map(|(kind, hooks)| {
         let world = match kind {
             0 => canary().weighted(&[5, 10, 20, 30, 40, 50]),
             1 => canary().weighted(&[100]).spec(|spec| {
-                spec.analysis.strategy = Strategy::Weighted(Ladder {
-                    rungs: vec![Weight::saturating(40), Weight::saturating(80)],
-                    promotion_step: Some(Weight::saturating(30)),
-                });
+                let shares = [40, 80].map(Weight::saturating);
+                spec.analysis.schedule = Schedule::weighted(shares, Some(Weight::saturating(30)));
             }),
             2 => canary().blue_green(3),
-            3 => canary().weighted(&[50]).guarded(Pace::Fixed, 25, Some(40)),
-            _ => canary().blue_green(2).spec(|spec| spec.provider = &TRAEFIK),
+            3 => canary().testing(2),
+            4 => canary().weighted(&[50]).guarded(Pace::Fixed, 25, Some(40)),
+            _ => canary().switching(2),
         };
         if hooks { hooked(world) } else { world }
     })
@@ -209,8 +207,8 @@ proptest! {
             return Ok(());
         }
         prop_assert!(at_rest(&world), "{}", world.log);
-        let split = world.route.unwrap_or(Split::PRIMARY);
-        prop_assert_eq!(split, Split::PRIMARY, "{}", world.log);
+        let split = world.route.unwrap_or(Exposure::NONE);
+        prop_assert_eq!(split, Exposure::NONE, "{}", world.log);
         prop_assert_eq!(world.canary.status.canary_weight, 0);
         let target = world.target.as_ref().map_or("", |target| target.revision.as_str());
         let promoted = world.canary.status.last_promoted_spec.as_str();
@@ -267,7 +265,7 @@ proptest! {
             return Err(TestCaseError::fail("asked instead of acting"));
         };
         prop_assert_eq!(plan.status.phase, Some(Phase::Failed));
-        let lowers = [Action::Route(Split::PRIMARY)];
+        let lowers = [Action::Route(Exposure::NONE)];
         let wanted = &lowers[..usize::from(canary.spec.provider.has_router())];
         prop_assert_eq!(plan.urgent.as_slice(), wanted);
     }
@@ -334,9 +332,15 @@ fn services() -> impl Gen<Value = ServiceSeen> {
     })
 }
 
-fn splits() -> impl Gen<Value = Split> {
-    (0u32..=100, prop::bool::weighted(0.1))
-        .prop_map(|(weight, mirrored)| Split { canary: Weight::saturating(weight), mirrored })
+fn splits() -> impl Gen<Value = Exposure> {
+    let mirrored = prop_oneof![9 => Just(0u32), 1 => 1u32..=100];
+    (0u32..=100, prop::bool::weighted(0.1), mirrored).prop_map(|(share, matched, mirrored)| {
+        Exposure {
+            share: Weight::saturating(share),
+            matched,
+            mirrored: Weight::saturating(mirrored),
+        }
+    })
 }
 
 fn observations() -> impl Gen<Value = Observed> {
@@ -403,7 +407,7 @@ fn refusals() -> impl Gen<Value = Refusal> {
     let actions = prop_oneof![
         Just(Action::Services),
         Just(Action::PromotePrimary { revision: "s1:v2".into() }),
-        Just(Action::Route(Split::PRIMARY)),
+        Just(Action::Route(Exposure::NONE)),
         Just(Action::ScaleTarget(0)),
     ];
     actions.prop_map(|action| Refusal {

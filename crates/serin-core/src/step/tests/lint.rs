@@ -2,12 +2,12 @@
 
 use super::world::{World, canary, later};
 use crate::lint::lint;
-use crate::model::{Phase, Split, Weight};
+use crate::model::{Exposure, Phase, Weight};
 use crate::observed::{Guard, Selects};
 use crate::plan::{Action, Plan};
 
 fn route(weight: u32) -> Action {
-    Action::Route(Split::canary(Weight::saturating(weight)))
+    Action::Route(Exposure::share(Weight::saturating(weight)))
 }
 
 /// The laws that a plan breaks once it is made bad.

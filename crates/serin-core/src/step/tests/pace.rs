@@ -146,7 +146,7 @@ fn at(weight: u8, secs: i64, known: Option<Known>, guard: Guard) -> String {
     world.until(Phase::Progressing);
     world.run(3);
     world.canary.status.canary_weight = weight;
-    world.route = Some(Split::canary(Weight::saturating(u32::from(weight))));
+    world.route = Some(Exposure::share(Weight::saturating(u32::from(weight))));
     let began = world.now;
     if weight > 0 {
         world.canary.status.weight_time = Some(began);
@@ -202,7 +202,7 @@ fn the_share_follows_the_evidence() {
 fn the_shortest_time_begins_again_when_the_route_never_got_its_share() {
     let mut world = canary().guarded(Pace::Fixed, 90, None).at(10);
     world.run(2);
-    world.route = Some(Split::PRIMARY);
+    world.route = Some(Exposure::NONE);
     let lost = world.now;
     world.until(Phase::Promoting);
     let secs = world.now.duration_since(lost).as_secs();

@@ -155,7 +155,7 @@ fn a_rollback_survives_a_crash_after_its_first_write() {
     world.now = super::world::later(world.now, 20);
     world.crash_after = Some(1);
     world.run(1);
-    assert_eq!(world.route, Some(Split::PRIMARY));
+    assert_eq!(world.route, Some(Exposure::NONE));
     assert_eq!(world.canary.status.phase, Some(Phase::Progressing));
     world.until(Phase::Failed);
     world.run(4);
@@ -186,9 +186,9 @@ fn a_rollback_waits_for_nothing_that_cannot_be_read() {
     world.blind.extend(["target", "primary", "configs", "scaler", "apex", "services", "route"]);
     world.guard = Guard::RollBack("errors".into());
     let plan = world.tick();
-    assert_eq!(plan.urgent, [crate::plan::Action::Route(Split::PRIMARY)]);
+    assert_eq!(plan.urgent, [crate::plan::Action::Route(Exposure::NONE)]);
     assert_eq!(plan.status.phase, Some(Phase::Failed));
-    assert_eq!(world.route, Some(Split::PRIMARY));
+    assert_eq!(world.route, Some(Exposure::NONE));
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn checks_go_on_and_roll_back_while_the_rest_cannot_be_read() {
     world.blind.extend(["primary", "configs", "scaler"]);
     world.failing.insert("s1:v2".into());
     world.until(Phase::Failed);
-    assert_eq!(world.route, Some(Split::PRIMARY));
+    assert_eq!(world.route, Some(Exposure::NONE));
 }
 
 #[test]
@@ -359,11 +359,11 @@ fn a_promotion_that_kills_the_primary_keeps_the_users_on_the_canary() {
     world.broken_primary.insert("s1:v2".into());
     world.until(Phase::Failed);
     world.run(3);
-    assert_eq!(world.route, Some(Split::canary(Weight::FULL)));
+    assert_eq!(world.route, Some(Exposure::share(Weight::FULL)));
     // The next push is not what was analysed; nothing else serves, so the primary takes it up.
     world.push("s1:v3");
     world.until(Phase::Succeeded);
-    assert_eq!(world.route, Some(Split::PRIMARY));
+    assert_eq!(world.route, Some(Exposure::NONE));
     check(
         &mut world,
         &expect![[r#"
@@ -394,16 +394,13 @@ fn a_stranded_canary_goes_home_when_the_primary_heals() {
     world.run(2);
     world.broken_primary.clear();
     world.until(Phase::Succeeded);
-    assert_eq!(world.route, Some(Split::PRIMARY));
+    assert_eq!(world.route, Some(Exposure::NONE));
 }
 
 #[test]
 fn the_way_back_to_the_primary_can_have_steps() {
     let mut world = canary().weighted(&[100]).spec(|spec| {
-        spec.analysis.strategy = Strategy::Weighted(Ladder {
-            rungs: vec![Weight::FULL],
-            promotion_step: Some(Weight::saturating(50)),
-        });
+        spec.analysis.schedule = Schedule::weighted([Weight::FULL], Some(Weight::saturating(50)));
     });
     world = world.resting();
     world.push("s1:v2");
@@ -517,7 +514,7 @@ fn a_rollback_hook_works_in_every_phase_with_traffic() {
         }
         world.hooks.insert(HookKind::Rollback, Answer::Approved);
         world.until(Phase::Failed);
-        assert_eq!(world.route, Some(Split::PRIMARY), "{}", phase.name());
+        assert_eq!(world.route, Some(Exposure::NONE), "{}", phase.name());
     }
 }
 
@@ -608,7 +605,7 @@ fn a_canary_without_endpoints_loses_its_share_at_once() {
     let now = world.now;
     world.target.as_mut().unwrap().ready_at = super::world::later(now, 7);
     let plan = world.tick();
-    assert_eq!(plan.urgent, [crate::plan::Action::Route(Split::PRIMARY)]);
+    assert_eq!(plan.urgent, [crate::plan::Action::Route(Exposure::NONE)]);
     assert_eq!(plan.status.canary_weight, 0);
     world.until(Phase::Succeeded);
 }
@@ -616,15 +613,15 @@ fn a_canary_without_endpoints_loses_its_share_at_once() {
 #[test]
 fn a_route_by_hand_goes_down_at_once_and_up_only_with_a_passed_check() {
     let mut world = canary().at(10);
-    world.route = Some(Split::canary(Weight::saturating(60)));
+    world.route = Some(Exposure::share(Weight::saturating(60)));
     let plan = world.tick();
-    assert_eq!(plan.urgent, [crate::plan::Action::Route(Split::canary(Weight::saturating(10)))]);
-    world.route = Some(Split::canary(Weight::saturating(3)));
+    assert_eq!(plan.urgent, [crate::plan::Action::Route(Exposure::share(Weight::saturating(10)))]);
+    world.route = Some(Exposure::share(Weight::saturating(3)));
     world.failing.insert("s1:v2".into());
     while world.canary.status.failed_checks == 0 {
         world.tick();
     }
-    assert_eq!(world.route, Some(Split::canary(Weight::saturating(3))));
+    assert_eq!(world.route, Some(Exposure::share(Weight::saturating(3))));
     world.failing.clear();
     world.until(Phase::Succeeded);
     check(
@@ -741,7 +738,7 @@ fn flaggers_analysis_under_way_begins_once_more() {
     world.canary.status.last_promoted_spec = "7d56684581".into();
     world.canary.status.target_generation = None;
     let plan = world.tick();
-    assert_eq!(plan.urgent, [crate::plan::Action::Route(Split::PRIMARY)]);
+    assert_eq!(plan.urgent, [crate::plan::Action::Route(Exposure::NONE)]);
     world.until(Phase::Succeeded);
 }
 
@@ -764,14 +761,14 @@ fn a_spec_that_became_invalid_takes_the_canary_off_the_road_and_comes_back() {
     let route = Seen::Present(world.route.unwrap());
     let status = world.canary.status.clone();
     let plan = crate::step::invalid(&status, 2, &errors, &route, world.now);
-    assert_eq!(plan.urgent, [crate::plan::Action::Route(Split::PRIMARY)]);
+    assert_eq!(plan.urgent, [crate::plan::Action::Route(Exposure::NONE)]);
     assert_eq!(plan.notices.len(), 1);
-    let route = Seen::Present(Split::PRIMARY);
+    let route = Seen::Present(Exposure::NONE);
     let again = crate::step::invalid(&plan.status, 2, &errors, &route, plan.next);
     assert_eq!(again.status, plan.status);
     assert!(again.notices.is_empty() && again.urgent.is_empty());
     world.canary.status = plan.status;
-    world.route = Some(Split::PRIMARY);
+    world.route = Some(Exposure::NONE);
     world.until(Phase::Succeeded);
 }
 

@@ -58,14 +58,13 @@ fn a_pace_that_follows_the_evidence_waits_for_requests_by_itself() {
 
 #[test]
 fn blue_green_gets_its_route_again_though_nothing_was_counted_without_it() {
-    let blue_green =
-        |spec: &mut Spec| spec.analysis.strategy = Strategy::BlueGreen { iterations: 3 };
+    let blue_green = |spec: &mut Spec| spec.analysis.schedule = Schedule::blue_green(3, true);
     let mut world = canary().guarded(Pace::Fixed, 0, None).spec(blue_green).at(100);
-    world.route = Some(Split::PRIMARY);
+    world.route = Some(Exposure::NONE);
     let unmeasured = None;
     world.unknown = vec![Unknown { name: "error-rate".into(), unmeasured, policy: Policy::Hold }];
     world.run(30);
-    assert_eq!(world.route, Some(Split::canary(Weight::FULL)), "{}", world.log);
+    assert_eq!(world.route, Some(Exposure::share(Weight::FULL)), "{}", world.log);
     world.unknown.clear();
     world.until(Phase::Succeeded);
 }

@@ -43,7 +43,7 @@ pub(super) struct World {
     pub primary: Option<Side>,
     pub apex: Selects,
     pub services: bool,
-    pub route: Option<Split>,
+    pub route: Option<Exposure>,
     /// Name and revision of what the primary ran before.
     pub kept: Option<(String, String)>,
     pub scaler_copied: bool,
@@ -155,10 +155,9 @@ impl World {
     }
 
     pub(super) fn weighted(self, rungs: &[u32]) -> Self {
-        let rungs = rungs.iter().map(|rung| Weight::saturating(*rung)).collect();
-        self.spec(|spec| {
-            spec.analysis.strategy = Strategy::Weighted(Ladder { rungs, promotion_step: None });
-        })
+        let shares = rungs.iter().map(|share| Weight::saturating(*share));
+        let schedule = Schedule::weighted(shares, None);
+        self.spec(|spec| spec.analysis.schedule = schedule)
     }
 
     /// With a guard that sets the pace, and what comes before and after the promotion.
@@ -193,8 +192,18 @@ impl World {
     pub(super) fn blue_green(self, iterations: u32) -> Self {
         self.spec(|spec| {
             spec.provider = &KUBERNETES;
-            spec.analysis.strategy = Strategy::BlueGreen { iterations };
+            spec.analysis.schedule = Schedule::blue_green(iterations, false);
         })
+    }
+
+    /// A/B testing.
+    pub(super) fn testing(self, iterations: u32) -> Self {
+        self.spec(|spec| spec.analysis.schedule = Schedule::matched(iterations))
+    }
+
+    /// Blue/Green with a router, which sends everybody to the canary at the end.
+    pub(super) fn switching(self, iterations: u32) -> Self {
+        self.spec(|spec| spec.analysis.schedule = Schedule::blue_green(iterations, true))
     }
 
     pub(super) fn hook(self, kind: HookKind) -> Self {
@@ -507,9 +516,9 @@ impl World {
             }
             Action::Route(split) => {
                 let status = &self.canary.status;
-                let raises = split.canary > self.route.map_or(Weight::ZERO, |now| now.canary);
+                let raises = !split.is_within(self.route.unwrap_or(Exposure::NONE));
                 assert!(
-                    !raises || split.canary.percent() <= status.canary_weight,
+                    !raises || split.is_within(status.exposure()),
                     "raised before the status said so\n{}",
                     self.log
                 );
@@ -529,7 +538,7 @@ impl World {
     fn write_log(&mut self, plan: &Plan) {
         let status = &plan.status;
         let at = self.now.duration_since(start()).as_secs();
-        let routed = self.route.map_or("-".to_owned(), |split| split.canary.to_string());
+        let routed = self.route.map_or("-".to_owned(), |split| split.share.to_string());
         let _ = write!(
             self.log,
             "{at:>3}s {} {} (route {routed}) {}",
@@ -597,8 +606,8 @@ fn word(action: &Action) -> String {
         Action::HoldPrimary(None) => "hold no more".into(),
         Action::RepairCopies => "copies".into(),
         Action::ScaleTarget(replicas) => format!("scale {replicas}"),
-        Action::Route(split) => format!("route {}", split.canary),
-        Action::EnsureRoute(split) => format!("ensure {}", split.canary),
+        Action::Route(split) => format!("route {}", split.share),
+        Action::EnsureRoute(split) => format!("ensure {}", split.share),
         Action::RestoreRoute => "restore route".into(),
         Action::Finalizer(on) => format!("finalizer {on}"),
     }

@@ -1,10 +1,12 @@
 //! Tables of TraefikServices, and what is written to them.
 
 use expect_test::{Expect, expect};
+use proptest::prelude::{BoxedStrategy, Strategy, any, prop};
 use serde_json::Value;
-use serin_core::model::{Canary, Split, Weight};
+use serin_core::model::{Canary, Exposure, Weight};
 
 use super::*;
+use crate::router::laws::Worlds;
 use crate::router::{Router, RouterError};
 use crate::testing::{apply_all, canary, shown, world, yaml};
 
@@ -19,8 +21,69 @@ fn list(services: &str) -> String {
     format!("{{weighted: {{services: {services}}}}}")
 }
 
+/// Weighted TraefikServices as users and earlier releases leave them.
+pub(in crate::router) struct Weighted;
+
+/// Entries of a weighted list: ours, the apex, and those of others.
+fn entries() -> impl Strategy<Value = Vec<Value>> {
+    let names = ["backend-primary", "backend-canary", "backend", "legacy", "x"];
+    let weight = prop::option::of(-1_i64..300);
+    let entry = (prop::sample::select(names.to_vec()), weight, any::<bool>());
+    let entry = entry.prop_map(|(name, weight, sticky)| {
+        let mut entry = json!({"name": name, "port": 80});
+        if let Some(weight) = weight {
+            entry["weight"] = json!(weight);
+        }
+        if sticky {
+            entry["sticky"] = json!({"cookie": {"name": "s"}});
+        }
+        entry
+    });
+    prop::collection::vec(entry, 0..5)
+}
+
+impl Worlds for Weighted {
+    fn router(&self) -> &'static dyn Router {
+        &Traefik
+    }
+
+    fn canary(&self) -> Canary {
+        canary("{analysis: {stepWeight: 10}}")
+    }
+
+    fn found(&self) -> BoxedStrategy<Vec<Value>> {
+        let object = (entries(), any::<bool>(), any::<bool>());
+        let object = object.prop_map(|(entries, sticky, ours)| {
+            let meta = "annotations: {foreign: kept}";
+            let mut object = live("{weighted: {services: []}}", meta);
+            object["spec"]["weighted"]["services"] = json!(entries);
+            if sticky {
+                object["spec"]["weighted"]["sticky"] = json!({"cookie": {}});
+            }
+            if ours {
+                object["metadata"]["ownerReferences"] =
+                    json!([{"kind": "Canary", "name": "backend", "uid": "u1", "controller": true}]);
+            }
+            object
+        });
+        prop::collection::vec(object, 0..=1).boxed()
+    }
+
+    /// Entries that are not ours, and what stands beside the list.
+    fn foreign(&self, objects: &Objects) -> Value {
+        let live = objects.present(&TRAEFIK_SERVICE.named("develop", "backend"));
+        let entries = live.map_or(&[][..], |live| items(live, SERVICES)).iter();
+        let others = entries
+            .filter(|entry| !entry["name"].as_str().is_some_and(|name| name.starts_with("backend")))
+            .cloned();
+        let beside = ["/spec/weighted/sticky", "/metadata/annotations/foreign"];
+        let beside = beside.into_iter().filter_map(|path| live?.pointer(path).cloned());
+        others.chain(beside).collect()
+    }
+}
+
 fn read(canary: &Canary, spec: &str) -> Result<u8, RouterError> {
-    Traefik.read(canary, &world(canary, &[live(spec, "")])).map(|split| split.canary.percent())
+    Traefik.read(canary, &world(canary, &[live(spec, "")])).map(|split| split.share.percent())
 }
 
 #[test]
@@ -50,7 +113,7 @@ fn what_is_not_weighted_is_refused_and_not_overwritten() {
         let objects = world(&canary, &[live(&format!("{{{kind}: {{name: x}}}}"), "")]);
         for result in [
             Traefik.read(&canary, &objects).map(|_| ()),
-            Traefik.write(&canary, Split::PRIMARY, &objects).map(|_| ()),
+            Traefik.write(&canary, Exposure::NONE, &objects).map(|_| ()),
             Traefik.restore(&canary, &objects).map(|_| ()),
         ] {
             assert!(matches!(result, Err(RouterError::NotWeighted { .. })), "{kind}");
@@ -64,7 +127,7 @@ fn check_write(spec: &str, percent: u32, change: Expect, services: Expect) {
         "" => world(&canary, &[]),
         spec => world(&canary, &[live(spec, "")]),
     };
-    let split = Split::canary(Weight::saturating(percent));
+    let split = Exposure::share(Weight::saturating(percent));
     let changes = Traefik.write(&canary, split, &objects).unwrap();
     change.assert_eq(&shown(&changes));
     let after = apply_all(&objects, &changes);
@@ -142,7 +205,7 @@ fn foreign_metadata_is_no_reason_to_write() {
             "annotations: {foreign: x}, labels: {c: d}",
         )],
     );
-    let split = Split::canary(Weight::saturating(30));
+    let split = Exposure::share(Weight::saturating(30));
     let after = apply_all(&objects, &Traefik.write(&canary, split, &objects).unwrap());
     assert_eq!(Traefik.write(&canary, split, &after), Ok(vec![]));
     let live = after.present(&object(&canary)).unwrap();
@@ -154,7 +217,7 @@ fn foreign_metadata_is_no_reason_to_write() {
 #[test]
 fn what_was_the_users_is_given_back_and_what_was_ours_outlives_us() {
     let canary = canary("");
-    let split = Split::canary(Weight::saturating(30));
+    let split = Exposure::share(Weight::saturating(30));
     let adopted = live(&list("[{name: backend, port: 80}, {name: legacy, port: 1}]"), "");
     for (present, services) in [
         (vec![adopted], r#"[{"name":"backend","port":80},{"name":"legacy","port":1}]"#),
@@ -176,7 +239,7 @@ fn one_that_belongs_to_another_canary_is_left_alone() {
     let canary = canary("");
     let other = "ownerReferences: [{kind: Canary, name: other, uid: u2, controller: true}]";
     let objects = world(&canary, &[live("{}", other)]);
-    let error = Traefik.write(&canary, Split::PRIMARY, &objects).unwrap_err().to_string();
+    let error = Traefik.write(&canary, Exposure::NONE, &objects).unwrap_err().to_string();
     expect!["TraefikService develop/backend belongs to Canary other and is left alone: delete or rename it"]
         .assert_eq(&error);
 }

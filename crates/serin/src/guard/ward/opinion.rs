@@ -50,7 +50,8 @@ impl Ward {
 
     /// Nobody gets to the canary; it is watched for how much traffic there is.
     fn opens(&self) -> bool {
-        self.canary.status.canary_weight == 0 && self.canary.spec.analysis.evidence_pace().is_some()
+        self.canary.status.exposure().is_none()
+            && self.canary.spec.analysis.evidence_pace().is_some()
     }
 
     /// Why nothing is known of the present.
