@@ -76,6 +76,11 @@ Written by `serin docs` from crates/serin/src/rights.rs: what the operator may d
   resources: [traefikservices]
   verbs: [get, list, watch, create, patch, delete]
 {{- end }}
+{{- if has "gatewayapi" .Values.routers }}
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
 {{- end }}
 
 {{- define "serin.leaseVerbs" -}}

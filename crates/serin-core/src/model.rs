@@ -4,6 +4,7 @@ mod finding;
 mod guard;
 mod matching;
 pub mod provider;
+pub mod routing;
 mod schedule;
 
 use std::collections::BTreeMap;
@@ -131,6 +132,8 @@ pub struct Service {
     pub apex: Meta,
     pub primary: Meta,
     pub canary: Meta,
+    /// For routers that make the whole route.
+    pub routing: routing::Routing,
     /// Metadata keys on our Services that others own.
     pub unmanaged_annotations: Vec<String>,
     pub unmanaged_labels: Vec<String>,

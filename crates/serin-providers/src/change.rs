@@ -54,6 +54,12 @@ pub const HORIZONTAL_POD_AUTOSCALER: Kind = Kind {
     kind: "HorizontalPodAutoscaler",
     plural: "horizontalpodautoscalers",
 };
+pub const HTTP_ROUTE: Kind = Kind {
+    group: "gateway.networking.k8s.io",
+    version: "v1",
+    kind: "HTTPRoute",
+    plural: "httproutes",
+};
 pub const SECRET: Kind = Kind { group: "", version: "v1", kind: "Secret", plural: "secrets" };
 pub const SERVICE: Kind = Kind { group: "", version: "v1", kind: "Service", plural: "services" };
 pub const TRAEFIK_SERVICE: Kind = Kind {
@@ -64,12 +70,13 @@ pub const TRAEFIK_SERVICE: Kind = Kind {
 };
 
 /// Every kind that a change or a reference may name.
-pub const KINDS: [Kind; 8] = [
+pub const KINDS: [Kind; 9] = [
     CANARY,
     CONFIG_MAP,
     DEPLOYMENT,
     ENDPOINT_SLICE,
     HORIZONTAL_POD_AUTOSCALER,
+    HTTP_ROUTE,
     SECRET,
     SERVICE,
     TRAEFIK_SERVICE,

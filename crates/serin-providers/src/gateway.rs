@@ -59,6 +59,8 @@ pub struct Wanted {
     services: BTreeSet<Counted>,
     /// The same services as `namespace-service-port`.
     joined: BTreeMap<String, Counted>,
+    /// The same services as `namespace-service`.
+    plain: BTreeMap<String, Counted>,
     /// The primary behind an apex, `namespace-service`.
     apexes: BTreeMap<String, Counted>,
     /// What Traefik calls them, as regular expressions in PromQL strings.
@@ -102,6 +104,8 @@ impl Wanted {
                 let name = format!("{}-{}-{port}", counted.namespace, counted.service);
                 self.joined.insert(name, counted.clone());
             }
+            let plain = format!("{}-{}", counted.namespace, counted.service);
+            self.plain.insert(plain, counted.clone());
             self.services.insert(counted);
         }
         for bound in bounds {

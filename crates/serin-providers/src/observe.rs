@@ -54,6 +54,8 @@ fn route(canary: &Canary, objects: &Objects) -> Seen<Exposure> {
             | RouterError::NotWeighted { .. }
             | RouterError::Unsupported { .. }
             | RouterError::LeadsElsewhere { .. }
+            | RouterError::Shared { .. }
+            | RouterError::NotAccepted { .. }
             | RouterError::NotOurs { .. }),
         ) => Seen::Unreadable(error.to_string()),
     }

@@ -28,7 +28,7 @@ pub fn references(canary: &Canary) -> References {
             .push(HORIZONTAL_POD_AUTOSCALER.named(namespace, format!("{}-primary", scaler.name)));
     }
     objects.extend(crate::workload::kept::objects(canary));
-    objects.extend(router(canary.spec.provider).objects(canary));
+    objects.extend(router(canary.spec.provider).reads(canary));
     let slices = services.into_iter().map(|name| (namespace.to_owned(), name)).collect();
     References { objects, slices }
 }

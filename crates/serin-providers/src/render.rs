@@ -118,7 +118,7 @@ fn route(
         (sealed.as_ref() != Some(&canary.resource_version))
             .then_some(Change::MergePatch { target, patch })
     };
-    Ok(router.objects(canary).into_iter().filter_map(seal).collect())
+    Ok(router.fenced(canary).into_iter().filter_map(seal).collect())
 }
 
 /// Repair never raises: what is live stays when it is lower than what is wanted.

@@ -27,7 +27,7 @@ pub async fn observe(context: &Context, canary: &Canary, now: Timestamp) -> Sigh
         // Law 1: what is to go off the road waits for nothing but its route.
         () = context.guards.condemned(&canary.key) => {
             let wanted = want(context, canary);
-            let route = router(canary.spec.provider).objects(canary).into_iter().collect();
+            let route = router(canary.spec.provider).reads(canary).into_iter().collect();
             context.world.settle(&route).await;
             (wanted, false)
         }

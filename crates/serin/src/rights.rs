@@ -14,15 +14,17 @@ pub enum Part {
     /// The gateway's pods, found by their labels.
     GatewaySelector,
     Traefik,
+    GatewayApi,
 }
 
-pub const PARTS: [Part; 6] = [
+pub const PARTS: [Part; 7] = [
     Part::Core,
     Part::Credentials,
     Part::Configs,
     Part::Autoscalers,
     Part::GatewaySelector,
     Part::Traefik,
+    Part::GatewayApi,
 ];
 
 impl Part {
@@ -35,6 +37,7 @@ impl Part {
             | Self::Autoscalers
             | Self::GatewaySelector => None,
             Self::Traefik => Some("traefik"),
+            Self::GatewayApi => Some("gatewayapi"),
         }
     }
 
@@ -51,6 +54,7 @@ impl Part {
                 Some(r#"contains "selector=" (join "," .Values.gatewayMetrics)"#)
             }
             Self::Traefik => Some(r#"has "traefik" .Values.routers"#),
+            Self::GatewayApi => Some(r#"has "gatewayapi" .Values.routers"#),
         }
     }
 }
@@ -151,6 +155,13 @@ pub const GRANTS: &[Grant] = &[
         &["get", "list", "watch", "create", "patch", "delete"],
         "",
     ),
+    grant(
+        Part::GatewayApi,
+        "gateway.networking.k8s.io",
+        &["httproutes"],
+        &["get", "list", "watch", "create", "patch", "delete"],
+        "",
+    ),
     grant(Part::Core, "", &["events"], &["create", "patch"], ""),
 ];
 
@@ -237,8 +248,9 @@ mod tests {
         }
         for grant in GRANTS {
             // What is given back to its user when a Canary is deleted.
-            let released =
-                [["services"], ["traefikservices"]].iter().any(|one| one == grant.resources);
+            let released = [["services"], ["traefikservices"], ["httproutes"]]
+                .iter()
+                .any(|one| one == grant.resources);
             let fine = |verb: &&str| match *verb {
                 "delete" => released,
                 verb => !verb.starts_with("delete") && verb != "*",

@@ -24,8 +24,9 @@ document! {
 
     /// What is released, and how.
     pub struct CanarySpec {
-        /// Router that shifts the traffic. Unset takes the controller's `-mesh-provider`. Serin honours `traefik` and
-        /// `kubernetes` (no router: Blue/Green) so far; the others of the list are refused.
+        /// Router that shifts the traffic. Unset takes the controller's `-mesh-provider`. Serin honours `traefik`,
+        /// `gatewayapi:v1` (also for `gatewayapi:v1beta1`) and `kubernetes` (no router: Blue/Green) so far; the others of the
+        /// list are refused.
         #[schemars(extend("enum" = [
             "apisix", "appmesh", "appmesh:v1beta2", "contour", "gatewayapi:v1", "gatewayapi:v1beta1", "gloo", "istio",
             "knative", "kubernetes", "kuma", "linkerd", "nginx", "osm", "skipper", "smi:v1alpha1", "smi:v1alpha2",
@@ -41,7 +42,8 @@ document! {
         autoscaler_ref: ScalerReference,
         /// The Ingress that routes to the workload (NGINX and Skipper), and what `{{ ingress }}` in queries stands for.
         ingress_ref: LocalReference,
-        /// The ApisixRoute that routes to the workload (APISIX), and what `{{ route }}` in queries stands for.
+        /// The user's own route to the workload: an HTTPRoute (Gateway API), of which only the backends are touched, or an
+        /// ApisixRoute (APISIX). Also what `{{ route }}` in queries stands for.
         route_ref: LocalReference,
         /// The Upstream whose settings are copied (Gloo).
         upstream_ref: UpstreamReference,

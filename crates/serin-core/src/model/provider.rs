@@ -121,8 +121,36 @@ pub static KUBERNETES: Provider = Provider {
     elsewhere: ("has no effect with provider kubernetes, which has no router", "remove it"),
 };
 
+/// A user's route and a generated one alike: `spec.routeRef` names one that is there.
+pub static GATEWAY_API: Provider = Provider {
+    name: "gatewayapi:v1",
+    aliases: &["gatewayapi", "gatewayapi:v1beta1"],
+    capabilities: Capabilities {
+        shares: true,
+        matches: true,
+        mirror: false,
+        affinity: false,
+        counts: true,
+    },
+    honours: &[
+        "spec.routeRef",
+        "spec.service.backendTimeout",
+        "spec.service.corsPolicy",
+        "spec.service.gatewayRefs",
+        "spec.service.headers",
+        "spec.service.hosts",
+        "spec.service.match",
+        "spec.service.rewrite",
+        "spec.service.timeout",
+    ],
+    elsewhere: (
+        "has no effect with the Gateway API",
+        "put it on a policy of your gateway's implementation",
+    ),
+};
+
 /// Every provider; the names of a message list them in this order.
-pub static PROVIDERS: [&Provider; 2] = [&TRAEFIK, &KUBERNETES];
+pub static PROVIDERS: [&Provider; 3] = [&TRAEFIK, &GATEWAY_API, &KUBERNETES];
 
 /// `use traefik or kubernetes`.
 pub fn use_one() -> String {

@@ -3,8 +3,8 @@
 use super::doc::Doc;
 use super::{Limits, duration, is_http, saturating_u32, units};
 use crate::model::{
-    AlertRef, Analysis, Builtin, Form, HookKind, Limit, Metric, MetricSource, Pace, Policy,
-    Provider, Schedule, Severity, Webhook, Weight,
+    AlertRef, Analysis, Builtin, Finding, Form, HookKind, Limit, Metric, MetricSource, Pace,
+    Policy, Provider, Schedule, Severity, Webhook, Weight,
 };
 
 /// Flagger's step clock when the object has none that it can read, in seconds.
@@ -56,6 +56,15 @@ pub(super) fn read(spec: &Doc<'_>, scope: &Scope<'_>) -> Analysis {
     let mut schedule = if missing { at_once() } else { schedule(&doc, scope) };
     if guard.as_ref().is_some_and(|guard| guard.pace != Pace::Fixed) {
         schedule = super::pace::climb(&doc, schedule);
+    }
+    let matched = doc.raw("match").is_some_and(super::refused::says_something);
+    let testable = scope.provider.is_some_and(|provider| provider.capabilities.matches);
+    if matched && testable && schedule.form() == Form::Weighted && !scope.skip {
+        let message = "a share of the matching requests only is not supported";
+        doc.add(
+            Finding::unsupported(doc.at("match"), message)
+                .way_out("use iterations for A/B testing, or remove match"),
+        );
     }
     Analysis {
         guard,

@@ -1,4 +1,4 @@
-//! `spec.analysis.match`: which requests meet the canary in an A/B test, in Istio's words as Flagger has them.
+//! Conditions on requests in Istio's words, as Flagger has them: who meets the canary in an A/B test, and what a route takes.
 
 use std::collections::BTreeMap;
 
@@ -24,20 +24,11 @@ const FOREIGN: [&str; 8] = [
     "withoutHeaders",
 ];
 
+/// `spec.analysis.match`: somebody must match, and not everybody.
 pub(super) fn read(analysis: &Doc<'_>) -> Vec<RequestMatch> {
-    let mut docs = analysis.objects("match");
-    if docs.len() > ALTERNATIVES_MAX {
-        let message =
-            format!("must have at most {ALTERNATIVES_MAX} alternatives, not {}", docs.len());
-        analysis.error("match", message);
-        docs.truncate(ALTERNATIVES_MAX);
-    }
-    docs.iter().map(alternative).collect()
-}
-
-fn alternative(doc: &Doc<'_>) -> RequestMatch {
-    for field in FOREIGN {
-        if doc.raw(field).is_some_and(super::refused::says_something) {
+    let docs = alternatives(analysis);
+    for doc in &docs {
+        for field in foreign(doc) {
             doc.error_use(
                 field,
                 "cannot be matched on here, and more users would meet the canary without it",
@@ -45,6 +36,42 @@ fn alternative(doc: &Doc<'_>) -> RequestMatch {
             );
         }
     }
+    let read: Vec<RequestMatch> = docs.iter().map(alternative).collect();
+    for (place, _) in read.iter().enumerate().filter(|(_, one)| **one == RequestMatch::default()) {
+        let message = "has no condition that can be used: all users would meet the canary";
+        analysis.error(&format!("match[{place}]"), message);
+    }
+    read
+}
+
+/// `spec.service.match`: which requests the route takes. One without a condition takes all of them.
+pub(super) fn read_rules(service: &Doc<'_>) -> Vec<RequestMatch> {
+    let docs = alternatives(service);
+    for doc in &docs {
+        for field in foreign(doc) {
+            doc.no_effect(field, "has no effect with this provider: the route takes more requests");
+        }
+    }
+    docs.iter().map(alternative).collect()
+}
+
+fn foreign<'a>(doc: &'a Doc<'_>) -> impl Iterator<Item = &'static str> + 'a {
+    let set = |field: &&str| doc.raw(field).is_some_and(super::refused::says_something);
+    FOREIGN.into_iter().filter(set)
+}
+
+fn alternatives<'a>(doc: &Doc<'a>) -> Vec<Doc<'a>> {
+    let mut docs = doc.objects("match");
+    if docs.len() > ALTERNATIVES_MAX {
+        let message =
+            format!("must have at most {ALTERNATIVES_MAX} alternatives, not {}", docs.len());
+        doc.error("match", message);
+        docs.truncate(ALTERNATIVES_MAX);
+    }
+    docs
+}
+
+fn alternative(doc: &Doc<'_>) -> RequestMatch {
     let headers = texts(doc, "headers", &str::to_ascii_lowercase);
     let query = texts(doc, "queryParams", &str::to_owned);
     let path = doc.object("uri").and_then(|uri| text(&uri));
@@ -57,15 +84,7 @@ fn alternative(doc: &Doc<'_>) -> RequestMatch {
             None
         }
     });
-    let read = RequestMatch { headers, query, path, method };
-    if read == RequestMatch::default() {
-        doc.error_use(
-            "headers",
-            "or another condition is required: all users would match",
-            "say who",
-        );
-    }
-    read
+    RequestMatch { headers, query, path, method }
 }
 
 fn texts(doc: &Doc<'_>, field: &str, name: &dyn Fn(&str) -> String) -> BTreeMap<String, TextMatch> {

@@ -8,6 +8,7 @@ mod matching;
 mod pace;
 mod provider;
 mod refused;
+mod routing;
 mod scaler;
 mod service;
 mod status;
@@ -242,11 +243,14 @@ fn spec(
     let target = target(&doc);
     let namespace = key.map_or("default", |key| key.namespace.as_str());
     let scope = analysis::Scope { namespace, limits, provider, skip: skip_analysis, adopted };
+    if let Some(provider) = provider {
+        routing::check(&doc, provider);
+    }
     let spec = Spec {
         provider: provider.unwrap_or(&KUBERNETES),
         metrics_server: address(&doc, "metricsServer"),
         scaler: scaler::read(&doc),
-        service: service::read(&doc, &target.name),
+        service: service::read(&doc, &target.name, provider),
         target,
         analysis: analysis::read(&doc, &scope),
         progress_deadline_secs: doc

@@ -8,13 +8,11 @@ use crate::model::provider::use_one;
 use crate::model::{Finding, FindingCode, FindingSeverity, Provider};
 
 /// Providers that Flagger has and we do not honour yet: the user is not mistaken, only early.
-pub(super) const LATER: [&str; 17] = [
+pub(super) const LATER: [&str; 15] = [
     "apisix",
     "appmesh",
     "appmesh:v1beta2",
     "contour",
-    "gatewayapi:v1",
-    "gatewayapi:v1beta1",
     "gloo",
     "istio",
     "knative",
@@ -32,7 +30,7 @@ pub(super) const LATER: [&str; 17] = [
 /// carries it out, and taking over a live service by the wrong router would cut it off.
 const OF_OTHERS: [(&[&str], &str); 11] = [
     (&["ingressRef"], "nginx or skipper"),
-    (&["routeRef"], "apisix"),
+    (&["routeRef"], "apisix or gatewayapi:v1"),
     (&["upstreamRef"], "gloo"),
     (&["service", "gateways"], "istio"),
     (&["service", "gatewayRefs"], "gatewayapi:v1"),

@@ -175,7 +175,7 @@ pub const REFUSED: &[Refused] = &[
     ),
     warn("spec.upstreamRef", all, Words::Same("is for Gloo and has no effect here", REMOVE)),
     warn("spec.ingressRef", all, ONLY_IN_QUERIES),
-    warn("spec.routeRef", all, ONLY_IN_QUERIES),
+    unless_honoured!("spec.routeRef", ONLY_IN_QUERIES),
     refuse(
         "spec.analysis.match",
         router_without_matches,

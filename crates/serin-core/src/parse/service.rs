@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::doc::{Doc, kind};
-use crate::model::{Meta, Service, TargetPort};
+use super::routing;
+use crate::model::routing::Routing;
+use crate::model::{Meta, Provider, Service, TargetPort};
 
 /// A Service's name is a DNS label of 63 characters, and `-primary` has to fit after it.
 const NAME_MAX: usize = 63 - "-primary".len();
@@ -13,7 +15,7 @@ const PORT_NAME_MAX: usize = 15;
 
 const DISTRIBUTIONS: [&str; 3] = ["PreferClose", "PreferSameZone", "PreferSameNode"];
 
-pub(super) fn read(spec: &Doc<'_>, target: &str) -> Service {
+pub(super) fn read(spec: &Doc<'_>, target: &str, provider: Option<&Provider>) -> Service {
     if spec.raw("service").is_none() {
         spec.is_required("service");
     }
@@ -42,6 +44,7 @@ pub(super) fn read(spec: &Doc<'_>, target: &str) -> Service {
         apex: meta(&doc, "apex"),
         primary: meta(&doc, "primary"),
         canary: meta(&doc, "canary"),
+        routing: provider.map(|provider| routing::read(&doc, provider)).unwrap_or_default(),
         unmanaged_annotations: unmanaged.texts("annotations"),
         unmanaged_labels: unmanaged.texts("labels"),
     }
@@ -61,6 +64,7 @@ fn empty(target: &str) -> Service {
         apex: Meta::default(),
         primary: Meta::default(),
         canary: Meta::default(),
+        routing: Routing::default(),
         unmanaged_annotations: Vec::new(),
         unmanaged_labels: Vec::new(),
     }

@@ -7,6 +7,7 @@ mod findings;
 mod guards;
 mod laws;
 mod mistakes;
+mod routes;
 mod strategies;
 
 use expect_test::{Expect, expect};

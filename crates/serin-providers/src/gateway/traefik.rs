@@ -17,6 +17,9 @@ pub(super) const ENTERED: &str = "traefik_entrypoint_requests_total";
 const HASH: usize = 20;
 /// Services of other providers have other names.
 const PROVIDER: &str = "@kubernetescrd";
+/// Of those that stand in HTTPRoutes: `httproute-<ns>-<route>-gw-…-svc-<ns>-<service>-<place>@kubernetesgateway`.
+const GATEWAY_API: &str = "@kubernetesgateway";
+const IN_HTTP_ROUTE: &str = "-svc-";
 
 /// Every name that Traefik may have for a Service of this canary, as a regular expression in a PromQL string.
 pub(crate) fn pattern(canary: &Canary, side: &str) -> String {
@@ -26,7 +29,8 @@ pub(crate) fn pattern(canary: &Canary, side: &str) -> String {
     let port = format!("({}|{})", service.port, quoted(service.port_name()));
     format!(
         "{namespace}-{side}-{port}{PROVIDER}|\
-         {namespace}_{apex}_wrr_[0-9]+_{namespace}_{side}_{port}{PROVIDER}"
+         {namespace}_{apex}_wrr_[0-9]+_{namespace}_{side}_{port}{PROVIDER}|\
+         httproute-{namespace}-.+-svc-{namespace}-{side}-[0-9]+{GATEWAY_API}"
     )
 }
 
@@ -104,6 +108,9 @@ pub(super) fn read<'w>(wanted: &'w Wanted, series: &Series<'_>) -> Option<Said<'
 
 /// The service behind a label: `namespace-service-port`, or `namespace_apex_wrr_0_namespace_service_port`.
 fn service<'w>(wanted: &'w Wanted, label: &str) -> Option<&'w Counted> {
+    if let Some(name) = label.strip_suffix(GATEWAY_API) {
+        return of_http_route(wanted, name);
+    }
     let name = label.strip_suffix(PROVIDER)?;
     if let Some(counted) = wanted.joined.get(name) {
         return Some(counted);
@@ -116,4 +123,14 @@ fn service<'w>(wanted: &'w Wanted, label: &str) -> Option<&'w Counted> {
         return None;
     }
     wanted.service(namespace, service)
+}
+
+/// Names of Services may have `-svc-` in them as well.
+fn of_http_route<'w>(wanted: &'w Wanted, name: &str) -> Option<&'w Counted> {
+    let (backend, place) = name.strip_prefix("httproute-")?.rsplit_once('-')?;
+    if place.is_empty() || !place.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let mut ends = backend.match_indices(IN_HTTP_ROUTE);
+    ends.find_map(|(at, _)| wanted.plain.get(backend.get(at + IN_HTTP_ROUTE.len()..)?))
 }

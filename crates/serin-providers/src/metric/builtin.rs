@@ -10,6 +10,23 @@ pub(super) fn query(canary: &Canary, builtin: Builtin, window: &str) -> String {
     router(canary.spec.provider).builtin(canary, builtin, window)
 }
 
+/// What the pods themselves count, where they do: Flagger's query for routers without counters that it knows.
+pub(crate) fn of_pods(canary: &Canary, builtin: Builtin, window: &str) -> String {
+    let pods = format!(
+        "kubernetes_namespace=\"{}\",kubernetes_pod_name=~\"{}-[0-9a-zA-Z]+(-[0-9a-zA-Z]+)\"",
+        canary.key.namespace,
+        quoted(&canary.spec.target.name)
+    );
+    let bucket = "http_request_duration_seconds_bucket";
+    match builtin {
+        Builtin::RequestSuccessRate => {
+            let count = "http_request_duration_seconds_count";
+            success_rate(count, &pods, "status!~\"5.*\"", window)
+        }
+        Builtin::RequestDuration => p99_in_ms(bucket, &pods, window),
+    }
+}
+
 /// A version that fails every request has no good series at all: that is 0 %, not the absence of data.
 pub(crate) fn success_rate(metric: &str, all: &str, good: &str, interval: &str) -> String {
     format!(

@@ -9,7 +9,7 @@ pub mod template;
 use std::collections::BTreeMap;
 use std::fmt;
 
-pub(crate) use builtin::{p99_in_ms, quoted, success_rate};
+pub(crate) use builtin::{of_pods, p99_in_ms, quoted, success_rate};
 use bytes::Bytes;
 pub use findings::{METRIC_TEMPLATE, findings, findings_in};
 use http::{Request, Response};

@@ -7,7 +7,7 @@ use serin_core::model::{Builtin, Canary, Exposure, Provider};
 
 use super::{Router, RouterError, supported};
 use crate::change::{Change, ObjectRef, Objects};
-use crate::metric::{p99_in_ms, quoted, success_rate};
+use crate::metric::of_pods;
 
 pub(super) struct Kubernetes;
 
@@ -16,8 +16,12 @@ impl Router for Kubernetes {
         &KUBERNETES
     }
 
-    fn objects(&self, _canary: &Canary) -> Vec<ObjectRef> {
+    fn reads(&self, _canary: &Canary) -> Vec<ObjectRef> {
         Vec::new()
+    }
+
+    fn fenced(&self, _canary: &Canary) -> Option<ObjectRef> {
+        None
     }
 
     fn read(&self, _canary: &Canary, _live: &Objects) -> Result<Exposure, RouterError> {
@@ -46,24 +50,8 @@ impl Router for Kubernetes {
         Ok(Vec::new())
     }
 
-    /// What the pods themselves count, where they do.
     fn builtin(&self, canary: &Canary, builtin: Builtin, window: &str) -> String {
-        let pods = format!(
-            "kubernetes_namespace=\"{}\",kubernetes_pod_name=~\"{}-[0-9a-zA-Z]+(-[0-9a-zA-Z]+)\"",
-            canary.key.namespace,
-            quoted(&canary.spec.target.name)
-        );
-        match builtin {
-            Builtin::RequestSuccessRate => success_rate(
-                "http_request_duration_seconds_count",
-                &pods,
-                "status!~\"5.*\"",
-                window,
-            ),
-            Builtin::RequestDuration => {
-                p99_in_ms("http_request_duration_seconds_bucket", &pods, window)
-            }
-        }
+        of_pods(canary, builtin, window)
     }
 }
 

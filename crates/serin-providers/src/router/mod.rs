@@ -1,11 +1,12 @@
 //! Routers: how a canary's exposure is read from and written to the objects of a mesh or an ingress.
 
+mod gateway_api;
 mod kubernetes;
 mod traefik;
 
 use std::collections::BTreeSet;
 
-use serin_core::model::{Builtin, Canary, Exposure, Provider};
+use serin_core::model::{Builtin, Canary, Exposure, Provider, Weight};
 
 use crate::change::{Change, ObjectRef, Objects};
 
@@ -23,6 +24,12 @@ pub enum RouterError {
     NotOurs { object: ObjectRef, owner: String },
     #[error("{object} leads to {leads_to}: give the Canary's service another name, or remove it")]
     LeadsElsewhere { object: ObjectRef, leads_to: String },
+    #[error(
+        "{object}: rule {rule} splits its requests between this application and {other}, so that no share of it can be set: give the application a rule of its own"
+    )]
+    Shared { object: ObjectRef, rule: usize, other: String },
+    #[error("{object} is not accepted by its gateway ({why})")]
+    NotAccepted { object: ObjectRef, why: String },
     #[error("provider {provider} cannot {what}")]
     Unsupported { provider: &'static str, what: &'static str },
 }
@@ -31,7 +38,9 @@ pub enum RouterError {
 pub trait Router: Send + Sync {
     fn provider(&self) -> &'static Provider;
     /// What [`Router::read`] and the writes need to see.
-    fn objects(&self, canary: &Canary) -> Vec<ObjectRef>;
+    fn reads(&self, canary: &Canary) -> Vec<ObjectRef>;
+    /// The object whose version fences every raise; none where nothing routes.
+    fn fenced(&self, canary: &Canary) -> Option<ObjectRef>;
     fn read(&self, canary: &Canary, live: &Objects) -> Result<Exposure, RouterError>;
     /// Taking everything from the canary is fenced by nothing, any other share by the object's version.
     fn write(
@@ -51,12 +60,26 @@ pub trait Router: Send + Sync {
 }
 
 /// Every router that is complete.
-pub const ROUTERS: &[&dyn Router] = &[&kubernetes::Kubernetes, &traefik::Traefik];
+pub const ROUTERS: &[&dyn Router] =
+    &[&kubernetes::Kubernetes, &traefik::Traefik, &gateway_api::GatewayApi];
 
 /// The router of a provider; a test holds every provider of the catalogue to one.
 pub fn router(provider: &Provider) -> &'static dyn Router {
     let its = |router: &&&dyn Router| router.provider() == provider;
     ROUTERS.iter().find(its).copied().unwrap_or(&kubernetes::Kubernetes)
+}
+
+/// The canary's share of what the two sides get, rounded, but never to nothing or everything when it is neither.
+fn percent_of(of_primary: u64, of_canary: u64) -> Weight {
+    let percent = match (of_primary, of_canary) {
+        (_, 0) => 0,
+        (0, _) => 100,
+        (primary, canary) => {
+            let total = u128::from(primary) + u128::from(canary);
+            ((u128::from(canary) * 200 + total) / (total * 2)).clamp(1, 99)
+        }
+    };
+    Weight::saturating(u32::try_from(percent).unwrap_or(100))
 }
 
 /// What no router is asked for: `parse` has refused it.

@@ -8,7 +8,7 @@ use serin_core::model::provider::TRAEFIK;
 use serin_core::model::{Builtin, Canary, Exposure, Provider, Weight};
 use serin_core::observed::Seen;
 
-use super::{Router, RouterError, supported};
+use super::{Router, RouterError, percent_of, supported};
 use crate::change::{Change, ObjectRef, Objects, TRAEFIK_SERVICE};
 use crate::gateway::traefik_pattern;
 use crate::json::{
@@ -30,8 +30,12 @@ impl Router for Traefik {
         &TRAEFIK
     }
 
-    fn objects(&self, canary: &Canary) -> Vec<ObjectRef> {
+    fn reads(&self, canary: &Canary) -> Vec<ObjectRef> {
         vec![object(canary)]
+    }
+
+    fn fenced(&self, canary: &Canary) -> Option<ObjectRef> {
+        Some(object(canary))
     }
 
     fn read(&self, canary: &Canary, live: &Objects) -> Result<Exposure, RouterError> {
@@ -175,7 +179,7 @@ fn weight(entry: &Value) -> u64 {
     }
 }
 
-/// The canary's share of what the two sides get, rounded, but never to nothing or everything when it is neither.
+/// The canary's share of what the two sides get.
 fn share(canary: &Canary, live: &Value) -> Weight {
     let (mut of_primary, mut of_canary) = (0_u64, 0_u64);
     for entry in items(live, SERVICES) {
@@ -185,15 +189,7 @@ fn share(canary: &Canary, live: &Value) -> Weight {
             Side::Foreign => {}
         }
     }
-    let percent = match (of_primary, of_canary) {
-        (_, 0) => 0,
-        (0, _) => 100,
-        (primary, canary) => {
-            let total = u128::from(primary) + u128::from(canary);
-            ((u128::from(canary) * 200 + total) / (total * 2)).clamp(1, 99)
-        }
-    };
-    Weight::saturating(u32::try_from(percent).unwrap_or(100))
+    percent_of(of_primary, of_canary)
 }
 
 /// Exactly our fields; `sticky` and whatever else the user has beside the list are not among them.

@@ -109,8 +109,9 @@ impl Bed {
         let ticking = Arc::clone(&clock);
         let now: serin_apiserver::store::Clock = Arc::new(move || ticking.now());
         let store = Store::new(Arc::clone(&now), 7);
-        for crd in serin_core::crd::crds().into_iter().chain(serin_apiserver::crds::traefik_crds())
-        {
+        let foreign =
+            [serin_apiserver::crds::traefik_crds(), serin_apiserver::crds::gateway_api_crds()];
+        for crd in serin_core::crd::crds().into_iter().chain(foreign.into_iter().flatten()) {
             put(&store, ("apiextensions.k8s.io", "customresourcedefinitions"), "", crd);
         }
         put(
@@ -324,6 +325,10 @@ pub(crate) fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (name, value) in from {
+                if value.is_null() {
+                    into.remove(&name);
+                    continue;
+                }
                 merge(into.entry(name).or_insert(Value::Null), value);
             }
         }

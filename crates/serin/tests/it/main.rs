@@ -14,6 +14,7 @@ mod edges;
 mod election;
 mod fitness;
 mod fuzz;
+mod gateway_api;
 mod guard;
 mod hanging;
 mod histogram;

@@ -204,6 +204,11 @@ const UNSEEN: &[(&str, &str)] = &[
         "asked for by the same admission, of whoever changes the owners of a Service: it is given back to its user",
     ),
     ("delete traefik.io/traefikservices", "the same, of a route"),
+    ("delete gateway.networking.k8s.io/httproutes", "the same, of a route"),
+    (
+        "get gateway.networking.k8s.io/httproutes",
+        "asked for when its kind is watched already, as TraefikServices are in this life",
+    ),
     ("get flagger.app/canaries", "asked for when a list is older than what was written"),
     ("list coordination.k8s.io/leases", "asked for by a replica that waits, as in `election`"),
     ("watch coordination.k8s.io/leases", "asked for by a replica that waits, as in `election`"),
@@ -294,6 +299,24 @@ async fn lived(bed: &Bed) {
     bed.store.delete(&target, "develop", "backend", &Default::default()).unwrap();
     begun(bed).await;
     bed.pass(60).await;
+    bed.answer(|_, _| value(0.0));
+    gone(bed).await;
+    let edge = json!({"provider": "gatewayapi:v1", "service": {"gatewayRefs": [{"name": "edge"}]}});
+    bed.apply("app:v5", edge);
+    bed.until_phase("Initialized").await;
+    bed.set_image("app:v6");
+    bed.until_phase("Succeeded").await;
+    gone(bed).await;
+}
+
+/// Both the Canary and its target.
+async fn gone(bed: &Bed) {
+    for id in [CANARIES, DEPLOYMENTS] {
+        let id = ResourceId::new(id.0, id.1);
+        bed.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
+        bed.until("gone", |bed| bed.get(CANARIES, "backend").is_none()).await;
+        bed.pass(60).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -351,6 +374,7 @@ const NAMED: &[&str] = &[
     "get /configmaps",
     "get /secrets",
     "get traefik.io/traefikservices",
+    "get gateway.networking.k8s.io/httproutes",
     "get flagger.app/metrictemplates",
 ];
 
@@ -368,6 +392,8 @@ const WATCHED: &[&str] = &[
     "watch /secrets",
     "list traefik.io/traefikservices",
     "watch traefik.io/traefikservices",
+    "list gateway.networking.k8s.io/httproutes",
+    "watch gateway.networking.k8s.io/httproutes",
     "list flagger.app/metrictemplates",
     "watch flagger.app/metrictemplates",
     "list discovery.k8s.io/endpointslices",
@@ -421,6 +447,21 @@ const CALLS: &[Call] = &[
     ("serin/src/world/watching.rs", "watcher(", 1, WATCHED),
     ("serin-providers/src/render.rs", "Change::MergePatch {", 3, &["patch flagger.app/canaries"]),
     ("serin-providers/src/render.rs", "Change::Scale {", 1, &["patch apps/deployments/scale"]),
+    (
+        "serin-providers/src/router/gateway_api.rs",
+        "Change::Apply {",
+        1,
+        &[
+            "patch gateway.networking.k8s.io/httproutes",
+            "create gateway.networking.k8s.io/httproutes",
+        ],
+    ),
+    (
+        "serin-providers/src/router/gateway_api.rs",
+        "Change::MergePatch {",
+        1,
+        &["patch gateway.networking.k8s.io/httproutes"],
+    ),
     (
         "serin-providers/src/router/traefik.rs",
         "Change::Apply {",
@@ -589,7 +630,7 @@ fn what_the_code_can_ask_is_granted_and_nothing_else_is() {
     assert_eq!(found, known, "calls of the API in the source, and those whose rights are known");
     let granted: BTreeSet<String> = rights().iter().map(Right::text).collect();
     // The first of them are no calls.
-    let unseen = UNSEEN.iter().take(3).map(|(right, _)| *right);
+    let unseen = UNSEEN.iter().take(4).map(|(right, _)| *right);
     let asked: BTreeSet<String> =
         CALLS.iter().flat_map(|call| call.3).copied().chain(unseen).map(str::to_owned).collect();
     assert_eq!(asked, granted);

@@ -244,7 +244,7 @@ impl Book {
         }
         let status = new.get("status").unwrap_or(&Value::Null);
         let phase = text(status, "/phase").to_owned();
-        let stated = number(status, "/canaryWeight");
+        let stated = crate::routes::stated(status);
         let line = format!(
             "{} {phase} {stated} % it. {} failed {} ({}: {})",
             self.name,
@@ -413,14 +413,7 @@ impl Book {
         ready: &Ready,
     ) -> Judged {
         self.touched(moment);
-        let services = route.pointer("/spec/weighted/services").and_then(Value::as_array);
-        let services = services.map_or(&[][..], Vec::as_slice);
-        let weight = |side: &str| {
-            let name = format!("{}-{side}", self.name);
-            let entry = services.iter().find(|service| text(service, "/name") == name);
-            entry.map_or(0, |service| service["weight"].as_i64().unwrap_or(1))
-        };
-        let share = if deleted { 0 } else { weight("canary") };
+        let share = if deleted { 0 } else { crate::routes::routed(route, &self.name) };
         let mut found = Vec::new();
         if share > self.routed && moment.by == By::Operator {
             if share > self.stated {

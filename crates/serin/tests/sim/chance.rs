@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serin_core::model::provider::TRAEFIK;
+use serin_core::model::provider::{GATEWAY_API, TRAEFIK};
 use serin_core::model::{HookKind, Provider, TargetKind};
 use serin_providers::router::ROUTERS;
 
@@ -12,6 +12,9 @@ use crate::plan::{
 };
 use crate::wide::{Extra, widen};
 use crate::world::strategies;
+
+/// Of the dice that draw routers.
+const ROUTES: u64 = 0x6a7e;
 
 const OUTAGES: [Outage; 5] =
     [Outage::Refuses, Outage::Hangs, Outage::Fails, Outage::Garbage, Outage::Slow];
@@ -59,17 +62,32 @@ pub(crate) fn first_kinds(seed: u64, length: u64) -> Plan {
         };
         moves.push(Move { after: Duration::from_millis(after), what });
     }
-    Plan { seed, replicas, canaries, moves }
+    let mut plan = Plan { seed, replicas, canaries, moves };
+    reroute(&mut plan);
+    plan
+}
+
+/// Some canaries have another router, which changes nothing else of the life.
+fn reroute(plan: &mut Plan) {
+    let mut dice = crate::dice::of(plan.seed, ROUTES);
+    for shape in plan.canaries.iter_mut().filter(|shape| *shape.provider == TRAEFIK) {
+        if dice.chance(20) {
+            shape.provider = &GATEWAY_API;
+            shape.tests =
+                strategies()[shape.strategy].get("iterations").is_some() || dice.chance(20);
+        }
+    }
 }
 
 fn shape(dice: &mut Dice) -> Shape {
     let routers: Vec<&'static Provider> = ROUTERS.iter().map(|router| router.provider()).collect();
-    let provider = if dice.chance(75) { &TRAEFIK } else { *dice.pick(&routers) };
+    let provider = if dice.chance(75) { &TRAEFIK } else { *dice.pick(&routers[..2]) };
     let hooks = HookKind::ALL.into_iter().filter(|_| dice.chance(20)).collect();
     let checks = *dice.pick(&[Checks::Inline, Checks::Builtin, Checks::Template]);
     Shape {
         provider,
         target: *dice.pick(&TargetKind::ALL),
+        tests: false,
         strategy: dice.index(strategies().len()),
         checks,
         threshold: 1 + u32::try_from(dice.roll(3)).unwrap(),

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::faults::Lifeline;
 use crate::manifests::{NAMESPACE, name};
 use crate::plan::{Outage, Quality};
+use crate::routes;
 use crate::world::image_of;
 
 /// Requests per second to each canary's route.
@@ -361,18 +362,12 @@ impl City {
     }
 
     fn share(&self, canary: usize) -> f64 {
-        let id = id("traefik.io", "traefikservices");
-        let Some(route) = self.store.get(&id, NAMESPACE, &name(canary)) else { return 0.0 };
-        let services = route["spec"]["weighted"]["services"].as_array().cloned();
-        let of_canary = |service: &&Value| {
-            service["name"].as_str().is_some_and(|name| name.ends_with("-canary"))
-        };
-        let services = services.unwrap_or_default();
-        let weight = services
-            .iter()
-            .find(of_canary)
-            .map_or(0.0, |service| service["weight"].as_f64().unwrap_or(1.0));
-        weight / 100.0
+        let name = name(canary);
+        let kinds = [routes::TRAEFIK_SERVICES, routes::HTTP_ROUTES];
+        let mut found = kinds
+            .into_iter()
+            .filter_map(|(group, plural)| self.store.get(&id(group, plural), NAMESPACE, &name));
+        found.next().map_or(0.0, |route| routes::routed(&route, &name) as f64 / 100.0)
     }
 
     async fn answer(

@@ -30,6 +30,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     let mut shape = Shape {
         provider: &TRAEFIK,
         target: TargetKind::Deployment,
+        tests: false,
         strategy: *dice.pick(&weighted),
         checks: Checks::Inline,
         threshold: 3,

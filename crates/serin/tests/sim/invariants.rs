@@ -15,13 +15,13 @@ use crate::city::{Asked, Question};
 use crate::dice;
 use crate::faults::By;
 use crate::manifests::NAMESPACE;
-use crate::world::{
-    AUTOSCALERS, CANARIES, DEPLOYMENTS, EVENTS, ROUTES, SERVICES, SLICES, World, image_of,
-};
+use crate::routes::{HTTP_ROUTES, TRAEFIK_SERVICES};
+use crate::world::{AUTOSCALERS, CANARIES, DEPLOYMENTS, EVENTS, SERVICES, SLICES, World, image_of};
 
 /// Kinds whose changes are judged.
-const WATCHED: [(&str, &str); 9] = [
-    ROUTES,
+const WATCHED: [(&str, &str); 10] = [
+    TRAEFIK_SERVICES,
+    HTTP_ROUTES,
     CANARIES,
     SLICES,
     DEPLOYMENTS,
@@ -211,7 +211,7 @@ impl Watcher {
         let book = &mut self.books[number];
         let (line, broken) = match id {
             CANARIES => book.canary(old, new, deleted, moment, &ready),
-            ROUTES => book.route(new, deleted, moment, &ready),
+            TRAEFIK_SERVICES | HTTP_ROUTES => book.route(new, deleted, moment, &ready),
             DEPLOYMENTS => book.deployment(&name, old, new, deleted, moment),
             SERVICES => book.service(&name, new, deleted, moment, &ready),
             _ => book.others(id, &name, old, new, moment),

@@ -31,6 +31,7 @@ mod manifests;
 mod mutants;
 mod plan;
 mod provoke;
+mod routes;
 mod run;
 mod seeds;
 mod shrink;

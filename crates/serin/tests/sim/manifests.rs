@@ -186,17 +186,30 @@ pub(crate) fn canary(canary: usize, shape: &Shape) -> Value {
             "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "name": name,
         });
     }
-    set_strategy(&mut object, shape.strategy);
+    if shape.provider.honours("spec.service.gatewayRefs") {
+        object["spec"]["service"]["gatewayRefs"] = json!([{"name": "edge"}]);
+    }
+    if shape.tests {
+        replace_strategy(&mut object, &crate::routes::test_of_three_rounds());
+    } else {
+        set_strategy(&mut object, shape.strategy);
+    }
     object
 }
 
 fn set_strategy(object: &mut Value, number: usize) {
+    let all = strategies();
+    replace_strategy(object, &all[number % all.len()]);
+}
+
+fn replace_strategy(object: &mut Value, strategy: &Value) {
     let analysis = object["spec"]["analysis"].as_object_mut().unwrap();
-    for field in ["stepWeight", "stepWeights", "maxWeight", "stepWeightPromotion", "iterations"] {
+    let fields =
+        ["stepWeight", "stepWeights", "maxWeight", "stepWeightPromotion", "iterations", "match"];
+    for field in fields {
         analysis.remove(field);
     }
-    let all = strategies();
-    for (field, value) in all[number % all.len()].as_object().unwrap() {
+    for (field, value) in strategy.as_object().unwrap() {
         analysis.insert(field.clone(), value.clone());
     }
 }

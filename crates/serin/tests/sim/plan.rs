@@ -25,6 +25,8 @@ pub(crate) struct Plan {
 pub(crate) struct Shape {
     pub(crate) provider: &'static Provider,
     pub(crate) target: TargetKind,
+    /// An A/B test, until somebody edits the strategy.
+    pub(crate) tests: bool,
     /// Number in [`crate::world::strategies`].
     pub(crate) strategy: usize,
     pub(crate) checks: Checks,
@@ -47,6 +49,7 @@ impl Shape {
         Self {
             provider: &TRAEFIK,
             target: TargetKind::Deployment,
+            tests: false,
             strategy: 0,
             checks: Checks::Inline,
             threshold: 1,

@@ -17,6 +17,7 @@ pub(crate) fn plan(seed: u64, length: u64) -> Plan {
     let shape = Shape {
         provider: &TRAEFIK,
         target: *dice.pick(&TargetKind::ALL),
+        tests: false,
         strategy: dice.index(strategies().len()),
         checks: *dice.pick(&[Checks::Inline, Checks::Builtin, Checks::Template]),
         threshold: 1 + u32::try_from(dice.roll(2)).unwrap(),

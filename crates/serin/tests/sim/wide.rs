@@ -153,7 +153,8 @@ fn extra(dice: &mut Dice, shape: &Shape, steady: bool) -> Extra {
     let guard = Policies::draw(dice);
     let observes = dice.chance(20);
     let all = strategies();
-    let weighted = all[shape.strategy % all.len()].get("iterations").is_none();
+    let iterates = all[shape.strategy % all.len()].get("iterations").is_some();
+    let weighted = !iterates && !shape.tests;
     let (latency, latency_shape) = (dice.chance(40), dice.chance(30));
     let evidence = dice.chance(40) && weighted && !observes;
     // Time with traffic is told by the operator's own clock.
@@ -288,7 +289,7 @@ fn whatever_exists_is_drawn() {
             .unwrap_or_else(|error| panic!("{error:?}\n{object}"));
         known.insert(name(&canary.spec.analysis.schedule));
     }
-    assert_eq!(known.len(), 3, "{known:?}");
+    assert_eq!(known.len(), 4, "{known:?}");
     for drawn in [
         |shape: &Shape| shape.extra.evidence,
         |shape: &Shape| shape.extra.observes && shape.guard,

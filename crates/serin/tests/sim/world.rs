@@ -21,6 +21,7 @@ use crate::city::{City, View};
 use crate::faults::{By, Crash, Lifeline, Line, Weather};
 use crate::manifests::{self, NAMESPACE, name};
 use crate::plan::{Act, Foe, Plan, Quality, Shape};
+use crate::routes;
 
 pub(crate) use crate::manifests::strategies;
 
@@ -29,7 +30,6 @@ const BEGIN: i64 = 1_800_000_000;
 
 pub(crate) const CANARIES: (&str, &str) = ("flagger.app", "canaries");
 pub(crate) const DEPLOYMENTS: (&str, &str) = ("apps", "deployments");
-pub(crate) const ROUTES: (&str, &str) = ("traefik.io", "traefikservices");
 pub(crate) const SERVICES: (&str, &str) = ("", "services");
 pub(crate) const SLICES: (&str, &str) = ("discovery.k8s.io", "endpointslices");
 pub(crate) const AUTOSCALERS: (&str, &str) = ("autoscaling", "horizontalpodautoscalers");
@@ -80,6 +80,7 @@ fn empty_cluster() -> &'static Store {
     EMPTY.get_or_init(|| {
         let store = Store::new(Arc::new(|| Timestamp::from_second(BEGIN).unwrap()), 0);
         let crds = serin_core::crd::crds().into_iter().chain(serin_apiserver::crds::traefik_crds());
+        let crds = crds.chain(serin_apiserver::crds::gateway_api_crds());
         for object in crds.chain(manifests::shared()) {
             manifest::apply(&store, &object).unwrap();
         }
@@ -310,19 +311,14 @@ impl World {
                     self.delete(SERVICES, &format!("{name}-{side}"));
                 }
             }
-            Foe::DeleteRoute => self.delete(ROUTES, &name),
+            Foe::DeleteRoute => {
+                let kind = routes::of(&self.shapes[canary]);
+                self.delete(kind, &name);
+            }
             Foe::Fight { share, .. } => {
                 let share = *share;
-                self.modify(ROUTES, &name, |route| {
-                    let entry = |side: &str, weight: i64| {
-                        json!({
-                            "name": format!("{name}-{side}"), "namespace": NAMESPACE, "port": 80,
-                            "kind": "Service", "weight": weight,
-                        })
-                    };
-                    route["spec"]["weighted"]["services"] =
-                        json!([entry("primary", 100 - share), entry("canary", share)]);
-                });
+                let kind = routes::of(&self.shapes[canary]);
+                self.modify(kind, &name, |route| routes::set_share(route, &name, share));
             }
             Foe::EditPrimary => {
                 self.modify(DEPLOYMENTS, &format!("{name}-primary"), |object| {

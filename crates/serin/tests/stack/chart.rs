@@ -122,7 +122,13 @@ async fn every_kustomization_is_accepted() {
     let cluster = bare().await;
     let kubectl = Kubectl::new(kubectl, &cluster);
     prepared(&kubectl).await;
-    for folder in ["deploy", "kustomize/traefik", "kustomize/kubernetes", "deploy/monitoring"] {
+    for folder in [
+        "deploy",
+        "kustomize/traefik",
+        "kustomize/gatewayapi",
+        "kustomize/kubernetes",
+        "deploy/monitoring",
+    ] {
         let path = root().join(folder);
         let path = path.to_str().unwrap();
         let text = kubectl.run(&["kustomize", path]).await;

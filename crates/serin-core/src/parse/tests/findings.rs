@@ -95,22 +95,22 @@ fn a_router_is_not_guessed_where_the_object_speaks_of_another() {
     complaints(
         &rows.each_ref().map(String::as_str),
         expect![[r#"
-        {provider: null, ingressRef: {apiVersion: networking.k8s.io/v1, kind: Ingress, name: backend}}
-            unsupported spec.provider: is not set, and spec.ingressRef is a field of nginx or skipper, not of traefik, which is the default here; set it to traefik, or to the router that is meant
-        {provider: null, routeRef: {apiVersion: apisix.apache.org/v2, kind: ApisixRoute, name: backend}}
-            unsupported spec.provider: is not set, and spec.routeRef is a field of apisix, not of traefik, which is the default here; set it to traefik, or to the router that is meant
-        {provider: null, upstreamRef: {apiVersion: gloo.solo.io/v1, kind: Upstream, name: backend}}
-            unsupported spec.provider: is not set, and spec.upstreamRef is a field of gloo, not of traefik, which is the default here; set it to traefik, or to the router that is meant
-        {provider: null, service: {gateways: [public]}}
-            unsupported spec.provider: is not set, and spec.service.gateways is a field of istio, not of traefik, which is the default here; set it to traefik, or to the router that is meant
-        {provider: null, service: {gatewayRefs: [{name: public}], hosts: [a.example.com]}}
-            unsupported spec.provider: is not set, and spec.service.gatewayRefs is a field of gatewayapi:v1, not of traefik, which is the default here; set it to traefik, or to the router that is meant
-            unsupported spec.provider: is not set, and spec.service.hosts is a field of istio or gatewayapi:v1, not of traefik, which is the default here; set it to traefik, or to the router that is meant
-        {provider: null, service: {gateways: []}}
-            ok
-        {provider: null, service: {timeout: 15s}}
-            warning spec.service.timeout: has no effect with Traefik; put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours
-    "#]],
+            {provider: null, ingressRef: {apiVersion: networking.k8s.io/v1, kind: Ingress, name: backend}}
+                unsupported spec.provider: is not set, and spec.ingressRef is a field of nginx or skipper, not of traefik, which is the default here; set it to traefik, or to the router that is meant
+            {provider: null, routeRef: {apiVersion: apisix.apache.org/v2, kind: ApisixRoute, name: backend}}
+                unsupported spec.provider: is not set, and spec.routeRef is a field of apisix or gatewayapi:v1, not of traefik, which is the default here; set it to traefik, or to the router that is meant
+            {provider: null, upstreamRef: {apiVersion: gloo.solo.io/v1, kind: Upstream, name: backend}}
+                unsupported spec.provider: is not set, and spec.upstreamRef is a field of gloo, not of traefik, which is the default here; set it to traefik, or to the router that is meant
+            {provider: null, service: {gateways: [public]}}
+                unsupported spec.provider: is not set, and spec.service.gateways is a field of istio, not of traefik, which is the default here; set it to traefik, or to the router that is meant
+            {provider: null, service: {gatewayRefs: [{name: public}], hosts: [a.example.com]}}
+                unsupported spec.provider: is not set, and spec.service.gatewayRefs is a field of gatewayapi:v1, not of traefik, which is the default here; set it to traefik, or to the router that is meant
+                unsupported spec.provider: is not set, and spec.service.hosts is a field of istio or gatewayapi:v1, not of traefik, which is the default here; set it to traefik, or to the router that is meant
+            {provider: null, service: {gateways: []}}
+                ok
+            {provider: null, service: {timeout: 15s}}
+                warning spec.service.timeout: has no effect with Traefik; put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours
+        "#]],
     );
     let failure = canary(&object("{provider: null, service: {gateways: [public]}}")).unwrap_err();
     assert!(failure.is_unsupported_only());
@@ -124,7 +124,7 @@ fn all_that_is_not_supported_is_told_at_once_and_called_so() {
     ))
     .unwrap_err();
     assert!(failure.is_unsupported_only(), "{failure}");
-    expect!["spec.provider: istio is not supported yet; use traefik or kubernetes; spec.targetRef.kind: DaemonSet targets are not supported yet; use a Deployment; spec.autoscalerRef.kind: KEDA ScaledObjects are not supported yet; name its HorizontalPodAutoscaler or leave the reference out"].assert_eq(&failure.to_string());
+    expect!["spec.provider: istio is not supported yet; use traefik, gatewayapi:v1 or kubernetes; spec.targetRef.kind: DaemonSet targets are not supported yet; use a Deployment; spec.autoscalerRef.kind: KEDA ScaledObjects are not supported yet; name its HorizontalPodAutoscaler or leave the reference out"].assert_eq(&failure.to_string());
     // What is wrong besides is told beside it, and then it is wrong.
     let failure = canary(&object("{provider: istio, service: {port: 0}}")).unwrap_err();
     assert!(!failure.is_unsupported_only());

@@ -86,9 +86,9 @@ fn every_mistake_has_a_path() {
 
                 ok
             provider: istio
-                unsupported spec.provider: istio is not supported yet; use traefik or kubernetes
+                unsupported spec.provider: istio is not supported yet; use traefik, gatewayapi:v1 or kubernetes
             provider: trafik
-                error spec.provider: unknown provider "trafik"; use traefik or kubernetes
+                error spec.provider: unknown provider "trafik"; use traefik, gatewayapi:v1 or kubernetes
             provider: ''
                 ok
             provider: 7

@@ -1,0 +1,359 @@
+//! Gateway API: an HTTPRoute named after the apex that is made from the spec, or one of the user's that `spec.routeRef`
+//! names.
+//!
+//! The rules of a generated route come from the spec alone. Of a user's route only the backends that are the apex or one
+//! of its sides are touched: rules, matches and filters stay as they are. While matching requests meet the canary, each
+//! rule has copies before it that ask for the match as well; by the API's order the more specific rule wins.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use serin_core::fence;
+use serin_core::model::provider::GATEWAY_API;
+use serin_core::model::{Builtin, Canary, Exposure, Provider, Weight};
+use serin_core::observed::Seen;
+
+use super::{Router, RouterError, percent_of, supported};
+use crate::change::{Change, HTTP_ROUTE, ObjectRef, Objects};
+use crate::json::{
+    SEALED, TOOLKIT_ANNOTATIONS, child, covers, int, items, owned_by, owner, resource_version, set,
+    strings, text,
+};
+use crate::metric::of_pods;
+use crate::ownership::other_controller;
+
+mod rules;
+
+const RULES: &str = "/spec/rules";
+/// The API takes no more.
+const RULES_MAX: usize = 16;
+/// In one rule.
+const MATCHES_MAX: usize = 64;
+
+pub(super) struct GatewayApi;
+
+impl Router for GatewayApi {
+    fn provider(&self) -> &'static Provider {
+        &GATEWAY_API
+    }
+
+    fn reads(&self, canary: &Canary) -> Vec<ObjectRef> {
+        vec![object(canary)]
+    }
+
+    fn fenced(&self, canary: &Canary) -> Option<ObjectRef> {
+        Some(object(canary))
+    }
+
+    fn read(&self, canary: &Canary, live: &Objects) -> Result<Exposure, RouterError> {
+        let Some(live) = look(canary, live)? else {
+            return Err(RouterError::Missing(object(canary)));
+        };
+        match not_accepted(canary, live) {
+            Some(error) => Err(error),
+            None => Ok(exposure(canary, live)),
+        }
+    }
+
+    fn write(
+        &self,
+        canary: &Canary,
+        wanted: Exposure,
+        live: &Objects,
+    ) -> Result<Vec<Change>, RouterError> {
+        supported(self.provider(), wanted)?;
+        let live = look(canary, live)?;
+        let unfit =
+            live.and_then(|live| leads_elsewhere(canary, live).or_else(|| shared(canary, live)));
+        if let Some(error) = unfit {
+            return Err(error);
+        }
+        let mut object = applied(canary, wanted, live)?;
+        if live.is_some_and(|live| in_order(live, &object)) {
+            return Ok(Vec::new());
+        }
+        let fenced = live.filter(|_| fence::route_is_fenced(wanted));
+        if let (Some(version), Some(metadata)) =
+            (fenced.and_then(resource_version), child(&mut object, "metadata"))
+        {
+            metadata.insert("resourceVersion".into(), version.into());
+        }
+        Ok(vec![Change::Apply { target: self::object(canary), object }])
+    }
+
+    fn ports(&self, canary: &Canary, live: &Objects) -> BTreeSet<String> {
+        let rules = live.present(&object(canary)).map_or(&[][..], |live| items(live, RULES));
+        let backends = rules.iter().flat_map(|rule| items(rule, "/backendRefs"));
+        let ours = backends.filter(|backend| match side(canary, backend) {
+            Side::Primary | Side::Canary => true,
+            Side::Apex | Side::Foreign => false,
+        });
+        ours.filter_map(|backend| Some(int(backend, "/port")?.to_string())).collect()
+    }
+
+    fn obstacle(&self, canary: &Canary, live: &Objects) -> Option<RouterError> {
+        let live = match look(canary, live) {
+            Ok(Some(live)) => live,
+            Ok(None) if is_users_by_name(canary) => {
+                return Some(RouterError::Missing(object(canary)));
+            }
+            Ok(None) | Err(RouterError::Unreadable { .. } | RouterError::Missing(_)) => {
+                return None;
+            }
+            Err(error) => return Some(error),
+        };
+        leads_elsewhere(canary, live).or_else(|| shared(canary, live))
+    }
+
+    fn restore(&self, canary: &Canary, live: &Objects) -> Result<Vec<Change>, RouterError> {
+        let Some(live) = look(canary, live)? else { return Ok(Vec::new()) };
+        Ok(restored(canary, live).map_or_else(Vec::new, |patch| {
+            vec![Change::MergePatch { target: object(canary), patch }]
+        }))
+    }
+
+    fn builtin(&self, canary: &Canary, builtin: Builtin, window: &str) -> String {
+        of_pods(canary, builtin, window)
+    }
+}
+
+fn object(canary: &Canary) -> ObjectRef {
+    let name = canary.spec.route.as_deref().unwrap_or(&canary.spec.service.name);
+    HTTP_ROUTE.named(&canary.key.namespace, name)
+}
+
+/// `spec.routeRef` names it: it is never made here.
+fn is_users_by_name(canary: &Canary) -> bool {
+    canary.spec.route.is_some()
+}
+
+/// Whether the route is made from the spec, rather than found.
+fn is_generated(canary: &Canary, live: Option<&Value>) -> bool {
+    !is_users_by_name(canary) && live.is_none_or(|live| owned_by(live, canary))
+}
+
+/// The live route if it can be ours to split; none when it is not there.
+fn look<'a>(canary: &Canary, live: &'a Objects) -> Result<Option<&'a Value>, RouterError> {
+    let object = object(canary);
+    let live = match live.get(&object) {
+        Seen::Present(live) => live,
+        Seen::Absent => return Ok(None),
+        Seen::Unreadable(why) => return Err(RouterError::Unreadable { object, why }),
+    };
+    match other_controller(live, canary) {
+        Some(owner) => Err(RouterError::NotOurs { object, owner }),
+        None => Ok(Some(live)),
+    }
+}
+
+/// What the gateway says of the route as it is now, where that is a refusal.
+fn not_accepted(canary: &Canary, live: &Value) -> Option<RouterError> {
+    let generation = int(live, "/metadata/generation");
+    let current = |condition: &&Value| int(condition, "/observedGeneration") == generation;
+    let refuses = |condition: &&Value| {
+        text(condition, "/status") == Some("False")
+            && matches!(text(condition, "/type"), Some("Accepted" | "ResolvedRefs"))
+    };
+    let parents = items(live, "/status/parents").iter();
+    let mut conditions = parents.flat_map(|parent| items(parent, "/conditions"));
+    let refusal = conditions.find(|one| refuses(one) && (generation.is_none() || current(one)))?;
+    let word = |path| crate::json::bounded(text(refusal, path).unwrap_or_default(), 300);
+    Some(RouterError::NotAccepted {
+        object: object(canary),
+        why: format!("{}: {}", word("/reason"), word("/message")),
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Primary,
+    Canary,
+    /// The apex Service, which selects the primary's pods: the primary under another name.
+    Apex,
+    Foreign,
+}
+
+fn side(canary: &Canary, backend: &Value) -> Side {
+    let here = text(backend, "/namespace").is_none_or(|ns| ns == canary.key.namespace);
+    let service = text(backend, "/kind").is_none_or(|kind| kind == "Service")
+        && text(backend, "/group").is_none_or(str::is_empty);
+    let name = text(backend, "/name").unwrap_or_default();
+    match here && service {
+        true if name == canary.spec.service.primary_name() => Side::Primary,
+        true if name == canary.spec.service.canary_name() => Side::Canary,
+        true if name == canary.spec.service.name => Side::Apex,
+        true | false => Side::Foreign,
+    }
+}
+
+/// The API reads a missing weight as 1.
+fn weight(backend: &Value) -> u64 {
+    match backend.get("weight") {
+        None | Some(Value::Null) => 1,
+        Some(weight) => weight.as_u64().unwrap_or(0),
+    }
+}
+
+/// Weights of the primary and of the canary in a rule; none where neither is a backend of it.
+fn weights(canary: &Canary, rule: &Value) -> Option<(u64, u64)> {
+    let (mut of_primary, mut of_canary, mut any) = (0_u64, 0_u64, false);
+    for backend in items(rule, "/backendRefs") {
+        let sum = match side(canary, backend) {
+            Side::Primary | Side::Apex => &mut of_primary,
+            Side::Canary => &mut of_canary,
+            Side::Foreign => continue,
+        };
+        any = true;
+        *sum = sum.saturating_add(weight(backend));
+    }
+    any.then_some((of_primary, of_canary))
+}
+
+/// A rule that only the canary answers, while the primary answers another one, is for the requests that match.
+fn is_for_matches(weights: (u64, u64), primary_serves: bool) -> bool {
+    primary_serves && weights.0 == 0 && weights.1 > 0
+}
+
+fn primary_serves(canary: &Canary, live: &Value) -> bool {
+    items(live, RULES)
+        .iter()
+        .filter_map(|rule| weights(canary, rule))
+        .any(|(primary, _)| primary > 0)
+}
+
+/// The greatest share of all rules, so that what one rule gives too much is lowered.
+fn exposure(canary: &Canary, live: &Value) -> Exposure {
+    let serves = primary_serves(canary, live);
+    let mut exposure = Exposure::NONE;
+    for weights in items(live, RULES).iter().filter_map(|rule| weights(canary, rule)) {
+        if is_for_matches(weights, serves) {
+            exposure.matched = true;
+        } else {
+            exposure.share = exposure.share.max(percent_of(weights.0, weights.1));
+        }
+    }
+    exposure
+}
+
+/// A user's route in which neither the apex nor a side of it has a place.
+fn leads_elsewhere(canary: &Canary, live: &Value) -> Option<RouterError> {
+    let rules = items(live, RULES);
+    if owned_by(live, canary) || rules.iter().any(|rule| weights(canary, rule).is_some()) {
+        return None;
+    }
+    let backends = rules.iter().flat_map(|rule| items(rule, "/backendRefs"));
+    let names: Vec<&str> = backends.filter_map(|backend| text(backend, "/name")).take(3).collect();
+    let leads_to = if names.is_empty() { "no Service".to_owned() } else { names.join(", ") };
+    Some(RouterError::LeadsElsewhere {
+        object: object(canary),
+        leads_to: format!("{leads_to} and not to {}", canary.spec.service.name),
+    })
+}
+
+/// A user's rule that splits its traffic between this application and others: shares of it would be of something else.
+fn shared(canary: &Canary, live: &Value) -> Option<RouterError> {
+    if owned_by(live, canary) {
+        return None;
+    }
+    for (place, rule) in items(live, RULES).iter().enumerate() {
+        let backends = items(rule, "/backendRefs");
+        let other = backends.iter().find(|one| side(canary, one) == Side::Foreign);
+        if let (Some(_), Some(other)) = (weights(canary, rule), other) {
+            let other = text(other, "/name").unwrap_or("?").to_owned();
+            return Some(RouterError::Shared { object: object(canary), rule: place, other });
+        }
+    }
+    None
+}
+
+/// Exactly our fields. Of a user's route that is the list of rules, which the API has as one piece.
+fn applied(canary: &Canary, wanted: Exposure, live: Option<&Value>) -> Result<Value, RouterError> {
+    let target = object(canary);
+    let mut object = json!({
+        "apiVersion": target.kind.api_version(),
+        "kind": target.kind.kind,
+        "metadata": {"name": target.name, "namespace": target.namespace},
+        "spec": {"rules": []},
+    });
+    if is_generated(canary, live) {
+        let mut annotations = canary.spec.service.apex.annotations.clone();
+        annotations
+            .extend(TOOLKIT_ANNOTATIONS.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        if let Some(metadata) = child(&mut object, "metadata") {
+            metadata.insert("labels".into(), json!(canary.spec.service.apex.labels));
+            metadata.insert("annotations".into(), json!(annotations));
+            metadata.insert("ownerReferences".into(), json!([owner(canary)]));
+        }
+        object["spec"] = rules::generated(canary);
+    } else if live.is_none() {
+        return Err(RouterError::Missing(target));
+    }
+    let base = match live.filter(|live| !is_generated(canary, Some(live))) {
+        Some(live) => base(canary, live),
+        None => items(&object, RULES).to_vec(),
+    };
+    let rules = rules::exposed(canary, &base, wanted);
+    let matches = rules.iter().map(|rule| items(rule, "/matches").len()).max().unwrap_or(0);
+    if rules.len() > RULES_MAX || matches > MATCHES_MAX {
+        let why = format!(
+            "with the rules of the test it would have {} rules and up to {matches} matches in one; the API allows {RULES_MAX} and {MATCHES_MAX}",
+            rules.len()
+        );
+        return Err(RouterError::NotWeighted { object: target, why });
+    }
+    set(&mut object["spec"], "rules", Value::Array(rules));
+    Ok(object)
+}
+
+/// A user's rules without those that were put before them for the requests that match.
+fn base(canary: &Canary, live: &Value) -> Vec<Value> {
+    let serves = primary_serves(canary, live);
+    let keeps = |rule: &&Value| {
+        weights(canary, rule).is_none_or(|weights| !is_for_matches(weights, serves))
+    };
+    items(live, RULES).iter().filter(keeps).cloned().collect()
+}
+
+/// The list of rules is atomic and compared whole, the rest merges with what others have.
+fn in_order(live: &Value, wanted: &Value) -> bool {
+    covers(live, wanted) && live.pointer(RULES) == wanted.pointer(RULES)
+}
+
+/// What makes the route lead to the apex Service and need us no more; none when it already is so.
+fn restored(canary: &Canary, live: &Value) -> Option<Value> {
+    let annotations = strings(live, "/metadata/annotations");
+    let rules: Vec<Value> =
+        base(canary, live).iter().map(|rule| rules::to_apex(canary, rule)).collect();
+    let owned = owned_by(live, canary);
+    let is_there = items(live, RULES) == rules;
+    if is_there && !owned && !annotations.contains_key(SEALED) {
+        return None;
+    }
+    let mut metadata = json!({"annotations": {SEALED: null}});
+    if owned {
+        for (key, value) in TOOLKIT_ANNOTATIONS {
+            if annotations.get(key).is_some_and(|live| live == value)
+                && let Some(map) = child(&mut metadata, "annotations")
+            {
+                map.insert(key.to_owned(), Value::Null);
+            }
+        }
+        // It would be collected with the Canary, and users would reach nothing.
+        let others: Vec<Value> = items(live, "/metadata/ownerReferences")
+            .iter()
+            .filter(|owner| text(owner, "/uid") != Some(&canary.uid))
+            .cloned()
+            .collect();
+        set(&mut metadata, "ownerReferences", Value::Array(others));
+    }
+    Some(json!({"metadata": metadata, "spec": {"rules": rules}}))
+}
+
+/// Sides with their weights, as backends are written.
+fn sides(canary: &Canary, share: Weight) -> [(String, Weight); 2] {
+    let service = &canary.spec.service;
+    [(service.primary_name(), share.rest()), (service.canary_name(), share)]
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,268 @@
+//! HTTPRoutes as they are made from specs, and as users have them.
+
+use expect_test::{Expect, expect};
+use proptest::prelude::{BoxedStrategy, Strategy, any, prop};
+use serde_json::{Value, json};
+use serin_core::model::{Canary, Exposure, Weight};
+
+use super::*;
+use crate::router::laws::Worlds;
+use crate::testing::{apply_all, canary, world, yaml};
+
+const SPEC: &str = "
+provider: gatewayapi:v1
+service:
+  port: 80
+  gatewayRefs: [{name: edge, namespace: gateways}]
+  hosts: [app.example.com]
+analysis: {stepWeight: null, maxWeight: null, iterations: 3, match: [{headers: {x-canary: {exact: insider}}}, {headers: {cookie: {regex: '^(.*?;)?(canary=always)(;.*)?$'}}}]}
+";
+
+fn tested() -> Canary {
+    canary(SPEC)
+}
+
+/// A route of the user's, found under `spec.routeRef`.
+fn with_own_route() -> Canary {
+    canary(
+        "{provider: 'gatewayapi:v1', routeRef: {apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, name: shop}, \
+         analysis: {stepWeight: null, maxWeight: null, iterations: 3, match: [{headers: {x-canary: {exact: insider}}}]}}",
+    )
+}
+
+fn live(name: &str, rules: &str) -> Value {
+    yaml(&format!(
+        "{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: {name}, namespace: develop, \
+         resourceVersion: '5', generation: 2}}, spec: {{parentRefs: [{{name: edge}}], rules: {rules}}}}}"
+    ))
+}
+
+/// Routes of a user, with rules that lead to the application, elsewhere, and to both sides as a release leaves them.
+pub(in crate::router) struct Routes;
+
+fn rule() -> impl Strategy<Value = Value> {
+    let weight = prop::option::of(0_u32..200);
+    let ours = (prop::sample::select(vec!["backend", "backend-primary", "backend-canary"]), weight);
+    let ours = ours.prop_map(|(name, weight)| {
+        let mut backend = json!({"group": "", "kind": "Service", "name": name, "port": 80});
+        if let Some(weight) = weight {
+            backend["weight"] = json!(weight);
+        }
+        backend
+    });
+    let backends = prop::collection::vec(ours, 0..3);
+    (backends, any::<bool>(), 0_u8..3).prop_map(|(mut backends, filters, path)| {
+        if backends.is_empty() {
+            backends = vec![json!({"group": "", "kind": "Service", "name": "legacy", "port": 80, "weight": 1})];
+        }
+        let mut rule = json!({
+            "matches": [{"path": {"type": "PathPrefix", "value": format!("/{path}")}}],
+            "backendRefs": backends,
+        });
+        if filters {
+            rule["filters"] = json!([{"type": "RequestHeaderModifier",
+                "requestHeaderModifier": {"set": [{"name": "x-rule", "value": path.to_string()}]}}]);
+        }
+        rule
+    })
+}
+
+impl Worlds for Routes {
+    fn router(&self) -> &'static dyn Router {
+        &GatewayApi
+    }
+
+    fn canary(&self) -> Canary {
+        tested()
+    }
+
+    fn found(&self) -> BoxedStrategy<Vec<Value>> {
+        let found = (prop::collection::vec(rule(), 0..4), any::<bool>());
+        let object = found.prop_map(|(rules, ours)| {
+            let mut object = live("backend", "[]");
+            object["spec"]["rules"] = json!(rules);
+            object["metadata"]["annotations"] = json!({"foreign": "kept"});
+            if ours {
+                object["metadata"]["annotations"] = json!({"foreign": "kept on ours"});
+                object["metadata"]["ownerReferences"] =
+                    json!([{"kind": "Canary", "name": "backend", "uid": "u1", "controller": true}]);
+            }
+            object
+        });
+        prop::collection::vec(object, 0..=1).boxed()
+    }
+
+    /// Of a user's route: parents, and of each rule that is not of the test what is not a backend of ours. Of a generated
+    /// one only the annotation.
+    fn foreign(&self, objects: &Objects) -> Value {
+        let Some(live) = objects.present(&HTTP_ROUTE.named("develop", "backend")) else {
+            return json!([]);
+        };
+        let note = live.pointer("/metadata/annotations/foreign").cloned();
+        let generated = note != Some(json!("kept"));
+        let users = base(&tested(), live).into_iter().map(|mut rule| {
+            let foreign = |one: &&Value| side(&tested(), one) == Side::Foreign;
+            let backends = items(&rule, "/backendRefs").iter().filter(foreign).cloned().collect();
+            set(&mut rule, "backendRefs", backends);
+            rule
+        });
+        let users = users.filter(|_| !generated);
+        let parents = live.pointer("/spec/parentRefs").cloned().filter(|_| !generated);
+        users.chain(parents).chain(note).collect()
+    }
+}
+
+/// Metadata in a line, then each field of the spec and each part of each rule in one.
+fn lines(object: &Value) -> String {
+    let mut out = format!("{}\n", object["metadata"]);
+    for (field, value) in
+        object["spec"].as_object().unwrap().iter().filter(|(key, _)| *key != "rules")
+    {
+        out.push_str(&format!("{field}: {value}\n"));
+    }
+    for rule in items(object, RULES) {
+        out.push_str("rule\n");
+        for (field, value) in rule.as_object().unwrap() {
+            out.push_str(&format!("  {field}: {value}\n"));
+        }
+    }
+    out
+}
+
+fn written(canary: &Canary, exposure: Exposure, found: &[Value], expected: &Expect) {
+    let before = world(canary, found);
+    let changes = GatewayApi.write(canary, exposure, &before).unwrap();
+    let [Change::Apply { object, .. }] = changes.as_slice() else { panic!("{changes:?}") };
+    expected.assert_eq(&lines(object));
+    let after = apply_all(&before, &changes);
+    assert_eq!(GatewayApi.read(canary, &after).unwrap(), exposure);
+}
+
+#[test]
+fn a_route_is_made_from_the_spec() {
+    let canary = canary(
+        "
+provider: gatewayapi:v1
+service:
+  port: 9898
+  gatewayRefs: [{name: edge, namespace: gateways, sectionName: https}]
+  hosts: [app.example.com, '*']
+  match: [{uri: {prefix: /api}, method: {exact: get}}, {queryParams: {v: {exact: '2'}}}]
+  rewrite: {uri: /, type: ReplacePrefixMatch}
+  headers: {request: {set: {x-b: '1', x-a: '2'}, remove: [x-c]}, response: {add: {x-served: serin}}}
+  timeout: 15s
+  corsPolicy: {allowOrigin: [https://example.com], allowMethods: [GET], maxAge: 24h, allowCredentials: true}
+",
+    );
+    written(
+        &canary,
+        Exposure::NONE,
+        &[],
+        &expect![[r#"
+        {"annotations":{"helm.toolkit.fluxcd.io/driftDetection":"disabled","kustomize.toolkit.fluxcd.io/reconcile":"disabled"},"labels":{},"name":"backend","namespace":"develop","ownerReferences":[{"apiVersion":"flagger.app/v1beta1","blockOwnerDeletion":true,"controller":true,"kind":"Canary","name":"backend","uid":"u1"}]}
+        hostnames: ["app.example.com"]
+        parentRefs: [{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"edge","namespace":"gateways","sectionName":"https"}]
+        rule
+          backendRefs: [{"group":"","kind":"Service","name":"backend-primary","port":9898,"weight":100}]
+          filters: [{"requestHeaderModifier":{"remove":["x-c"],"set":[{"name":"x-a","value":"2"},{"name":"x-b","value":"1"}]},"type":"RequestHeaderModifier"},{"responseHeaderModifier":{"add":[{"name":"x-served","value":"serin"}]},"type":"ResponseHeaderModifier"},{"type":"URLRewrite","urlRewrite":{"path":{"replacePrefixMatch":"/","type":"ReplacePrefixMatch"}}},{"cors":{"allowCredentials":true,"allowMethods":["GET"],"allowOrigins":["https://example.com"],"maxAge":86400},"type":"CORS"}]
+          matches: [{"method":"GET","path":{"type":"PathPrefix","value":"/api"}},{"path":{"type":"PathPrefix","value":"/"},"queryParams":[{"name":"v","type":"Exact","value":"2"}]}]
+          timeouts: {"request":"15s"}
+    "#]],
+    );
+}
+
+#[test]
+fn shares_and_matches_stand_side_by_side() {
+    let both = Exposure { share: Weight::saturating(5), ..Exposure::MATCHED };
+    written(
+        &tested(),
+        both,
+        &[],
+        &expect![[r#"
+        {"annotations":{"helm.toolkit.fluxcd.io/driftDetection":"disabled","kustomize.toolkit.fluxcd.io/reconcile":"disabled"},"labels":{},"name":"backend","namespace":"develop","ownerReferences":[{"apiVersion":"flagger.app/v1beta1","blockOwnerDeletion":true,"controller":true,"kind":"Canary","name":"backend","uid":"u1"}]}
+        hostnames: ["app.example.com"]
+        parentRefs: [{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"edge","namespace":"gateways"}]
+        rule
+          backendRefs: [{"group":"","kind":"Service","name":"backend-canary","port":80,"weight":100}]
+          matches: [{"headers":[{"name":"x-canary","type":"Exact","value":"insider"}],"path":{"type":"PathPrefix","value":"/"}},{"headers":[{"name":"cookie","type":"RegularExpression","value":"^(?:(.*?;)?(canary=always)(;.*)?)$"}],"path":{"type":"PathPrefix","value":"/"}}]
+        rule
+          backendRefs: [{"group":"","kind":"Service","name":"backend-primary","port":80,"weight":95},{"group":"","kind":"Service","name":"backend-canary","port":80,"weight":5}]
+          matches: [{"path":{"type":"PathPrefix","value":"/"}}]
+    "#]],
+    );
+}
+
+#[test]
+fn of_a_users_route_only_our_backends_change() {
+    let rules = "[{name: api, matches: [{path: {type: PathPrefix, value: /api}}], filters: [{type: CORS, cors: {allowOrigins: ['*']}}], \
+        backendRefs: [{group: '', kind: Service, name: backend, port: 80, weight: 1, filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: a, value: b}]}}]}]}, \
+        {matches: [{path: {type: PathPrefix, value: /docs}}], backendRefs: [{name: docs, port: 80}]}]";
+    let route = live("shop", rules);
+    written(
+        &with_own_route(),
+        Exposure::MATCHED,
+        std::slice::from_ref(&route),
+        &expect![[r#"
+            {"name":"shop","namespace":"develop","resourceVersion":"5"}
+            rule
+              backendRefs: [{"filters":[{"requestHeaderModifier":{"set":[{"name":"a","value":"b"}]},"type":"RequestHeaderModifier"}],"group":"","kind":"Service","name":"backend-canary","port":80,"weight":100}]
+              filters: [{"cors":{"allowOrigins":["*"]},"type":"CORS"}]
+              matches: [{"headers":[{"name":"x-canary","type":"Exact","value":"insider"}],"path":{"type":"PathPrefix","value":"/api"}}]
+            rule
+              backendRefs: [{"filters":[{"requestHeaderModifier":{"set":[{"name":"a","value":"b"}]},"type":"RequestHeaderModifier"}],"group":"","kind":"Service","name":"backend-primary","port":80,"weight":100}]
+              filters: [{"cors":{"allowOrigins":["*"]},"type":"CORS"}]
+              matches: [{"path":{"type":"PathPrefix","value":"/api"}}]
+              name: "api"
+            rule
+              backendRefs: [{"name":"docs","port":80}]
+              matches: [{"path":{"type":"PathPrefix","value":"/docs"}}]
+        "#]],
+    );
+    written(
+        &with_own_route(),
+        Exposure::share(Weight::TENTH),
+        &[route],
+        &expect![[r#"
+            {"name":"shop","namespace":"develop","resourceVersion":"5"}
+            rule
+              backendRefs: [{"filters":[{"requestHeaderModifier":{"set":[{"name":"a","value":"b"}]},"type":"RequestHeaderModifier"}],"group":"","kind":"Service","name":"backend-primary","port":80,"weight":90},{"filters":[{"requestHeaderModifier":{"set":[{"name":"a","value":"b"}]},"type":"RequestHeaderModifier"}],"group":"","kind":"Service","name":"backend-canary","port":80,"weight":10}]
+              filters: [{"cors":{"allowOrigins":["*"]},"type":"CORS"}]
+              matches: [{"path":{"type":"PathPrefix","value":"/api"}}]
+              name: "api"
+            rule
+              backendRefs: [{"name":"docs","port":80}]
+              matches: [{"path":{"type":"PathPrefix","value":"/docs"}}]
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_in_the_way_is_said() {
+    let mut out = String::new();
+    for rules in [
+        "[{backendRefs: [{name: docs, port: 80}]}]",
+        "[{backendRefs: [{name: backend, port: 80}, {name: legacy, port: 80}]}]",
+        "[]",
+    ] {
+        let objects = world(&with_own_route(), &[live("shop", rules)]);
+        let obstacle = GatewayApi.obstacle(&with_own_route(), &objects).unwrap();
+        out.push_str(&format!("{obstacle}\n"));
+    }
+    let absent = GatewayApi.obstacle(&with_own_route(), &world(&with_own_route(), &[])).unwrap();
+    out.push_str(&format!("{absent}\n"));
+    let mut refused = live("shop", "[{backendRefs: [{name: backend, port: 80}]}]");
+    refused["status"] = json!({"parents": [{"conditions": [
+        {"type": "Accepted", "status": "False", "observedGeneration": 2, "reason": "NoMatchingParent", "message": "no listener"},
+    ]}]});
+    let unread = GatewayApi.read(&with_own_route(), &world(&with_own_route(), &[refused.clone()]));
+    out.push_str(&format!("{}\n", unread.unwrap_err()));
+    refused["metadata"]["generation"] = json!(3);
+    assert!(GatewayApi.read(&with_own_route(), &world(&with_own_route(), &[refused])).is_ok());
+    expect![[r#"
+        HTTPRoute develop/shop leads to docs and not to backend: give the Canary's service another name, or remove it
+        HTTPRoute develop/shop: rule 0 splits its requests between this application and legacy, so that no share of it can be set: give the application a rule of its own
+        HTTPRoute develop/shop leads to no Service and not to backend: give the Canary's service another name, or remove it
+        HTTPRoute develop/shop does not exist
+        HTTPRoute develop/shop is not accepted by its gateway (NoMatchingParent: no listener)
+    "#]].assert_eq(&out);
+}

@@ -1,0 +1,147 @@
+//! Releases on the Gateway API: shares and A/B tests on a generated HTTPRoute and on one of the user's.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use serin_apiserver::registry::ResourceId;
+
+use crate::bed::{Bed, CANARIES, value};
+
+const HTTP_ROUTES: (&str, &str) = ("gateway.networking.k8s.io", "httproutes");
+
+fn generated() -> Value {
+    json!({"provider": "gatewayapi:v1", "service": {"gatewayRefs": [{"name": "edge"}], "hosts": ["app.example.com"]}})
+}
+
+fn tested() -> Value {
+    json!({
+        "provider": "gatewayapi:v1",
+        "service": {"gatewayRefs": [{"name": "edge"}]},
+        "analysis": {
+            "stepWeights": null, "iterations": 3,
+            "match": [{"headers": {"x-canary": {"exact": "insider"}}}],
+        },
+    })
+}
+
+fn route(bed: &Bed, name: &str) -> Arc<Value> {
+    bed.get(HTTP_ROUTES, name).unwrap_or_else(|| panic!("no HTTPRoute {name}"))
+}
+
+/// The backends of each rule with their weights, and what the rule asks of headers.
+fn rules(route: &Value) -> Vec<String> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let rule = |rule: &Value| {
+        let backends: Vec<String> = list(&rule["backendRefs"])
+            .iter()
+            .map(|one| format!("{} {}", one["name"].as_str().unwrap(), one["weight"]))
+            .collect();
+        let headers = list(&rule["matches"]).iter().flat_map(|one| list(&one["headers"])).count();
+        let asks = if headers > 0 { " where headers match" } else { "" };
+        format!("{}{asks}", backends.join(", "))
+    };
+    list(&route["spec"]["rules"]).iter().map(rule).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn shares_rise_on_a_route_that_is_made_from_the_spec() {
+    let bed = Bed::start();
+    bed.apply("app:v1", generated());
+    bed.until_phase("Initialized").await;
+    let made = route(&bed, "backend");
+    assert_eq!(made["spec"]["hostnames"], json!(["app.example.com"]));
+    assert_eq!(rules(&made), ["backend-primary 100"]);
+    bed.set_image("app:v2");
+    bed.until("a fifth", |bed| {
+        rules(&route(bed, "backend")) == ["backend-primary 80, backend-canary 20"]
+    })
+    .await;
+    bed.until_phase("Succeeded").await;
+    assert_eq!(rules(&route(&bed, "backend")), ["backend-primary 100"]);
+    assert_eq!(bed.primary_image(), "app:v2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_an_ab_test_the_matching_requests_meet_the_canary_and_no_others() {
+    let bed = Bed::start();
+    bed.apply("app:v1", tested());
+    bed.until_phase("Initialized").await;
+    bed.set_image("app:v2");
+    let tested = ["backend-canary 100 where headers match", "backend-primary 100"];
+    bed.until("the test", |bed| rules(&route(bed, "backend")) == tested).await;
+    let status = bed.status();
+    assert_eq!((&status["matched"], &status["canaryWeight"]), (&json!(true), &json!(0)));
+    bed.until("the second round", |bed| bed.status()["iterations"] == 2).await;
+    assert_eq!(rules(&route(&bed, "backend")), tested);
+    bed.until_phase("Succeeded").await;
+    assert_eq!(rules(&route(&bed, "backend")), ["backend-primary 100"]);
+    assert!(bed.status().get("matched").is_none());
+
+    bed.set_image("app:v3");
+    bed.until("the test again", |bed| rules(&route(bed, "backend")) == tested).await;
+    bed.answer(|_, _| value(7.0));
+    bed.until_phase("Failed").await;
+    assert_eq!(rules(&route(&bed, "backend")), ["backend-primary 100"]);
+    assert_eq!(bed.primary_image(), "app:v2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_users_route_only_the_backends_change_and_they_come_back() {
+    let bed = Bed::start();
+    let users = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"name": "shop"},
+        "spec": {
+            "parentRefs": [{"name": "edge"}],
+            "rules": [
+                {
+                    "matches": [{"path": {"type": "PathPrefix", "value": "/api"}}],
+                    "filters": [{"type": "CORS", "cors": {"allowOrigins": ["*"]}}],
+                    "backendRefs": [{"name": "backend", "port": 80}],
+                },
+                {"matches": [{"path": {"type": "PathPrefix", "value": "/docs"}}], "backendRefs": [{"name": "docs", "port": 80}]},
+            ],
+        },
+    });
+    let mut spec = tested();
+    spec["service"] = json!({"port": 80, "targetPort": 8080});
+    spec["routeRef"] =
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": "shop"});
+    bed.apply("app:v1", spec);
+    bed.until("what is in the way", |bed| {
+        let message = bed.status()["lastReason"]["message"].clone();
+        message.as_str().is_some_and(|text| text.contains("HTTPRoute develop/shop does not exist"))
+    })
+    .await;
+    bed.create(HTTP_ROUTES, users);
+    bed.until_phase("Initialized").await;
+    assert_eq!(rules(&route(&bed, "shop")), ["backend-primary 100", "docs 1"]);
+    bed.set_image("app:v2");
+    let tested = ["backend-canary 100 where headers match", "backend-primary 100", "docs 1"];
+    bed.until("the test", |bed| rules(&route(bed, "shop")) == tested).await;
+    let rules_now = route(&bed, "shop")["spec"]["rules"].clone();
+    assert_eq!(rules_now[0]["filters"], rules_now[1]["filters"]);
+    bed.until_phase("Succeeded").await;
+
+    let id = ResourceId::new(CANARIES.0, CANARIES.1);
+    bed.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
+    bed.until("gone", |bed| bed.get(CANARIES, "backend").is_none()).await;
+    let given_back = route(&bed, "shop");
+    assert_eq!(rules(&given_back), ["backend 100", "docs 1"]);
+    assert_eq!(given_back["metadata"].get("ownerReferences"), None);
+    assert!(!given_back["metadata"].to_string().contains("serin.dev/"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_without_a_gateway_says_so() {
+    let bed = Bed::start();
+    bed.apply("app:v1", json!({"provider": "gatewayapi:v1"}));
+    bed.until("the reason", |bed| {
+        let reason = &bed.status()["lastReason"];
+        reason["code"] == "SpecInvalid"
+            && reason["message"].as_str().is_some_and(|text| {
+                text.contains("spec.service.gatewayRefs") && text.contains("spec.routeRef")
+            })
+    })
+    .await;
+}
