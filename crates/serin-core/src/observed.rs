@@ -26,6 +26,7 @@ impl ObstacleKind {
             ObstacleKind::NoSelectorLabel => reason::NO_SELECTOR_LABEL,
             ObstacleKind::Port => reason::PORT_NOT_SERVED,
             ObstacleKind::ForeignEndpoints => reason::FOREIGN_ENDPOINTS,
+            ObstacleKind::Route => reason::ROUTE_UNUSABLE,
         }
     }
 }
@@ -176,6 +177,8 @@ pub enum ObstacleKind {
     Port,
     /// A Service picks pods of other workloads.
     ForeignEndpoints,
+    /// The user's own route is not there, or no share of it can be set.
+    Route,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -15,6 +15,7 @@ catalogue! {
     NO_SELECTOR_LABEL = "NoSelectorLabel": "The target's selector has no label that could tell its pods from the primary's.";
     PORT_NOT_SERVED = "PortNotServed": "A Service would lead to a port that nobody listens on, or lose a name that others use.";
     FOREIGN_ENDPOINTS = "ForeignEndpoints": "A Service picks pods of other workloads, so no traffic is moved to it.";
+    ROUTE_UNUSABLE = "RouteUnusable": "The route that spec.routeRef names is not there, or splits its requests with other applications.";
     LEFT_ALONE = "LeftAlone": "An object of somebody else stands where a copy would; it is left alone and the copy stands beside it.";
     WRITE_REFUSED = "WriteRefused": "The API server refuses something that must be written; it is tried again, and the message has its words.";
     INITIALIZATION_OVERDUE = "InitializationOverdue": "The primary was not made within progressDeadlineSeconds; the target keeps the traffic.";
@@ -98,6 +99,7 @@ pub fn is_trouble(code: &str) -> bool {
         NO_SELECTOR_LABEL,
         PORT_NOT_SERVED,
         FOREIGN_ENDPOINTS,
+        ROUTE_UNUSABLE,
         WRITE_REFUSED,
         CANNOT_SEE,
         TARGET_MISSING,

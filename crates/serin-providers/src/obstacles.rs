@@ -8,7 +8,7 @@ use crate::change::{HORIZONTAL_POD_AUTOSCALER, ObjectRef, Objects, SERVICE};
 use crate::ownership::{self, Owner};
 use crate::references;
 use crate::render::RenderError;
-use crate::router::router;
+use crate::router::{RouterError, router};
 use crate::service::{self, pods};
 use crate::settings::Settings;
 use crate::workload::{config, kept};
@@ -32,7 +32,16 @@ pub fn find(canary: &Canary, objects: &Objects, settings: &Settings) -> Vec<Obst
         add(&mut found, ObstacleKind::NotOurs, message);
     }
     if let Some(error) = router(canary.spec.provider).obstacle(canary, objects) {
-        add(&mut found, ObstacleKind::NotOurs, error.to_string());
+        let kind = match error {
+            RouterError::Missing(_) | RouterError::Shared { .. } => ObstacleKind::Route,
+            RouterError::NotOurs { .. }
+            | RouterError::NotWeighted { .. }
+            | RouterError::LeadsElsewhere { .. }
+            | RouterError::NotAccepted { .. }
+            | RouterError::Unreadable { .. }
+            | RouterError::Unsupported { .. } => ObstacleKind::NotOurs,
+        };
+        add(&mut found, kind, error.to_string());
     }
     for error in config_copies(canary, objects, settings) {
         add(&mut found, ObstacleKind::NotOurs, error.to_string());

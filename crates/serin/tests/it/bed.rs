@@ -91,6 +91,8 @@ pub(crate) struct Bed {
     pub(crate) gateways: Vec<String>,
     /// Namespace of the Lease; without one the operator leads at once.
     pub(crate) election: Option<String>,
+    /// Of canaries that name no provider; the operator that is started next hears of it.
+    pub(crate) mesh_provider: String,
 }
 
 pub(crate) const CANARIES: (&str, &str) = ("flagger.app", "canaries");
@@ -141,7 +143,10 @@ impl Bed {
         });
         let client = client(Api::new(store.clone()));
         let (gateways, election) = (Vec::new(), None);
-        let mut bed = Self { store, script, clock, client, operator: None, gateways, election };
+        let mesh_provider = "traefik".to_owned();
+        let operator = None;
+        let mut bed =
+            Self { store, script, clock, client, operator, gateways, election, mesh_provider };
         bed.start_operator();
         bed
     }
@@ -152,6 +157,8 @@ impl Bed {
         options.outside = Arc::clone(&self.script) as Arc<dyn Outside>;
         options.settings.gateways.clone_from(&self.gateways);
         options.election.clone_from(&self.election);
+        options.mesh_provider.clone_from(&self.mesh_provider);
+        options.settings.parse.provider.clone_from(&self.mesh_provider);
         self.operator = Some(Operator::start(self.client.clone(), options));
     }
 

@@ -97,6 +97,16 @@ fn workload(canary: &Value) -> Vec<((&'static str, &'static str), Value)> {
         });
         objects.push((("autoscaling", "horizontalpodautoscalers"), scaler));
     }
+    if text("/spec/routeRef/kind") == "HTTPRoute" {
+        let service = canary.pointer("/spec/service/name").and_then(Value::as_str).unwrap_or(name);
+        let port = canary.pointer("/spec/service/port").cloned();
+        let route = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+            "metadata": {"name": text("/spec/routeRef/name")},
+            "spec": {"rules": [{"backendRefs": [{"name": service, "port": port}]}]},
+        });
+        objects.push((("gateway.networking.k8s.io", "httproutes"), route));
+    }
     objects
 }
 
@@ -152,7 +162,7 @@ fn apply(bed: &Bed, folder: &Path, row: &BTreeMap<String, String>, place: usize)
     }
 }
 
-fn fate(bed: &Bed, case: &Case) -> Fate {
+fn fate(bed: &Bed, case: &Case, default: &str) -> Fate {
     if let Some(why) = &case.rejected {
         return Fate::Rejected(why.clone());
     }
@@ -164,7 +174,8 @@ fn fate(bed: &Bed, case: &Case) -> Fate {
     }
     // What the operator has decided is held against what the parser says.
     let code = status["lastReason"]["code"].as_str().unwrap_or_default();
-    match parse::canary(&object, &Limits::default()) {
+    let limits = Limits { provider: default.to_owned(), ..Limits::default() };
+    match parse::canary(&object, &limits) {
         Err(failure) if ["SpecInvalid", "Unsupported"].contains(&code) => {
             let named = failure.obstacles().all(|finding| match finding.severity {
                 FindingSeverity::Unsupported => NOT_SUPPORTED.contains(&finding.field.as_str()),
@@ -180,7 +191,7 @@ fn fate(bed: &Bed, case: &Case) -> Fate {
 }
 
 /// Per router: all, those that a strict client can apply, initialised, not supported yet.
-fn table(fates: &[(&Case, Fate)]) -> String {
+fn table(fates: &[(Case, Fate)]) -> String {
     let mut rows: BTreeMap<&str, [usize; 4]> = BTreeMap::new();
     for (case, fate) in fates {
         let row = rows.entry(&case.router).or_default();
@@ -209,19 +220,42 @@ fn table(fates: &[(&Case, Fate)]) -> String {
     out
 }
 
+/// What an operator with this default provider makes of the objects.
+async fn lived(
+    folder: &Path,
+    rows: &[&BTreeMap<String, String>],
+    provider: &str,
+) -> Vec<(Case, Fate)> {
+    let mut bed = Bed::start();
+    bed.kill_operator();
+    bed.mesh_provider = provider.to_owned();
+    bed.start_operator();
+    let rows = rows.iter().enumerate();
+    let cases: Vec<Case> = rows.map(|(place, row)| apply(&bed, folder, row, place)).collect();
+    bed.pass(300).await;
+    let with_fate = |case| {
+        let fate = fate(&bed, &case, provider);
+        (case, fate)
+    };
+    cases.into_iter().map(with_fate).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn real_objects_are_refused_only_for_what_is_not_supported() {
     let Some(folder) = folder() else {
         println!("skipped: there is no corpus; SERIN_CORPUS names its folder");
         return;
     };
-    let bed = Bed::start();
     let rows = index(&folder);
-    let rows = rows.iter().filter(|row| row["kind"] == "Canary").enumerate();
-    let cases: Vec<Case> = rows.map(|(place, row)| apply(&bed, &folder, row, place)).collect();
-    assert!(!cases.is_empty());
-    bed.pass(300).await;
-    let fates: Vec<(&Case, Fate)> = cases.iter().map(|case| (case, fate(&bed, case))).collect();
+    let of_gateway_api = |row: &&BTreeMap<String, String>| {
+        row["provider"].starts_with("gatewayapi") && row["provider_from"] != "spec"
+    };
+    let (on_gateway_api, others): (Vec<_>, Vec<_>) =
+        rows.iter().filter(|row| row["kind"] == "Canary").partition(of_gateway_api);
+    let mut fates = lived(&folder, &others, "traefik").await;
+    // Their objects name no provider: the operator that they are from has it as its default.
+    fates.extend(lived(&folder, &on_gateway_api, "gatewayapi:v1").await);
+    assert!(!fates.is_empty());
     let mut wrong = String::new();
     for (case, fate) in &fates {
         let file = &case.file;
