@@ -3,7 +3,7 @@
 //!
 //! The rules of a generated route come from the spec alone. Of a user's route only the backends that are the apex or one
 //! of its sides are touched: rules, matches and filters stay as they are. While matching requests meet the canary, each
-//! rule has copies before it that ask for the match as well; by the API's order the more specific rule wins.
+//! rule has a copy behind them that asks for the match as well; by the API's order the more specific rule wins.
 
 use std::collections::BTreeSet;
 
@@ -305,7 +305,7 @@ fn applied(canary: &Canary, wanted: Exposure, live: Option<&Value>) -> Result<Va
     Ok(object)
 }
 
-/// A user's rules without those that were put before them for the requests that match.
+/// A user's rules without those that were put behind them for the requests that match.
 fn base(canary: &Canary, live: &Value) -> Vec<Value> {
     let serves = primary_serves(canary, live);
     let keeps = |rule: &&Value| {

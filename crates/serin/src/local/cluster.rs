@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serin_apiserver::actors::Actors;
-use serin_apiserver::crds::traefik_crds;
+use serin_apiserver::crds::{gateway_api_crds, traefik_crds};
 use serin_apiserver::http::Api;
 use serin_apiserver::kubelet::{Images, ProcessConfig, ProcessError, ProcessRuntime};
 use serin_apiserver::snapshot::{self, SnapshotError};
@@ -169,6 +169,9 @@ impl Cluster {
         }));
 
         let gateway = Gateway::start(&options, &store, api, dir.path(), &mut tasks).await?;
+        for object in gateway.objects() {
+            manifest::apply(&store, &object)?;
+        }
         let (publish, wanted) = watch::channel(targets::of(&store, gateway.admin()));
         tasks.spawn(targets::follow_pods(store.clone(), gateway.admin(), publish));
         let metrics = Metrics::start(&options, wanted, dir.path(), &mut tasks).await?;
@@ -288,7 +291,8 @@ async fn store(data: Option<&Path>) -> Result<Store, LocalError> {
     if let Some(path) = data {
         snapshot::load(&store, path).await?;
     }
-    for crd in serin_core::crd::crds().into_iter().chain(traefik_crds()) {
+    let foreign = traefik_crds().into_iter().chain(gateway_api_crds());
+    for crd in serin_core::crd::crds().into_iter().chain(foreign) {
         manifest::apply(&store, &crd)?;
     }
     Ok(store)

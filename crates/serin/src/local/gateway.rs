@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::Store;
 use serin_local::gateway::{self as embedded, GatewayObjects, Problem};
@@ -93,6 +93,14 @@ impl Gateway {
         self.admin
     }
 
+    /// What a real gateway wants to find in the cluster before it serves HTTPRoutes.
+    pub(super) fn objects(&self) -> Vec<Value> {
+        match &self.kind {
+            Kind::Embedded(_) => Vec::new(),
+            Kind::Traefik(_) => gateway_objects(self.traffic).into(),
+        }
+    }
+
     pub(super) fn describe(&self) -> String {
         match &self.kind {
             Kind::Embedded(_) => "embedded gateway".to_owned(),
@@ -138,6 +146,8 @@ fn flags(
         format!("--providers.kubernetesCRD.endpoint=http://{api}"),
         // Without it, a service that has no endpoint for a moment takes the whole route away.
         "--providers.kubernetesCRD.allowEmptyServices=true".to_owned(),
+        "--providers.kubernetesGateway=true".to_owned(),
+        format!("--providers.kubernetesGateway.endpoint=http://{api}"),
         "--providers.providersThrottleDuration=100ms".to_owned(),
         "--global.checkNewVersion=false".to_owned(),
         "--global.sendAnonymousUsage=false".to_owned(),
@@ -149,6 +159,29 @@ fn flags(
         flags.push("--providers.kubernetesCRD.safeNaming=false".to_owned());
     }
     flags
+}
+
+/// The class that the real Traefik serves, and a Gateway `default/traefik` that routes of all namespaces may attach to. A
+/// listener's port has to be the one of an entry point.
+fn gateway_objects(traffic: SocketAddr) -> [Value; 2] {
+    let api_version = "gateway.networking.k8s.io/v1";
+    [
+        json!({
+            "apiVersion": api_version, "kind": "GatewayClass", "metadata": {"name": "traefik"},
+            "spec": {"controllerName": "traefik.io/gateway-controller"},
+        }),
+        json!({
+            "apiVersion": api_version, "kind": "Gateway",
+            "metadata": {"name": "traefik", "namespace": "default"},
+            "spec": {
+                "gatewayClassName": "traefik",
+                "listeners": [{
+                    "name": "web", "port": traffic.port(), "protocol": "HTTP",
+                    "allowedRoutes": {"namespaces": {"from": "All"}},
+                }],
+            },
+        }),
+    ]
 }
 
 /// Gives the gateway every change of what it looks at, and the log what it cannot do.

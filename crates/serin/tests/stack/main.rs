@@ -5,6 +5,7 @@
 
 mod backtest;
 mod chart;
+mod gateway_api;
 mod image;
 mod install;
 mod kill;

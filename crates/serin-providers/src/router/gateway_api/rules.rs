@@ -180,18 +180,14 @@ fn pattern(text: &TextMatch) -> String {
 
 /// The rules with this exposure: each that leads to the application has the sides in the place of what it had.
 pub(super) fn exposed(canary: &Canary, base: &[Value], wanted: Exposure) -> Vec<Value> {
-    let mut rules = Vec::new();
-    for rule in base {
-        if weights(canary, rule).is_none() {
-            rules.push(rule.clone());
-            continue;
-        }
-        if wanted.matched {
-            rules.push(for_matches(canary, rule));
-        }
-        rules.push(with(canary, rule, wanted.share));
-    }
-    rules
+    let ours = |rule: &&Value| weights(canary, rule).is_some();
+    let shared = base.iter().map(|rule| match ours(&rule) {
+        true => with(canary, rule, wanted.share),
+        false => rule.clone(),
+    });
+    // Behind the others, whose place some gateways count their requests under; the more specific rule wins wherever it is.
+    let tested = base.iter().filter(ours).filter(|_| wanted.matched);
+    shared.chain(tested.map(|rule| for_matches(canary, rule))).collect()
 }
 
 fn with(canary: &Canary, rule: &Value, share: Weight) -> Value {
@@ -200,9 +196,11 @@ fn with(canary: &Canary, rule: &Value, share: Weight) -> Value {
     let of_primary = first(Side::Primary).or_else(|| first(Side::Apex));
     let of_canary = first(Side::Canary);
     let likes = [of_primary.or(of_canary), of_canary.or(of_primary)];
-    // A side that gets nothing is left out: implementations answer 500 for a backend without endpoints.
+    // At rest the canary is left out: nothing is to depend on its Service. The primary keeps its place without a share.
     let ours = sides(canary, share).into_iter().zip(likes);
-    let ours = ours.filter(|((_, weight), _)| *weight > Weight::ZERO);
+    let ours = ours.filter(|((name, weight), _)| {
+        *weight > Weight::ZERO || *name == canary.spec.service.primary_name()
+    });
     let ours = ours.map(|((name, weight), like)| backend(canary, &name, weight, like));
     let others = backends.iter().filter(|one| side(canary, one) == Side::Foreign).cloned();
     let mut rule = rule.clone();
@@ -221,6 +219,9 @@ fn for_matches(canary: &Canary, rule: &Value) -> Value {
     let matches = of_rule.iter().flat_map(|of| wanted.iter().map(move |and| both(of, and)));
     let matches = matches.collect();
     let mut rule = with(canary, rule, Weight::FULL);
+    if let Some(backends) = rule.get_mut("backendRefs").and_then(Value::as_array_mut) {
+        backends.retain(|one| side(canary, one) != Side::Primary);
+    }
     set(&mut rule, "matches", matches);
     // Its name would be there twice.
     crate::json::remove(&mut rule, "name");

@@ -179,16 +179,16 @@ fn shares_and_matches_stand_side_by_side() {
         both,
         &[],
         &expect![[r#"
-        {"annotations":{"helm.toolkit.fluxcd.io/driftDetection":"disabled","kustomize.toolkit.fluxcd.io/reconcile":"disabled"},"labels":{},"name":"backend","namespace":"develop","ownerReferences":[{"apiVersion":"flagger.app/v1beta1","blockOwnerDeletion":true,"controller":true,"kind":"Canary","name":"backend","uid":"u1"}]}
-        hostnames: ["app.example.com"]
-        parentRefs: [{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"edge","namespace":"gateways"}]
-        rule
-          backendRefs: [{"group":"","kind":"Service","name":"backend-canary","port":80,"weight":100}]
-          matches: [{"headers":[{"name":"x-canary","type":"Exact","value":"insider"}],"path":{"type":"PathPrefix","value":"/"}},{"headers":[{"name":"cookie","type":"RegularExpression","value":"^(?:(.*?;)?(canary=always)(;.*)?)$"}],"path":{"type":"PathPrefix","value":"/"}}]
-        rule
-          backendRefs: [{"group":"","kind":"Service","name":"backend-primary","port":80,"weight":95},{"group":"","kind":"Service","name":"backend-canary","port":80,"weight":5}]
-          matches: [{"path":{"type":"PathPrefix","value":"/"}}]
-    "#]],
+            {"annotations":{"helm.toolkit.fluxcd.io/driftDetection":"disabled","kustomize.toolkit.fluxcd.io/reconcile":"disabled"},"labels":{},"name":"backend","namespace":"develop","ownerReferences":[{"apiVersion":"flagger.app/v1beta1","blockOwnerDeletion":true,"controller":true,"kind":"Canary","name":"backend","uid":"u1"}]}
+            hostnames: ["app.example.com"]
+            parentRefs: [{"group":"gateway.networking.k8s.io","kind":"Gateway","name":"edge","namespace":"gateways"}]
+            rule
+              backendRefs: [{"group":"","kind":"Service","name":"backend-primary","port":80,"weight":95},{"group":"","kind":"Service","name":"backend-canary","port":80,"weight":5}]
+              matches: [{"path":{"type":"PathPrefix","value":"/"}}]
+            rule
+              backendRefs: [{"group":"","kind":"Service","name":"backend-canary","port":80,"weight":100}]
+              matches: [{"headers":[{"name":"x-canary","type":"Exact","value":"insider"}],"path":{"type":"PathPrefix","value":"/"}},{"headers":[{"name":"cookie","type":"RegularExpression","value":"^(?:(.*?;)?(canary=always)(;.*)?)$"}],"path":{"type":"PathPrefix","value":"/"}}]
+        "#]],
     );
 }
 
@@ -205,10 +205,6 @@ fn of_a_users_route_only_our_backends_change() {
         &expect![[r#"
             {"name":"shop","namespace":"develop","resourceVersion":"5"}
             rule
-              backendRefs: [{"filters":[{"requestHeaderModifier":{"set":[{"name":"a","value":"b"}]},"type":"RequestHeaderModifier"}],"group":"","kind":"Service","name":"backend-canary","port":80,"weight":100}]
-              filters: [{"cors":{"allowOrigins":["*"]},"type":"CORS"}]
-              matches: [{"headers":[{"name":"x-canary","type":"Exact","value":"insider"}],"path":{"type":"PathPrefix","value":"/api"}}]
-            rule
               backendRefs: [{"filters":[{"requestHeaderModifier":{"set":[{"name":"a","value":"b"}]},"type":"RequestHeaderModifier"}],"group":"","kind":"Service","name":"backend-primary","port":80,"weight":100}]
               filters: [{"cors":{"allowOrigins":["*"]},"type":"CORS"}]
               matches: [{"path":{"type":"PathPrefix","value":"/api"}}]
@@ -216,6 +212,10 @@ fn of_a_users_route_only_our_backends_change() {
             rule
               backendRefs: [{"name":"docs","port":80}]
               matches: [{"path":{"type":"PathPrefix","value":"/docs"}}]
+            rule
+              backendRefs: [{"filters":[{"requestHeaderModifier":{"set":[{"name":"a","value":"b"}]},"type":"RequestHeaderModifier"}],"group":"","kind":"Service","name":"backend-canary","port":80,"weight":100}]
+              filters: [{"cors":{"allowOrigins":["*"]},"type":"CORS"}]
+              matches: [{"headers":[{"name":"x-canary","type":"Exact","value":"insider"}],"path":{"type":"PathPrefix","value":"/api"}}]
         "#]],
     );
     written(
