@@ -75,6 +75,11 @@ Written by `serin docs` from crates/serin/src/rights.rs: what the operator may d
 - apiGroups: [traefik.io]
   resources: [traefikservices]
   verbs: [get, list, watch, create, patch, delete]
+# Those that spec.routeRef names are read; a derived one is made beside them for A/B tests and plain
+# Services.
+- apiGroups: [traefik.io]
+  resources: [ingressroutes]
+  verbs: [get, list, watch, create, patch]
 {{- end }}
 {{- if has "gatewayapi" .Values.routers }}
 - apiGroups: [gateway.networking.k8s.io]

@@ -257,7 +257,7 @@ const DEFAULTS: &[Filled] = &[
 const ENUMS: &[(&str, &[&str])] = &[
     ("spec.targetRef.kind", &["DaemonSet", "Deployment", "Service"]),
     ("spec.ingressRef.kind", &["Ingress"]),
-    ("spec.routeRef.kind", &["ApisixRoute", "HTTPRoute"]),
+    ("spec.routeRef.kind", &["ApisixRoute", "HTTPRoute", "IngressRoute"]),
 ];
 
 /// The definitions of all three kinds, ready for an API server.

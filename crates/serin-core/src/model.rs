@@ -75,6 +75,8 @@ pub struct Spec {
     /// `ingressRef.name` and `routeRef.name`, which query templates may ask for; routers that are complete need neither.
     pub ingress: Option<String>,
     pub route: Option<String>,
+    /// `routeRef.name` where it is of the kind that the provider's own routes are: the user's, which is kept.
+    pub users_route: Option<String>,
     /// What was understood but has no effect, or another effect than it seems: told to the user, never a reason to stop.
     pub findings: Vec<Finding>,
 }

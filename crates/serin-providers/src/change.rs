@@ -60,6 +60,12 @@ pub const HTTP_ROUTE: Kind = Kind {
     kind: "HTTPRoute",
     plural: "httproutes",
 };
+pub const INGRESS_ROUTE: Kind = Kind {
+    group: "traefik.io",
+    version: "v1alpha1",
+    kind: "IngressRoute",
+    plural: "ingressroutes",
+};
 pub const SECRET: Kind = Kind { group: "", version: "v1", kind: "Secret", plural: "secrets" };
 pub const SERVICE: Kind = Kind { group: "", version: "v1", kind: "Service", plural: "services" };
 pub const TRAEFIK_SERVICE: Kind = Kind {
@@ -70,13 +76,14 @@ pub const TRAEFIK_SERVICE: Kind = Kind {
 };
 
 /// Every kind that a change or a reference may name.
-pub const KINDS: [Kind; 9] = [
+pub const KINDS: [Kind; 10] = [
     CANARY,
     CONFIG_MAP,
     DEPLOYMENT,
     ENDPOINT_SLICE,
     HORIZONTAL_POD_AUTOSCALER,
     HTTP_ROUTE,
+    INGRESS_ROUTE,
     SECRET,
     SERVICE,
     TRAEFIK_SERVICE,

@@ -55,6 +55,8 @@ fn route(canary: &Canary, objects: &Objects) -> Seen<Exposure> {
             | RouterError::Unsupported { .. }
             | RouterError::LeadsElsewhere { .. }
             | RouterError::Shared { .. }
+            | RouterError::OldSyntax { .. }
+            | RouterError::Tie { .. }
             | RouterError::NotAccepted { .. }
             | RouterError::NotOurs { .. }),
         ) => Seen::Unreadable(error.to_string()),

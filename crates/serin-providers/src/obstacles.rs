@@ -31,9 +31,12 @@ pub fn find(canary: &Canary, objects: &Objects, settings: &Settings) -> Vec<Obst
     if let Some(message) = service::apex_of_others(canary, objects, settings) {
         add(&mut found, ObstacleKind::NotOurs, message);
     }
-    if let Some(error) = router(canary.spec.provider).obstacle(canary, objects) {
+    for error in router(canary.spec.provider).obstacles(canary, objects) {
         let kind = match error {
-            RouterError::Missing(_) | RouterError::Shared { .. } => ObstacleKind::Route,
+            RouterError::Missing(_)
+            | RouterError::Shared { .. }
+            | RouterError::OldSyntax { .. }
+            | RouterError::Tie { .. } => ObstacleKind::Route,
             RouterError::NotOurs { .. }
             | RouterError::NotWeighted { .. }
             | RouterError::LeadsElsewhere { .. }

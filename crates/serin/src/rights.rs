@@ -156,6 +156,13 @@ pub const GRANTS: &[Grant] = &[
         "",
     ),
     grant(
+        Part::Traefik,
+        "traefik.io",
+        &["ingressroutes"],
+        &["get", "list", "watch", "create", "patch"],
+        "Those that spec.routeRef names are read; a derived one is made beside them for A/B tests and plain Services.",
+    ),
+    grant(
         Part::GatewayApi,
         "gateway.networking.k8s.io",
         &["httproutes"],

@@ -42,8 +42,8 @@ document! {
         autoscaler_ref: ScalerReference,
         /// The Ingress that routes to the workload (NGINX and Skipper), and what `{{ ingress }}` in queries stands for.
         ingress_ref: LocalReference,
-        /// The user's own route to the workload: an HTTPRoute (Gateway API), of which only the backends are touched, or an
-        /// ApisixRoute (APISIX). Also what `{{ route }}` in queries stands for.
+        /// The user's own route to the workload: an HTTPRoute (Gateway API), of which only the backends are touched, an
+        /// IngressRoute (Traefik), beside which one of ours is made, or an ApisixRoute (APISIX). Also what `{{ route }}` in queries stands for.
         route_ref: LocalReference,
         /// The Upstream whose settings are copied (Gloo).
         upstream_ref: UpstreamReference,

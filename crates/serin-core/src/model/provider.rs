@@ -48,6 +48,8 @@ pub struct Provider {
     pub capabilities: Capabilities,
     /// Optional fields, from the root, that are for some routers only and that this one carries out.
     pub honours: &'static [&'static str],
+    /// Kind of the user's own route that `spec.routeRef` may name.
+    pub route_kind: Option<&'static str>,
     /// Why a field of `spec.service` that it does not carry out has no effect, and what to do instead.
     pub elsewhere: (&'static str, &'static str),
 }
@@ -95,12 +97,13 @@ pub static TRAEFIK: Provider = Provider {
     aliases: &[],
     capabilities: Capabilities {
         shares: true,
-        matches: false,
+        matches: true,
         mirror: false,
         affinity: false,
         counts: true,
     },
-    honours: &[],
+    honours: &["spec.routeRef"],
+    route_kind: Some("IngressRoute"),
     elsewhere: (
         "has no effect with Traefik",
         "put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours",
@@ -118,6 +121,7 @@ pub static KUBERNETES: Provider = Provider {
         counts: false,
     },
     honours: &[],
+    route_kind: None,
     elsewhere: ("has no effect with provider kubernetes, which has no router", "remove it"),
 };
 
@@ -143,6 +147,7 @@ pub static GATEWAY_API: Provider = Provider {
         "spec.service.rewrite",
         "spec.service.timeout",
     ],
+    route_kind: Some("HTTPRoute"),
     elsewhere: (
         "has no effect with the Gateway API",
         "put it on a policy of your gateway's implementation",

@@ -59,6 +59,14 @@ pub(super) fn read(spec: &Doc<'_>, scope: &Scope<'_>) -> Analysis {
     }
     let matched = doc.raw("match").is_some_and(super::refused::says_something);
     let testable = scope.provider.is_some_and(|provider| provider.capabilities.matches);
+    let beside = scope.provider.is_some_and(|one| !one.honours("spec.service.gatewayRefs"));
+    if schedule.form() == Form::Matched && beside && spec.raw("routeRef").is_none() {
+        let message = "A/B testing with this provider needs to know the route of the application";
+        doc.add(
+            Finding::unsupported(doc.at("match"), message)
+                .way_out("name the IngressRoute with spec.routeRef"),
+        );
+    }
     if matched && testable && schedule.form() == Form::Weighted && !scope.skip {
         let message = "a share of the matching requests only is not supported";
         doc.add(

@@ -262,6 +262,7 @@ fn spec(
         suspend: doc.flag("suspend"),
         ingress: reference(&doc, "ingressRef"),
         route: reference(&doc, "routeRef"),
+        users_route: provider.and_then(|provider| routing::users_route(&doc, provider)),
         findings: Vec::new(),
     };
     provider.map(|_| spec)

@@ -66,7 +66,12 @@ pub(super) fn read(doc: &Doc<'_>, default: &str) -> Option<&'static Provider> {
 fn belongs_to_another(doc: &Doc<'_>, default: &Provider) -> bool {
     let mut found = false;
     for (path, whose) in OF_OTHERS {
-        if default.honours(&format!("spec.{}", path.join("."))) {
+        let of_this_kind = |kind: &str| doc.raw("routeRef").is_some_and(|one| one["kind"] == *kind);
+        let honoured = match path {
+            ["routeRef"] => default.route_kind.is_some_and(of_this_kind),
+            _ => default.honours(&format!("spec.{}", path.join("."))),
+        };
+        if honoured {
             continue;
         }
         let mut names = path.iter();

@@ -43,13 +43,28 @@ pub(super) fn read(service: &Doc<'_>, provider: &Provider) -> Routing {
     routing
 }
 
+/// The user's own route, where `routeRef` names one of the kind that the provider has.
+pub(super) fn users_route(spec: &Doc<'_>, provider: &Provider) -> Option<String> {
+    let wanted = provider.route_kind?;
+    let reference = spec.object("routeRef")?;
+    let kind = reference.text("kind").unwrap_or(wanted);
+    if kind != wanted && provider.honours("spec.service.gatewayRefs") {
+        reference.error("kind", format!("must be {wanted} with provider {provider}, not {kind}"));
+    } else if kind != wanted {
+        let message = "is for another router and fills only the template words of queries here";
+        spec.no_effect("routeRef", message);
+        return None;
+    }
+    reference.text("name").map(str::to_owned)
+}
+
 /// Where the route comes from: made from the spec, or the user's own.
 pub(super) fn check(spec: &Doc<'_>, provider: &Provider) {
     if !provider.honours("spec.service.gatewayRefs") {
         return;
     }
     let service = spec.object_or_empty("service");
-    let Some(own) = spec.object("routeRef") else {
+    if spec.raw("routeRef").is_none() {
         let none = |refs: &serde_json::Value| refs.as_array().is_some_and(Vec::is_empty);
         if service.raw("gatewayRefs").is_none_or(none) {
             service.error_use(
@@ -59,9 +74,6 @@ pub(super) fn check(spec: &Doc<'_>, provider: &Provider) {
             );
         }
         return;
-    };
-    if own.text("kind").is_some_and(|kind| kind != "HTTPRoute") {
-        own.error("kind", format!("must be HTTPRoute with provider {provider}"));
     }
     let made = provider.honours.iter().filter_map(|path| path.strip_prefix("spec.service."));
     for field in made.filter(|field| service.raw(field).is_some_and(says_something)) {

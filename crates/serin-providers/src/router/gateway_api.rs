@@ -41,8 +41,8 @@ impl Router for GatewayApi {
         vec![object(canary)]
     }
 
-    fn fenced(&self, canary: &Canary) -> Option<ObjectRef> {
-        Some(object(canary))
+    fn fenced(&self, canary: &Canary) -> Vec<ObjectRef> {
+        vec![object(canary)]
     }
 
     fn read(&self, canary: &Canary, live: &Objects) -> Result<Exposure, RouterError> {
@@ -91,18 +91,18 @@ impl Router for GatewayApi {
         ours.filter_map(|backend| Some(int(backend, "/port")?.to_string())).collect()
     }
 
-    fn obstacle(&self, canary: &Canary, live: &Objects) -> Option<RouterError> {
+    fn obstacles(&self, canary: &Canary, live: &Objects) -> Vec<RouterError> {
         let live = match look(canary, live) {
             Ok(Some(live)) => live,
             Ok(None) if is_users_by_name(canary) => {
-                return Some(RouterError::Missing(object(canary)));
+                return vec![RouterError::Missing(object(canary))];
             }
             Ok(None) | Err(RouterError::Unreadable { .. } | RouterError::Missing(_)) => {
-                return None;
+                return Vec::new();
             }
-            Err(error) => return Some(error),
+            Err(error) => return vec![error],
         };
-        leads_elsewhere(canary, live).or_else(|| shared(canary, live))
+        leads_elsewhere(canary, live).or_else(|| shared(canary, live)).into_iter().collect()
     }
 
     fn restore(&self, canary: &Canary, live: &Objects) -> Result<Vec<Change>, RouterError> {
@@ -118,13 +118,13 @@ impl Router for GatewayApi {
 }
 
 fn object(canary: &Canary) -> ObjectRef {
-    let name = canary.spec.route.as_deref().unwrap_or(&canary.spec.service.name);
+    let name = canary.spec.users_route.as_deref().unwrap_or(&canary.spec.service.name);
     HTTP_ROUTE.named(&canary.key.namespace, name)
 }
 
 /// `spec.routeRef` names it: it is never made here.
 fn is_users_by_name(canary: &Canary) -> bool {
-    canary.spec.route.is_some()
+    canary.spec.users_route.is_some()
 }
 
 /// Whether the route is made from the spec, rather than found.

@@ -20,8 +20,8 @@ impl Router for Kubernetes {
         Vec::new()
     }
 
-    fn fenced(&self, _canary: &Canary) -> Option<ObjectRef> {
-        None
+    fn fenced(&self, _canary: &Canary) -> Vec<ObjectRef> {
+        Vec::new()
     }
 
     fn read(&self, _canary: &Canary, _live: &Objects) -> Result<Exposure, RouterError> {
@@ -42,8 +42,8 @@ impl Router for Kubernetes {
         BTreeSet::new()
     }
 
-    fn obstacle(&self, _canary: &Canary, _live: &Objects) -> Option<RouterError> {
-        None
+    fn obstacles(&self, _canary: &Canary, _live: &Objects) -> Vec<RouterError> {
+        Vec::new()
     }
 
     fn restore(&self, _canary: &Canary, _live: &Objects) -> Result<Vec<Change>, RouterError> {

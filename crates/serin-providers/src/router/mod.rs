@@ -30,6 +30,14 @@ pub enum RouterError {
     Shared { object: ObjectRef, rule: usize, other: String },
     #[error("{object} is not accepted by its gateway ({why})")]
     NotAccepted { object: ObjectRef, why: String },
+    #[error(
+        "{object}: rule {rule} has the syntax of Traefik v2, in which a test cannot be written: write it in v3"
+    )]
+    OldSyntax { object: ObjectRef, rule: usize },
+    #[error(
+        "{object}: one of its routes has priority {priority}, which the derived route needs: give it another number"
+    )]
+    Tie { object: ObjectRef, priority: i64 },
     #[error("provider {provider} cannot {what}")]
     Unsupported { provider: &'static str, what: &'static str },
 }
@@ -39,8 +47,8 @@ pub trait Router: Send + Sync {
     fn provider(&self) -> &'static Provider;
     /// What [`Router::read`] and the writes need to see.
     fn reads(&self, canary: &Canary) -> Vec<ObjectRef>;
-    /// The object whose version fences every raise; none where nothing routes.
-    fn fenced(&self, canary: &Canary) -> Option<ObjectRef>;
+    /// The objects whose versions fence every raise; none where nothing routes.
+    fn fenced(&self, canary: &Canary) -> Vec<ObjectRef>;
     fn read(&self, canary: &Canary, live: &Objects) -> Result<Exposure, RouterError>;
     /// Taking everything from the canary is fenced by nothing, any other share by the object's version.
     fn write(
@@ -51,8 +59,8 @@ pub trait Router: Send + Sync {
     ) -> Result<Vec<Change>, RouterError>;
     /// Ports of the generated Services that the route leads to as it is, by number or name.
     fn ports(&self, canary: &Canary, live: &Objects) -> BTreeSet<String>;
-    /// Why the route must not be taken over as it is; none when it may, or is not there.
-    fn obstacle(&self, canary: &Canary, live: &Objects) -> Option<RouterError>;
+    /// Why the route must not be taken over as it is, all of it; empty when it may, or is not there.
+    fn obstacles(&self, canary: &Canary, live: &Objects) -> Vec<RouterError>;
     /// All traffic to the apex Service, and nothing of ours left.
     fn restore(&self, canary: &Canary, live: &Objects) -> Result<Vec<Change>, RouterError>;
     /// What a builtin check of the canary asks Prometheus, over a window such as `1m`.

@@ -18,6 +18,8 @@ use crate::json::{
 use crate::metric::{p99_in_ms, success_rate};
 use crate::ownership::other_controller;
 
+pub(super) mod derived;
+
 /// On a TraefikService that we did not make: the services it had, in JSON, to give back.
 const ORIGINAL_SERVICES: &str = "serin.dev/original-services";
 
@@ -31,18 +33,19 @@ impl Router for Traefik {
     }
 
     fn reads(&self, canary: &Canary) -> Vec<ObjectRef> {
-        vec![object(canary)]
+        [vec![object(canary)], derived::reads(canary)].concat()
     }
 
-    fn fenced(&self, canary: &Canary) -> Option<ObjectRef> {
-        Some(object(canary))
+    fn fenced(&self, canary: &Canary) -> Vec<ObjectRef> {
+        std::iter::once(object(canary)).chain(derived::fenced(canary)).collect()
     }
 
     fn read(&self, canary: &Canary, live: &Objects) -> Result<Exposure, RouterError> {
-        let Some(live) = look(canary, live)? else {
+        let Some(weighted) = look(canary, live)? else {
             return Err(RouterError::Missing(object(canary)));
         };
-        Ok(Exposure::share(share(canary, live)))
+        let matched = derived::is_matched(canary, live)?;
+        Ok(Exposure { matched, ..Exposure::share(share(canary, weighted)) })
     }
 
     fn write(
@@ -52,18 +55,21 @@ impl Router for Traefik {
         live: &Objects,
     ) -> Result<Vec<Change>, RouterError> {
         supported(self.provider(), wanted)?;
-        let live = look(canary, live)?;
-        let mut object = applied(canary, wanted.share, live);
-        if live.is_some_and(|live| in_order(live, &object)) {
-            return Ok(Vec::new());
+        let weighted = look(canary, live)?;
+        let beside = derived::write(canary, wanted, live)?;
+        let mut object = applied(canary, wanted.share, weighted);
+        if weighted.is_some_and(|live| in_order(live, &object)) {
+            return Ok(beside);
         }
-        let fenced = live.filter(|_| fence::route_is_fenced(wanted));
+        let fenced = weighted.filter(|_| fence::route_is_fenced(wanted));
         if let (Some(version), Some(metadata)) =
             (fenced.and_then(resource_version), child(&mut object, "metadata"))
         {
             metadata.insert("resourceVersion".into(), version.into());
         }
-        Ok(vec![Change::Apply { target: self::object(canary), object }])
+        // The weighted service first: what stands beside the user's route leads to it.
+        let first = Change::Apply { target: self::object(canary), object };
+        Ok(std::iter::once(first).chain(beside).collect())
     }
 
     fn ports(&self, canary: &Canary, live: &Objects) -> BTreeSet<String> {
@@ -77,20 +83,19 @@ impl Router for Traefik {
         entries.iter().filter(ours).filter_map(port).collect()
     }
 
-    fn obstacle(&self, canary: &Canary, live: &Objects) -> Option<RouterError> {
-        let live = match look(canary, live) {
-            Ok(live) => live?,
-            Err(RouterError::Unreadable { .. } | RouterError::Missing(_)) => return None,
-            Err(error) => return Some(error),
+    fn obstacles(&self, canary: &Canary, live: &Objects) -> Vec<RouterError> {
+        let of_weighted = match look(canary, live) {
+            Ok(weighted) => weighted.and_then(|weighted| leads_elsewhere(canary, weighted)),
+            Err(RouterError::Unreadable { .. } | RouterError::Missing(_)) => None,
+            Err(error) => Some(error),
         };
-        leads_elsewhere(canary, live)
+        of_weighted.into_iter().chain(derived::obstacles(canary, live)).collect()
     }
 
     fn restore(&self, canary: &Canary, live: &Objects) -> Result<Vec<Change>, RouterError> {
-        let Some(live) = look(canary, live)? else { return Ok(Vec::new()) };
-        Ok(restored(canary, live).map_or_else(Vec::new, |patch| {
-            vec![Change::MergePatch { target: object(canary), patch }]
-        }))
+        let weighted = look(canary, live)?.and_then(|weighted| restored(canary, weighted));
+        let weighted = weighted.map(|patch| Change::MergePatch { target: object(canary), patch });
+        Ok(weighted.into_iter().chain(derived::restore(canary, live)?).collect())
     }
 
     /// Traefik names a child of a weighted service in one of two ways, by its `safeNaming`. Both speak of the Service and

@@ -5,6 +5,7 @@
 mod admission;
 mod bad_input;
 mod bed;
+mod beside;
 mod conflicts;
 mod corpus;
 mod deletions;

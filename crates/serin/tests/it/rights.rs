@@ -209,6 +209,7 @@ const UNSEEN: &[(&str, &str)] = &[
         "get gateway.networking.k8s.io/httproutes",
         "asked for when its kind is watched already, as TraefikServices are in this life",
     ),
+    ("get traefik.io/ingressroutes", "the same"),
     ("get flagger.app/canaries", "asked for when a list is older than what was written"),
     ("list coordination.k8s.io/leases", "asked for by a replica that waits, as in `election`"),
     ("watch coordination.k8s.io/leases", "asked for by a replica that waits, as in `election`"),
@@ -301,6 +302,20 @@ async fn lived(bed: &Bed) {
     bed.pass(60).await;
     bed.answer(|_, _| value(0.0));
     gone(bed).await;
+    let route = json!({
+        "apiVersion": "traefik.io/v1alpha1", "kind": "IngressRoute", "metadata": {"name": "shop"},
+        "spec": {"routes": [{"kind": "Rule", "match": "Host(`a`)", "services": [{"name": "backend", "port": 80}]}]},
+    });
+    bed.create(("traefik.io", "ingressroutes"), route);
+    let beside =
+        json!({"apiVersion": "traefik.io/v1alpha1", "kind": "IngressRoute", "name": "shop"});
+    bed.apply("app:v5", json!({"routeRef": beside}));
+    bed.until_phase("Initialized").await;
+    bed.modify(("traefik.io", "ingressroutes"), "shop", |route| {
+        route["spec"]["entryPoints"] = json!(["web"]);
+    });
+    bed.pass(60).await;
+    gone(bed).await;
     let edge = json!({"provider": "gatewayapi:v1", "service": {"gatewayRefs": [{"name": "edge"}]}});
     bed.apply("app:v5", edge);
     bed.until_phase("Initialized").await;
@@ -375,6 +390,7 @@ const NAMED: &[&str] = &[
     "get /secrets",
     "get traefik.io/traefikservices",
     "get gateway.networking.k8s.io/httproutes",
+    "get traefik.io/ingressroutes",
     "get flagger.app/metrictemplates",
 ];
 
@@ -394,6 +410,8 @@ const WATCHED: &[&str] = &[
     "watch traefik.io/traefikservices",
     "list gateway.networking.k8s.io/httproutes",
     "watch gateway.networking.k8s.io/httproutes",
+    "list traefik.io/ingressroutes",
+    "watch traefik.io/ingressroutes",
     "list flagger.app/metrictemplates",
     "watch flagger.app/metrictemplates",
     "list discovery.k8s.io/endpointslices",
@@ -470,6 +488,18 @@ const CALLS: &[Call] = &[
     ),
     (
         "serin-providers/src/router/traefik.rs",
+        "Change::MergePatch {",
+        1,
+        &["patch traefik.io/traefikservices"],
+    ),
+    (
+        "serin-providers/src/router/traefik/derived.rs",
+        "Change::Apply {",
+        2,
+        &["patch traefik.io/ingressroutes", "create traefik.io/ingressroutes"],
+    ),
+    (
+        "serin-providers/src/router/traefik/derived.rs",
         "Change::MergePatch {",
         1,
         &["patch traefik.io/traefikservices"],

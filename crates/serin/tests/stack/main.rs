@@ -5,7 +5,6 @@
 
 mod backtest;
 mod chart;
-mod gateway_api;
 mod image;
 mod install;
 mod kill;
@@ -13,6 +12,7 @@ mod lab;
 mod local;
 mod monitoring;
 mod refusals;
+mod routes;
 
 use tokio::sync::{Mutex, MutexGuard};
 

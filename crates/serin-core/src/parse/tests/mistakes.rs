@@ -220,7 +220,7 @@ fn every_mistake_has_a_path() {
             analysis: {mirrorWeight: 10}
                 warning spec.analysis.mirrorWeight: has an effect with Istio only; remove it
             analysis: {match: [{headers: {x: {exact: a}}}]}
-                unsupported spec.analysis.match: A/B testing is not supported with this provider yet; Flagger would send all users to the canary; use stepWeights, or iterations without match for Blue/Green
+                unsupported spec.analysis.match: a share of the matching requests only is not supported; use iterations for A/B testing, or remove match
             analysis: {sessionAffinity: {cookieName: c}}
                 unsupported spec.analysis.sessionAffinity: session affinity is not supported with this provider yet, and users would move between versions; remove it, if they may
             analysis: {stepWeight: null, iterations: 3}

@@ -48,7 +48,7 @@ fn what_makes_a_route_is_read_whole() {
             {provider: 'gatewayapi:v1', routeRef: {apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, name: shop}}
                 ok
             {provider: 'gatewayapi:v1', routeRef: {apiVersion: apisix.apache.org/v2, kind: ApisixRoute, name: shop}}
-                error spec.routeRef.kind: must be HTTPRoute with provider gatewayapi:v1
+                error spec.routeRef.kind: must be HTTPRoute with provider gatewayapi:v1, not ApisixRoute
             {provider: 'gatewayapi:v1', routeRef: {kind: HTTPRoute, name: shop}, service: {gatewayRefs: [{name: edge}], hosts: [a.example.com], timeout: 5s}}
                 warning spec.service.gatewayRefs: has no effect beside spec.routeRef: that route is yours
                 warning spec.service.hosts: has no effect beside spec.routeRef: that route is yours

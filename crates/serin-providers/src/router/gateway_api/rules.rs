@@ -149,7 +149,7 @@ fn path_match(path: &TextMatch) -> Value {
         TextMatch::Exact(value) => json!({"type": "Exact", "value": value}),
         TextMatch::Prefix(value) => json!({"type": "PathPrefix", "value": value}),
         TextMatch::Suffix(_) | TextMatch::Regex(_) => {
-            json!({"type": "RegularExpression", "value": pattern(path)})
+            json!({"type": "RegularExpression", "value": path.pattern()})
         }
     }
 }
@@ -159,23 +159,10 @@ fn named(name: &str, text: &TextMatch) -> Value {
     let (kind, value) = match text {
         TextMatch::Exact(value) => ("Exact", value.clone()),
         TextMatch::Prefix(_) | TextMatch::Suffix(_) | TextMatch::Regex(_) => {
-            ("RegularExpression", pattern(text))
+            ("RegularExpression", text.pattern())
         }
     };
     json!({"type": kind, "name": name, "value": value})
-}
-
-/// Anchored at both ends, because some implementations look anywhere in the text and some at all of it.
-fn pattern(text: &TextMatch) -> String {
-    match text {
-        TextMatch::Exact(value) => format!("^{}$", regex::escape(value)),
-        TextMatch::Prefix(value) => format!("^{}.*$", regex::escape(value)),
-        TextMatch::Suffix(value) => format!("^.*{}$", regex::escape(value)),
-        TextMatch::Regex(value) => {
-            let bare = value.strip_prefix('^').unwrap_or(value);
-            format!("^(?:{})$", bare.strip_suffix('$').unwrap_or(bare))
-        }
-    }
 }
 
 /// The rules with this exposure: each that leads to the application has the sides in the place of what it had.

@@ -245,10 +245,10 @@ fn what_is_in_the_way_is_said() {
         "[]",
     ] {
         let objects = world(&with_own_route(), &[live("shop", rules)]);
-        let obstacle = GatewayApi.obstacle(&with_own_route(), &objects).unwrap();
+        let obstacle = GatewayApi.obstacles(&with_own_route(), &objects).remove(0);
         out.push_str(&format!("{obstacle}\n"));
     }
-    let absent = GatewayApi.obstacle(&with_own_route(), &world(&with_own_route(), &[])).unwrap();
+    let absent = GatewayApi.obstacles(&with_own_route(), &world(&with_own_route(), &[])).remove(0);
     out.push_str(&format!("{absent}\n"));
     let mut refused = live("shop", "[{backendRefs: [{name: backend, port: 80}]}]");
     refused["status"] = json!({"parents": [{"conditions": [

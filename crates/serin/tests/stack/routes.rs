@@ -1,4 +1,4 @@
-//! The Gateway API on the real Traefik: shares and an A/B test, seen from the requests.
+//! The Gateway API on the real Traefik, and A/B tests on both of its kinds of routes, seen from the requests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::alone;
 use crate::local::{options, part, serves, until};
 
 fn apply(cluster: &Cluster, file: &str) {
-    let path = format!("{}/../../examples/gateway-api/{file}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/../../examples/{file}.yaml", env!("CARGO_MANIFEST_DIR"));
     for document in manifest::documents(&std::fs::read_to_string(path).unwrap()).unwrap() {
         manifest::apply(cluster.store(), &document).unwrap();
     }
@@ -66,6 +66,77 @@ fn only(seen: &BTreeMap<String, usize>, version: &str) -> bool {
     seen.keys().eq([version])
 }
 
+/// A good version and a dead one, which only insiders meet, while everybody else keeps `before`, and then the good one.
+async fn test_with_insiders(client: &reqwest::Client, cluster: &Cluster, before: &str) {
+    set_image(cluster, "v3");
+    let insider = Some(("x-canary", "insider"));
+    until("v3 for insiders", || async { only(&answers(client, cluster, insider, 10).await, "v3") })
+        .await;
+    let cookie = Some(("cookie", "a=b; canary=always"));
+    assert!(only(&answers(client, cluster, cookie, 10).await, "v3"));
+    for others in [None, Some(("x-canary", "outsider")), Some(("cookie", "canary=never"))] {
+        assert!(only(&answers(client, cluster, others, 10).await, before), "{others:?}");
+    }
+    let state = status(cluster);
+    assert_eq!((&state["matched"], &state["canaryWeight"]), (&json!(true), &json!(0)));
+    until("its end", || async {
+        answers(client, cluster, insider, 5).await;
+        status(cluster)["phase"] == "Succeeded"
+    })
+    .await;
+
+    // Insiders meet a bad version; their failures are enough to end the test.
+    set_image(cluster, "v4-dead");
+    until("the failures", || async { !only(&answers(client, cluster, insider, 10).await, "v3") })
+        .await;
+    until("the rollback", || async {
+        answers(client, cluster, insider, 5).await;
+        status(cluster)["phase"] == "Failed"
+    })
+    .await;
+    let reason = status(cluster)["lastReason"].clone();
+    assert_eq!(reason["code"], "GuardRolledBack", "{reason}");
+    until("v3 for insiders again", || async {
+        only(&answers(client, cluster, insider, 10).await, "v3")
+    })
+    .await;
+}
+
+async fn beside_an_ingress_route(options: Options) {
+    let cluster = Cluster::start(options).await.unwrap();
+    let client = reqwest::Client::builder().build().unwrap();
+    for file in ["00-namespace", "10-backend", "20-route"] {
+        apply(&cluster, &format!("ab-test/{file}"));
+    }
+    serves(&cluster).await;
+    let traffic =
+        load::run(load::Options::new(cluster.gateway_url().parse().unwrap(), 50.0)).unwrap();
+    apply(&cluster, "ab-test/40-canary");
+    until_phase(&cluster, "Initialized").await;
+    test_with_insiders(&client, &cluster, "v1").await;
+    let figures = tokio::time::timeout(Duration::from_secs(60), traffic.stop()).await.unwrap();
+    assert_eq!((figures.total.bad, figures.failed), (0, 0), "others were hurt: {figures:?}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ab_test_beside_an_ingress_route_of_the_real_traefik() {
+    let _alone = alone().await;
+    let (Some(traefik), Some(prometheus)) = (part("SERIN_TRAEFIK"), part("SERIN_PROMETHEUS"))
+    else {
+        return;
+    };
+    let options =
+        Options { router: Part::Real(traefik), metrics: Part::Real(prometheus), ..options() };
+    beside_an_ingress_route(options).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ab_test_beside_an_ingress_route_of_the_embedded_gateway() {
+    let _alone = alone().await;
+    beside_an_ingress_route(options()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn http_routes_on_the_real_traefik() {
     let _alone = alone().await;
@@ -78,7 +149,7 @@ async fn http_routes_on_the_real_traefik() {
     let cluster = Cluster::start(options).await.unwrap();
     let client = reqwest::Client::builder().build().unwrap();
     for file in ["00-namespace", "10-backend", "40-canary"] {
-        apply(&cluster, file);
+        apply(&cluster, &format!("gateway-api/{file}"));
     }
     until_phase(&cluster, "Initialized").await;
     serves(&cluster).await;
@@ -98,41 +169,8 @@ async fn http_routes_on_the_real_traefik() {
     let figures = traffic.snapshot();
     assert_eq!((figures.total.bad, figures.failed), (0, 0), "{figures:?}");
 
-    apply(&cluster, "50-ab-test");
-    set_image(&cluster, "v3");
-    let insider = Some(("x-canary", "insider"));
-    until("v3 for insiders", || async {
-        only(&answers(&client, &cluster, insider, 10).await, "v3")
-    })
-    .await;
-    let cookie = Some(("cookie", "a=b; canary=always"));
-    assert!(only(&answers(&client, &cluster, cookie, 10).await, "v3"));
-    for others in [None, Some(("x-canary", "outsider")), Some(("cookie", "canary=never"))] {
-        assert!(only(&answers(&client, &cluster, others, 10).await, "v2"), "{others:?}");
-    }
-    let state = status(&cluster);
-    assert_eq!((&state["matched"], &state["canaryWeight"]), (&json!(true), &json!(0)));
-    until("its end", || async {
-        answers(&client, &cluster, insider, 5).await;
-        status(&cluster)["phase"] == "Succeeded"
-    })
-    .await;
-
-    // Insiders meet a bad version; their failures are enough to end the test.
-    set_image(&cluster, "v4-dead");
-    until("the failures", || async { !only(&answers(&client, &cluster, insider, 10).await, "v3") })
-        .await;
-    until("the rollback", || async {
-        answers(&client, &cluster, insider, 5).await;
-        status(&cluster)["phase"] == "Failed"
-    })
-    .await;
-    let reason = status(&cluster)["lastReason"].clone();
-    assert_eq!(reason["code"], "GuardRolledBack", "{reason}");
-    until("v3 for insiders again", || async {
-        only(&answers(&client, &cluster, insider, 10).await, "v3")
-    })
-    .await;
+    apply(&cluster, "gateway-api/50-ab-test");
+    test_with_insiders(&client, &cluster, "v2").await;
     let figures = tokio::time::timeout(Duration::from_secs(60), traffic.stop()).await.unwrap();
     assert_eq!((figures.total.bad, figures.failed), (0, 0), "others were hurt: {figures:?}");
     cluster.stop().await;
