@@ -11,7 +11,7 @@ API = (IP, 6443)
 IMAGES = [  # image pattern, directory to start in (on the PATH), entrypoint
     (r"^local/.*", RUN + "/images/app", ["app"]),
     (r".*prometheus:.*", RUN + "/images/prometheus", ["prometheus"]),
-    (r"^serin:.*", RUN + "/images/serin", ["serin"]),
+    (r"(.*/)?serin:.*", RUN + "/images/serin", ["serin"]),
     (r".*traefik:.*", RUN + "/images/traefik", ["traefik"]),
 ]
 ctx = ssl.create_default_context(cafile=RUN + "/pki/ca.crt")
@@ -22,7 +22,8 @@ now = lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def log(*a):
-    print(time.strftime("%H:%M:%S"), *a, flush=True)
+    t = time.time()
+    print(time.strftime("%H:%M:%S", time.gmtime(t)) + f".{int(t * 1000) % 1000:03}", *a, flush=True)
 
 
 class Refused(Exception):
@@ -119,6 +120,7 @@ class Pod(threading.Thread):
         try:
             if not self.obj["metadata"].get("deletionTimestamp"):
                 self.net_up()
+                log("begins", self.ns, self.name, self.ip)
                 while not self.gone and not self.obj["metadata"].get("deletionTimestamp"):
                     try:
                         self.step()
@@ -378,6 +380,7 @@ class Pod(threading.Thread):
     def end(self):
         grace = self.obj["metadata"].get("deletionGracePeriodSeconds", 30) if not self.gone else 0
         until = time.time() + grace
+        log("ends", self.ns, self.name, self.ip, f"grace {grace} s")
         for c in self.cs:
             h = ((c.spec.get("lifecycle") or {}).get("preStop") or {})
             if c.proc and "sleep" in h:
@@ -393,6 +396,7 @@ class Pod(threading.Thread):
             if c.proc and c.proc.poll() is None:
                 c.proc.kill()
                 c.proc.wait()
+        log("ended", self.ns, self.name, self.ip)
         for _ in range(20):
             try:
                 api("DELETE", self.path, {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0, "preconditions": {"uid": self.uid}})

@@ -16,7 +16,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-from bed import Bed, Failed, Skipped  # noqa: E402
+from bed import NEEDS, Bed, Failed, Skipped  # noqa: E402
 
 MODULES = ["story", "findings", "hands", "plane"]
 
@@ -26,7 +26,7 @@ def scenarios():
     found = []
     for name in MODULES:
         module = importlib.import_module(f"scenarios.{name}")
-        found += [value for value in vars(module).values() if callable(value) and hasattr(value, "needs_bed")]
+        found += [value for value in vars(module).values() if callable(value) and hasattr(value, "needs")]
     return found
 
 
@@ -59,8 +59,8 @@ def run(chosen, options):
         try:
             if options.minutes and start - began > options.minutes * 60:
                 raise Skipped(f"no time left of {options.minutes:g} minutes")
-            if scenario.needs_bed and not bed.own:
-                raise Skipped("needs a control plane of our own, and KUBECONFIG names another")
+            if scenario.needs and scenario.needs not in bed.has:
+                raise Skipped(NEEDS[scenario.needs])
             scenario(bed)
             outcome, why = "ok", ""
         except Skipped as skipped:

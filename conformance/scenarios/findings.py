@@ -4,8 +4,7 @@ import time
 from bed import scenario
 
 
-@scenario("a Service whose port has the Canary's name and another number is taken over, and its old port goes on working",
-          fails="issue 10, 1.1: the port is applied beside the old one")
+@scenario("a Service whose port has the Canary's name and another number is taken over, and its old port goes on working", needs="")
 def service_with_the_same_port_name(bed):
     bed.app(service=[{"name": "http", "port": 9898, "targetPort": 8080}])
     bed.until_phase("Initialized", 60)
@@ -13,8 +12,7 @@ def service_with_the_same_port_name(bed):
     bed.require(80 in ports and 9898 in ports, f"the Service has the ports {ports}")
 
 
-@scenario("a ConfigMap that changes in the middle of an analysis: what is promoted was started with it and analysed",
-          fails="issue 10, 1.2: the analysis begins anew on the old pods")
+@scenario("a ConfigMap that changes in the middle of an analysis: what is promoted was started with it and analysed")
 def config_changes_in_the_middle(bed):
     bed.app(spec={"analysis": {"interval": "5s", "threshold": 1, "stepWeights": [10, 30, 50], "metrics": [
         {"name": "request-success-rate", "interval": "30s", "thresholdRange": {"min": 99}}]}})
@@ -49,8 +47,7 @@ def no_v2(ns):
     ]
 
 
-@scenario("a promotion that an admission policy refuses is told at once and ends by its deadline with the traffic on the version that the status names",
-          fails="issue 10, 1.3: a refusal is not told")
+@scenario("a promotion that an admission policy refuses is told at once and ends by its deadline with the traffic on the version that the status names", needs="")
 def refused_promotion(bed):
     bed.app()
     bed.until_phase("Initialized")
@@ -69,8 +66,7 @@ def refused_promotion(bed):
     bed.told()
 
 
-@scenario("a quota on Services is told in the API server's words, and the Canary goes on when it is lifted",
-          fails="issue 10, 1.3: a refusal is not told")
+@scenario("a quota on Services is told in the API server's words, and the Canary goes on when it is lifted", needs="")
 def quota_on_services(bed):
     bed.namespace()
     bed.k("create", "quota", "few", "--hard=services=1")
@@ -83,8 +79,7 @@ def quota_on_services(bed):
     bed.figures["seconds after the quota"] = round(time.monotonic() - start, 1)
 
 
-@scenario("a Canary is deleted where OwnerReferencesPermissionEnforcement is on, as OpenShift has it", needs_bed=True,
-          fails="issue 10, 1.4: the rights do not suffice")
+@scenario("a Canary is deleted where OwnerReferencesPermissionEnforcement is on, as OpenShift has it", needs="")
 def owner_references_enforced(bed):
     bed.app()
     bed.until_phase("Initialized")
@@ -92,8 +87,7 @@ def owner_references_enforced(bed):
     bed.require(not bed.canary(), "the Canary is still there")
 
 
-@scenario("other people's ConfigMaps and Secrets cost no memory: 200 of 800 kB",
-          fails="issue 10, 1.5: every ConfigMap is listed")
+@scenario("other people's ConfigMaps and Secrets cost no memory: 200 of 800 kB", needs="bed")
 def foreign_memory(bed):
     bed.namespace()
     noise = "x" * 800_000
@@ -110,8 +104,7 @@ def foreign_memory(bed):
     bed.require(max(peaks) < 64, f"the peaks are {peaks} MiB")
 
 
-@scenario("the way back to Flagger: no finalizer of Flagger's is left where Flagger would take none away",
-          fails="issue 10, 1.6: Flagger's finalizer is put on every Canary")
+@scenario("the way back to Flagger: no finalizer of Flagger's is left where Flagger would take none away", needs="")
 def way_back_to_flagger(bed):
     bed.app()
     bed.until_phase("Initialized")
@@ -119,8 +112,7 @@ def way_back_to_flagger(bed):
     bed.require("finalizer.flagger.app" not in finalizers, f"the finalizers are {finalizers}")
 
 
-@scenario("a release writes its status seldom: fewer than 20 patches",
-          fails="issue 10, 1.8: the guard writes its state by itself")
+@scenario("a release writes its status seldom: fewer than 20 patches", needs="bed")
 def bookkeeping(bed):
     bed.app()
     bed.until_phase("Initialized")
@@ -141,8 +133,7 @@ def status_writes(bed):
         return sum(wanted in line and '"subresource":"status"' in line and '"resource":"canaries"' in line for line in log)
 
 
-@scenario("two idle replicas renew the election seldom: fewer than 40 requests a minute",
-          fails="issue 10, 1.10: the election is renewed often")
+@scenario("two idle replicas renew the election seldom: fewer than 40 requests a minute", needs="bed")
 def idle_requests(bed):
     from bed import RUN
     def requests():

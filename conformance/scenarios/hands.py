@@ -5,7 +5,7 @@ import time
 from bed import scenario
 
 
-@scenario("an autoscaler: the primary gets its own, and a change of its limits follows")
+@scenario("an autoscaler: the primary gets its own, and a change of its limits follows", needs="")
 def autoscaler(bed):
     reference = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "name": "backend"}
     scaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "backend", "namespace": bed.ns}, "spec": {
@@ -40,7 +40,7 @@ def evictions(bed):
     bed.told()
 
 
-@scenario("an image that cannot be pulled fails by the deadline, and the primary has all traffic")
+@scenario("an image that cannot be pulled fails by the deadline, and the primary has all traffic", needs="")
 def image_that_cannot_be_pulled(bed):
     bed.app()
     bed.until_phase("Initialized")
@@ -51,7 +51,7 @@ def image_that_cannot_be_pulled(bed):
     bed.told()
 
 
-@scenario("a GitOps-like second manager applies the same objects over and over: it meets no conflict, and the release ends")
+@scenario("a GitOps-like second manager applies the same objects over and over: it meets no conflict, and the release ends", needs="")
 def second_manager(bed):
     bed.app()
     bed.until_phase("Initialized")
@@ -66,7 +66,7 @@ def second_manager(bed):
     bed.told()
 
 
-@scenario("a namespace with a Canary in it is deleted and goes")
+@scenario("a namespace with a Canary in it is deleted and goes", needs="")
 def namespace_deletion(bed):
     bed.app()
     bed.until_phase("Initialized")

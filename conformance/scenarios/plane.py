@@ -33,7 +33,7 @@ def served(bed):
     bed.until("the API answers", lambda: bed.run("get", "--raw", "/readyz", check=False).returncode == 0, 90)
 
 
-@scenario("the API server is killed in the middle of an analysis: nothing is lost, and the release ends")
+@scenario("the API server is killed in the middle of an analysis: nothing is lost, and the release ends", needs="bed")
 def api_server_killed(bed):
     bed.app()
     bed.until_phase("Initialized")
@@ -47,7 +47,7 @@ def api_server_killed(bed):
     bed.told()
 
 
-@scenario("etcd is compacted while watches are behind: they meet 410 and go on")
+@scenario("etcd is compacted while watches are behind: they meet 410 and go on", needs="bed")
 def compaction(bed):
     bed.app()
     bed.until_phase("Initialized")
@@ -64,7 +64,7 @@ def compaction(bed):
     bed.told()
 
 
-@scenario("a restart of the API server with live canaries starts no release")
+@scenario("a restart of the API server with live canaries starts no release", needs="bed")
 def restart_starts_nothing(bed):
     bed.app()
     bed.until_phase("Initialized")
