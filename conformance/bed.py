@@ -250,6 +250,32 @@ class Bed:
             found.update({pod["metadata"]["name"]: int(i.rsplit("/", 1)[1]) for i in ids if i})
         return found
 
+    def audit_size(self):
+        return (RUN / "audit.log").stat().st_size if self.own else 0
+
+    def audited(self, since, *words):
+        """Requests of Serin's in the audit log since it had so many bytes, with all of these words in them."""
+        if not self.own:
+            return 0
+        with open(RUN / "audit.log", encoding="utf-8") as log:
+            log.seek(since)
+            return sum('"username":"system:serviceaccount:serin-system:serin"' in line and all(word in line for word in words) for line in log)
+
+    def measure(self, since):
+        """What every scenario is measured by: requests of the operator, and the most memory that a replica had."""
+        if not self.own:
+            return
+        self.figures["API requests"] = self.audited(since)
+        peaks = []
+        for pid in self.pod_pids("serin-system", "app.kubernetes.io/name=serin").values():
+            try:
+                with open(f"/proc/{pid}/status", encoding="utf-8") as status:
+                    peaks += [int(line.split()[1]) // 1024 for line in status if line.startswith("VmHWM:")]
+            except OSError:
+                continue
+        if peaks:
+            self.figures["peak MiB"] = max(peaks)
+
     def leader(self):
         lease = self.get("lease", "serin-leader-election", ns="serin-system") or {}
         return lease.get("spec", {}).get("holderIdentity", "")

@@ -13,12 +13,14 @@ import os
 import pathlib
 import sys
 import time
+import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 from bed import NEEDS, Bed, Failed, Skipped  # noqa: E402
+from foreign import Refused, context  # noqa: E402
 
-MODULES = ["story", "findings", "hands", "plane"]
+MODULES = ["story", "findings", "hands", "flagger", "plane"]
 
 
 def scenarios():
@@ -50,11 +52,25 @@ def main():
 
 
 def run(chosen, options):
+    bed = Bed("serin-conformance-none")
+    print(f"Kubernetes {bed.version()}", flush=True)
+    foreign = context(bed)
+    if not foreign:
+        return run_all(chosen, options, bed.version())
+    try:
+        with foreign:
+            code = run_all(chosen, options, bed.version())
+    except Refused as refused:
+        print(f"conformance: {refused}", file=sys.stderr)
+        return 2
+    return 1 if foreign.left else code
+
+
+def run_all(chosen, options, version):
     began, results = time.monotonic(), []
-    version = Bed("serin-conformance-none").version()
-    print(f"Kubernetes {version}", flush=True)
     for scenario in chosen:
         bed = Bed("serin-conformance-" + scenario.__name__.replace("_", "-")[:40])
+        audit = bed.audit_size()
         start = time.monotonic()
         try:
             if options.minutes and start - began > options.minutes * 60:
@@ -67,7 +83,10 @@ def run(chosen, options):
             outcome, why = "skipped", str(skipped)
         except Failed as failed:
             outcome, why = "FAILED", str(failed)
+        except Exception as error:  # A scenario that breaks must not take the others with it.
+            outcome, why = "FAILED", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
         took = time.monotonic() - start
+        bed.measure(audit)
         if outcome == "FAILED":
             why += "\n" + bed.evidence()
         if not (options.keep and outcome == "FAILED"):

@@ -16,7 +16,7 @@ def promotion(bed):
     bed.require(bed.phase() == "Succeeded", "v2 was not promoted")
     bed.figures["seconds to promotion"] = round(time.monotonic() - start)
     image = bed.get("deployment", "backend-primary")["spec"]["template"]["spec"]["containers"][0]["image"]
-    bed.require(image == "local/backend:v2", f"the primary runs {image}")
+    bed.require(image == bed.app_image("v2"), f"the primary runs {image}")
     bed.told()
 
 
