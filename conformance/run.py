@@ -73,7 +73,7 @@ def run_all(chosen, options, version):
         audit = bed.audit_size()
         start = time.monotonic()
         try:
-            if options.minutes and start - began > options.minutes * 60:
+            if options.minutes is not None and start - began > options.minutes * 60:
                 raise Skipped(f"no time left of {options.minutes:g} minutes")
             if scenario.needs and scenario.needs not in bed.has:
                 raise Skipped(NEEDS[scenario.needs])

@@ -131,8 +131,8 @@ def ahead(bed, how):
     spec = deployment["spec"]
     labels = {"app.kubernetes.io/name": "serin-skewed"}
     spec["replicas"], spec["selector"], spec["template"]["metadata"]["labels"] = 1, {"matchLabels": labels}, labels
-    spec["template"]["spec"]["containers"][0]["env"] += [
-        {"name": "LD_PRELOAD", "value": FAKETIME}, {"name": "FAKETIME", "value": how}, {"name": "FAKETIME_DONT_FAKE_MONOTONIC", "value": "1"}]
+    # Only the operator itself sees another time: what starts it runs as somebody else.
+    spec["template"]["spec"]["containers"][0]["command"] = ["env", f"LD_PRELOAD={FAKETIME}", f"FAKETIME={how}", "FAKETIME_DONT_FAKE_MONOTONIC=1", "serin"]
     bed.after("-n", "serin-system", "delete", "deployment", "serin-skewed")
     bed.apply({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "serin-skewed", "namespace": "serin-system"}, "spec": spec})
     bed.run("-n", "serin-system", "rollout", "status", "deployment/serin-skewed", "--timeout=120s", timeout=150)
