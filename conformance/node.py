@@ -126,17 +126,14 @@ class Pod(threading.Thread):
                     try:
                         self.step()
                         self.tell()
+                        if time.time() > self.rotate:
+                            self.renew_tokens()
                     except Refused as e:
                         if e.code == 404:
                             break
                         log(self.name, "status", e)
                     except (OSError, http.client.HTTPException) as e:
                         log(self.name, "api", type(e).__name__)
-                    if time.time() > self.rotate:
-                        self.rotate = time.time() + TOKEN_TTL * 0.8
-                        for v in self.obj["spec"].get("volumes") or []:
-                            if "projected" in v and os.path.isdir(f"{self.dir}/vol/{v['name']}"):
-                                self.volume(v)
                     self.wake.wait(0.25)
                     self.wake.clear()
             self.end()
@@ -146,6 +143,13 @@ class Pod(threading.Thread):
             self.net_down()
             with lock:
                 pods.pop(self.uid, None)
+
+    def renew_tokens(self):
+        """Before they run out; an API server that is away is asked again at the next look."""
+        for v in self.obj["spec"].get("volumes") or []:
+            if "projected" in v and os.path.isdir(f"{self.dir}/vol/{v['name']}"):
+                self.volume(v)
+        self.rotate = time.time() + TOKEN_TTL * 0.8
 
     def net_up(self):
         n, self.ip = take_ip()
