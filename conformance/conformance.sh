@@ -9,15 +9,35 @@ cd "$here/.."
 skip() { echo "conformance: skipped: $*"; exit 0; }
 
 if [ -n "${KUBECONFIG:-}" ]; then
-  echo "conformance: uses the cluster of KUBECONFIG ($(kubectl config current-context)): namespaces serin-conformance-*, and what scenarios put into them"
+  export SERIN_BIN=${SERIN_BIN:-$PWD/target/debug/serin}
+  [ -x "$SERIN_BIN" ] || cargo build --locked -p serin
+  mkdir -p .parts/conformance
   exec python3 "$here/run.py" ${MINUTES:+--minutes "$MINUTES"} "$@"
+fi
+if [ "$version" = local ]; then
+  # The same scenarios on the local cluster, for the figures beside.
+  parts=$(scripts/parts.sh) && eval "$parts"
+  export SERIN_BIN=${SERIN_BIN:-$PWD/target/debug/serin} SERIN_RUNS=1
+  [ -x "$SERIN_BIN" ] || cargo build --locked -p serin
+  command -v go >/dev/null || skip "Go is not installed, and the load is built with it"
+  ONLY_PROGRAMS=1 "$here/build.sh" local
+  out=.parts/conformance/local.out
+  # The shortest interval is the operator's default, as in the bed.
+  "$SERIN_BIN" local --traefik="$SERIN_TRAEFIK" --prometheus="$SERIN_PROMETHEUS" --min-interval 10 --api 127.0.0.1:0 --gateway 127.0.0.1:0 \
+    --gateway-admin 127.0.0.1:0 --metrics 127.0.0.1:0 >"$out" 2>.parts/conformance/local.log &
+  local_pid=$!
+  trap 'kill $local_pid 2>/dev/null; wait $local_pid' EXIT
+  for _ in $(seq 120); do grep -q 'export KUBECONFIG=' "$out" && break; kill -0 $local_pid || exit 1; sleep 0.5; done
+  eval "$(grep -o 'export KUBECONFIG=[^ ]*' "$out" | head -1)"
+  SERIN_GATEWAY=$(awk '/^  gateway /{print $2}' "$out")/ python3 "$here/run.py" ${MINUTES:+--minutes "$MINUTES"} --json .parts/conformance/results-local.json "$@"
+  exit
 fi
 [ "$(uname -s)" = Linux ] || skip "network namespaces are Linux's"
 [ "$(id -u)" = 0 ] || skip "needs root for network namespaces, and KUBECONFIG names no cluster"
 command -v go >/dev/null || skip "Go is not installed, and the control plane is built from its modules"
 [ -f "$here/control-plane/$version.mod" ] || { echo "conformance: no version $version; there are: $(cd "$here/control-plane" && ls *.mod | sed 's/.mod$//' | xargs)"; exit 2; }
 missing=()
-for pair in ip:iproute2 nft:nftables openssl:openssl curl:curl; do
+for pair in ip:iproute2 nft:nftables openssl:openssl curl:curl faketime:faketime; do
   command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
 if [ ${#missing[@]} -gt 0 ]; then
@@ -26,13 +46,20 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 parts=$(scripts/parts.sh) && eval "$parts"
 export SERIN_BIN=${SERIN_BIN:-$PWD/target/debug/serin}
-"$here/build.sh" "$version"
+build=("$here/build.sh" "$version")
+if [ -n "${MINUTES:-}" ]; then
+  timeout "$((MINUTES * 60))" "${build[@]}" || { [ $? = 124 ] && skip "the control plane is not built within $MINUTES minutes; what is built so far is kept in Go's cache"; exit 1; }
+else
+  "${build[@]}"
+fi
+# A scenario that has begun is ended: the last one begins in time for that.
+minutes() { [ -z "${MINUTES:-}" ] || echo "--minutes=$((MINUTES - SECONDS / 60 > 4 ? MINUTES - SECONDS / 60 - 4 : 0))"; }
 
 names=("$@") failed=0
 wants() { [ ${#names[@]} -eq 0 ] && return 0; local name; for name in "${names[@]}"; do [ "$name" = "$1" ] && return 0; done; return 1; }
 trap '[ -n "${KEEP:-}" ] || "$here/down.sh" --wipe' EXIT
 
-if wants difference; then
+if wants difference && [ "$(minutes)" != --minutes=0 ]; then
   echo "conformance: the difference test"
   "$here/down.sh" --wipe
   "$here/up.sh" "$version" bare
@@ -48,6 +75,6 @@ if [ ${#names[@]} -eq 0 ] || [ ${#scenarios[@]} -gt 0 ]; then
   # As OpenShift has it by default.
   export APISERVER_EXTRA=${APISERVER_EXTRA:---enable-admission-plugins=OwnerReferencesPermissionEnforcement}
   "$here/up.sh" "$version"
-  python3 "$here/run.py" ${MINUTES:+--minutes "$MINUTES"} --json "$here/../.parts/conformance/results-$version.json" ${scenarios[@]+"${scenarios[@]}"} || failed=1
+  python3 "$here/run.py" $(minutes) --json "$here/../.parts/conformance/results-$version.json" ${scenarios[@]+"${scenarios[@]}"} || failed=1
 fi
 exit $failed

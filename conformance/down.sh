@@ -2,7 +2,7 @@
 # Takes down what up.sh started; with --wipe, what it has stored as well.
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
-parts="node proxy kcm apiserver etcd"
+parts="metrics node proxy kcm apiserver etcd"
 end() { # signal
   for part in $parts; do
     [ -f "$RUN/$part.pid" ] && kill "$1" "$(cat "$RUN/$part.pid")" 2>/dev/null

@@ -6,12 +6,13 @@ from collections import deque
 
 # The folder of the bed that up.sh made.
 RUN = sys.argv[1]
-NODE, IP = "bed-node", "10.77.0.1"
+# Two nodes for the API, so that one can be drained; both are this process.
+NODES, IP = ["bed-node-1", "bed-node-2"], "10.77.0.1"
 API = (IP, 6443)
 IMAGES = [  # image pattern, directory to start in (on the PATH), entrypoint
     (r"^local/.*", RUN + "/images/app", ["app"]),
     (r".*prometheus:.*", RUN + "/images/prometheus", ["prometheus"]),
-    (r"^serin:.*", RUN + "/images/serin", ["serin"]),
+    (r"(.*/)?serin:.*", RUN + "/images/serin", ["serin"]),
     (r".*traefik:.*", RUN + "/images/traefik", ["traefik"]),
 ]
 ctx = ssl.create_default_context(cafile=RUN + "/pki/ca.crt")
@@ -22,7 +23,8 @@ now = lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def log(*a):
-    print(time.strftime("%H:%M:%S"), *a, flush=True)
+    t = time.time()
+    print(time.strftime("%H:%M:%S", time.gmtime(t)) + f".{int(t * 1000) % 1000:03}", *a, flush=True)
 
 
 class Refused(Exception):
@@ -119,21 +121,19 @@ class Pod(threading.Thread):
         try:
             if not self.obj["metadata"].get("deletionTimestamp"):
                 self.net_up()
+                log("begins", self.ns, self.name, self.ip)
                 while not self.gone and not self.obj["metadata"].get("deletionTimestamp"):
                     try:
                         self.step()
                         self.tell()
+                        if time.time() > self.rotate:
+                            self.renew_tokens()
                     except Refused as e:
                         if e.code == 404:
                             break
                         log(self.name, "status", e)
                     except (OSError, http.client.HTTPException) as e:
                         log(self.name, "api", type(e).__name__)
-                    if time.time() > self.rotate:
-                        self.rotate = time.time() + TOKEN_TTL * 0.8
-                        for v in self.obj["spec"].get("volumes") or []:
-                            if "projected" in v and os.path.isdir(f"{self.dir}/vol/{v['name']}"):
-                                self.volume(v)
                     self.wake.wait(0.25)
                     self.wake.clear()
             self.end()
@@ -143,6 +143,13 @@ class Pod(threading.Thread):
             self.net_down()
             with lock:
                 pods.pop(self.uid, None)
+
+    def renew_tokens(self):
+        """Before they run out; an API server that is away is asked again at the next look."""
+        for v in self.obj["spec"].get("volumes") or []:
+            if "projected" in v and os.path.isdir(f"{self.dir}/vol/{v['name']}"):
+                self.volume(v)
+        self.rotate = time.time() + TOKEN_TTL * 0.8
 
     def net_up(self):
         n, self.ip = take_ip()
@@ -213,7 +220,7 @@ class Pod(threading.Thread):
     def field(self, p):
         m = self.obj["metadata"]
         return {"metadata.name": self.name, "metadata.namespace": self.ns, "metadata.uid": self.uid, "status.podIP": self.ip, "status.hostIP": IP,
-                "spec.nodeName": NODE, "spec.serviceAccountName": self.obj["spec"].get("serviceAccountName", "default")}.get(p, m.get("labels", {}).get((re.findall(r"'(.*)'", p) or [""])[0], ""))
+                "spec.nodeName": self.obj["spec"].get("nodeName", ""), "spec.serviceAccountName": self.obj["spec"].get("serviceAccountName", "default")}.get(p, m.get("labels", {}).get((re.findall(r"'(.*)'", p) or [""])[0], ""))
 
     def env(self, c):
         e = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME": self.name, "HOME": "/tmp", "POD_NAME_": self.name,
@@ -378,6 +385,7 @@ class Pod(threading.Thread):
     def end(self):
         grace = self.obj["metadata"].get("deletionGracePeriodSeconds", 30) if not self.gone else 0
         until = time.time() + grace
+        log("ends", self.ns, self.name, self.ip, f"grace {grace} s")
         for c in self.cs:
             h = ((c.spec.get("lifecycle") or {}).get("preStop") or {})
             if c.proc and "sleep" in h:
@@ -393,6 +401,7 @@ class Pod(threading.Thread):
             if c.proc and c.proc.poll() is None:
                 c.proc.kill()
                 c.proc.wait()
+        log("ended", self.ns, self.name, self.ip)
         for _ in range(20):
             try:
                 api("DELETE", self.path, {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0, "preconditions": {"uid": self.uid}})
@@ -404,6 +413,41 @@ class Pod(threading.Thread):
             except (OSError, http.client.HTTPException):
                 pass
             time.sleep(0.5)
+
+
+unbound, nodes = {}, {}
+
+
+def bind():
+    """Each pod to the schedulable node that has the fewest of its kind; what finds none waits for the next look."""
+    with lock:
+        waiting = list(unbound.items())
+    for uid, o in waiting:
+        free = [n for (_, n), node in sorted(nodes.items()) if not node["spec"].get("unschedulable")]
+        if not free:
+            continue
+        kind = (o["metadata"].get("ownerReferences") or [{}])[0].get("uid")
+        with lock:
+            on = [(p.obj["spec"].get("nodeName"), (p.obj["metadata"].get("ownerReferences") or [{}])[0].get("uid")) for p in pods.values()]
+        node = min(free, key=lambda n: (sum(1 for at in on if at == (n, kind)), sum(1 for at in on if at[0] == n)))
+        try:
+            api("POST", f"/api/v1/namespaces/{o['metadata']['namespace']}/pods/{o['metadata']['name']}/binding",
+                {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": o["metadata"]["name"]}, "target": {"apiVersion": "v1", "kind": "Node", "name": node}})
+        except Refused as e:
+            if e.code not in (404, 409):
+                log("bind", o["metadata"]["name"], e)
+                continue
+        except (OSError, http.client.HTTPException) as e:
+            log("bind", o["metadata"]["name"], type(e).__name__)
+            continue
+        with lock:
+            unbound.pop(uid, None)
+
+
+def schedule():
+    while True:
+        bind()
+        time.sleep(0.5)
 
 
 def on_pod(kind, o):
@@ -419,6 +463,8 @@ def on_pod(kind, o):
         return
     uid = o["metadata"]["uid"]
     if kind == "DELETED":
+        with lock:
+            unbound.pop(uid, None)
         p = pods.get(uid)
         if p:
             p.gone = True
@@ -428,11 +474,9 @@ def on_pod(kind, o):
         return
     if not o["spec"].get("nodeName"):
         if not o["metadata"].get("deletionTimestamp"):
-            try:
-                api("POST", f"/api/v1/namespaces/{o['metadata']['namespace']}/pods/{o['metadata']['name']}/binding",
-                    {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": o["metadata"]["name"]}, "target": {"apiVersion": "v1", "kind": "Node", "name": NODE}})
-            except Exception as e:
-                log("bind", o["metadata"]["name"], e)
+            with lock:
+                unbound[uid] = o
+            bind()
         return
     with lock:
         p = pods.get(uid)
@@ -453,9 +497,9 @@ def table(store):
     def on(kind, o):
         if kind == "SYNC":
             store.clear()
-            store.update({(i["metadata"]["namespace"], i["metadata"]["name"]): i for i in o})
+            store.update({(i["metadata"].get("namespace"), i["metadata"]["name"]): i for i in o})
         else:
-            k = (o["metadata"]["namespace"], o["metadata"]["name"])
+            k = (o["metadata"].get("namespace"), o["metadata"]["name"])
             store.pop(k, None) if kind == "DELETED" else store.__setitem__(k, o)
         dirty.set()
     return on
@@ -609,6 +653,22 @@ def kubelet_server():
     s.serve_forever()
 
 
+def register(name):
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}}}
+    try:
+        api("POST", "/api/v1/nodes", node)
+    except Refused as e:
+        if e.code != 409:
+            raise
+    cap = {"cpu": "16", "memory": "64Gi", "pods": "500", "ephemeral-storage": "100Gi"}
+    info = {"kubeletVersion": "v1.37.0-bed", "architecture": "amd64", "operatingSystem": "linux", "kernelVersion": os.uname().release, "osImage": "bed",
+            "containerRuntimeVersion": "bed://1", "machineID": "", "systemUUID": "", "bootID": "", "kubeProxyVersion": ""}
+    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "bed", "lastHeartbeatTime": now(), "lastTransitionTime": now()}
+    api("PATCH", f"/api/v1/nodes/{name}/status", {"status": {"capacity": cap, "allocatable": cap, "addresses": [{"type": "InternalIP", "address": IP}, {"type": "Hostname", "address": name}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}}, "nodeInfo": info, "conditions": [ready]}}, "application/merge-patch+json")
+    api("PATCH", f"/api/v1/nodes/{name}", {"spec": {"taints": None, "unschedulable": None}}, "application/merge-patch+json")
+
+
 def main():
     for l in sh("ip netns list").splitlines():
         n = l.split()[0]
@@ -621,20 +681,11 @@ def main():
             sh(f"ip netns del {n}; rm -rf /etc/netns/{n}", False)
     for l in re.findall(r"\d+: (v\d+)@", sh("ip -o link")):
         sh(f"ip link del {l}", False)
-    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}}}
-    try:
-        api("POST", "/api/v1/nodes", node)
-    except Refused as e:
-        if e.code != 409:
-            raise
-    cap = {"cpu": "16", "memory": "64Gi", "pods": "500", "ephemeral-storage": "100Gi"}
-    api("PATCH", f"/api/v1/nodes/{NODE}/status", {"status": {"capacity": cap, "allocatable": cap, "addresses": [{"type": "InternalIP", "address": IP}, {"type": "Hostname", "address": NODE}],
-        "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}}, "nodeInfo": {"kubeletVersion": "v1.37.0-bed", "architecture": "amd64", "operatingSystem": "linux", "kernelVersion": os.uname().release, "osImage": "bed", "containerRuntimeVersion": "bed://1", "machineID": "", "systemUUID": "", "bootID": "", "kubeProxyVersion": ""},
-        "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "bed", "lastHeartbeatTime": now(), "lastTransitionTime": now()}]}}, "application/merge-patch+json")
-    api("PATCH", f"/api/v1/nodes/{NODE}", {"spec": {"taints": None}}, "application/merge-patch+json")
-    for f in (proxy, dns, kubelet_server, discovery):
+    for name in NODES:
+        register(name)
+    for f in (proxy, dns, kubelet_server, discovery, schedule):
         threading.Thread(target=f, daemon=True).start()
-    for path, on in (("/api/v1/services", table(services)), ("/apis/discovery.k8s.io/v1/endpointslices", table(slices)), ("/api/v1/pods", on_pod)):
+    for path, on in (("/api/v1/nodes", table(nodes)), ("/api/v1/services", table(services)), ("/apis/discovery.k8s.io/v1/endpointslices", table(slices)), ("/api/v1/pods", on_pod)):
         threading.Thread(target=follow, args=(path, on), daemon=True).start()
     log("node is up")
     stop = threading.Event()

@@ -13,12 +13,14 @@ import os
 import pathlib
 import sys
 import time
+import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-from bed import Bed, Failed, Skipped  # noqa: E402
+from bed import NEEDS, Bed, Failed, Skipped  # noqa: E402
+from foreign import Refused, context  # noqa: E402
 
-MODULES = ["story", "findings", "hands", "plane"]
+MODULES = ["story", "findings", "hands", "flagger", "plane"]
 
 
 def scenarios():
@@ -26,7 +28,7 @@ def scenarios():
     found = []
     for name in MODULES:
         module = importlib.import_module(f"scenarios.{name}")
-        found += [value for value in vars(module).values() if callable(value) and hasattr(value, "needs_bed")]
+        found += [value for value in vars(module).values() if callable(value) and hasattr(value, "needs")]
     return found
 
 
@@ -50,24 +52,41 @@ def main():
 
 
 def run(chosen, options):
+    bed = Bed("serin-conformance-none")
+    print(f"Kubernetes {bed.version()}", flush=True)
+    foreign = context(bed)
+    if not foreign:
+        return run_all(chosen, options, bed.version())
+    try:
+        with foreign:
+            code = run_all(chosen, options, bed.version())
+    except Refused as refused:
+        print(f"conformance: {refused}", file=sys.stderr)
+        return 2
+    return 1 if foreign.left else code
+
+
+def run_all(chosen, options, version):
     began, results = time.monotonic(), []
-    version = Bed("serin-conformance-none").version()
-    print(f"Kubernetes {version}", flush=True)
     for scenario in chosen:
         bed = Bed("serin-conformance-" + scenario.__name__.replace("_", "-")[:40])
+        audit = bed.audit_size()
         start = time.monotonic()
         try:
-            if options.minutes and start - began > options.minutes * 60:
+            if options.minutes is not None and start - began > options.minutes * 60:
                 raise Skipped(f"no time left of {options.minutes:g} minutes")
-            if scenario.needs_bed and not bed.own:
-                raise Skipped("needs a control plane of our own, and KUBECONFIG names another")
+            if scenario.needs and scenario.needs not in bed.has:
+                raise Skipped(NEEDS[scenario.needs])
             scenario(bed)
             outcome, why = "ok", ""
         except Skipped as skipped:
             outcome, why = "skipped", str(skipped)
         except Failed as failed:
             outcome, why = "FAILED", str(failed)
+        except Exception as error:  # A scenario that breaks must not take the others with it.
+            outcome, why = "FAILED", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
         took = time.monotonic() - start
+        bed.measure(audit)
         if outcome == "FAILED":
             why += "\n" + bed.evidence()
         if not (options.keep and outcome == "FAILED"):

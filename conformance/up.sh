@@ -85,6 +85,8 @@ fi
 start kcm "$PLANE" kube-controller-manager --kubeconfig="$RUN/admin.kubeconfig" --authentication-kubeconfig="$RUN/admin.kubeconfig" \
   --authorization-kubeconfig="$RUN/admin.kubeconfig" --bind-address=127.0.0.1 --root-ca-file="$RUN/pki/ca.crt" \
   --service-account-private-key-file="$RUN/pki/sa.key" --leader-elect=false --profiling=false \
+  --horizontal-pod-autoscaler-sync-period=3s --horizontal-pod-autoscaler-downscale-stabilization=15s \
+  --horizontal-pod-autoscaler-initial-readiness-delay=0s --horizontal-pod-autoscaler-cpu-initialization-period=0s \
   --controllers='*,-node-lifecycle-controller,-node-ipam-controller,-persistentvolume-binder-controller,-persistentvolume-attach-detach-controller,-persistentvolume-expander-controller,-bootstrap-signer-controller,-token-cleaner-controller'
 
 # What the images hold.
@@ -104,11 +106,13 @@ exec $SERIN_PROMETHEUS --config.file=$RUN/prometheus.yaml --storage.tsdb.path=/p
 Y
 chmod 755 "$RUN/images/prometheus/prometheus"; chmod -R a+rX "$RUN/images"; chmod a+x "$RUN" "$RUN/.." "$RUN/../.."
 start node python3 "$here/node.py" "$RUN"
+echo '{}' >"$RUN/cpu.json"
+start metrics python3 "$here/metrics.py" "$RUN"
 for _ in $(seq 60); do k get serviceaccount default -n default >/dev/null 2>&1 && break; sleep 1; done
 # The definitions that Serin's own test stack has.
 python3 -c 'import json,sys; print(json.dumps({"apiVersion": "v1", "kind": "List", "items": json.load(sys.stdin)}))' \
   <"$here/../crates/serin-apiserver/src/crds/traefik.json" | k apply --server-side --force-conflicts -f - >/dev/null
-k apply -f "$here/manifests/traefik.yaml" -f "$here/manifests/prometheus.yaml" >/dev/null
+k apply -f "$here/manifests/traefik.yaml" -f "$here/manifests/prometheus.yaml" -f "$here/manifests/metrics.yaml" >/dev/null
 k -n traefik rollout status deployment/traefik --timeout=120s >/dev/null
 k -n monitoring rollout status deployment/prometheus --timeout=120s >/dev/null
 "$here/install.sh"

@@ -16,7 +16,7 @@ def promotion(bed):
     bed.require(bed.phase() == "Succeeded", "v2 was not promoted")
     bed.figures["seconds to promotion"] = round(time.monotonic() - start)
     image = bed.get("deployment", "backend-primary")["spec"]["template"]["spec"]["containers"][0]["image"]
-    bed.require(image == "local/backend:v2", f"the primary runs {image}")
+    bed.require(image == bed.app_image("v2"), f"the primary runs {image}")
     bed.told()
 
 
@@ -34,8 +34,7 @@ def rollback(bed):
     bed.told()
 
 
-@scenario("a Canary that is deleted in the middle of an analysis leaves the user's objects as they were",
-          fails="issue 10, 1.4: the rights do not suffice with OwnerReferencesPermissionEnforcement")
+@scenario("a Canary that is deleted in the middle of an analysis leaves the user's objects as they were", needs="")
 def deletion(bed):
     bed.app()
     bed.until_phase("Initialized")
@@ -47,7 +46,7 @@ def deletion(bed):
     bed.told()
 
 
-@scenario("the leader is killed in the middle of an analysis: another goes on, and nothing is lost")
+@scenario("the leader is killed in the middle of an analysis: another goes on, and nothing is lost", needs="bed")
 def leader_killed(bed):
     bed.app()
     bed.until_phase("Initialized")

@@ -21,12 +21,42 @@ const DROPPED: &[&str] = &[
 pub(crate) fn body(mut value: Value) -> Value {
     let patterns = Patterns::new();
     patterns.walk("", &mut value);
+    in_order(&mut value);
     value
+}
+
+/// A schema's properties are a map of Go's, which is walked in another order each time, and so are the errors about them;
+/// field managers that an apply would take something from are one, too.
+fn in_order(status: &mut Value) {
+    if !status.is_object() {
+        return;
+    }
+    let custom = status["details"]["group"].as_str().is_some_and(|group| group.ends_with(".com"));
+    let any_order = custom || status["reason"] == "Conflict";
+    let Some(causes) = status["details"]["causes"].as_array_mut().filter(|_| any_order) else {
+        return;
+    };
+    let text = |cause: &Value| {
+        format!(
+            "{}: {}",
+            cause["field"].as_str().unwrap_or_default(),
+            cause["message"].as_str().unwrap_or_default()
+        )
+    };
+    let all = |causes: &[Value]| causes.iter().map(text).collect::<Vec<_>>().join(", ");
+    let before = all(causes);
+    causes.sort_by_key(text);
+    let after = all(causes);
+    if let Some(message) = status["message"].as_str() {
+        status["message"] = json!(message.replace(&before, &after));
+    }
 }
 
 struct Patterns {
     uid: Regex,
     version: Regex,
+    told_version: Regex,
+    time: Regex,
     age: Regex,
     address: Regex,
 }
@@ -37,6 +67,9 @@ impl Patterns {
         Self {
             uid: regex("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
             version: regex(r"\b[0-9]{16}\b"),
+            // In a sentence, or in an object that one quotes.
+            told_version: regex(r#"(current: |record \(|resourceVersion\\?":\\?")[0-9]+"#),
+            time: regex("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"),
             age: regex(r"^[0-9]+[smh]([0-9]+[smh])?$"),
             address: regex(r"\b10\.(96|43)\.[0-9]+\.[0-9]+\b"),
         }
@@ -79,6 +112,8 @@ impl Patterns {
                 for (pattern, name) in [
                     (&self.uid, "(uid)"),
                     (&self.version, "(version)"),
+                    (&self.told_version, "${1}(version)"),
+                    (&self.time, "(time)"),
                     (&self.address, "(address)"),
                 ] {
                     *text = pattern.replace_all(text, name).into_owned();

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use serin_core::model::Canary;
 use serin_core::observed::{Readiness, Seen, Workload};
+use serin_core::words::line;
 
 use super::{config, primary};
 use crate::change::Objects;
@@ -16,6 +17,9 @@ pub const REVISION_ANNOTATION: &str = "serin.dev/revision";
 
 /// Of our own making, so that it is never taken for one of Flagger's.
 const REVISION_PREFIX: &str = "s1:";
+
+/// Admission webhooks may say as much as they like.
+const REFUSAL_MAX: usize = 300;
 
 /// The revision of a workload's pod template as it is stored. Upgrades of the API server that add empty fields leave it alone.
 pub fn revision(workload: &Value) -> String {
@@ -127,9 +131,13 @@ pub(crate) fn readiness(
     if progressing.and_then(|condition| text(condition, "/reason"))
         == Some("ProgressDeadlineExceeded")
     {
-        return Readiness::Stuck("its own progress deadline is exceeded".to_owned());
+        return Readiness::Stuck(and_refused(
+            deployment,
+            "its own progress deadline is exceeded".to_owned(),
+        ));
     }
     let Some(waiting) = waiting_for(deployment, threshold_percent) else { return Readiness::Ready };
+    let waiting = and_refused(deployment, waiting);
     let paused = deployment.pointer("/spec/paused").and_then(Value::as_bool) == Some(true);
     let waiting = match paused {
         true => format!("it is paused, set spec.paused to false; {waiting}"),
@@ -150,6 +158,18 @@ pub(crate) fn readiness(
         return Readiness::Stuck(format!("{waiting} after {deadline_secs} s"));
     }
     Readiness::Progressing(waiting)
+}
+
+/// What the API server says to its pods, where it refuses them: a quota, Pod Security, an admission webhook.
+fn and_refused(deployment: &Value, waiting: String) -> String {
+    let failure = condition(deployment, "ReplicaFailure")
+        .filter(|condition| text(condition, "/status") == Some("True"));
+    let Some(message) = failure.and_then(|condition| text(condition, "/message")) else {
+        return waiting;
+    };
+    // What stands before is the pod's name, which is another one at each try.
+    let why = message.split_once("is forbidden: ").map_or(message, |(_, why)| why);
+    format!("{waiting}, its pods are refused: {}", line(why, REFUSAL_MAX))
 }
 
 fn waiting_for(deployment: &Value, threshold_percent: u8) -> Option<String> {

@@ -20,6 +20,7 @@ mod guard;
 mod hanging;
 mod histogram;
 mod leaving;
+mod left_by_flagger;
 mod mishaps;
 mod pace;
 mod pages;

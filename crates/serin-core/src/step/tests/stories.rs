@@ -743,6 +743,37 @@ fn flaggers_analysis_under_way_begins_once_more() {
 }
 
 #[test]
+fn whatever_flagger_was_doing_its_adoption_is_told_once() {
+    let phases = [
+        Phase::Initialized,
+        Phase::Waiting,
+        Phase::Progressing,
+        Phase::WaitingPromotion,
+        Phase::Promoting,
+        Phase::Finalising,
+        Phase::Succeeded,
+        Phase::Failed,
+    ];
+    for phase in phases {
+        for promoted in ["s1:v1", "s1:v2"] {
+            let mut world = canary().at(10);
+            let status = &mut world.canary.status;
+            status.phase = Some(phase);
+            status.last_applied_spec = "5f56684589".into();
+            status.last_promoted_spec = "7d56684581".into();
+            status.target_generation = None;
+            world.primary.as_mut().unwrap().revision = promoted.into();
+            let mut told = 0;
+            for _ in 0..30 {
+                let plan = world.tick();
+                told += plan.notices.iter().filter(|one| one.reason == "Adopted").count();
+            }
+            assert_eq!(told, 1, "{phase:?} beside {promoted}");
+        }
+    }
+}
+
+#[test]
 fn a_duplicate_stays_out_of_the_way() {
     let world = canary().resting();
     let mut seen = world.observe();

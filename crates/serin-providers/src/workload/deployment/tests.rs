@@ -71,6 +71,14 @@ fn readiness_is_what_the_deployment_says() {
         100,
         expect![[r#"Progressing("the controller has seen generation 1 of 2")"#]],
     );
+    let refused = "{type: ReplicaFailure, status: 'True', message: 'pods \"app-5f-x7\" is forbidden: exceeded quota: few, requested: pods=1'}";
+    check(
+        &format!("{{status: {{updatedReplicas: 3, conditions: [{refused}]}}}}"),
+        100,
+        expect![[
+            r#"Progressing("3 out of 4 new replicas have been updated, its pods are refused: exceeded quota: few, requested: pods=1")"#
+        ]],
+    );
     check(
         "{status: {updatedReplicas: 3}}",
         100,
