@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serin_core::model::Canary;
+use serin_core::model::{Canary, provider};
 
 use super::line::Series;
 use super::{Count, Counted, Said, Wanted, class, seconds};
@@ -26,11 +26,13 @@ pub(crate) fn pattern(canary: &Canary, side: &str) -> String {
     let service = &canary.spec.service;
     let namespace = quoted(&canary.key.namespace);
     let (apex, side) = (quoted(&service.name), quoted(side));
+    if *canary.spec.provider == provider::GATEWAY_API {
+        return format!("httproute-{namespace}-.+-svc-{namespace}-{side}-[0-9]+{GATEWAY_API}");
+    }
     let port = format!("({}|{})", service.port, quoted(service.port_name()));
     format!(
         "{namespace}-{side}-{port}{PROVIDER}|\
-         {namespace}_{apex}_wrr_[0-9]+_{namespace}_{side}_{port}{PROVIDER}|\
-         httproute-{namespace}-.+-svc-{namespace}-{side}-[0-9]+{GATEWAY_API}"
+         {namespace}_{apex}_wrr_[0-9]+_{namespace}_{side}_{port}{PROVIDER}"
     )
 }
 
