@@ -6,6 +6,7 @@ mod dir;
 mod follow;
 mod gateway;
 pub mod get;
+mod http_routes;
 mod images;
 pub mod manifest;
 mod metrics;

@@ -106,26 +106,7 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
         Phase::Initialized | Phase::Succeeded if crate::mutant!(ReleaseOnAdoption) => {
             Adoption::Done(super::restart(draft))
         }
-        Phase::Initialized | Phase::Succeeded => {
-            if !same {
-                let message = format!(
-                    "Adopted {} as it is, though it differs from its primary; change its pod template to release it",
-                    draft.target_name()
-                );
-                draft.warn(reason::ADOPTED, message);
-            }
-            record(&mut draft, target);
-            let promoted = &mut draft.status.last_promoted_spec;
-            if same {
-                promoted.clone_from(&target.revision);
-            } else {
-                // Nothing of ours, and nothing that the target can go back to.
-                *promoted = format!("{FOUND}{promoted}");
-            }
-            let idle = draft.settings.retry_secs;
-            let message = format!("Adopted without an analysis.{}", guarded(&draft));
-            Adoption::Done(draft.act(reason::ADOPTED, message, idle))
-        }
+        Phase::Initialized | Phase::Succeeded => Adoption::Done(adopt_at_rest(draft, target, same)),
         Phase::Failed => {
             record(&mut draft, target);
             if same {
@@ -151,6 +132,28 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
             Adoption::Ours(Box::new(draft))
         }
     }
+}
+
+/// A release of Flagger's that is over: what is there is taken as it is, and the guard only observes the next one.
+fn adopt_at_rest<'a>(mut draft: Draft<'a>, target: &'a Workload, same: bool) -> Step {
+    if !same {
+        let message = format!(
+            "Adopted {} as it is, though it differs from its primary; change its pod template to release it",
+            draft.target_name()
+        );
+        draft.warn(reason::ADOPTED, message);
+    }
+    record(&mut draft, target);
+    let promoted = &mut draft.status.last_promoted_spec;
+    if same {
+        promoted.clone_from(&target.revision);
+    } else {
+        // Nothing of ours, and nothing that the target can go back to.
+        *promoted = format!("{FOUND}{promoted}");
+    }
+    let retry = draft.settings.retry_secs;
+    let message = format!("Adopted without an analysis.{}", guarded(&draft));
+    draft.act(reason::ADOPTED, message, retry)
 }
 
 /// What Flagger promoted, where the target was found to be something else.

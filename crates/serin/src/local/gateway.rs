@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use super::child::{self, Child, ChildError, Plan};
 use super::cluster::{Options, Part};
 use super::follow::follow;
+use super::http_routes;
 
 /// For the rest of a set of files to be applied, and for the operator to make what they refer to.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -202,13 +203,26 @@ async fn update(
         traefik("middlewares"),
         ResourceId::core("services"),
         ResourceId::new("discovery.k8s.io", "endpointslices"),
+        ResourceId::new("gateway.networking.k8s.io", "httproutes"),
     ];
     follow(store, &kinds, |store| {
         let list = |kind: &ResourceId| -> Vec<Value> {
             store.list(kind, None).iter().map(|object| (**object).clone()).collect()
         };
-        let [ingress_routes, traefik_services, middlewares, services, endpoint_slices] =
-            kinds.each_ref().map(list);
+        let [
+            mut ingress_routes,
+            mut traefik_services,
+            middlewares,
+            services,
+            endpoint_slices,
+            http_routes,
+        ] = kinds.each_ref().map(list);
+        let mut problems = BTreeSet::new();
+        for translated in http_routes.iter().map(http_routes::translate) {
+            ingress_routes.extend(translated.ingress_routes);
+            traefik_services.extend(translated.traefik_services);
+            problems.extend(translated.problems);
+        }
         let objects = GatewayObjects {
             ingress_routes,
             traefik_services,
@@ -216,7 +230,8 @@ async fn update(
             services,
             endpoint_slices,
         };
-        found.send_replace(gateway.update(&objects).into_iter().collect());
+        problems.extend(gateway.update(&objects));
+        found.send_replace(problems);
     })
     .await;
 }

@@ -7,10 +7,11 @@ use serin_local::gateway::Problem;
 
 /// Who says it.
 const COMPONENT: &str = "serin-gateway";
-const KINDS: [(&str, &str); 3] = [
-    ("IngressRoute", "ingressroutes"),
-    ("TraefikService", "traefikservices"),
-    ("Middleware", "middlewares"),
+const KINDS: [(&str, &str, &str); 4] = [
+    ("HTTPRoute", "gateway.networking.k8s.io", "httproutes"),
+    ("IngressRoute", "traefik.io", "ingressroutes"),
+    ("TraefikService", "traefik.io", "traefikservices"),
+    ("Middleware", "traefik.io", "middlewares"),
 ];
 
 /// Best effort: the object may be gone by now, and the log has said it already.
@@ -18,8 +19,9 @@ pub(super) fn tell(store: &Store, problem: &Problem) {
     let Problem { object, field, message } = problem;
     let Some((kind, path)) = object.split_once(' ') else { return };
     let Some((namespace, name)) = path.split_once('/') else { return };
-    let Some((_, plural)) = KINDS.iter().find(|(known, _)| *known == kind) else { return };
-    let id = ResourceId::new("traefik.io", plural);
+    let known = KINDS.iter().find(|(known, ..)| *known == kind);
+    let Some((_, group, plural)) = known else { return };
+    let id = ResourceId::new(group, plural);
     let Some(live) = store.get(&id, namespace, name) else { return };
     let now = store.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let event = json!({

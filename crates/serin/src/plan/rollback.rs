@@ -65,7 +65,7 @@ pub(super) fn of(canary: &Canary, traffic: &Traffic) -> Rollback {
             "the guard is not imagined for Blue/Green; where it has counters it is sooner than the checks",
         ),
         Form::Matched => Some(
-            "how many requests match is not known: the guard is not imagined, and the rows stand for all requests",
+            "how many requests match is not known, so nothing is imagined; the guard watches them as it watches a share, and only they are at risk",
         ),
     };
     notes.extend(unimagined.map(str::to_owned));
@@ -126,8 +126,7 @@ fn rows(
         Form::BlueGreen if canary.spec.provider.has_router() => {
             vec![row("when everybody moves", highest, Fault::First)]
         }
-        Form::BlueGreen => Vec::new(),
-        Form::Matched => vec![row("with its first request", first, Fault::First)],
+        Form::BlueGreen | Form::Matched => Vec::new(),
     }
 }
 

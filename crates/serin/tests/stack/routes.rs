@@ -1,4 +1,4 @@
-//! The Gateway API on the real Traefik, and A/B tests on both of its kinds of routes, seen from the requests.
+//! The Gateway API and A/B tests on the real Traefik and on the embedded gateway, seen from the requests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -146,6 +146,16 @@ async fn http_routes_on_the_real_traefik() {
     };
     let options =
         Options { router: Part::Real(traefik), metrics: Part::Real(prometheus), ..options() };
+    on_http_routes(options).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_routes_on_the_embedded_gateway() {
+    let _alone = alone().await;
+    on_http_routes(options()).await;
+}
+
+async fn on_http_routes(options: Options) {
     let cluster = Cluster::start(options).await.unwrap();
     let client = reqwest::Client::builder().build().unwrap();
     for file in ["00-namespace", "10-backend", "40-canary"] {
