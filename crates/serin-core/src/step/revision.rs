@@ -97,7 +97,8 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
     let same = draft.seen.primary.present().is_some_and(|primary| primary.matches_target);
     let at_rest = matches!(phase, Phase::Initialized | Phase::Succeeded | Phase::Failed);
     if !draft.canary.status.adopted && !at_rest {
-        let message = format!("Adopted {} in the middle of a release ({})", draft.name(), phase.name());
+        let message =
+            format!("Adopted {} in the middle of a release ({})", draft.name(), phase.name());
         draft.note(reason::ADOPTED, message);
     }
     draft.status.adopted = true;
