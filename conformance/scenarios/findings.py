@@ -101,7 +101,8 @@ def foreign_memory(bed):
     bed.require(bed.figures["peak MiB"] < 64, f"the peak is {bed.figures['peak MiB']} MiB")
 
 
-@scenario("a release writes its status seldom: fewer than 20 patches", needs="bed")
+@scenario("a release writes its status seldom: fewer than 20 patches", needs="bed",
+          fails="the guard's state is written by itself (issue 10, 1.8)")
 def bookkeeping(bed):
     bed.app()
     bed.until_phase("Initialized")
@@ -201,7 +202,7 @@ def refused_promotion_lifted_late(bed):
     bed.told()
 
 
-@scenario("a quota on Services that comes while a canary is live, and one on pods in the middle of a promotion: told, and the traffic stays whole", needs="")
+@scenario("a quota on pods that a promotion meets: told in the API server's words, the status is true, and the traffic stays whole", needs="")
 def quota_in_a_promotion(bed):
     bed.app()
     bed.until_phase("Initialized")
@@ -213,8 +214,13 @@ def quota_in_a_promotion(bed):
     bed.until_phase("Succeeded|Failed", 150)
     bed.figures["outcome"] = bed.phase()
     image = bed.get("deployment", "backend-primary")["spec"]["template"]["spec"]["containers"][0]["image"]
-    wanted = bed.app_image("v2" if bed.phase() == "Succeeded" else "v1")
-    bed.require(image == wanted, f"{bed.phase()}, and the primary runs {image}")
+    said = bed.condition("Ready").get("message", "")
+    if bed.phase() == "Succeeded":
+        bed.require(image == bed.app_image("v2"), f"Succeeded, and the primary runs {image}")
+    else:
+        bed.require("exceeded quota" in said, f"it says: {said}")
+        # The template was written before its pods were refused: pods of v1 serve, and the status must say what comes when they may start.
+        bed.require(image == bed.app_image("v1") or "taken it up" in said, f"{image}, and it says: {said}")
     bed.told()
 
 

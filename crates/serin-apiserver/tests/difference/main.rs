@@ -46,7 +46,9 @@ fn differences(at: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) 
 /// What was recorded, without what varies; what is known to vary today may have been recorded before it was known.
 fn golden(file: &str) -> Answers {
     let path = folder().join(format!("golden/{file}.json"));
-    let mut answers: Answers = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let mut answers: Answers =
+        serde_json::from_slice(&std::fs::read(path).expect("the recording is there"))
+            .expect("and it is JSON");
     for answer in answers.values_mut() {
         answer["body"] = normal::body(answer["body"].take());
     }

@@ -95,7 +95,11 @@ fn create(mut draft: Draft<'_>, target: &Workload) -> Step {
 
 /// The primary does not serve and the target moved on: copying the target endangers nobody.
 fn fixed(primary: &Workload, target: &Workload) -> bool {
-    !primary.revision.is_empty() && primary.revision != target.revision
+    if primary.revision.is_empty() {
+        // Flagger made it, and what from can only be compared.
+        return primary.owned && !primary.matches_target && primary.available_replicas == 0;
+    }
+    primary.revision != target.revision
 }
 
 fn heal(mut draft: Draft<'_>, target: &Workload) -> Step {

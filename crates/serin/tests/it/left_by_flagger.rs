@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::{Sub, WriteOptions};
 
-use crate::bed::{Bed, CANARIES};
+use crate::bed::{Bed, CANARIES, DEPLOYMENTS};
 
 /// The status of a phase, and what comes of it: a release that was under way begins once more, what rests goes on resting.
 const OUTCOMES: [(&str, &str); 8] = [
@@ -57,4 +57,28 @@ async fn canaries_that_flagger_left_in_any_phase_are_found_by_their_event() {
         let released = bed.events().iter().any(|event| event.contains("Starting canary analysis"));
         assert!(!(rests && released), "left at {phase}: {:#?}", bed.events());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_of_flaggers_that_never_started_takes_up_the_fix_of_the_target() {
+    let mut bed = Bed::start();
+    bed.apply("app:never", json!({}));
+    bed.until("a primary", |bed| bed.get(DEPLOYMENTS, "backend-primary").is_some()).await;
+    bed.pass(700).await;
+    bed.kill_operator();
+    bed.modify(DEPLOYMENTS, "backend-primary", |primary| {
+        let annotations = primary["metadata"]["annotations"].as_object_mut().unwrap();
+        assert!(annotations.remove("serin.dev/revision").is_some(), "{primary}");
+    });
+    let status = left()["Initializing"].clone();
+    let id = ResourceId::new(CANARIES.0, CANARIES.1);
+    let by = WriteOptions::by("flagger");
+    bed.store
+        .modify(&id, "develop", "backend", Sub::Status, &by, |canary| canary["status"] = status)
+        .unwrap();
+    bed.start_operator();
+    bed.until("told", |bed| bed.status()["lastReason"]["code"] == "PrimaryStuck").await;
+    bed.set_image("app:v1");
+    bed.until_phase("Initialized").await;
+    assert_eq!(bed.primary_image(), "app:v1");
 }
