@@ -427,6 +427,7 @@ const CALLS: &[Call] = &[
     ("serin/src/apply.rs", "api.patch(", 2, &[]),
     ("serin/src/apply.rs", "api.patch_scale(", 1, &[]),
     ("serin/src/apply.rs", "api.replace(", 1, &[]),
+    ("serin/src/ask.rs", "api.get_opt(", 1, &["get metrics.keptn.sh/keptnmetrics"]),
     ("serin/src/controller.rs", "api.get_metadata_opt(", 1, &["get flagger.app/canaries"]),
     (
         "serin/src/controller.rs",
