@@ -29,6 +29,8 @@ pub enum Home {
     OfCanary,
     /// The makers' own, always the same; `REGION` stands for the template's region.
     Public(&'static str),
+    /// Nobody can say: the template must.
+    Named,
     /// The cluster: it is asked through the API server.
     InCluster,
 }
@@ -111,6 +113,34 @@ pub const CLOUDWATCH: MetricKind = MetricKind {
     docs: include_str!("metric_kind/cloudwatch.md"),
 };
 
+pub const NEWRELIC: MetricKind = MetricKind {
+    name: "newrelic",
+    product: "New Relic",
+    home: Home::Public("https://insights-api.newrelic.com"),
+    keys: Keys {
+        secret: Need::Required,
+        one_of: &[&["newrelic_account_id", "newrelic_query_key"]],
+        beside: &[],
+    },
+    lookback: Lookback::Intervals(1),
+    needs_region: false,
+    query: "NRQL with one value, named `result`",
+    takes: "the value",
+    docs: include_str!("metric_kind/newrelic.md"),
+};
+
+pub const DYNATRACE: MetricKind = MetricKind {
+    name: "dynatrace",
+    product: "Dynatrace",
+    home: Home::Named,
+    keys: Keys { secret: Need::Required, one_of: &[&["dynatrace_token"]], beside: &[] },
+    lookback: Lookback::Intervals(10),
+    needs_region: false,
+    query: "a metric selector with one series",
+    takes: "the value of the whole window; several series are refused",
+    docs: include_str!("metric_kind/dynatrace.md"),
+};
+
 pub const KEPTN: MetricKind = MetricKind {
     name: "keptn",
     product: "Keptn",
@@ -124,11 +154,11 @@ pub const KEPTN: MetricKind = MetricKind {
 };
 
 /// Every backend that is complete.
-pub const ALL: &[&MetricKind] = &[&PROMETHEUS, &DATADOG, &CLOUDWATCH, &KEPTN];
+pub const ALL: &[&MetricKind] =
+    &[&PROMETHEUS, &DATADOG, &CLOUDWATCH, &NEWRELIC, &DYNATRACE, &KEPTN];
 
 /// Backends that Flagger has and we do not honour yet.
-pub const LATER: &[&str] =
-    &["influxdb", "externalmetrics", "stackdriver", "newrelic", "graphite", "dynatrace", "splunk"];
+pub const LATER: &[&str] = &["influxdb", "externalmetrics", "stackdriver", "graphite", "splunk"];
 
 /// For people who have taken one that there is not.
 pub fn use_another() -> String {
@@ -189,6 +219,7 @@ pub fn markdown() -> String {
         let home = match home {
             Home::OfCanary => "the server of the canary's builtin queries".to_owned(),
             Home::Public(address) => format!("`{address}`"),
+            Home::Named => "refused: it must be set".to_owned(),
             Home::InCluster => "the API server, always".to_owned(),
         };
         let lookback = match lookback {

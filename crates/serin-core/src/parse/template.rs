@@ -45,6 +45,9 @@ fn metric_kind(provider: &Doc<'_>) -> Option<&'static MetricKind> {
     let kind = MetricKind::named(name);
     match kind {
         Some(kind) => {
+            if kind.home == metric_kind::Home::Named && provider.raw("address").is_none() {
+                provider.is_required("address");
+            }
             let named = provider.raw("secretRef").is_some();
             if kind.keys.secret == metric_kind::Need::Required && !named {
                 let message =

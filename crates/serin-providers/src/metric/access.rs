@@ -76,6 +76,9 @@ impl Access {
                 return Err(MetricError::Address(why.to_owned()));
             }
             (None, Home::OfCanary) => server.to_owned(),
+            (None, Home::Named) => {
+                return Err(MetricError::Address("the provider must have one".to_owned()));
+            }
         };
         let mut access = Self::open(address);
         access.region.clone_from(&backend.region);

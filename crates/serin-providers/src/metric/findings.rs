@@ -240,7 +240,7 @@ spec: {provider: {type: prometheus, address: 'http://p:9090'}, query: 'sum(x{ser
             Some("{provider: {type: splunk}}"),
             None,
             expect![
-                "warning ObjectUnusable spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors: spec.provider.type: splunk is not supported yet; use prometheus, datadog, cloudwatch or keptn"
+                "warning ObjectUnusable spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors: spec.provider.type: splunk is not supported yet; use prometheus, datadog, cloudwatch, newrelic, dynatrace or keptn"
             ],
         );
         check(

@@ -6,8 +6,10 @@ mod builtin;
 mod cloudwatch;
 mod conversation;
 mod datadog;
+mod dynatrace;
 mod findings;
 mod keptn;
+mod newrelic;
 mod prometheus;
 mod reach;
 #[cfg(test)]
@@ -55,8 +57,14 @@ pub enum MetricError {
 }
 
 /// Every backend that is complete: one for each kind of the catalogue.
-pub const METRICS: &[&dyn MetricProvider] =
-    &[&prometheus::Prometheus, &datadog::Datadog, &cloudwatch::CloudWatch, &keptn::Keptn];
+pub const METRICS: &[&dyn MetricProvider] = &[
+    &prometheus::Prometheus,
+    &datadog::Datadog,
+    &cloudwatch::CloudWatch,
+    &newrelic::NewRelic,
+    &dynatrace::Dynatrace,
+    &keptn::Keptn,
+];
 
 pub fn metric_provider(kind: &MetricKind) -> Result<&'static dyn MetricProvider, MetricError> {
     let found = METRICS.iter().copied().find(|provider| provider.kind().name == kind.name);

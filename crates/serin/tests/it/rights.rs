@@ -213,6 +213,10 @@ const UNSEEN: &[(&str, &str)] = &[
     ("get flagger.app/canaries", "asked for when a list is older than what was written"),
     ("list coordination.k8s.io/leases", "asked for by a replica that waits, as in `election`"),
     ("watch coordination.k8s.io/leases", "asked for by a replica that waits, as in `election`"),
+    (
+        "get metrics.keptn.sh/keptnmetrics",
+        "asked for where a MetricTemplate is of type keptn, as in `backends`",
+    ),
 ];
 
 fn spec() -> Value {

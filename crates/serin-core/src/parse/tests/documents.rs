@@ -198,13 +198,19 @@ fn metric_templates() {
         (
             "{provider: {type: splunk, address: 'http://p:9090'}, query: up}",
             expect![[r#"
-                error spec.provider.type: splunk is not supported yet; use prometheus, datadog, cloudwatch or keptn
+                error spec.provider.type: splunk is not supported yet; use prometheus, datadog, cloudwatch, newrelic, dynatrace or keptn
             "#]],
         ),
         (
             "{provider: {type: datadog}, query: up}",
             expect![[r#"
                 error spec.provider.secretRef: is required: datadog needs a Secret with datadog_api_key and datadog_application_key
+            "#]],
+        ),
+        (
+            "{provider: {type: dynatrace, secretRef: {name: s}}, query: up}",
+            expect![[r#"
+                error spec.provider.address: is required
             "#]],
         ),
         (
@@ -222,7 +228,7 @@ fn metric_templates() {
         (
             "{provider: {type: other}, query: 7}",
             expect![[r#"
-                error spec.provider.type: unknown type "other"; use prometheus, datadog, cloudwatch or keptn
+                error spec.provider.type: unknown type "other"; use prometheus, datadog, cloudwatch, newrelic, dynatrace or keptn
                 error spec.query: must be a string, not a number
             "#]],
         ),
