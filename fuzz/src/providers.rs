@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use serin_core::model::{Canary, MetricKind};
+use serin_core::model::Canary;
 use serin_core::observed::Answer;
 use serin_core::parse::{self, Limits};
 use serin_providers::gateway::recorded::{self, Recorded};
@@ -38,7 +38,7 @@ fn response(status: u8, body: &[u8]) -> Response<Bytes> {
 pub fn metric(data: &[u8]) {
     for status in [0, 4, 6] {
         let response = response(status, data);
-        let sample = metric::metric_provider(MetricKind::Prometheus).parse(&response);
+        let sample = metric::prometheus_sample(&response);
         match &sample {
             Ok(Sample::Value(value)) => {
                 assert!(!value.is_nan(), "NaN is no value");

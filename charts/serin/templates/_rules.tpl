@@ -20,6 +20,10 @@ Written by `serin docs` from crates/serin/src/rights.rs: what the operator may d
 - apiGroups: [flagger.app]
   resources: [alertproviders]
   verbs: [get]
+# Those that a MetricTemplate of type keptn names.
+- apiGroups: [metrics.keptn.sh]
+  resources: [keptnmetrics]
+  verbs: [get]
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, update]

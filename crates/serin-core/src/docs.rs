@@ -49,6 +49,24 @@ pub fn reference_markdown() -> String {
     out
 }
 
+const METRICS_HEAD: &str = "\
+# Metric providers
+
+<!-- Generated from the catalogue of `serin-core`; do not edit. -->
+
+A MetricTemplate says with `spec.provider.type` who answers its query.
+Every one of them is asked within five seconds (CloudWatch: ten) and a whole answer within thirty, for at most 1 MiB, and never follows a redirect.
+Secrets are read by name from the template's namespace; besides the keys below, `ca.crt` may hold the PEM of an authority to trust.
+What cannot be asked is said before the release begins: of the Canary in the condition `MetricsReady`, and by `serin plan`.
+[How to add one](../contributing/add-a-metric-provider.md).
+
+";
+
+/// The backends of MetricTemplates.
+pub fn metric_providers_markdown() -> String {
+    format!("{METRICS_HEAD}{}", crate::model::metric_kind::markdown())
+}
+
 /// One sentence per line.
 fn sentences(schema: &Value) -> String {
     description(schema).replace(". ", ".\n")

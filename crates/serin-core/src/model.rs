@@ -3,6 +3,7 @@
 mod finding;
 mod guard;
 mod matching;
+pub mod metric_kind;
 pub mod provider;
 pub mod routing;
 mod schedule;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use finding::{Finding, FindingCode, FindingSeverity, sentence};
 pub use guard::{Bad, EvidencePace, GuardMode, GuardSource, GuardSpec, Margin, Objective, Pace};
 pub use matching::{RequestMatch, TextMatch};
+pub use metric_kind::MetricKind;
 pub use provider::{Capabilities, Provider};
 pub use schedule::{Form, Gate, Schedule, Stage};
 
@@ -348,26 +350,13 @@ pub struct MetricTemplate {
 /// Where a MetricTemplate's query goes. The Secret lies in the template's namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricBackend {
-    pub kind: MetricKind,
-    /// None: the Prometheus server of the canary that asks (`spec.metricsServer`), or else of the controller.
+    pub kind: &'static MetricKind,
+    /// None: where the kind is at home.
     pub address: Option<String>,
+    pub region: Option<String>,
     pub headers: BTreeMap<String, Vec<String>>,
     pub secret: Option<String>,
     pub insecure_skip_verify: bool,
-}
-
-/// Metrics backends that are complete; the others of Flagger are refused by `parse` until they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MetricKind {
-    Prometheus,
-}
-
-impl MetricKind {
-    pub fn name(self) -> &'static str {
-        match self {
-            MetricKind::Prometheus => "prometheus",
-        }
-    }
 }
 
 /// An AlertProvider that makes sense.

@@ -1,5 +1,7 @@
 //! One HTTP request to somewhere outside the cluster, with everything that sending it needs.
 
+use std::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -7,7 +9,7 @@ use http::{Request, Uri};
 use serde_json::Value;
 
 /// How a request is to be sent. Redirects are never followed: they could carry credentials to another host.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Call {
     pub request: Request<Bytes>,
     /// Per attempt.
@@ -18,6 +20,20 @@ pub struct Call {
     pub ca: Option<Bytes>,
     /// URL of a proxy to go through.
     pub proxy: Option<String>,
+    /// The controller's own surroundings name the destination, and no object of somebody.
+    pub trusted: bool,
+}
+
+/// Without body, query and values of headers: keys and tokens are in all of them.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let uri = self.request.uri();
+        f.debug_struct("Call")
+            .field("method", self.request.method())
+            .field("host", &uri.host().unwrap_or_default())
+            .field("headers", &self.request.headers().keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Call {
@@ -26,7 +42,7 @@ impl Call {
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(Bytes::from(body.to_string()))
             .map_err(|error| error.to_string())?;
-        Ok(Self { request, timeout_secs, insecure: false, ca: None, proxy: None })
+        Ok(Self { request, timeout_secs, insecure: false, ca: None, proxy: None, trusted: false })
     }
 }
 

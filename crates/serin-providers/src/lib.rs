@@ -25,4 +25,4 @@ pub use observe::observe;
 pub use references::{References, references};
 pub use render::{RenderError, render};
 pub use service::pods::{Listening, PodOwner, PodRef, to_identify, to_probe};
-pub use settings::Settings;
+pub use settings::{Aws, AwsKeys, Settings};

@@ -1,5 +1,48 @@
 //! What the operator's flags say about how objects are read and written.
 
+use std::fmt;
+
+/// The controller's own identity at Amazon, as its surroundings give it. What it reads of it is never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub enum Aws {
+    #[default]
+    Nobody,
+    /// Keys that are given as they are.
+    Keys(AwsKeys),
+    /// A token that is exchanged for keys at the token service (IAM roles for service accounts).
+    WebIdentity { role: String, session: String },
+    /// An address on the node that has keys for who shows the token, where there is one (EKS Pod Identity, ECS).
+    Container { url: String, has_token: bool },
+    /// Another process has it, so it is not known here.
+    Elsewhere,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct AwsKeys {
+    pub id: String,
+    pub secret: String,
+    /// Of keys that end.
+    pub session_token: Option<String>,
+}
+
+impl fmt::Debug for AwsKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AwsKeys").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Aws {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Aws::Nobody => "Nobody",
+            Aws::Keys(_) => "Keys",
+            Aws::WebIdentity { .. } => "WebIdentity",
+            Aws::Container { .. } => "Container",
+            Aws::Elsewhere => "Elsewhere",
+        })
+    }
+}
+
 /// Flagger's flags of the same names, and its defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -11,6 +54,8 @@ pub struct Settings {
     pub track_configs: bool,
     /// Named first in alerts; empty leaves it out.
     pub cluster_name: String,
+    /// Who the controller is for Amazon's services, where a template names no Secret.
+    pub aws: Aws,
     /// URL of the Prometheus for builtin and inline queries when the Canary names none.
     pub metrics_server: String,
 }
@@ -22,6 +67,7 @@ impl Default for Settings {
             include_label_prefixes: Vec::new(),
             track_configs: true,
             cluster_name: String::new(),
+            aws: Aws::Nobody,
             metrics_server: "http://prometheus:9090".to_owned(),
         }
     }

@@ -1,21 +1,26 @@
 //! Asks the world outside what `step` wants to know: hooks and metric queries, in parallel and bounded.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use http::Response;
+use serde_json::Value;
 use serin_core::model::{Canary, MetricSource};
 use serin_core::observed::{Answer, Check, Seen};
 use serin_core::parse;
 use serin_core::words::{SENTENCE_MAX, line};
 use serin_providers::call::Call;
+use serin_providers::metric::{Measured, Progress, Question};
 use serin_providers::{hook, metric};
+use tokio::io::AsyncReadExt as _;
 
 use crate::controller::Context;
 use crate::observe;
-use crate::outside::{Manner, Outside, OutsideError};
-use crate::world::METRIC_TEMPLATE;
+use crate::outside::{Manner, Outside, OutsideError, chain};
+use crate::world::{METRIC_TEMPLATE, Slot};
 
 /// Questions of one canary at a time.
 const PARALLEL_MAX: usize = 8;
@@ -23,6 +28,13 @@ const PARALLEL_MAX: usize = 8;
 const RETRIES_MAX: u32 = 10;
 /// No attempt begins later than this after the first: as long as the longest attempt may take.
 const RETRIES_WITHIN: Duration = Duration::from_secs(300);
+
+/// A token and its keys, pages of an answer, each asked for again a few times. More means that a backend asks in circles.
+const ROUNDS_MAX: u32 = 24;
+/// A conversation about one number that takes longer says nothing about now.
+const CONVERSATION_MAX: Duration = Duration::from_secs(30);
+/// Bytes of a token; it is no longer than a header may be.
+const IDENTITY_MAX: u64 = 16 << 10;
 
 /// What was answered to one check.
 #[derive(Debug)]
@@ -110,7 +122,7 @@ pub fn manner(call: &Call) -> Manner {
         insecure: call.insecure,
         ca: call.ca.clone(),
         proxy: call.proxy.clone(),
-        trusted: false,
+        trusted: call.trusted,
         framed: false,
     }
 }
@@ -141,17 +153,72 @@ async fn ask_metric(
         Ok(question) => question,
         Err(error) => return nobody(error.to_string()),
     };
-    let manner = manner(&question.call);
-    let answer = match context.outside.send(question.call.request, manner).await {
-        Ok(response) => metric::answer(metric::metric_provider(question.kind).parse(&response)),
-        Err(error) => Answer::Unreachable(error.to_string()),
+    let Measured { sample, reach_secs } = match converse(context, &question).await {
+        Ok(measured) => measured,
+        Err(why) => return nobody(why),
     };
+    let answer = metric::answer(Ok(sample));
     let line_of_query = line(&question.query, SENTENCE_MAX);
     tracing::debug!(canary = %canary.key, metric = %metric.name, query = line_of_query, ?answer, "measured");
-    (answer, metric::reach_secs(&question.query))
+    (answer, reach_secs)
 }
 
-type Template = (serin_core::model::MetricTemplate, Option<std::sync::Arc<serde_json::Value>>);
+/// Asks and listens until there is an end: so many rounds and so long at most, each answer within the client's bounds.
+async fn converse(context: &Context, question: &Question) -> Result<Measured, String> {
+    let talk = async {
+        let mut progress = question.begin(context.clock.now());
+        for _ in 0..ROUNDS_MAX {
+            progress = match progress.map_err(|error| error.to_string())? {
+                Progress::Done(measured) => return Ok(measured),
+                Progress::Http { call, after_secs, then } => {
+                    if after_secs > 0 {
+                        tokio::time::sleep(Duration::from_secs(after_secs.into())).await;
+                    }
+                    let manner = manner(&call);
+                    let sent = context.outside.send(call.request, manner).await;
+                    then(sent.map_err(|error| error.to_string())?, context.clock.now())
+                }
+                Progress::Read { object, then } => {
+                    then(read(context, &object).await, context.clock.now())
+                }
+                Progress::Identity { then } => {
+                    let token = identity(context.settings.identity_token.as_deref()).await?;
+                    then(token, context.clock.now())
+                }
+            };
+        }
+        Err(format!("there was no end after {ROUNDS_MAX} rounds"))
+    };
+    let within = tokio::time::timeout(CONVERSATION_MAX, talk).await;
+    within.unwrap_or_else(|_| Err(format!("no end within {CONVERSATION_MAX:?}")))
+}
+
+/// One object of another operator's, which nothing here watches.
+async fn read(context: &Context, object: &Slot) -> Seen<Arc<Value>> {
+    let api = context.world.api(&object.kind, &object.namespace);
+    let found = api.get_opt(&object.name).await.map(|found| found.map(serde_json::to_value));
+    match found {
+        Ok(Some(Ok(found))) => Seen::Present(Arc::new(found)),
+        Ok(None) => Seen::Absent,
+        Ok(Some(Err(error))) => Seen::Unreadable(error.to_string()),
+        Err(error) => Seen::Unreadable(chain(&error)),
+    }
+}
+
+/// The token by which the controller shows who it is; it is renewed in its file, and so is never kept.
+async fn identity(file: Option<&Path>) -> Result<String, String> {
+    let Some(file) = file else {
+        return Err("the controller has no token to show who it is".to_owned());
+    };
+    let cannot =
+        |error: std::io::Error| format!("the controller's own token cannot be read: {error}");
+    let file = tokio::fs::File::open(file).await.map_err(cannot)?;
+    let mut token = String::new();
+    file.take(IDENTITY_MAX).read_to_string(&mut token).await.map_err(cannot)?;
+    Ok(token)
+}
+
+type Template = (serin_core::model::MetricTemplate, Option<Arc<Value>>);
 
 /// The template behind a source, with its Secret, from the cache.
 fn resolve(context: &Context, source: &MetricSource) -> Result<Option<Template>, String> {

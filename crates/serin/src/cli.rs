@@ -232,6 +232,7 @@ fn hosts(args: &ControllerArgs) -> Hosts {
 fn settings(args: &ControllerArgs) -> anyhow::Result<Settings> {
     let defaults = serin_core::parse::Limits::default();
     crate::guard::targets(&args.gateway_metrics).map_err(anyhow::Error::msg)?;
+    let aws = crate::aws::identity(|name| std::env::var(name).ok());
     Ok(Settings {
         namespace: args.namespace.clone().filter(|namespace| !namespace.is_empty()),
         concurrency: args.threadiness,
@@ -254,10 +255,12 @@ fn settings(args: &ControllerArgs) -> anyhow::Result<Settings> {
                 .collect(),
             track_configs: args.enable_config_tracking,
             cluster_name: args.cluster_name.clone(),
+            aws: aws.0,
             metrics_server: args.metrics_server.clone(),
         },
         event_webhook: args.event_webhook.clone().filter(|url| !url.is_empty()),
         gateways: args.gateway_metrics.iter().filter(|part| !part.is_empty()).cloned().collect(),
+        identity_token: aws.1,
         instance: instance(),
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Settings {
     pub event_webhook: Option<String>,
     /// `/metrics` of every replica of the gateway, for the guard.
     pub gateways: Vec<String>,
+    /// File of the token by which the controller shows other services who it is.
+    pub identity_token: Option<PathBuf>,
     /// Which replica speaks: host name and a random part.
     pub instance: String,
 }

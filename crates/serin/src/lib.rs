@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod ask;
+pub mod aws;
 #[cfg(feature = "laboratory")]
 pub mod backtest;
 pub mod claims;

@@ -61,6 +61,7 @@ impl Options {
                 providers,
                 event_webhook: None,
                 gateways: Vec::new(),
+                identity_token: None,
                 instance: "serin-local".to_owned(),
             },
             clock: Arc::new(SystemClock::default()),

@@ -52,6 +52,7 @@ pub fn generated() -> anyhow::Result<Vec<(&'static str, String)>> {
         ("deploy/monitoring/serin-canary.json", CANARY.to_owned()),
         ("docs/reference/canary.md", serin_core::docs::reference_markdown()),
         ("docs/reference/refused.md", serin_core::parse::refused_markdown()),
+        ("docs/reference/metric-providers.md", serin_core::docs::metric_providers_markdown()),
         ("docs/reference/reasons.md", reasons()),
     ])
 }

@@ -99,6 +99,13 @@ pub const GRANTS: &[Grant] = &[
     ),
     grant(Part::Core, "flagger.app", &["metrictemplates"], &["get", "list", "watch"], ""),
     grant(Part::Core, "flagger.app", &["alertproviders"], &["get"], ""),
+    grant(
+        Part::Core,
+        "metrics.keptn.sh",
+        &["keptnmetrics"],
+        &["get"],
+        "Those that a MetricTemplate of type keptn names.",
+    ),
     grant(Part::Core, "apps", &["deployments"], &["get", "list", "watch", "create", "update"], ""),
     grant(Part::Core, "apps", &["deployments/scale"], &["patch"], ""),
     grant(

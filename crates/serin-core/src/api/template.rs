@@ -30,21 +30,26 @@ document! {
 
     /// A metrics backend.
     pub struct MetricsProvider {
-        /// Kind of the backend. `prometheus` is honoured so far; the others of the list are refused.
+        /// Kind of the backend. `influxdb`, `externalmetrics`, `stackdriver`, `graphite` and `splunk` are refused so far.
         #[schemars(extend("enum" = [
             "prometheus", "influxdb", "datadog", "externalmetrics", "stackdriver", "cloudwatch", "newrelic", "graphite",
             "dynatrace", "keptn", "splunk",
         ]))]
         r#type: String,
-        /// URL of the backend's API. Unset, for `prometheus`: the server that answers the canary's builtin queries.
+        /// URL of the backend's API. Unset, for `prometheus`: the server that answers the canary's builtin queries; for
+        /// `datadog`, `cloudwatch` and `newrelic`: the makers' own.
         address: String,
-        /// HTTP headers that are sent along, each with its values (Prometheus).
+        /// HTTP headers that are sent along, each with its values.
         headers: BTreeMap<String, Vec<String>>,
         /// Secret in the template's namespace with the credentials. Prometheus: `token`, or `username` and `password`.
+        /// Datadog: `datadog_api_key` and `datadog_application_key`. CloudWatch: `aws_access_key_id`,
+        /// `aws_secret_access_key` and perhaps `aws_session_token`; without one, the controller's own identity. New Relic:
+        /// `newrelic_account_id` and `newrelic_query_key`. Dynatrace: `dynatrace_token`. In each, `ca.crt` may name an
+        /// authority to trust.
         secret_ref: SecretReference,
         /// Region of the backend (CloudWatch).
         region: String,
-        /// Accept any server certificate. Default false.
+        /// Accept any server certificate of the `address`. Default false.
         insecure_skip_verify: bool,
     }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::doc::Complaints;
 use crate::model::provider::{PROVIDERS, use_one};
-use crate::model::{Finding, FindingCode, Provider};
+use crate::model::{Finding, FindingCode, Provider, metric_kind};
 
 /// A field, or some values of it, that has no effect here.
 pub struct Refused {
@@ -266,11 +266,7 @@ pub fn refused_markdown() -> String {
     );
     let lists = [
         ("Canary `spec.provider`", super::provider::LATER.as_slice(), use_one()),
-        (
-            "MetricTemplate `spec.provider.type`",
-            super::template::LATER.as_slice(),
-            "use prometheus".to_owned(),
-        ),
+        ("MetricTemplate `spec.provider.type`", metric_kind::LATER, metric_kind::use_another()),
     ];
     for (field, values, way_out) in lists {
         let values: Vec<_> = values.iter().map(|value| format!("`{value}`")).collect();

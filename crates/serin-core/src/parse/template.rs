@@ -7,22 +7,12 @@ use serde_json::Value;
 use super::doc::{Complaints, Doc};
 use super::{Meta, address, reference, root_kind};
 use crate::model::{
-    AlertProvider, ChatKind, Finding, Key, MetricBackend, MetricKind, MetricTemplate,
+    AlertProvider, ChatKind, Finding, FindingCode, Key, MetricBackend, MetricKind, MetricTemplate,
+    metric_kind,
 };
 
-/// Metrics backends that Flagger has and we do not honour yet.
-pub(super) const LATER: [&str; 10] = [
-    "influxdb",
-    "datadog",
-    "externalmetrics",
-    "stackdriver",
-    "cloudwatch",
-    "newrelic",
-    "graphite",
-    "dynatrace",
-    "keptn",
-    "splunk",
-];
+/// Longer names of regions are mistakes.
+const REGION_MAX: usize = 40;
 
 pub fn metric_template(object: &Value) -> Result<MetricTemplate, Vec<Finding>> {
     let complaints = Complaints::default();
@@ -31,13 +21,14 @@ pub fn metric_template(object: &Value) -> Result<MetricTemplate, Vec<Finding>> {
     let meta = Meta::read(&root);
     let spec = required_object(&root, "spec");
     let provider = required_object(&spec, "provider");
-    metric_kind(&provider);
+    let kind = metric_kind(&provider);
     let template = MetricTemplate {
         key: meta.key.unwrap_or_else(|| Key::new("", "")),
         generation: meta.generation,
         provider: MetricBackend {
-            kind: MetricKind::Prometheus,
+            kind: kind.unwrap_or(&metric_kind::PROMETHEUS),
             address: address(&provider, "address"),
+            region: region(&provider, kind),
             headers: headers(&provider),
             secret: reference(&provider, "secretRef"),
             insecure_skip_verify: provider.flag("insecureSkipVerify"),
@@ -47,19 +38,58 @@ pub fn metric_template(object: &Value) -> Result<MetricTemplate, Vec<Finding>> {
     finish(template, complaints)
 }
 
-/// Prometheus, or a complaint. Flagger takes an unknown type for Prometheus, which answers a question nobody asked.
-fn metric_kind(provider: &Doc<'_>) {
-    match provider.required("type") {
-        "" | "prometheus" => {}
-        later if LATER.contains(&later) => {
-            let finding =
-                Finding::unsupported(provider.at("type"), format!("{later} is not supported yet"));
-            provider.add(finding.way_out("use prometheus"));
+/// What the catalogue has of this name, or a complaint. Flagger takes an unknown type for Prometheus, which answers a question
+/// nobody asked.
+fn metric_kind(provider: &Doc<'_>) -> Option<&'static MetricKind> {
+    let name = provider.required("type");
+    let kind = MetricKind::named(name);
+    match kind {
+        Some(kind) => {
+            if kind.home == metric_kind::Home::Named && provider.raw("address").is_none() {
+                provider.is_required("address");
+            }
+            let named = provider.raw("secretRef").is_some();
+            if kind.keys.secret == metric_kind::Need::Required && !named {
+                let message =
+                    format!("is required: {name} needs a Secret with {}", kind.keys.words());
+                let finding = Finding::error(provider.at("secretRef"), message);
+                provider.add(finding.coded(FindingCode::Required));
+            }
         }
-        other => {
-            provider.error_use("type", format!("unknown type {other:?}"), "use prometheus");
+        None if name.is_empty() => {}
+        None if metric_kind::LATER.contains(&name) => {
+            let finding =
+                Finding::unsupported(provider.at("type"), format!("{name} is not supported yet"));
+            provider.add(finding.way_out(metric_kind::use_another()));
+        }
+        None => {
+            provider.error_use(
+                "type",
+                format!("unknown type {name:?}"),
+                metric_kind::use_another(),
+            );
         }
     }
+    kind
+}
+
+/// Part of a host name, so that nothing may stand in it that leads to another host.
+fn region(provider: &Doc<'_>, kind: Option<&'static MetricKind>) -> Option<String> {
+    let Some(region) = provider.text("region") else {
+        if kind.is_some_and(|kind| kind.needs_region) {
+            provider.is_required("region");
+        }
+        return None;
+    };
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if region.len() > REGION_MAX || !region.bytes().all(fits) {
+        provider.error_use(
+            "region",
+            format!("{region:?} is no region"),
+            "write one such as eu-west-1",
+        );
+    }
+    Some(region.to_owned())
 }
 
 fn headers(provider: &Doc<'_>) -> BTreeMap<String, Vec<String>> {

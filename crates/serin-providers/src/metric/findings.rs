@@ -69,6 +69,7 @@ fn of_source(
         MetricSource::Builtin(_) => return Vec::new(),
         MetricSource::Query(_) => {
             let made = question(canary, metric, source, None, settings);
+            let made = made.and_then(|question| question.check());
             return made.err().map(|error| of_query(error, field, "")).into_iter().collect();
         }
         MetricSource::Template { namespace, name, variables: _ } => (namespace, name),
@@ -91,6 +92,7 @@ fn of_source(
     };
     let resolved = Resolved { template: &template, secret };
     let made = question(canary, metric, source, Some(resolved), settings);
+    let made = made.and_then(|question| question.check());
     let of = format!(" of {object}");
     made.err().map(|error| of_query(error, field, &of)).into_iter().collect()
 }
@@ -139,11 +141,12 @@ fn of_query(error: MetricError, field: &str, of: &str) -> Finding {
             ("templateVariables", FindingCode::QueryInvalid)
         }
         MetricError::Query(_) if of.is_empty() => ("query", FindingCode::QueryInvalid),
-        MetricError::Query(_) => ("templateRef", FindingCode::QueryInvalid),
+        MetricError::Query(_) | MetricError::Text(_) => ("templateRef", FindingCode::QueryInvalid),
         MetricError::NoTemplate(_)
         | MetricError::Address(_)
         | MetricError::Secret(_)
         | MetricError::Header(_)
+        | MetricError::NotBuiltIn(_)
         | MetricError::Answer(_) => {
             (if of.is_empty() { "query" } else { "templateRef" }, FindingCode::ObjectUnusable)
         }
@@ -234,10 +237,36 @@ spec: {provider: {type: prometheus, address: 'http://p:9090'}, query: 'sum(x{ser
         );
         check(
             of,
+            Some("{provider: {type: splunk}}"),
+            None,
+            expect![
+                "warning ObjectUnusable spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors: spec.provider.type: splunk is not supported yet; use prometheus, datadog, cloudwatch, newrelic, dynatrace or keptn"
+            ],
+        );
+        check(
+            of,
             Some("{provider: {type: datadog}}"),
             None,
             expect![
-                "warning ObjectUnusable spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors: spec.provider.type: datadog is not supported yet; use prometheus"
+                "warning ObjectUnusable spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors: spec.provider.secretRef: is required: datadog needs a Secret with datadog_api_key and datadog_application_key"
+            ],
+        );
+        check(
+            of,
+            Some("{provider: {type: cloudwatch, address: null, region: eu-west-1}, query: up}"),
+            None,
+            expect![
+                "warning ObjectUnusable spec.analysis.metrics[0].templateRef: the provider's Secret is of no use: the controller has no identity of its own, so it needs one with aws_access_key_id and aws_secret_access_key (of MetricTemplate develop/errors)"
+            ],
+        );
+        check(
+            of,
+            Some(
+                "{provider: {type: cloudwatch, address: null, region: eu-west-1, secretRef: {name: keys}}, query: up}",
+            ),
+            Some("{data: {aws_access_key_id: YQ==, aws_secret_access_key: YQ==}}"),
+            expect![
+                "warning QueryInvalid spec.analysis.metrics[0].templateRef: the query is of no use: it is no JSON list of MetricDataQuery: expected value at line 1 column 1 (of MetricTemplate develop/errors)"
             ],
         );
         check(

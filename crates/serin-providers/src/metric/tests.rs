@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};
 use regex::Regex;
-use serin_core::model::{Builtin, Key, Metric};
+use serin_core::model::{Builtin, Key, Metric, MetricBackend};
 
 use super::*;
 use crate::testing::canary;
@@ -87,7 +87,8 @@ fn each_source_has_its_server() {
             key: Key::new("develop", "t"),
             generation: 1,
             provider: MetricBackend {
-                kind: MetricKind::Prometheus,
+                kind: &metric_kind::PROMETHEUS,
+                region: None,
                 address: address.map(str::to_owned),
                 headers: BTreeMap::new(),
                 secret: None,
@@ -97,8 +98,11 @@ fn each_source_has_its_server() {
         };
         let resolved = Some(Resolved { template: &template, secret: None });
         let question = question(&canary, &metric, &metric.sources[0], resolved, &settings).unwrap();
-        let uri = question.call.request.uri();
-        format!("{} {} {}", uri.authority().unwrap(), question.query, question.call.insecure)
+        let Progress::Http { call, .. } = question.begin(Timestamp::UNIX_EPOCH).unwrap() else {
+            panic!("Prometheus is asked by HTTP")
+        };
+        let uri = call.request.uri();
+        format!("{} {} {}", uri.authority().unwrap(), question.query, call.insecure)
     };
     let inline = "metrics: [{name: x, query: 'up{c=\"{{ name }}\"}', thresholdRange: {max: 1}}]";
     let template = "metrics: [{name: x, templateRef: {name: t}, templateVariables: {a: b}, thresholdRange: {max: 1}}]";
@@ -123,8 +127,11 @@ fn a_template_that_is_not_there_is_named() {
 }
 
 #[test]
-fn every_backend_answers_to_its_kind() {
-    for provider in METRICS {
-        assert_eq!(metric_provider(provider.kind()).kind(), provider.kind());
+fn every_kind_of_the_catalogue_is_built_in() {
+    let built_in: Vec<&str> = METRICS.iter().map(|provider| provider.kind().name).collect();
+    let known: Vec<&str> = metric_kind::ALL.iter().map(|kind| kind.name).collect();
+    assert_eq!(built_in, known);
+    for kind in metric_kind::ALL {
+        assert!(metric_provider(kind).is_ok_and(|provider| provider.kind() == *kind));
     }
 }

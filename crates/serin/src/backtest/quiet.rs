@@ -160,7 +160,7 @@ fn gateway_only(policy: &Policy) -> anyhow::Result<(Policy, Vec<String>)> {
         for (check, ..) in all.iter().filter(|(check, ..)| {
             matches!(check, serin_core::observed::Check::Metric(of, _) if *of == place)
         }) {
-            let (_, query) = release::query(policy, *check)?;
+            let query = release::query(policy, *check)?;
             counted &= counters::is_counted(&query);
         }
         if counted {

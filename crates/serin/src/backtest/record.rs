@@ -53,7 +53,7 @@ pub(super) async fn write(
 fn wanted(policy: &Policy) -> anyhow::Result<(Vec<String>, i64)> {
     let (mut wanted, mut back) = (Vec::new(), BEFORE_MS);
     for (check, metric, _) in checks::sources(&policy.canary) {
-        let (_, query) = query(policy, check)?;
+        let query = query(policy, check)?;
         let found = selectors(&query).map_err(anyhow::Error::msg).with_context(|| {
             format!("metric {}: cannot tell which series {query} reads", metric.name)
         })?;

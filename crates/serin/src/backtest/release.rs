@@ -8,9 +8,9 @@ use http::Response;
 use jiff::Timestamp;
 use serde_json::json;
 use serin_core::judge::design::learn;
-use serin_core::model::{MetricKind, MetricSource};
+use serin_core::model::MetricSource;
 use serin_core::observed::Answer;
-use serin_providers::metric::{self, Resolved, metric_provider};
+use serin_providers::metric::{self, Resolved};
 
 use super::counters::{self, Counted, Looks};
 use super::guarded::Groups;
@@ -134,7 +134,7 @@ fn known_past(
 ) -> anyhow::Result<checks::Past> {
     let mut reach = BTreeMap::new();
     for (check, ..) in checks::sources(&policy.canary) {
-        let (_, query) = query(policy, check)?;
+        let query = query(policy, check)?;
         reach.extend(metric::reach_secs(&query).map(|secs| (check, secs)));
     }
     let moved = |pair: &&[Counted]| match pair {
@@ -156,7 +156,7 @@ async fn answers(
 ) -> anyhow::Result<checks::Answers> {
     let mut answers = checks::Answers::new();
     for (check, metric, _) in checks::sources(&policy.canary) {
-        let (kind, query) = query(policy, check)?;
+        let query = query(policy, check)?;
         let curves = history
             .range(&query, start, end, interval)
             .await
@@ -164,7 +164,7 @@ async fn answers(
         let mut said = BTreeMap::new();
         let mut at = start;
         while at <= end {
-            said.insert(at, spoken(kind, &curves, at));
+            said.insert(at, spoken(&curves, at));
             at += interval;
         }
         answers.insert(check, said);
@@ -173,10 +173,7 @@ async fn answers(
 }
 
 /// The query of a check, as the operator would send it.
-pub(super) fn query(
-    policy: &Policy,
-    check: serin_core::observed::Check,
-) -> anyhow::Result<(MetricKind, String)> {
+pub(super) fn query(policy: &Policy, check: serin_core::observed::Check) -> anyhow::Result<String> {
     let all = checks::sources(&policy.canary);
     let Some((_, metric, source)) = all.into_iter().find(|(known, ..)| *known == check) else {
         bail!("there is no such check");
@@ -191,6 +188,15 @@ pub(super) fn query(
         }
         MetricSource::Builtin(_) | MetricSource::Query(_) => None,
     };
+    if let Some(kind) = template.as_ref().map(|template| template.provider.kind)
+        && !kind.speaks_promql()
+    {
+        bail!(
+            "metric {}: its query is for {}, and the history is that of a Prometheus: leave the metric out to try the rest of the policy",
+            metric.name,
+            kind.product
+        );
+    }
     // The answer comes from the history, wherever the provider's address leads.
     let template = template.map(|mut template| {
         (template.provider.secret, template.provider.address) = (None, None);
@@ -201,11 +207,11 @@ pub(super) fn query(
     let settings = serin_providers::Settings::default();
     let question = metric::question(&policy.canary, metric, source, resolved, &settings)
         .with_context(|| format!("metric {}", metric.name))?;
-    Ok((question.kind, question.query))
+    Ok(question.query)
 }
 
 /// What the operator would have heard: the same reader reads it.
-fn spoken(kind: MetricKind, curves: &[Curve], at: i64) -> Answer {
+fn spoken(curves: &[Curve], at: i64) -> Answer {
     let result: Vec<_> = curves
         .iter()
         .filter_map(|curve| {
@@ -221,7 +227,7 @@ fn spoken(kind: MetricKind, curves: &[Curve], at: i64) -> Answer {
         .collect();
     let data = json!({"resultType": "vector", "result": result});
     let body = json!({"status": "success", "data": data}).to_string();
-    metric::answer(metric_provider(kind).parse(&Response::new(Bytes::from(body))))
+    metric::answer(metric::prometheus_sample(&Response::new(Bytes::from(body))))
 }
 
 /// Requests of the canary, and failed ones, from its start up to a moment.

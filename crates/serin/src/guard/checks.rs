@@ -1,6 +1,6 @@
 //! Whether the checks of an analysis find what they ask the metrics server for: names, windows and buckets.
 
-use serin_core::model::{Builtin, Canary, Limit, Metric, MetricSource};
+use serin_core::model::{Builtin, Canary, Limit, Metric, MetricKind, MetricSource};
 use serin_core::observed::{Fitness, Seen};
 use serin_core::parse::duration_millis;
 use serin_providers::gateway::{Page, Pair};
@@ -66,7 +66,8 @@ fn template(context: &Context, namespace: &str, name: &str) -> Option<(String, O
     let text = |path: &str| object.pointer(path).and_then(serde_json::Value::as_str);
     let server = text("/spec/provider/address").map(|server| server.trim().trim_end_matches('/'));
     let server = server.filter(|server| !server.is_empty()).map(str::to_owned);
-    let open = text("/spec/provider/type") == Some("prometheus")
+    let kind = text("/spec/provider/type").and_then(MetricKind::named);
+    let open = kind.is_some_and(MetricKind::speaks_promql)
         && (server.is_none() || object.pointer("/spec/provider/secretRef").is_none());
     open.then(|| Some((text("/spec/query")?.to_owned(), server))).flatten()
 }

@@ -3,10 +3,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use serin_core::model::MetricKind;
 use serin_core::observed::Answer;
 use serin_providers::hook;
-use serin_providers::metric::metric_provider;
+use serin_providers::metric::prometheus_sample;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -116,7 +115,7 @@ async fn told(manner: &Manner, first: &[u8], then: Then) -> (String, String) {
                     panic!("a webhook approves or refuses: {other:?}")
                 }
             };
-            let metric = metric_provider(MetricKind::Prometheus).parse(&answer);
+            let metric = prometheus_sample(&answer);
             assert!(metric.is_err(), "there is no number in it: {metric:?}");
             format!("{} {}: {hook}", answer.status().as_u16(), answer.body().len())
         }

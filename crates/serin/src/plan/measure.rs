@@ -2,7 +2,7 @@
 
 use serin_core::model::{Canary, Finding, MetricSource};
 use serin_providers::change::SECRET;
-use serin_providers::{Objects, Settings, metric};
+use serin_providers::{Aws, Objects, Settings, metric};
 
 use super::look::Look;
 use crate::world::METRIC_TEMPLATE;
@@ -25,5 +25,7 @@ pub(crate) async fn findings(canary: &Canary, look: &Look<'_>) -> anyhow::Result
         }
     }
     let missing = format!("is not in {}", look.whom());
-    Ok(metric::findings_in(canary, &objects, &Settings::default(), &missing))
+    // Who the controller is for others, it knows itself.
+    let settings = Settings { aws: Aws::Elsewhere, ..Settings::default() };
+    Ok(metric::findings_in(canary, &objects, &settings, &missing))
 }

@@ -404,8 +404,8 @@ fn templates() -> Vec<(&'static str, Option<Value>, Told)> {
         ),
         (
             "a provider of metrics that is not supported yet",
-            template("up", json!({"type": "datadog"})),
-            known("ObjectUnusable", &["suspect", "spec.provider.type", "datadog"]),
+            template("up", json!({"type": "splunk"})),
+            known("ObjectUnusable", &["suspect", "spec.provider.type", "splunk"]),
         ),
         (
             "no Secret",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use serin::clock::{Clock, SharedClock};
@@ -47,6 +47,8 @@ type Answers = dyn Fn(&str, &str) -> Result<(u16, String), OutsideError> + Send 
 pub(crate) struct Script {
     answers: Mutex<Arc<Answers>>,
     pub(crate) asked: Mutex<Vec<String>>,
+    /// The headers of the same requests.
+    pub(crate) heads: Mutex<Vec<HeaderMap>>,
 }
 
 impl Outside for Script {
@@ -58,6 +60,7 @@ impl Outside for Script {
         let url = request.uri().to_string();
         let body = String::from_utf8_lossy(request.body()).into_owned();
         self.asked.lock().unwrap().push(url.clone());
+        self.heads.lock().unwrap().push(request.headers().clone());
         let answers = Arc::clone(&self.answers.lock().unwrap());
         Box::pin(async move {
             let answer = answers(&url, &body);
@@ -93,6 +96,8 @@ pub(crate) struct Bed {
     pub(crate) election: Option<String>,
     /// Of canaries that name no provider; the operator that is started next hears of it.
     pub(crate) mesh_provider: String,
+    /// Who the operator is at Amazon, and the file of its token.
+    pub(crate) aws: (serin_providers::Aws, Option<std::path::PathBuf>),
 }
 
 pub(crate) const CANARIES: (&str, &str) = ("flagger.app", "canaries");
@@ -140,13 +145,15 @@ impl Bed {
         let script = Arc::new(Script {
             answers: Mutex::new(Arc::new(|_, _| value(0.0))),
             asked: Mutex::default(),
+            heads: Mutex::default(),
         });
         let client = client(Api::new(store.clone()));
         let (gateways, election) = (Vec::new(), None);
         let mesh_provider = "traefik".to_owned();
+        let aws = (serin_providers::Aws::Nobody, None);
         let operator = None;
         let mut bed =
-            Self { store, script, clock, client, operator, gateways, election, mesh_provider };
+            Self { store, script, clock, client, operator, gateways, election, mesh_provider, aws };
         bed.start_operator();
         bed
     }
@@ -159,7 +166,12 @@ impl Bed {
         options.election.clone_from(&self.election);
         options.mesh_provider.clone_from(&self.mesh_provider);
         options.settings.parse.provider.clone_from(&self.mesh_provider);
+        (options.settings.providers.aws, options.settings.identity_token) = self.aws.clone();
         self.operator = Some(Operator::start(self.client.clone(), options));
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// What `/metrics` would show.
@@ -240,6 +252,11 @@ impl Bed {
     ) {
         let options = WriteOptions::by("test");
         self.store.modify(id, namespace, name, Sub::Main, &options, change).unwrap();
+    }
+
+    /// An object of a kind that has no namespaces.
+    pub(crate) fn create_cluster(&self, id: (&str, &str), object: Value) {
+        put(&self.store, id, "", object);
     }
 
     pub(crate) fn create_namespace(&self, name: &str) {

@@ -213,6 +213,10 @@ const UNSEEN: &[(&str, &str)] = &[
     ("get flagger.app/canaries", "asked for when a list is older than what was written"),
     ("list coordination.k8s.io/leases", "asked for by a replica that waits, as in `election`"),
     ("watch coordination.k8s.io/leases", "asked for by a replica that waits, as in `election`"),
+    (
+        "get metrics.keptn.sh/keptnmetrics",
+        "asked for where a MetricTemplate is of type keptn, as in `backends`",
+    ),
 ];
 
 fn spec() -> Value {
@@ -427,6 +431,7 @@ const CALLS: &[Call] = &[
     ("serin/src/apply.rs", "api.patch(", 2, &[]),
     ("serin/src/apply.rs", "api.patch_scale(", 1, &[]),
     ("serin/src/apply.rs", "api.replace(", 1, &[]),
+    ("serin/src/ask.rs", "api.get_opt(", 1, &["get metrics.keptn.sh/keptnmetrics"]),
     ("serin/src/controller.rs", "api.get_metadata_opt(", 1, &["get flagger.app/canaries"]),
     (
         "serin/src/controller.rs",

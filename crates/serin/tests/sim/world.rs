@@ -375,6 +375,7 @@ fn options(
             providers: serin_providers::Settings::default(),
             event_webhook: None,
             gateways,
+            identity_token: None,
             instance,
         },
         clock,

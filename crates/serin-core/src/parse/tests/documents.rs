@@ -186,19 +186,49 @@ fn metric_templates() {
         (
             "{provider: {type: prometheus, address: 'http://p:9090', secretRef: {name: s}, headers: {X-Scope: [a, b]}}, query: up}",
             expect![[
-                r#"MetricTemplate { key: Key { namespace: "develop", name: "errors" }, generation: 0, provider: MetricBackend { kind: Prometheus, address: Some("http://p:9090"), headers: {"X-Scope": ["a", "b"]}, secret: Some("s"), insecure_skip_verify: false }, query: "up" }"#
+                r#"MetricTemplate { key: Key { namespace: "develop", name: "errors" }, generation: 0, provider: MetricBackend { kind: Prometheus, address: Some("http://p:9090"), region: None, headers: {"X-Scope": ["a", "b"]}, secret: Some("s"), insecure_skip_verify: false }, query: "up" }"#
             ]],
         ),
         (
-            "{provider: {type: datadog, address: 'http://p:9090'}, query: up}",
+            "{provider: {type: cloudwatch, region: eu-west-1}, query: up}",
+            expect![[
+                r#"MetricTemplate { key: Key { namespace: "develop", name: "errors" }, generation: 0, provider: MetricBackend { kind: Amazon CloudWatch, address: None, region: Some("eu-west-1"), headers: {}, secret: None, insecure_skip_verify: false }, query: "up" }"#
+            ]],
+        ),
+        (
+            "{provider: {type: splunk, address: 'http://p:9090'}, query: up}",
             expect![[r#"
-            error spec.provider.type: datadog is not supported yet; use prometheus
-        "#]],
+                error spec.provider.type: splunk is not supported yet; use prometheus, datadog, cloudwatch, newrelic, dynatrace or keptn
+            "#]],
+        ),
+        (
+            "{provider: {type: datadog}, query: up}",
+            expect![[r#"
+                error spec.provider.secretRef: is required: datadog needs a Secret with datadog_api_key and datadog_application_key
+            "#]],
+        ),
+        (
+            "{provider: {type: dynatrace, secretRef: {name: s}}, query: up}",
+            expect![[r#"
+                error spec.provider.address: is required
+            "#]],
+        ),
+        (
+            "{provider: {type: cloudwatch}, query: up}",
+            expect![[r#"
+                error spec.provider.region: is required
+            "#]],
+        ),
+        (
+            "{provider: {type: cloudwatch, region: 'evil.example/'}, query: up}",
+            expect![[r#"
+                error spec.provider.region: "evil.example/" is no region; write one such as eu-west-1
+            "#]],
         ),
         (
             "{provider: {type: other}, query: 7}",
             expect![[r#"
-                error spec.provider.type: unknown type "other"; use prometheus
+                error spec.provider.type: unknown type "other"; use prometheus, datadog, cloudwatch, newrelic, dynatrace or keptn
                 error spec.query: must be a string, not a number
             "#]],
         ),
