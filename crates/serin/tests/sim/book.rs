@@ -406,6 +406,21 @@ impl Book {
         found
     }
 
+    /// The route is raised as soon as the status has said so, but the questions that allow it were answered long before.
+    fn raised_late(&self, share: i64, moment: Moment) -> Option<Broken> {
+        let answered =
+            self.evidence.values().map(|(time, _)| time).chain(self.hooks.values()).max();
+        let at_once = moment.now.duration_since(self.stated_since) < Duration::from_secs(1);
+        let age = moment.now.duration_since(*answered?);
+        let fresh = Duration::from_secs(self.shape.interval_secs.max(10));
+        (at_once && self.routed > 0 && !self.skips && age > fresh).then(|| {
+            broken(
+                "law 2: raises stand on evidence that is fresh",
+                format!("{} % to {share} % on answers that are {age:?} old", self.routed),
+            )
+        })
+    }
+
     pub(crate) fn route(
         &mut self,
         route: &Value,
@@ -436,6 +451,7 @@ impl Book {
                     format!("{share} % go to a canary without endpoints"),
                 ));
             }
+            found.extend(self.raised_late(share, moment));
         }
         let line = format!("{} route: {share} % (status {})", self.name, self.stated);
         let changed = share != self.routed;

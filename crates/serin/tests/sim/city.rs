@@ -43,6 +43,8 @@ pub(crate) struct Receiver {
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) time: Instant,
+    /// The last change that was made before.
+    pub(crate) version: u64,
     pub(crate) canary: usize,
     pub(crate) what: Question,
     pub(crate) passed: bool,
@@ -242,7 +244,8 @@ impl City {
     }
 
     fn note(&self, canary: usize, what: Question, passed: bool, lack: Option<Lack>) {
-        self.state().asked.push(Asked { time: Instant::now(), canary, what, passed, lack });
+        let (time, version) = (Instant::now(), self.store.version());
+        self.state().asked.push(Asked { time, version, canary, what, passed, lack });
     }
 
     async fn prometheus(&self, query: &str, manner: &Manner) -> Result<Answer, OutsideError> {
