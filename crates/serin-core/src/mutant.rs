@@ -85,6 +85,7 @@ mutants! {
     WatchWhole, InLives, "ConfigMaps and Secrets are listed whole, those of others as well.";
     KeepTurn, InCrowds, "A tick keeps its turn while it waits for a hook or a query.";
     RaiseLate, InLives, "A raise goes out however long its status write has taken.";
+    BlindForEver, InLives, "A canary keeps its share for as long as its guard cannot measure.";
     ForgetReason, InTheSmallWorld, "Nobody says why.";
 }
 

@@ -179,6 +179,10 @@ fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
         draft.stalled |= !draft.seen.obstacles.is_empty();
         return draft.hold(code, message);
     }
+    if let Some(why) = super::blind::waits(&draft) {
+        draft.stalled = true;
+        return draft.hold(reason::GUARD_BLIND, why);
+    }
     if !draft.is_due() {
         return not_due(draft);
     }

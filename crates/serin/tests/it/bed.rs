@@ -47,6 +47,8 @@ type Answers = dyn Fn(&str, &str) -> Result<(u16, String), OutsideError> + Send 
 pub(crate) struct Script {
     answers: Mutex<Arc<Answers>>,
     pub(crate) asked: Mutex<Vec<String>>,
+    /// How long the pages of gateways take, whoever asks for them.
+    pub(crate) gateways_take: Mutex<Duration>,
 }
 
 impl Outside for Script {
@@ -59,7 +61,16 @@ impl Outside for Script {
         let body = String::from_utf8_lossy(request.body()).into_owned();
         self.asked.lock().unwrap().push(url.clone());
         let answers = Arc::clone(&self.answers.lock().unwrap());
+        let takes = if url.starts_with("http://10.9.") {
+            *self.gateways_take.lock().unwrap()
+        } else {
+            Duration::ZERO
+        };
         Box::pin(async move {
+            tokio::time::sleep(takes.min(manner.timeout)).await;
+            if takes > manner.timeout {
+                return Err(OutsideError::Timeout(manner.timeout));
+            }
             let answer = answers(&url, &body);
             if let Err(OutsideError::Timeout(_)) = answer {
                 tokio::time::sleep(manner.timeout).await;
@@ -137,6 +148,7 @@ impl Bed {
         let script = Arc::new(Script {
             answers: Mutex::new(Arc::new(|_, _| value(0.0))),
             asked: Mutex::default(),
+            gateways_take: Mutex::default(),
         });
         let client = client(Api::new(store.clone()));
         let (gateways, election) = (Vec::new(), None);

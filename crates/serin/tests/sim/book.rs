@@ -40,6 +40,8 @@ pub(crate) struct Book {
     suspended: bool,
     /// Since when a version that fails has traffic, and could be seen to.
     bad_since: Option<Instant>,
+    /// Since when a version has more than its first share, and nobody can see what it does with it.
+    unseen_since: Option<Instant>,
     valid: bool,
     /// The analysis was or is skipped since the last rest.
     skips: bool,
@@ -100,6 +102,7 @@ impl Book {
             exists: false,
             suspended: false,
             bad_since: None,
+            unseen_since: None,
             valid: true,
             skips: shape.skip_analysis,
             phase: String::new(),

@@ -116,6 +116,12 @@ impl City {
         self.state().metrics = Some((until, how));
     }
 
+    /// Nobody who asks the gateway gets a page, however long it takes.
+    pub(crate) fn counts_are_hidden(&self) -> bool {
+        let outage = self.state().metrics;
+        outage.is_some_and(|(until, how)| Instant::now() < until && how != Outage::Slow)
+    }
+
     /// Whoever asks the gateway is answered.
     pub(crate) fn counts_are_told(&self) -> bool {
         self.state().metrics.is_none_or(|(until, _)| until <= Instant::now())

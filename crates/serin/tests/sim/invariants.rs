@@ -131,6 +131,10 @@ impl Watcher {
         let lingering: Vec<Broken> =
             self.books.iter_mut().filter_map(|book| book.lingers(seen, now)).collect();
         self.note(lingering);
+        let hidden = clear && world.city.counts_are_hidden();
+        let unseen: Vec<Broken> =
+            self.books.iter_mut().filter_map(|book| book.goes_unseen(hidden, now)).collect();
+        self.note(unseen);
         let mut asked = world.city.take_asked().into_iter().peekable();
         for (version, id, change) in changes {
             // A question may follow in the very instant of the change that it is about.
