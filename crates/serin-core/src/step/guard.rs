@@ -125,6 +125,7 @@ pub(super) fn unknown(draft: &Draft<'_>) -> Vec<Finding> {
             value: None,
             limit: String::new(),
             message,
+            expected: false,
         }
     };
     // A pace that follows the evidence waits for requests by itself.

@@ -1,10 +1,12 @@
 //! What happens to gateways and to those who read them while a release is under way: nothing is counted twice, little is lost.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use serin::outside::OutsideError;
+use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::Store;
 use tokio::time::Instant;
 
@@ -13,6 +15,8 @@ use super::sources::{
     Counts, SLICES, guarded, metrics_ready, page, recorded, release, share, slice, with_gateways,
 };
 
+/// One for each step, phase and pod that is waited for, and a few for what the guard has to say.
+const STATUS_WRITES_MAX: usize = 17;
 /// Requests per second at all gateways together.
 const RATE: f64 = 200.0;
 const BEAT: Duration = Duration::from_millis(50);
@@ -581,4 +585,56 @@ async fn a_gateway_is_asked_for_what_is_read_of_its_page() {
     assert_eq!(narrow.len(), 2, "{asked:?}");
     assert!(narrow[0].contains("name%5B%5D=traefik_service_requests_total&"), "{narrow:?}");
     assert!(asked.len() > 6, "{asked:?}");
+}
+
+/// What each write of the status changed, but for times.
+fn writes(bed: &Bed, since: u64) -> Vec<String> {
+    let canaries = ResourceId::new(CANARIES.0, CANARIES.1);
+    let (changes, _) = bed.store.changes_since(&canaries, since).unwrap();
+    let fields = |old: &Value, new: &Value| -> Vec<String> {
+        let (old, new) = (old["status"].as_object(), new["status"].as_object());
+        let names = old.into_iter().chain(new).flat_map(|status| status.keys());
+        let names: BTreeSet<&String> = names.collect();
+        let changed = |name: &&&String| {
+            old.and_then(|old| old.get(**name)) != new.and_then(|new| new.get(**name))
+        };
+        names.iter().filter(changed).map(|name| (*name).clone()).collect()
+    };
+    changes
+        .iter()
+        .filter_map(|change| Some((change.old.as_ref()?, &change.new)))
+        .map(|(old, new)| {
+            let code = new["status"]["lastReason"]["code"].as_str().unwrap_or_default();
+            format!("{code}: {}", fields(old, new).join(" "))
+        })
+        .filter(|line| !line.ends_with(": "))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+#[expect(clippy::print_stdout, reason = "the figure is printed with --nocapture")]
+async fn a_release_writes_its_status_when_something_happens() {
+    let (bed, world) = bed(vec![Replica::scarred()]);
+    bed.apply("local/app:v1", reference());
+    bed.until_phase("Initialized").await;
+    bed.pass(30).await;
+    let (since, began) = (bed.store.version(), Instant::now());
+    bed.set_image("local/app:v2");
+    succeeds(&bed, &world, 0.0).await;
+    bed.pass(30).await;
+    let writes = writes(&bed, since);
+    println!("{} writes of the status in {:?}", writes.len(), began.elapsed());
+    println!("{}", writes.join("\n"));
+    assert!(writes.len() <= STATUS_WRITES_MAX, "{} writes: {writes:#?}", writes.len());
+}
+
+/// Six steps, a check and a guard, as the guides have it.
+fn reference() -> Value {
+    let metrics = json!([
+        {"name": "request-success-rate", "interval": "10s", "thresholdRange": {"min": 99}},
+    ]);
+    json!({"analysis": {
+        "interval": "10s", "threshold": 3, "stepWeights": [5, 10, 20, 30, 40, 50],
+        "metrics": metrics, "guard": {"errorRate": {"slo": 1}},
+    }})
 }
