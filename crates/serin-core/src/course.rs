@@ -29,6 +29,10 @@ pub struct Course {
     at: Next,
     /// What was to be lowered was not; the status is still right, and the rest waits for the next tick.
     lowered: bool,
+    /// The first action that brings the new version to more users.
+    raises: usize,
+    /// It was decided on what may not be so any more.
+    overtaken: bool,
 }
 
 impl Course {
@@ -38,6 +42,8 @@ impl Course {
             actions: plan.actions.len(),
             at: Next::Record,
             lowered: true,
+            raises: plan.actions.iter().position(raises).unwrap_or(plan.actions.len()),
+            overtaken: false,
         };
         course.at = course.first();
         course
@@ -93,8 +99,38 @@ impl Course {
         };
     }
 
+    /// Law 2: something else was found, or too much time has passed, since it was decided. The status says what is wanted,
+    /// and whoever looks next raises on what there is by then; what does not raise goes on.
+    pub fn overtaken(&mut self) {
+        self.overtaken = true;
+    }
+
     fn act(&self, index: usize) -> Next {
+        if self.overtaken && index >= self.raises && index < self.actions {
+            return Next::GivenUp;
+        }
         if index < self.actions { Next::Act(index) } else { Next::Done }
+    }
+}
+
+/// Whether this brings the new version to more users.
+fn raises(action: &Action) -> bool {
+    match action {
+        Action::Route(exposure) => !exposure.is_none(),
+        Action::PromotePrimary { .. } => true,
+        Action::Services
+        | Action::ApexToPrimary
+        | Action::ApexToTarget
+        | Action::CreatePrimary { .. }
+        | Action::RepairCopies
+        | Action::KeepPrimary { .. }
+        | Action::UndoPrimary { .. }
+        | Action::PrimaryScaler
+        | Action::HoldPrimary(_)
+        | Action::ScaleTarget(_)
+        | Action::EnsureRoute(_)
+        | Action::RestoreRoute
+        | Action::Finalizer(_) => false,
     }
 }
 
@@ -104,5 +140,49 @@ pub fn action(plan: &Plan, next: Next) -> Option<&Action> {
         Next::Lower(index) => plan.urgent.get(index),
         Next::Act(index) => plan.actions.get(index),
         Next::Record | Next::Tell | Next::Done | Next::GivenUp => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::model::{Exposure, Status, Weight};
+    use crate::plan::Reason;
+
+    fn done(actions: Vec<Action>, overtaken: bool) -> Vec<Next> {
+        let reason = Reason { code: crate::reason::ADVANCED, message: String::new() };
+        let (next, status) = (Timestamp::UNIX_EPOCH, Status::default());
+        let (urgent, calls, notices) = (Vec::new(), Vec::new(), Vec::new());
+        let plan = Plan { urgent, status, actions, calls, notices, reason, next };
+        let mut course = Course::of(&plan);
+        let mut path = Vec::new();
+        while !matches!(course.next(), Next::Done | Next::GivenUp) {
+            path.push(course.next());
+            if overtaken && course.next() == Next::Record {
+                course.overtaken();
+            }
+            course.done();
+        }
+        path.push(course.next());
+        path
+    }
+
+    #[test]
+    fn what_was_overtaken_does_not_raise_and_does_the_rest() {
+        let raise = Action::Route(Exposure::share(Weight::saturating(20)));
+        let promote = Action::PromotePrimary { revision: "s1:1".to_owned() };
+        for raise in [raise, promote] {
+            let actions = vec![Action::Services, raise, Action::HoldPrimary(None)];
+            let (record, tell, act) = (Next::Record, Next::Tell, Next::Act);
+            assert_eq!(
+                done(actions.clone(), false),
+                [record, tell, act(0), act(1), act(2), Next::Done]
+            );
+            assert_eq!(done(actions, true), [record, tell, act(0), Next::GivenUp]);
+        }
+        let lowers = vec![Action::Route(Exposure::NONE), Action::ScaleTarget(0)];
+        assert_eq!(done(lowers.clone(), true), done(lowers, false));
     }
 }

@@ -14,7 +14,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use finding::{Finding, FindingCode, FindingSeverity, sentence};
-pub use guard::{Bad, EvidencePace, GuardMode, GuardSource, GuardSpec, Margin, Objective, Pace};
+pub use guard::{
+    Bad, BlindDeadline, EvidencePace, GuardMode, GuardSource, GuardSpec, Margin, Objective, Pace,
+};
 pub use matching::{RequestMatch, TextMatch};
 pub use metric_kind::MetricKind;
 pub use provider::{Capabilities, Provider};

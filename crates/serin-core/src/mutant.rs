@@ -84,6 +84,8 @@ mutants! {
     BlameForOthers, InLives, "A revision answers for what the one before it did in the window of a check.";
     WatchWhole, InLives, "ConfigMaps and Secrets are listed whole, those of others as well.";
     KeepTurn, InCrowds, "A tick keeps its turn while it waits for a hook or a query.";
+    RaiseLate, InLives, "A raise goes out however long its status write has taken.";
+    BlindForEver, InLives, "A canary keeps its share for as long as its guard cannot measure.";
     ForgetReason, InTheSmallWorld, "Nobody says why.";
 }
 

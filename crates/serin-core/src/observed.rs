@@ -272,6 +272,21 @@ pub struct Watched {
     pub dispersion: BTreeMap<String, f64>,
     /// Objectives that nothing is known of, where that is not just passed over.
     pub unknown: Vec<Unknown>,
+    pub sight: Sight,
+}
+
+/// Whether it is known what the canary does to its users, where the guard holds when it is not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sight {
+    /// Nobody has looked, or it is too early to tell.
+    #[default]
+    Unknown,
+    /// It is, or nothing waits for it.
+    Clear,
+    /// It is not.
+    Blind,
+    /// What is counted cannot have happened.
+    Contradicted,
 }
 
 /// An objective of the guard that nothing is known of.

@@ -50,6 +50,7 @@ catalogue! {
     CANNOT_MEASURE = "CannotMeasure": "A metric or hook could not be asked; counted as a failed check, as Flagger does, or waited for, as its cannotMeasure asks.";
     WINDOW_REACHES_BACK = "WindowReachesBack": "The window of a metric begins before this revision was measured, so that its value is not of this revision alone; it is waited for, and nothing is counted.";
     GUARD_HOLDS = "GuardHolds": "The guard has not seen enough to let the canary advance.";
+    GUARD_BLIND = "GuardBlind": "The guard could not measure for the time of blindDeadline: the canary's share was taken back, nothing is rejected, and the analysis begins again at its first step once the guard can see.";
     GATHERING_EVIDENCE = "GatheringEvidence": "With pace evidence: the evidence at this share does not allow the next one yet.";
     EVIDENCE_MISSING = "EvidenceMissing": "With pace evidence: maxDuration is over and the evidence does not suffice; the release keeps its share until it does.";
     BAKING = "Baking": "All steps were passed before minBake is over; the canary keeps its share.";

@@ -371,6 +371,10 @@ pub struct Status {
     /// When the canary's share was last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_time: Option<Timestamp>,
+    /// Since when the guard holds because it cannot measure; it stays when the canary's share was taken back for that, until
+    /// the guard can see again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blind_since: Option<Timestamp>,
     /// The watch over the primary after its promotion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soak: Option<Soak>,

@@ -370,6 +370,30 @@ impl Sides {
     }
 }
 
+/// What a page is asked for as: others pack it or write it in another format.
+pub const ACCEPT: &str = "text/plain;version=0.0.4";
+
+/// The same page with nothing on it but what is read, where the gateway has a way to ask for that; whoever has none ignores
+/// the query or refuses it. None where the address has a query of its own.
+pub fn narrowed(address: &str) -> Option<String> {
+    if address.contains(['?', '#']) {
+        return None;
+    }
+    if address.ends_with(envoy::PAGE) {
+        return Some(format!("{address}?{}", envoy::NARROW));
+    }
+    // Go's client library asks for families, Java's for samples.
+    let families = |name: &'static str| {
+        let family = name.strip_suffix("_bucket").into_iter();
+        std::iter::once(name).chain(family)
+    };
+    let traefik =
+        [traefik::REQUESTS, traefik::BUCKET, traefik::TIMED, traefik::ROUTED, traefik::ENTERED];
+    let names = traefik.into_iter().chain([nginx::REQUESTS, nginx::BUCKET, nginx::TIMED, STARTED]);
+    let query: Vec<String> = names.flat_map(families).map(|n| format!("name%5B%5D={n}")).collect();
+    Some(format!("{address}?{}", query.join("&")))
+}
+
 /// Reads a page in the pieces that the network brings.
 #[derive(Clone, Debug)]
 pub struct Scrape<'w> {

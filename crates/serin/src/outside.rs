@@ -16,7 +16,7 @@ use serin_providers::Listening;
 pub const BODY_MAX: usize = 1 << 20;
 
 /// Pages that are read piece by piece and not kept may be this long.
-pub const PAGE_MAX: usize = 64 << 20;
+pub const PAGE_MAX: usize = 256 << 20;
 
 /// A name that takes longer is not known now.
 const LOOKUP_MAX: Duration = Duration::from_secs(1);
@@ -86,7 +86,8 @@ pub trait Outside: Send + Sync {
         Box::pin(async { Listening::Unknown })
     }
 
-    /// Sends a request and hands the answer over in pieces, for pages too long to be kept. What was handed over before an
+    /// Sends a request and hands the answer over in pieces, for pages too long to be kept: nothing limits them but
+    /// [`PAGE_MAX`] and time. What was handed over before an
     /// error is worth nothing.
     fn read<'a>(
         &'a self,

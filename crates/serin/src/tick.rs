@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
@@ -25,6 +26,9 @@ use crate::{ask, world};
 
 /// Gates, then hooks, then metrics, then one to spare. More means that `step` asks in circles.
 const ASK_ROUNDS_MAX: u32 = 4;
+
+/// A raise that is recorded later than this after it was decided, or than the next round of checks is due, is decided again.
+const RAISE_WITHIN: Duration = Duration::from_secs(10);
 
 type Answers = BTreeMap<Check, Answer>;
 
@@ -224,6 +228,7 @@ async fn carry_out(
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
     let Sight { observed, objects } = sight;
+    let decided = tokio::time::Instant::now();
     let mut course = Course::of(&plan);
     let mut stage = Stage { context, objects };
     stage.put_canary(canary, object);
@@ -241,6 +246,9 @@ async fn carry_out(
                             context.remember(&canary.key, &recorded);
                             object = recorded;
                             stage.put_canary(canary, &object);
+                        }
+                        if is_overtaken(context, canary, &observed.guard, decided) {
+                            course.overtaken();
                         }
                         after.status = plan.status.clone();
                         context.releasing.note(&after);
@@ -275,10 +283,35 @@ async fn carry_out(
             Next::Done | Next::GivenUp => break,
         }
     }
-    if result.is_ok() {
+    result?;
+    if course.next() == Next::Done {
         context.refusals.clear(&canary.key);
+        return Ok(plan.next.max(now + SignedDuration::from_millis(1)));
     }
-    result.map(|()| plan.next.max(now + SignedDuration::from_millis(1)))
+    // What was overtaken is decided again at once.
+    Ok(now)
+}
+
+/// Whether a raise that was decided on `guard` must be decided again: the guard has found something meanwhile, or it is time
+/// for other checks. Nobody knows how long a status write takes.
+fn is_overtaken(
+    context: &Context,
+    canary: &Canary,
+    guard: &Guard,
+    decided: tokio::time::Instant,
+) -> bool {
+    let interval = match canary.spec.analysis.evidence_pace() {
+        Some(_) => Duration::ZERO,
+        None => u64::try_from(canary.spec.analysis.interval_secs)
+            .map_or(Duration::ZERO, Duration::from_secs),
+    };
+    let turned = match (guard, context.guards.opinion(&canary.key)) {
+        (_, Guard::Quiet) | (Guard::Hold(_), Guard::Hold(_)) | (Guard::RollBack(_), _) => false,
+        (Guard::Quiet, Guard::Hold(_)) | (Guard::Quiet | Guard::Hold(_), Guard::RollBack(_)) => {
+            true
+        }
+    };
+    !serin_core::mutant!(RaiseLate) && (turned || decided.elapsed() >= RAISE_WITHIN.max(interval))
 }
 
 /// Gauges and counters of what was decided.

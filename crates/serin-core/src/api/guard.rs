@@ -54,6 +54,12 @@ document! {
         /// Shortest time with traffic before the promotion. Default `0s`.
         #[schemars(regex(pattern = "^([0-9]+(ms|s|m|h))+$"))]
         min_bake: String,
+        /// How long the canary keeps its share while the guard holds because it cannot measure; then the primary has all
+        /// traffic, nothing is rejected, and the analysis begins again at its first step once the guard can see. `10s` to
+        /// `24h`, or `0s` for never. Default `1m` above the first step, and at the first step where a check has failed or
+        /// counters contradict each other.
+        #[schemars(regex(pattern = "^([0-9]+(ms|s|m|h))+$"))]
+        blind_deadline: String,
         /// Watch the primary after the promotion, and take it back to the revision before when it breaks an objective.
         /// Off by default.
         soak: Soak,

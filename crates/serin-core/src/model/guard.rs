@@ -26,6 +26,7 @@ pub struct GuardSpec {
     pub min_bake_secs: i64,
     /// How long the primary is watched after a promotion; none does not.
     pub soak_secs: Option<i64>,
+    pub blind: BlindDeadline,
 }
 
 impl GuardSpec {
@@ -34,6 +35,17 @@ impl GuardSpec {
         let alone = self.objectives.iter().filter(|objective| objective.bad != Bad::Shape);
         Self { attributed: false, objectives: alone.cloned().collect(), ..self.clone() }
     }
+}
+
+/// How long a share is kept while nobody knows what becomes of its requests and the guard holds for that reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlindDeadline {
+    /// As long as nobody knows.
+    Never,
+    /// So many seconds, whatever the share.
+    Always(i64),
+    /// So many seconds above the first step, and at the first one where something else speaks against the canary.
+    AboveFirst(i64),
 }
 
 /// What lets the canary's share rise.

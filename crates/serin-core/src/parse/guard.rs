@@ -51,6 +51,7 @@ pub(super) fn read(
     let pace = pace::read(&doc, mode);
     let (min_bake_secs, soak_secs) = pace::around(&doc, mode);
     let warm_up_secs = pace::warm_up(&doc);
+    let blind = pace::blind(&doc);
     let mode = mode?;
     if provider.is_some_and(|provider| !provider.capabilities.counts) {
         if asked {
@@ -81,6 +82,7 @@ pub(super) fn read(
         warm_up_secs,
         min_bake_secs,
         soak_secs,
+        blind,
     })
 }
 

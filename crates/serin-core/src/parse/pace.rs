@@ -2,7 +2,7 @@
 
 use super::doc::Doc;
 use super::duration;
-use crate::model::{EvidencePace, GuardMode, Pace, Schedule, Weight};
+use crate::model::{BlindDeadline, EvidencePace, GuardMode, Pace, Schedule, Weight};
 
 /// Requests hurt beyond the objective in one reaction time.
 const BLAST_RADIUS: i64 = 25;
@@ -21,6 +21,12 @@ const SOAK_SECS_MAX: i64 = 24 * 3600;
 const WARM_UP_SECS: i64 = 5;
 /// More is no warming up.
 const WARM_UP_SECS_MAX: i64 = 600;
+
+/// A gateway that is started anew is back by then.
+const BLIND_SECS: i64 = 60;
+/// The guard needs five seconds to call itself blind.
+const BLIND_SECS_MIN: i64 = 10;
+const BLIND_SECS_MAX: i64 = 24 * 3600;
 
 /// Fields that mean something with pace `evidence` only.
 const OF_EVIDENCE: [&str; 3] = ["blastRadius", "minDwell", "maxDuration"];
@@ -73,6 +79,23 @@ pub(super) fn warm_up(doc: &Doc<'_>) -> i64 {
         doc.error("warmUp", format!("must be at most 10m, not {secs}s"));
     }
     secs
+}
+
+/// `blindDeadline`.
+pub(super) fn blind(doc: &Doc<'_>) -> BlindDeadline {
+    let default = BlindDeadline::AboveFirst(BLIND_SECS);
+    let Some(text) = doc.text("blindDeadline") else { return default };
+    match duration::seconds(text) {
+        Some(0) => BlindDeadline::Never,
+        Some(secs) if (BLIND_SECS_MIN..=BLIND_SECS_MAX).contains(&secs) => {
+            BlindDeadline::Always(secs)
+        }
+        Some(_) | None => {
+            let message = format!("{text:?} is neither 0s, for never, nor between 10s and 24h");
+            doc.error("blindDeadline", message);
+            default
+        }
+    }
 }
 
 fn soak(doc: &Doc<'_>) -> Option<i64> {

@@ -77,9 +77,8 @@ fn lower(draft: &mut Draft<'_>) -> Option<String> {
 fn lost(mut draft: Draft<'_>) -> Step {
     draft.take_off();
     draft.status.failed_checks += 1;
-    let message = "The canary had traffic and has no ready endpoint.";
     if draft.status.failed_checks >= draft.spec.analysis.threshold {
-        return roll_back(draft, &Cause::Threshold(message.to_owned()));
+        return roll_back(draft, &Cause::Lost);
     }
     draft.status.iterations = 0;
     draft.status.analysis_start_time = Some(draft.now);
@@ -87,7 +86,7 @@ fn lost(mut draft: Draft<'_>) -> Step {
     draft.enter(Phase::Progressing);
     let event = format!("Halt {} advancement canary has no ready endpoint", draft.name());
     draft.warn(reason::CANARY_LOST, event);
-    draft.hold(reason::CANARY_LOST, message)
+    draft.hold(reason::CANARY_LOST, super::rollback::LOST)
 }
 
 /// What forbids more traffic for the canary now, other than its checks.
@@ -179,6 +178,10 @@ fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
         draft.stalled |= !draft.seen.obstacles.is_empty();
         return draft.hold(code, message);
     }
+    if let Some(why) = super::blind::waits(&draft) {
+        draft.stalled = true;
+        return draft.hold(reason::GUARD_BLIND, why);
+    }
     if !draft.is_due() {
         return not_due(draft);
     }
@@ -266,7 +269,10 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     }
     if let Some(finding) = findings.iter().find(|finding| finding.effect == Effect::Waits) {
         let (code, message) = (unknown(finding.verdict), finding.message.clone());
-        return passed_but_held(draft, code, message);
+        // It is one of those that wait which is worth a warning.
+        let waits = |other: &&Finding| other.effect == Effect::Waits;
+        let expected = findings.iter().filter(waits).all(|other| other.expected);
+        return hold_and_tell(draft, code, message, !expected);
     }
     if let Guard::Hold(why) | Guard::RollBack(why) = &draft.seen.guard
         && !crate::mutant!(IgnoreGuardHold)
@@ -350,15 +356,25 @@ fn return_to_first_share(mut draft: Draft<'_>) -> Step {
     draft.act(reason::ROUTE_REPAIRED, message, secs)
 }
 
-fn passed_but_held(mut draft: Draft<'_>, code: &'static str, message: String) -> Step {
+fn passed_but_held(draft: Draft<'_>, code: &'static str, message: String) -> Step {
+    hold_and_tell(draft, code, message, true)
+}
+
+fn hold_and_tell(mut draft: Draft<'_>, code: &'static str, message: String, warn: bool) -> Step {
     draft.status.last_step_time = Some(draft.now);
     let secs = draft.spec.analysis.interval_secs;
-    if draft.is_news(code) {
+    let last = draft.canary.status.last_reason.as_ref();
+    // What was expected at first is told once more when it is not.
+    let other = code == reason::NO_DATA && last.is_some_and(|last| last.message != message);
+    if draft.is_news(code) || other {
         let event = match message.starts_with("Halt ") {
             true => message.clone(),
             false => format!("Halt {} advancement {message}", draft.name()),
         };
-        draft.warn(code, event);
+        match warn {
+            true => draft.warn(code, event),
+            false => draft.note(code, event),
+        }
     }
     draft.act(code, message, secs)
 }

@@ -18,6 +18,8 @@ pub struct Finding {
     pub limit: String,
     /// Why it is not a pass, in the words of Flagger's events; empty for a pass.
     pub message: String,
+    /// It cannot be otherwise yet, and is worth no warning.
+    pub expected: bool,
 }
 
 /// What a finding does to the analysis.
@@ -143,6 +145,7 @@ pub fn metric(
         value,
         limit: limit_text(metric.limit),
         message,
+        expected: false,
     };
     match answer {
         Answer::Value(value) if value.is_nan() => {
@@ -197,7 +200,8 @@ pub fn hook(hook: &Webhook, kind: &str, answer: &Answer, subject: Subject<'_>) -
     let effect = if verdict == Verdict::Pass { Effect::GoesOn } else { Effect::Counts };
     let (name, source) = (hook.name.clone(), format!("{kind} webhook"));
     let (window, limit) = (String::new(), String::new());
-    Finding { name, verdict, effect, source, window, value: None, limit, message }
+    let (value, expected) = (None, false);
+    Finding { name, verdict, effect, source, window, value, limit, message, expected }
 }
 
 fn source_text(source: &MetricSource, subject: Subject<'_>) -> String {

@@ -274,6 +274,7 @@ impl<'a> Draft<'a> {
         self.status.passed_tests.clear();
         self.status.checks.clear();
         self.status.guard = None;
+        self.status.blind_since = None;
         self.forgets = true;
     }
 
@@ -513,6 +514,7 @@ impl<'a> Draft<'a> {
         conditions::write(&mut self.status, &stance, self.now);
         super::suspended::tell(&mut self);
         super::guard::keep(&mut self);
+        super::blind::note(&mut self);
         super::findings::tell(&mut self);
         let now = self.seen.answered.map_or(self.now, |answered| answered.max(self.now));
         timed(&self.canary.status, &mut self.status, now);
@@ -523,7 +525,9 @@ impl<'a> Draft<'a> {
         {
             self.status.last_transition_time = Some(self.now);
         }
-        let next = self.after(secs.max(1));
+        let regular = self.after(secs.max(1));
+        let blind = super::blind::deadline(&self);
+        let next = blind.map_or(regular, |deadline| regular.min(deadline.max(self.after(1))));
         Step::Act(Box::new(Plan {
             urgent: self.urgent,
             status: self.status,

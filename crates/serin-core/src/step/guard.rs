@@ -24,7 +24,7 @@ const HOLD: &str = "hold";
 
 /// The last thing that happens to a status before it is handed over.
 pub(super) fn keep(draft: &mut Draft<'_>) {
-    let Watched { known: _, memory, metrics, would, checks: _, dispersion, unknown: _ } =
+    let Watched { known: _, memory, metrics, would, checks: _, dispersion, unknown: _, sight: _ } =
         &draft.seen.watched;
     if passes(draft) {
         learn(&mut draft.status.dispersion, dispersion);
@@ -125,6 +125,7 @@ pub(super) fn unknown(draft: &Draft<'_>) -> Vec<Finding> {
             value: None,
             limit: String::new(),
             message,
+            expected: false,
         }
     };
     // A pace that follows the evidence waits for requests by itself.

@@ -1,6 +1,7 @@
 //! One decision about one canary: the phase table, the only place where all the branches meet.
 
 mod analysis;
+mod blind;
 mod bootstrap;
 mod capacity;
 pub mod check;
@@ -94,6 +95,9 @@ fn decide(canary: &Canary, seen: &Observed, now: Timestamp, settings: &Settings)
             return draft.ask(unanswered);
         }
         return roll_back(draft, &Cause::Guard(why.clone()));
+    }
+    if blind::is_over(&draft) {
+        return blind::take_back(draft);
     }
     if canary.spec.suspend {
         return suspended::step(draft);

@@ -5,9 +5,14 @@ use crate::model::{Exposure, HookKind, Phase, Severity};
 use crate::observed::Seen;
 use crate::reason;
 
+/// What is said of a canary without pods.
+pub(super) const LOST: &str = "The canary had traffic and has no ready endpoint.";
+
 /// Why a release is rolled back.
 pub(super) enum Cause {
     Threshold(String),
+    /// The last of the failed checks was that nobody served the canary's share.
+    Lost,
     Guard(String),
     Hook(String),
     CanaryStuck(String),
@@ -18,7 +23,7 @@ pub(super) enum Cause {
 impl Cause {
     fn code(&self) -> &'static str {
         match self {
-            Cause::Threshold(_) => reason::THRESHOLD_REACHED,
+            Cause::Threshold(_) | Cause::Lost => reason::THRESHOLD_REACHED,
             Cause::Guard(_) => reason::GUARD_ROLLED_BACK,
             Cause::Hook(_) => reason::ROLLBACK_ASKED,
             Cause::CanaryStuck(_) => reason::CANARY_STUCK,
@@ -32,10 +37,9 @@ impl Cause {
 /// The pods are scaled away later, from the Failed phase, once they have drained.
 pub(super) fn roll_back(mut draft: Draft<'_>, cause: &Cause) -> Step {
     let exposure = draft.status.exposure();
-    let failed = draft.status.failed_checks;
     draft.take_off();
     let code = cause.code();
-    let mut message = announce(&mut draft, cause, exposure, failed);
+    let mut message = announce(&mut draft, cause, exposure);
     if let Cause::Guard(why) = cause {
         super::guard::record(&mut draft, why);
     }
@@ -71,20 +75,13 @@ fn promoting(draft: &Draft<'_>) -> bool {
 }
 
 /// The Event and the alert of the cause, in Flagger's words; returns the sentence for the status.
-fn announce(draft: &mut Draft<'_>, cause: &Cause, exposure: Exposure, failed: u32) -> String {
+fn announce(draft: &mut Draft<'_>, cause: &Cause, exposure: Exposure) -> String {
     let name = draft.name();
     let code = cause.code();
     match cause {
-        Cause::Threshold(last) => {
-            draft.warn(
-                code,
-                format!("Rolling back {name} failed checks threshold reached {failed}"),
-            );
-            let alert = format!("Failed checks threshold reached {failed}: {last}");
-            draft.alert(Severity::Error, alert, false);
-            let threshold = draft.spec.analysis.threshold;
-            format!("{failed} of {threshold} allowed checks failed at {exposure}: {last}")
-        }
+        Cause::Threshold(last) => too_many(draft, "", last, exposure),
+        // Flagger's words, and what the last of them was.
+        Cause::Lost => too_many(draft, "canary has no ready endpoint, ", LOST, exposure),
         Cause::Guard(why) => {
             draft.warn(code, format!("Rolling back {name} guard: {why}"));
             draft.alert(Severity::Error, format!("Guard rolled back: {why}"), false);
@@ -114,6 +111,16 @@ fn announce(draft: &mut Draft<'_>, cause: &Cause, exposure: Exposure, failed: u3
             format!("The primary did not become ready: {why}")
         }
     }
+}
+
+fn too_many(draft: &mut Draft<'_>, which: &str, last: &str, exposure: Exposure) -> String {
+    let (name, failed) = (draft.name(), draft.status.failed_checks);
+    let event = format!("Rolling back {name} {which}failed checks threshold reached {failed}");
+    draft.warn(reason::THRESHOLD_REACHED, event);
+    let alert = format!("Failed checks threshold reached {failed}: {last}");
+    draft.alert(Severity::Error, alert, false);
+    let threshold = draft.spec.analysis.threshold;
+    format!("{failed} of {threshold} allowed checks failed at {exposure}: {last}")
 }
 
 /// Another revision came mid-analysis: nobody approved it and nothing is known of it, so it starts from the beginning.

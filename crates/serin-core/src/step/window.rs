@@ -15,10 +15,10 @@ use crate::observed::Check;
 pub(super) fn owned(draft: &Draft<'_>, check: Check, finding: Finding) -> Finding {
     let Some(window) = Window::of(draft, check) else { return finding };
     match finding.verdict {
-        Verdict::NoData if finding.effect == Effect::Counts && !window.had_traffic(draft) => {
+        Verdict::NoData if finding.effect != Effect::GoesOn && !window.had_traffic(draft) => {
             let message =
                 format!("{}; its window begins before the canary's first request", finding.message);
-            Finding { effect: Effect::Waits, message, ..finding }
+            Finding { effect: Effect::Waits, message, expected: true, ..finding }
         }
         Verdict::Fail if !window.is_own(draft) && !crate::mutant!(BlameForOthers) => {
             let message = format!("{} does not count yet: {}", finding.message, window.why(draft));

@@ -17,6 +17,11 @@
 use super::line::Series;
 use super::{Count, Counted, Said, Wanted, class};
 
+/// Where the admin interface has its page, and the statistics that are read of it, by the names that Envoy itself has for them.
+pub(super) const PAGE: &str = "/stats/prometheus";
+pub(super) const NARROW: &str =
+    "usedonly&filter=upstream_rq_.xx%7Cupstream_rq_time%7Cserver.uptime";
+
 const PREFIX: &str = "envoy_cluster_";
 const REQUESTS: &str = "upstream_rq_xx";
 const BUCKET: &str = "upstream_rq_time_bucket";

@@ -6,9 +6,9 @@
 use super::line::Series;
 use super::{Count, Counted, Said, Wanted, class, seconds};
 
-const REQUESTS: &str = "nginx_ingress_controller_requests";
-const BUCKET: &str = "nginx_ingress_controller_request_duration_seconds_bucket";
-const TIMED: &str = "nginx_ingress_controller_request_duration_seconds_count";
+pub(super) const REQUESTS: &str = "nginx_ingress_controller_requests";
+pub(super) const BUCKET: &str = "nginx_ingress_controller_request_duration_seconds_bucket";
+pub(super) const TIMED: &str = "nginx_ingress_controller_request_duration_seconds_count";
 
 pub(super) fn is_ours(line: &[u8]) -> bool {
     [REQUESTS, BUCKET, TIMED].iter().any(|name| line.starts_with(name.as_bytes()))

@@ -242,3 +242,23 @@ fn routes_have_names_of_both_forms() {
         assert_eq!(said, (routed, plain), "{service}");
     }
 }
+
+#[test]
+fn a_page_is_asked_for_without_what_nobody_reads() {
+    let narrow = |address: &str| narrowed(address).unwrap_or_default();
+    let go = narrow("http://10.0.0.7:9100/metrics");
+    for name in [
+        "traefik_service_requests_total",
+        "traefik_service_request_duration_seconds",
+        "traefik_service_request_duration_seconds_bucket",
+        "nginx_ingress_controller_requests",
+        "process_start_time_seconds",
+    ] {
+        let (start, end) = (format!("{name}&"), format!("={name}"));
+        assert!(go.contains(&format!("name%5B%5D={start}")) || go.ends_with(&end), "{name}: {go}");
+    }
+    let envoy = narrow("http://10.0.0.7:9901/stats/prometheus");
+    assert!(envoy.ends_with("?usedonly&filter=upstream_rq_.xx%7Cupstream_rq_time%7Cserver.uptime"));
+    // Whoever asks for something is left to it.
+    assert_eq!(narrowed("http://10.0.0.7:9100/metrics?part=1"), None);
+}

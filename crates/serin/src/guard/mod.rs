@@ -107,8 +107,10 @@ impl Guards {
     /// The canary as a tick has it. `routed` is whether the route gives it traffic; none when that is not known (yet).
     pub fn follow(&self, canary: &Canary, routed: Option<bool>) {
         // A pace that follows the evidence asks how much traffic there is before it gives any away.
+        let paced = canary.spec.analysis.evidence_pace().is_some();
+        // Whoever has lost its share to blindness gets none before somebody sees.
         let opening = canary.status.phase == Some(Phase::Progressing)
-            && canary.spec.analysis.evidence_pace().is_some();
+            && (paced || canary.status.blind_since.is_some());
         let exposed = canary.status.phase.is_some_and(Phase::is_releasing)
             && (!canary.status.exposure().is_none() || routed == Some(true) || opening);
         let asked = canary.spec.analysis.guard.as_ref();

@@ -1,10 +1,12 @@
 //! What happens to gateways and to those who read them while a release is under way: nothing is counted twice, little is lost.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use serin::outside::OutsideError;
+use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::Store;
 use tokio::time::Instant;
 
@@ -13,6 +15,8 @@ use super::sources::{
     Counts, SLICES, guarded, metrics_ready, page, recorded, release, share, slice, with_gateways,
 };
 
+/// One for each step, phase and pod that is waited for, and a few for what the guard has to say.
+const STATUS_WRITES_MAX: usize = 17;
 /// Requests per second at all gateways together.
 const RATE: f64 = 200.0;
 const BEAT: Duration = Duration::from_millis(50);
@@ -32,6 +36,8 @@ enum How {
     Cut,
     /// With an old page.
     Again(String),
+    /// With a long page that breaks off.
+    Endless,
 }
 
 struct Replica {
@@ -99,6 +105,7 @@ impl World {
                 Ok((200, page[..page.len() / 2 - 1].to_owned()))
             }
             How::Again(page) => Ok((200, page.clone())),
+            How::Endless => Ok((200, replica.page() + &"x".repeat(2 << 20))),
         }
     }
 }
@@ -497,4 +504,137 @@ async fn scrapes_that_are_missed_become_one_longer_one() {
     assert!(began.elapsed() <= Duration::from_secs(6), "{:?}", began.elapsed());
     bed.until_phase("Failed").await;
     assert!(was_rolled_back(&bed), "{:?}", bed.events());
+}
+
+/// The canary has half of the traffic, and nobody sees anything from now on.
+async fn goes_blind(how: How) -> (Bed, Shared) {
+    let (bed, world) = bed(vec![Replica::scarred()]);
+    release(&bed, asked_for()).await;
+    bed.until("half of the traffic", |bed| bed.canary_share() == 50).await;
+    world.lock().unwrap().replicas[0].how = how;
+    (bed, world)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_that_nobody_sees_is_taken_back_and_given_again() {
+    for how in [How::Hangs, How::Refuses, How::Cut, How::Endless] {
+        let (bed, world) = goes_blind(how).await;
+        let began = Instant::now();
+        bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+        let took = began.elapsed();
+        assert!((60..=75).contains(&took.as_secs()), "{took:?}");
+        assert_eq!((bed.phase().as_str(), code(&bed).as_str()), ("Progressing", "GuardBlind"));
+        assert!(!was_rolled_back(&bed), "{:?}", bed.events());
+        bed.pass(120).await;
+        assert_eq!((bed.canary_share(), code(&bed).as_str()), (0, "GuardBlind"));
+        world.lock().unwrap().replicas[0].how = How::Well;
+        bed.until_phase("Succeeded").await;
+        assert!(!was_rolled_back(&bed), "{:?}", bed.events());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_canary_did_unseen_counts_once_it_is_seen() {
+    let (bed, world) = goes_blind(How::Refuses).await;
+    world.lock().unwrap().fails = 1.0;
+    bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+    world.lock().unwrap().replicas[0].how = How::Well;
+    bed.until_phase("Failed").await;
+    assert!(was_rolled_back(&bed), "{:?}", bed.events());
+}
+
+fn code(bed: &Bed) -> String {
+    bed.status()["lastReason"]["code"].as_str().unwrap_or_default().to_owned()
+}
+
+fn pages_asked_for(bed: &Bed) -> Vec<String> {
+    let asked = bed.script.asked.lock().unwrap();
+    asked.iter().filter(|url| url.starts_with("http://10.9.")).cloned().collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_page_that_comes_to_nothing_is_asked_for_less_and_less() {
+    let (bed, world) = goes_blind(How::Endless).await;
+    bed.pass(10).await;
+    let before = pages_asked_for(&bed).len();
+    bed.pass(90).await;
+    let asked = pages_asked_for(&bed).len() - before;
+    assert!((3..=6).contains(&asked), "{asked} pages in 90 s");
+    world.lock().unwrap().replicas[0].how = How::Well;
+    bed.until_phase("Succeeded").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_takes_seconds_is_read_all_the_same() {
+    let (bed, world) = bed(vec![Replica::scarred()]);
+    *bed.script.gateways_take.lock().unwrap() = Duration::from_millis(3_500);
+    release(&bed, asked_for()).await;
+    bed.pass(20).await;
+    assert_ne!(metrics_ready(&bed).0, "GatewayUnreachable");
+    is_caught(&bed, &world, 10).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_is_asked_for_what_is_read_of_its_page() {
+    let (bed, _world) = bed(vec![Replica::scarred()]);
+    release(&bed, asked_for()).await;
+    bed.pass(5).await;
+    let asked = pages_asked_for(&bed);
+    let narrow: Vec<&String> = asked.iter().filter(|url| url.contains('?')).collect();
+    // This one does not understand that, and is not bothered again: the check at rest asks once, and the guard.
+    assert_eq!(narrow.len(), 2, "{asked:?}");
+    assert!(narrow[0].contains("name%5B%5D=traefik_service_requests_total&"), "{narrow:?}");
+    assert!(asked.len() > 6, "{asked:?}");
+}
+
+/// What each write of the status changed, but for times.
+fn writes(bed: &Bed, since: u64) -> Vec<String> {
+    let canaries = ResourceId::new(CANARIES.0, CANARIES.1);
+    let (changes, _) = bed.store.changes_since(&canaries, since).unwrap();
+    let fields = |old: &Value, new: &Value| -> Vec<String> {
+        let (old, new) = (old["status"].as_object(), new["status"].as_object());
+        let names = old.into_iter().chain(new).flat_map(|status| status.keys());
+        let names: BTreeSet<&String> = names.collect();
+        let changed = |name: &&&String| {
+            old.and_then(|old| old.get(**name)) != new.and_then(|new| new.get(**name))
+        };
+        names.iter().filter(changed).map(|name| (*name).clone()).collect()
+    };
+    changes
+        .iter()
+        .filter_map(|change| Some((change.old.as_ref()?, &change.new)))
+        .map(|(old, new)| {
+            let code = new["status"]["lastReason"]["code"].as_str().unwrap_or_default();
+            format!("{code}: {}", fields(old, new).join(" "))
+        })
+        .filter(|line| !line.ends_with(": "))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+#[expect(clippy::print_stdout, reason = "the figure is printed with --nocapture")]
+async fn a_release_writes_its_status_when_something_happens() {
+    let (bed, world) = bed(vec![Replica::scarred()]);
+    bed.apply("local/app:v1", reference());
+    bed.until_phase("Initialized").await;
+    bed.pass(30).await;
+    let (since, began) = (bed.store.version(), Instant::now());
+    bed.set_image("local/app:v2");
+    succeeds(&bed, &world, 0.0).await;
+    bed.pass(30).await;
+    let writes = writes(&bed, since);
+    println!("{} writes of the status in {:?}", writes.len(), began.elapsed());
+    println!("{}", writes.join("\n"));
+    assert!(writes.len() <= STATUS_WRITES_MAX, "{} writes: {writes:#?}", writes.len());
+}
+
+/// Six steps, a check and a guard, as the guides have it.
+fn reference() -> Value {
+    let metrics = json!([
+        {"name": "request-success-rate", "interval": "10s", "thresholdRange": {"min": 99}},
+    ]);
+    json!({"analysis": {
+        "interval": "10s", "threshold": 3, "stepWeights": [5, 10, 20, 30, 40, 50],
+        "metrics": metrics, "guard": {"errorRate": {"slo": 1}},
+    }})
 }

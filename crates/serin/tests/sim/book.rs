@@ -39,6 +39,8 @@ pub(crate) struct Book {
     suspended: bool,
     /// Since when a version that fails has traffic, and could be seen to.
     bad_since: Option<Instant>,
+    /// Since when a version has more than its first share, and nobody can see what it does with it.
+    unseen_since: Option<Instant>,
     valid: bool,
     /// The analysis was or is skipped since the last rest.
     skips: bool,
@@ -99,6 +101,7 @@ impl Book {
             exists: false,
             suspended: false,
             bad_since: None,
+            unseen_since: None,
             valid: true,
             skips: shape.skip_analysis,
             phase: String::new(),
@@ -405,6 +408,21 @@ impl Book {
         found
     }
 
+    /// The route is raised as soon as the status has said so, but the questions that allow it were answered long before.
+    fn raised_late(&self, share: i64, moment: Moment) -> Option<Broken> {
+        let answered =
+            self.evidence.values().map(|(time, _)| time).chain(self.hooks.values()).max();
+        let at_once = moment.now.duration_since(self.stated_since) < Duration::from_secs(1);
+        let age = moment.now.duration_since(*answered?);
+        let fresh = Duration::from_secs(self.shape.interval_secs.max(10));
+        (at_once && self.routed > 0 && !self.skips && age > fresh).then(|| {
+            broken(
+                "law 2: raises stand on evidence that is fresh",
+                format!("{} % to {share} % on answers that are {age:?} old", self.routed),
+            )
+        })
+    }
+
     pub(crate) fn route(
         &mut self,
         route: &Value,
@@ -428,6 +446,7 @@ impl Book {
                     format!("{share} % go to a canary without endpoints"),
                 ));
             }
+            found.extend(self.raised_late(share, moment));
         }
         let line = format!("{} route: {share} % (status {})", self.name, self.stated);
         let changed = share != self.routed;

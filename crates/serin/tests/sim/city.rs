@@ -44,6 +44,8 @@ pub(crate) struct Receiver {
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) time: Instant,
+    /// The last change that was made before.
+    pub(crate) version: u64,
     pub(crate) canary: usize,
     pub(crate) what: Question,
     pub(crate) passed: bool,
@@ -113,6 +115,12 @@ impl City {
 
     pub(crate) fn metrics_fail(&self, until: Instant, how: Outage) {
         self.state().metrics = Some((until, how));
+    }
+
+    /// Nobody who asks the gateway gets a page, however long it takes.
+    pub(crate) fn counts_are_hidden(&self) -> bool {
+        let outage = self.state().metrics;
+        outage.is_some_and(|(until, how)| Instant::now() < until && how != Outage::Slow)
     }
 
     /// Whoever asks the gateway is answered.
@@ -243,7 +251,8 @@ impl City {
     }
 
     fn note(&self, canary: usize, what: Question, passed: bool, lack: Option<Lack>) {
-        self.state().asked.push(Asked { time: Instant::now(), canary, what, passed, lack });
+        let (time, version) = (Instant::now(), self.store.version());
+        self.state().asked.push(Asked { time, version, canary, what, passed, lack });
     }
 
     async fn prometheus(&self, query: &str, manner: &Manner) -> Result<Answer, OutsideError> {

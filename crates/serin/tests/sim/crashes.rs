@@ -170,6 +170,21 @@ fn a_crash_before_and_after_every_write_does_no_harm() {
     println!("{lives} crashes, one life each, and no law broken");
 }
 
+/// The seconds that a write takes are seconds in which a check may say no.
+#[test]
+fn a_write_that_takes_its_time_raises_nothing_on_evidence_of_before() {
+    let stories = stories();
+    let story = stories.iter().find(|story| story.name == "everything, rolled back").unwrap();
+    let writes = run(&story.plan, &options()).writes;
+    for skip in 0..writes {
+        let plan = disturbed(story, skip, Fault::Slow { millis: 20_000 });
+        let outcome = run(&plan, &options());
+        if let Some(wrong) = wrong(story, &plan, &outcome, 1) {
+            panic!("write {skip}: {wrong}");
+        }
+    }
+}
+
 #[test]
 fn a_fault_at_every_write_does_no_harm() {
     let faults = [

@@ -4,21 +4,22 @@
 use std::time::Duration;
 
 use serin_core::model::provider::TRAEFIK;
-use serin_core::model::{HookKind, TargetKind};
+use serin_core::model::{HookKind, Policy, TargetKind};
 
 use crate::dice::Dice;
 use crate::plan::{
     Act, Call, Checks, Fault, Move, Outage, Plan, Quality, Shape, Sight, Trouble, What,
 };
-use crate::wide::Extra;
+use crate::wide::{Extra, Policies};
 use crate::world::strategies;
 
-const STORIES: [fn(&mut Dice, &mut Shape) -> Vec<Move>; 5] = [
+const STORIES: [fn(&mut Dice, &mut Shape) -> Vec<Move>; 6] = [
     a_late_scaling_meets_a_release,
     an_edit_nobody_has_seen_yet,
     a_release_into_a_promotion,
     hooks_that_hang_while_requests_fail,
     a_crash_under_a_guard,
+    a_guard_that_goes_blind,
 ];
 
 /// The life that this seed stands for.
@@ -123,5 +124,19 @@ fn a_crash_under_a_guard(dice: &mut Dice, shape: &mut Shape) -> Vec<Move> {
         until(Sight::Traffic),
         wait(60_000 + dice.roll(60_000), What::Trouble(Trouble::Crash { replica: 0, down: 1 })),
         user(2_000 + dice.roll(8_000), Act::Gates(true)),
+    ]
+}
+
+/// Nobody can measure anything any more when the canary has its share, and everybody who asks is to wait for it.
+fn a_guard_that_goes_blind(dice: &mut Dice, shape: &mut Shape) -> Vec<Move> {
+    shape.guard = true;
+    let hold = Policies { no_data: None, cannot_measure: Some(Policy::Hold) };
+    shape.extra.metrics = [hold, hold];
+    let how = *dice.pick(&[Outage::Refuses, Outage::Hangs, Outage::Fails, Outage::Garbage]);
+    vec![
+        user(0, Act::Release(Quality::Healthy)),
+        until(Sight::Traffic),
+        wait(15_000 + dice.roll(30_000), What::Trouble(Trouble::Metrics { secs: 400, how })),
+        wait(420_000, What::Trouble(Trouble::Tear)),
     ]
 }

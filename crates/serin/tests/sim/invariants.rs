@@ -131,15 +131,24 @@ impl Watcher {
         let lingering: Vec<Broken> =
             self.books.iter_mut().filter_map(|book| book.lingers(seen, now)).collect();
         self.note(lingering);
-        for asked in world.city.take_asked() {
-            self.asked(&asked, clear);
-        }
+        let hidden = clear && world.city.counts_are_hidden();
+        let unseen: Vec<Broken> =
+            self.books.iter_mut().filter_map(|book| book.goes_unseen(hidden, now)).collect();
+        self.note(unseen);
+        let mut asked = world.city.take_asked().into_iter().peekable();
         for (version, id, change) in changes {
+            // A question may follow in the very instant of the change that it is about.
+            while let Some(asked) = asked.next_if(|asked| asked.version < version) {
+                self.asked(&asked, clear);
+            }
             self.seen = version;
             let by = world.weather.maker(version);
             self.count(by);
             let moment = Moment { now: Instant::now(), by, clear };
             self.change(id, change.old.as_ref(), &change.new, change.deleted, moment);
+        }
+        for asked in asked {
+            self.asked(&asked, clear);
         }
         let told: Vec<Broken> = self.books.iter().filter_map(Book::told).collect();
         self.note(told);

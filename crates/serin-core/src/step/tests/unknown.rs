@@ -93,3 +93,77 @@ fn groups_of_errors_are_remembered_of_releases_that_are_promoted() {
     world.until(Phase::Succeeded);
     assert_eq!(kept(&world), None, "they come one by one again");
 }
+
+fn pass(world: &mut World, secs: i64) {
+    let end = world.now.as_second() + secs;
+    while world.now.as_second() < end {
+        world.run(1);
+    }
+}
+
+fn blind(weight: u8, deadline: BlindDeadline, sight: Sight) -> World {
+    let mut world = canary().guarded(Pace::Fixed, 0, None).at(weight);
+    world.canary.spec.analysis.guard.as_mut().unwrap().blind = deadline;
+    world.guard = Guard::Hold("no answer within 1s".into());
+    world.sight = sight;
+    world
+}
+
+#[test]
+fn a_share_is_taken_back_when_nobody_has_seen_for_too_long() {
+    let mut world = blind(50, BlindDeadline::AboveFirst(60), Sight::Blind);
+    pass(&mut world, 55);
+    assert_eq!(world.canary.status.canary_weight, 50);
+    pass(&mut world, 10);
+    let status = &world.canary.status;
+    assert_eq!((status.canary_weight, status.failed_checks), (0, 0));
+    assert_eq!(status.phase, Some(Phase::Progressing), "not knowing rejects nothing");
+    let reason = status.last_reason.as_ref().unwrap();
+    assert_eq!(reason.code, "GuardBlind");
+    assert!(reason.message.contains("no answer within 1s"), "{}", reason.message);
+    // It gets nothing again before somebody sees, a new leader that has not looked included.
+    for sight in [Sight::Blind, Sight::Unknown, Sight::Contradicted] {
+        world.sight = sight;
+        pass(&mut world, 300);
+        let status = &world.canary.status;
+        assert_eq!((status.canary_weight, status.phase), (0, Some(Phase::Progressing)));
+    }
+    (world.guard, world.sight) = (Guard::Quiet, Sight::Clear);
+    world.until(Phase::Succeeded);
+    assert_eq!(world.canary.status.blind_since, None);
+}
+
+#[test]
+fn how_long_a_share_is_kept_blindly_is_up_to_the_share_and_the_spec() {
+    use BlindDeadline::{AboveFirst, Always, Never};
+    for (weight, deadline, sight, failed, kept) in [
+        (10, AboveFirst(60), Sight::Blind, 0, true),
+        // Something else speaks against it.
+        (10, AboveFirst(60), Sight::Blind, 1, false),
+        (10, AboveFirst(60), Sight::Contradicted, 0, false),
+        (10, Always(60), Sight::Blind, 0, false),
+        (50, Always(9000), Sight::Blind, 0, true),
+        (50, Never, Sight::Blind, 0, true),
+        (50, AboveFirst(60), Sight::Unknown, 0, true),
+        (50, AboveFirst(60), Sight::Clear, 0, true),
+    ] {
+        let mut world = blind(weight, deadline, sight);
+        world.canary.status.failed_checks = failed;
+        pass(&mut world, 300);
+        let weight = if kept { weight } else { 0 };
+        let row = (deadline, sight, failed);
+        assert_eq!(world.canary.status.canary_weight, weight, "{row:?}: {}", world.log);
+    }
+}
+
+#[test]
+fn a_guard_that_sees_in_between_begins_to_wait_anew() {
+    let mut world = blind(50, BlindDeadline::AboveFirst(60), Sight::Blind);
+    for _ in 0..5 {
+        world.sight = Sight::Blind;
+        pass(&mut world, 40);
+        world.sight = Sight::Clear;
+        pass(&mut world, 10);
+    }
+    assert_eq!(world.canary.status.canary_weight, 50);
+}

@@ -69,6 +69,7 @@ pub(super) struct World {
     pub guard: Guard,
     pub known: Option<Known>,
     pub unknown: Vec<Unknown>,
+    pub sight: Sight,
     pub dispersion: BTreeMap<String, f64>,
     /// Faults: what cannot be read.
     pub blind: BTreeSet<&'static str>,
@@ -139,6 +140,7 @@ impl World {
             guard: Guard::Quiet,
             known: None,
             unknown: Vec::new(),
+            sight: Sight::Unknown,
             dispersion: BTreeMap::new(),
             blind: BTreeSet::new(),
             log: String::new(),
@@ -185,6 +187,7 @@ impl World {
                 warm_up_secs: 5,
                 min_bake_secs,
                 soak_secs,
+                blind: BlindDeadline::AboveFirst(60),
             });
         })
     }
@@ -351,6 +354,7 @@ impl World {
                 known: self.known,
                 unknown: self.unknown.clone(),
                 dispersion: self.dispersion.clone(),
+                sight: self.sight,
                 ..Watched::default()
             },
             answers: BTreeMap::new(),

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serin_core::model::{Bad, GuardMode, Objective, Policy};
-use serin_core::observed::{Fitness, Guard, Known, Unknown, Watched};
+use serin_core::observed::{Fitness, Guard, Known, Sight, Unknown, Watched};
 use serin_core::step::allows_more;
 
+use super::choice::Lack;
 use super::{State, Ward, sightless};
 use crate::guard::fitness;
 
@@ -30,8 +31,9 @@ impl Ward {
         if let Some(why) = self.blindness().filter(|_| !self.trust.optional) {
             return Guard::Hold(why);
         }
-        let holds = |o: &Objective| o.asked && o.cannot_measure.is_none_or(|p| p == Policy::Hold);
-        if let Some((Objective { name, .. }, lack)) = self.unmeasured().find(|(o, _)| holds(o)) {
+        if let Some((Objective { name, .. }, lack)) =
+            self.unmeasured().find(|(objective, _)| holds(objective))
+        {
             return Guard::Hold(format!(
                 "{name} cannot be measured, {}; see the condition MetricsReady",
                 lack.why()
@@ -48,10 +50,11 @@ impl Ward {
         }
     }
 
-    /// Nobody gets to the canary; it is watched for how much traffic there is.
+    /// Nobody gets to the canary; it is watched for how much traffic there is, or for whether it can be measured.
     fn opens(&self) -> bool {
-        self.canary.status.exposure().is_none()
-            && self.canary.spec.analysis.evidence_pace().is_some()
+        let canary = &self.canary;
+        let paced = canary.spec.analysis.evidence_pace().is_some();
+        canary.status.exposure().is_none() && (paced || canary.status.blind_since.is_some())
     }
 
     /// Why nothing is known of the present.
@@ -86,8 +89,34 @@ impl Ward {
             State::New(_) | State::Lost(_) => Vec::new(),
         };
         let (known, memory, metrics) = (self.known(), self.memory(), self.fitness.clone());
-        let (dispersion, unknown) = (self.dispersion(), self.unknown());
-        Watched { known, memory, metrics, would, checks, dispersion, unknown }
+        let (dispersion, unknown, sight) = (self.dispersion(), self.unknown(), self.sight());
+        Watched { known, memory, metrics, would, checks, dispersion, unknown, sight }
+    }
+
+    /// Whether it holds because it cannot measure.
+    fn sight(&self) -> Sight {
+        match self.spec.mode {
+            GuardMode::Observe => return Sight::Clear,
+            GuardMode::Enforce => {}
+        }
+        let waits = self.blind_policy() == Policy::Hold;
+        if self.blind {
+            return if self.spec.asked && waits { Sight::Blind } else { Sight::Clear };
+        }
+        if matches!(self.state, State::Lost(_)) {
+            return Sight::Blind;
+        }
+        if self.sightless {
+            return if waits && !self.trust.optional { Sight::Blind } else { Sight::Clear };
+        }
+        if self.failure.is_some() || self.seen.is_none() {
+            return Sight::Unknown;
+        }
+        match self.unmeasured().find(|(objective, _)| holds(objective)) {
+            Some((_, Lack::Fallen | Lack::Ahead)) => Sight::Contradicted,
+            Some((_, Lack::Histogram | Lack::Bucket | Lack::Late)) => Sight::Blind,
+            None => Sight::Clear,
+        }
     }
 
     /// What this release shows of the primary, for the next one.
@@ -194,4 +223,9 @@ impl Ward {
         let odds = watch.explain().odds;
         Some(format!("{odds}; {}: {}", first.name, first.evidence()?))
     }
+}
+
+/// Whether a release waits for this one to be measured.
+fn holds(objective: &Objective) -> bool {
+    objective.asked && objective.cannot_measure.is_none_or(|policy| policy == Policy::Hold)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use serin_core::model::Policy;
 use tokio::time::Instant;
 
 use super::{AFTERMATH, Book, Version, broken};
@@ -12,7 +13,35 @@ use crate::plan::{Quality, Sight};
 /// By then a guard that is not hindered has seen half of all requests fail, whatever the share.
 const ROAD: Duration = Duration::from_secs(40);
 
+/// A minute blindly, the time to notice it and to act, and the jump of a clock in between.
+const UNSEEN: Duration = Duration::from_secs(60 + 45 + 90);
+/// No analysis begins with more.
+const FIRST_SHARE_MAX: i64 = 25;
+
 impl Book {
+    /// Judges how long a version keeps its share while its guard, which is to hold then, sees nothing of it.
+    pub(crate) fn goes_unseen(&mut self, hidden: bool, now: Instant) -> Option<Broken> {
+        let policy = self.shape.extra.guard.cannot_measure;
+        let holds = self.shape.guard
+            && !self.shape.extra.observes
+            && policy.is_none_or(|policy| policy == Policy::Hold);
+        let analysed = matches!(self.phase.as_str(), "Progressing" | "WaitingPromotion");
+        let exposed = self.exists && self.valid && !self.skips && self.routed > FIRST_SHARE_MAX;
+        let meddled = Self::lately(self.meddled, now, AFTERMATH);
+        if !(hidden && holds && analysed && exposed) || meddled {
+            self.unseen_since = None;
+            return None;
+        }
+        let since = *self.unseen_since.get_or_insert(now);
+        (now.duration_since(since) > UNSEEN).then(|| {
+            let secs = now.duration_since(since).as_secs();
+            broken(
+                "law 7: not knowing is not a good canary",
+                format!("{} has {} %, and nobody has seen for {secs} s", self.image, self.routed),
+            )
+        })
+    }
+
     /// Whether it is where a move waits for it.
     pub(crate) fn is_at(&self, sight: Sight) -> bool {
         match sight {
