@@ -70,8 +70,7 @@ fn derived(canary: &Canary) -> Vec<(ObjectRef, &'static str)> {
         (SERVICE.named(namespace, service.canary_name()), other_service),
     ];
     if let Some(scaler) = &canary.spec.scaler {
-        let name = format!("{}-primary", scaler.name);
-        derived.push((HORIZONTAL_POD_AUTOSCALER.named(namespace, name), rename));
+        derived.push((HORIZONTAL_POD_AUTOSCALER.named(namespace, scaler.primary_name()), rename));
     }
     derived.extend(kept::objects(canary).into_iter().map(|object| (object, rename)));
     derived

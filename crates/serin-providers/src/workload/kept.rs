@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use serin_core::model::Canary;
+use serin_core::names::{OBJECT_MAX, derived};
 use serin_core::observed::{Kept, Seen};
 
 use super::config::{CONTENTS, config_references, is_ours_alone, same_contents};
@@ -24,14 +25,18 @@ const TOKEN_ANNOTATION: &str = "serin.dev/kept";
 /// An object of Kubernetes holds a megabyte; what is larger is not kept, and its promotion cannot be undone.
 const BYTES_MAX: usize = 900_000;
 
+fn name(canary: &Canary) -> String {
+    derived(&canary.spec.target.primary_name(), "-kept", OBJECT_MAX)
+}
+
 /// Where the template and the ConfigMaps are kept.
 pub(crate) fn object(canary: &Canary) -> ObjectRef {
-    CONFIG_MAP.named(&canary.key.namespace, format!("{}-kept", canary.spec.target.primary_name()))
+    CONFIG_MAP.named(&canary.key.namespace, name(canary))
 }
 
 /// Where the values of Secrets are kept.
 fn secret_object(canary: &Canary) -> ObjectRef {
-    SECRET.named(&canary.key.namespace, format!("{}-kept", canary.spec.target.primary_name()))
+    SECRET.named(&canary.key.namespace, name(canary))
 }
 
 /// Both, for a canary whose promotions can be undone.

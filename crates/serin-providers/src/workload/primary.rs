@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use serin_core::model::Canary;
+use serin_core::model::{Canary, PRIMARY};
+use serin_core::names::{LABEL_MAX, derived};
 use serin_core::observed::Seen;
 
 use super::config::{self, Copies, Tracked};
@@ -62,7 +63,7 @@ pub(crate) fn selector(
     let live = primary.map(|primary| strings(primary, "/spec/selector/matchLabels"));
     let of_primary = live.filter(|live| !live.is_empty()).unwrap_or_else(|| {
         let mut wanted = labels.clone();
-        wanted.insert(label.clone(), format!("{value}-primary"));
+        wanted.insert(label.clone(), derived(&value, PRIMARY, LABEL_MAX));
         wanted
     });
     let mut serving = of_primary.clone();
@@ -160,7 +161,7 @@ fn retarget(canary: &Canary, found: &mut Value, selector: &Selector, settings: &
         }
         let ours = settings.selector_labels.iter().any(|label| label == key)
             && value == canary.spec.target.name;
-        ours.then(|| canary.spec.target.primary_name().into())
+        ours.then(|| derived(value, PRIMARY, LABEL_MAX).into())
     };
     let labels = found.pointer_mut("/matchLabels").and_then(Value::as_object_mut);
     for (key, value) in labels.into_iter().flatten() {

@@ -14,7 +14,7 @@ fn of_target(canary: &Canary, scaler: &ScalerRef) -> ObjectRef {
 }
 
 fn of_primary(canary: &Canary, scaler: &ScalerRef) -> ObjectRef {
-    HORIZONTAL_POD_AUTOSCALER.named(&canary.key.namespace, format!("{}-primary", scaler.name))
+    HORIZONTAL_POD_AUTOSCALER.named(&canary.key.namespace, scaler.primary_name())
 }
 
 pub(crate) fn observe(canary: &Canary, objects: &Objects) -> Seen<Scaler> {

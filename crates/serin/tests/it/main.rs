@@ -20,6 +20,7 @@ mod hanging;
 mod histogram;
 mod leaving;
 mod mishaps;
+mod names;
 mod pace;
 mod pages;
 mod patience;
