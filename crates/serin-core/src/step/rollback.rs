@@ -33,6 +33,7 @@ impl Cause {
 pub(super) fn roll_back(mut draft: Draft<'_>, cause: &Cause) -> Step {
     let exposure = draft.status.exposure();
     let failed = draft.status.failed_checks;
+    super::capacity::warn_of_rollback(&mut draft);
     draft.take_off();
     let code = cause.code();
     let mut message = announce(&mut draft, cause, exposure, failed);

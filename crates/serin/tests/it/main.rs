@@ -9,6 +9,7 @@ mod conflicts;
 mod corpus;
 mod deletions;
 mod docs;
+mod drift;
 mod ear;
 mod edges;
 mod election;

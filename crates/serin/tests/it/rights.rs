@@ -396,6 +396,8 @@ const WATCHED: &[&str] = &[
     "watch gateway.networking.k8s.io/httproutes",
     "list flagger.app/metrictemplates",
     "watch flagger.app/metrictemplates",
+    "list flagger.app/alertproviders",
+    "watch flagger.app/alertproviders",
     "list discovery.k8s.io/endpointslices",
     "watch discovery.k8s.io/endpointslices",
 ];
@@ -524,6 +526,12 @@ const CALLS: &[Call] = &[
         "Change::Replace {",
         1,
         &["update autoscaling/horizontalpodautoscalers"],
+    ),
+    (
+        "serin-providers/src/workload/scaler.rs",
+        "Change::Scale {",
+        1,
+        &["patch apps/deployments/scale"],
     ),
 ];
 
