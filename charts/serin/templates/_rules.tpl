@@ -19,7 +19,7 @@ Written by `serin docs` from crates/serin/src/rights.rs: what the operator may d
   verbs: [get, list, watch]
 - apiGroups: [flagger.app]
   resources: [alertproviders]
-  verbs: [get]
+  verbs: [get, list, watch]
 # Those that a MetricTemplate of type keptn names.
 - apiGroups: [metrics.keptn.sh]
   resources: [keptnmetrics]

@@ -9,6 +9,7 @@ pub mod crds;
 mod defaults;
 mod discovery;
 pub mod failure;
+mod generated;
 pub mod http;
 pub mod jsonpath;
 pub mod kubelet;

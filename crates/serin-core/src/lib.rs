@@ -13,6 +13,7 @@ pub mod judge;
 pub mod lint;
 pub mod model;
 pub mod mutant;
+pub mod names;
 pub mod observed;
 pub mod parse;
 pub mod plan;

@@ -13,6 +13,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::{self, derived};
+
 pub use finding::{Finding, FindingCode, FindingSeverity, sentence};
 pub use guard::{
     Bad, BlindDeadline, EvidencePace, GuardMode, GuardSource, GuardSpec, Margin, Objective, Pace,
@@ -94,7 +96,7 @@ pub struct TargetRef {
 
 impl TargetRef {
     pub fn primary_name(&self) -> String {
-        format!("{}-primary", self.name)
+        self.kind.primary_name(&self.name)
     }
 }
 
@@ -111,7 +113,19 @@ impl TargetKind {
             TargetKind::Deployment => "Deployment",
         }
     }
+
+    /// What the primary of a target of this name is called.
+    pub fn primary_name(self, target: &str) -> String {
+        match self {
+            TargetKind::Deployment => derived(target, PRIMARY, names::DEPLOYMENT_MAX),
+        }
+    }
 }
+
+/// Behind the names of what serves between releases.
+pub const PRIMARY: &str = "-primary";
+/// Behind the name of the Service of a target's pods.
+pub const CANARY: &str = "-canary";
 
 /// A HorizontalPodAutoscaler of the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +133,12 @@ pub struct ScalerRef {
     pub name: String,
     pub min_replicas: Option<u32>,
     pub max_replicas: Option<u32>,
+}
+
+impl ScalerRef {
+    pub fn primary_name(&self) -> String {
+        derived(&self.name, PRIMARY, names::OBJECT_MAX)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -155,11 +175,11 @@ impl Service {
     }
 
     pub fn primary_name(&self) -> String {
-        format!("{}-primary", self.name)
+        derived(&self.name, PRIMARY, names::LABEL_MAX)
     }
 
     pub fn canary_name(&self) -> String {
-        format!("{}-canary", self.name)
+        derived(&self.name, CANARY, names::LABEL_MAX)
     }
 }
 

@@ -9,6 +9,8 @@ pub enum Shows {
     InLives,
     /// Only where hundreds share what there is: lives of a crowd.
     InCrowds,
+    /// Only beside objects of others: lives among strangers.
+    AmongStrangers,
 }
 
 macro_rules! mutants {
@@ -86,6 +88,15 @@ mutants! {
     KeepTurn, InCrowds, "A tick keeps its turn while it waits for a hook or a query.";
     RaiseLate, InLives, "A raise goes out however long its status write has taken.";
     BlindForEver, InLives, "A canary keeps its share for as long as its guard cannot measure.";
+    AdoptByName, AmongStrangers, "Whatever stands under a derived name is taken for ours.";
+    OneLabel, AmongStrangers, "Services select by one label of the target's.";
+    TrustEndpoints, AmongStrangers, "Pods behind a Service count as those of its workload, whosever they are.";
+    OverwritePorts, AmongStrangers, "A live Service gets the Canary's target port, whatever it had.";
+    ShareCopies, AmongStrangers, "The copy of a config is everybody's who reads the config.";
+    TakeTwice, AmongStrangers, "A Canary acts although an older one has the same target.";
+    KeepSentence, AmongStrangers, "A condition keeps its sentence as long as its value is the same.";
+    StayRed, AmongStrangers, "A release that was rejected stays a failure when it was taken back.";
+    KeepTrouble, AmongStrangers, "What is over stays the reason at rest.";
     ForgetReason, InTheSmallWorld, "Nobody says why.";
 }
 

@@ -129,6 +129,18 @@ pub struct Scaler {
     pub primary_exists: bool,
     /// The least size that a release holds the primary's copy to.
     pub held: Option<u32>,
+    pub copy: ScalerCopy,
+}
+
+/// How the primary's autoscaler stands to what it was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScalerCopy {
+    /// As it was made, or not there.
+    AsMade,
+    /// The target's autoscaler, or what the spec says of it, has changed since.
+    Behind,
+    /// Somebody has changed the copy itself, and this is the first field.
+    Edited { object: String, field: String },
 }
 
 /// Where the primary is not what was promoted, though nothing says that it should be otherwise.

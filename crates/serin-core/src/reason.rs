@@ -25,8 +25,8 @@ catalogue! {
     ADOPTED = "Adopted": "What Flagger left behind was taken over without an analysis.";
     REVISION_RECORDED = "RevisionRecorded": "The same target has another hash, as after an upgrade; it is recorded and nothing is released.";
     AT_REST = "AtRest": "Nothing has changed since the last release.";
-    REPAIRED = "Repaired": "Something that is ours had drifted and is put right.";
-    PRIMARY_EDITED = "PrimaryEdited": "The primary was changed by hand and does not run what was promoted; it is left as it is until the next promotion.";
+    REPAIRED = "Repaired": "A Service, autoscaler or route of ours was missing or had been changed by others, and is put right.";
+    PRIMARY_EDITED = "PrimaryEdited": "The primary or its autoscaler was changed by hand and is not what was promoted; it is left as it is until the next promotion.";
     COPY_REPAIRED = "CopyRepaired": "A copy of a config was changed by hand and has the promoted contents again; pods read it as they read any change.";
     TARGET_SCALED_DOWN = "TargetScaledDown": "The target gets no traffic and was scaled to zero again.";
     NEW_REVISION = "NewRevision": "The target changed and its analysis begins.";
@@ -38,7 +38,7 @@ catalogue! {
     PODS_REPLACED = "PodsReplaced": "A config changed after the canary's pods were started; they are started again, so that what is analysed runs with what would be promoted.";
     CANARY_LOST = "CanaryLost": "The canary had traffic and no ready endpoint is left; the primary has it back.";
     PRIMARY_NOT_READY = "PrimaryNotReady": "The primary is not ready, so nothing advances.";
-    CAPACITY_SHORT = "CapacityShort": "A side has fewer ready pods than carried the traffic that it is to get; it is waited for, within progressDeadlineSeconds.";
+    CAPACITY_SHORT = "CapacityShort": "A side has fewer ready pods than carried the traffic that it is to get; it is waited for, within progressDeadlineSeconds, but not by a rollback.";
     PRE_ROLLOUT_FAILED = "PreRolloutFailed": "A pre-rollout hook failed; counted as a failed check.";
     NOT_DUE = "NotDue": "The next step of the analysis is not due yet.";
     ADVANCED = "Advanced": "The checks passed and the canary gets the next share of the traffic.";
@@ -112,6 +112,7 @@ pub fn is_trouble(code: &str) -> bool {
         ROUTE_LOWERED,
         PRIMARY_EDITED,
         COPY_REPAIRED,
+        REPAIRED,
     ]
     .contains(&code)
 }

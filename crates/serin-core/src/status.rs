@@ -343,6 +343,9 @@ pub struct Status {
     /// Pods that the primary had when this release began: as many as all of the traffic needs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub primary_replicas: Option<u32>,
+    /// Router that the Canary is released by: spec.provider, or else what the operator was told.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub provider: String,
     /// When the promoted revision was seen on the primary: its pods have their deadline from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copied_time: Option<Timestamp>,

@@ -5,6 +5,7 @@ use serin_core::model::Canary;
 use serin_core::observed::{Obstacle, ObstacleKind, Seen};
 
 use crate::change::{HORIZONTAL_POD_AUTOSCALER, ObjectRef, Objects, SERVICE};
+use crate::json::items;
 use crate::ownership::{self, Owner};
 use crate::references;
 use crate::render::RenderError;
@@ -12,6 +13,9 @@ use crate::router::{RouterError, router};
 use crate::service::{self, pods};
 use crate::settings::Settings;
 use crate::workload::{config, kept};
+
+/// Kubernetes takes these away by itself.
+const OF_KUBERNETES: [&str; 2] = ["foregroundDeletion", "orphan"];
 
 /// All of it at once, so that nobody mends one thing to be told of the next.
 pub fn find(canary: &Canary, objects: &Objects, settings: &Settings) -> Vec<Obstacle> {
@@ -23,7 +27,9 @@ pub fn find(canary: &Canary, objects: &Objects, settings: &Settings) -> Vec<Obst
         add(&mut found, ObstacleKind::NoSelectorLabel, error.to_string());
     }
     for (object, way_out) in derived(canary) {
-        if let Some(owner) = stranger(&object, canary, objects) {
+        if let Some(message) = held_back(&object, canary, objects) {
+            add(&mut found, ObstacleKind::NotOurs, message);
+        } else if let Some(owner) = stranger(&object, canary, objects) {
             let message = format!("{object} belongs to {owner} and is left alone: {way_out}");
             add(&mut found, ObstacleKind::NotOurs, message);
         }
@@ -73,11 +79,22 @@ fn derived(canary: &Canary) -> Vec<(ObjectRef, &'static str)> {
         (SERVICE.named(namespace, service.canary_name()), other_service),
     ];
     if let Some(scaler) = &canary.spec.scaler {
-        let name = format!("{}-primary", scaler.name);
-        derived.push((HORIZONTAL_POD_AUTOSCALER.named(namespace, name), rename));
+        derived.push((HORIZONTAL_POD_AUTOSCALER.named(namespace, scaler.primary_name()), rename));
     }
     derived.extend(kept::objects(canary).into_iter().map(|object| (object, rename)));
     derived
+}
+
+/// One that is being deleted and that somebody else's finalizers keep: no controller works for it any more.
+fn held_back(object: &ObjectRef, canary: &Canary, objects: &Objects) -> Option<String> {
+    let live = objects.present(object).filter(|_| !canary.deleting)?;
+    live.pointer("/metadata/deletionTimestamp").filter(|time| !time.is_null())?;
+    let finalizers = items(live, "/metadata/finalizers").iter().filter_map(Value::as_str);
+    let held: Vec<&str> = finalizers.filter(|name| !OF_KUBERNETES.contains(name)).take(3).collect();
+    (!held.is_empty()).then(|| {
+        let held = held.join(", ");
+        format!("{object} is being deleted and kept by the finalizer {held}: whoever set it has to finish, or it has to be removed")
+    })
 }
 
 fn stranger(object: &ObjectRef, canary: &Canary, objects: &Objects) -> Option<String> {

@@ -1,6 +1,7 @@
 //! Which objects a Canary is about: what the shell must have at hand before it observes or renders.
 
-use serin_core::model::{Canary, TargetKind};
+use serin_core::model::{Canary, PRIMARY, TargetKind};
+use serin_core::names::{OBJECT_MAX, derived};
 
 use crate::change::{
     CANARY, CONFIG_MAP, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, ObjectRef, SECRET, SERVICE,
@@ -22,10 +23,9 @@ pub fn references(canary: &Canary) -> References {
 
     let mut objects = vec![canary_object(canary), target(canary), primary(canary)];
     objects.extend(services.iter().map(|name| SERVICE.named(namespace, name)));
-    if let (Some(scaler), Some(object)) = (&canary.spec.scaler, scaler(canary)) {
+    if let (Some(scaler_ref), Some(object)) = (&canary.spec.scaler, scaler(canary)) {
         objects.push(object);
-        objects
-            .push(HORIZONTAL_POD_AUTOSCALER.named(namespace, format!("{}-primary", scaler.name)));
+        objects.push(HORIZONTAL_POD_AUTOSCALER.named(namespace, scaler_ref.primary_name()));
     }
     objects.extend(crate::workload::kept::objects(canary));
     objects.extend(router(canary.spec.provider).reads(canary));
@@ -85,11 +85,8 @@ impl ConfigRef {
 
 /// Under Flagger's name, which all Canaries that read the config have in common.
 pub(crate) fn copy_of(object: &ObjectRef) -> ObjectRef {
-    object.kind.named(&object.namespace, format!("{}-primary", object.name))
+    object.kind.named(&object.namespace, derived(&object.name, PRIMARY, OBJECT_MAX))
 }
-
-/// Kubernetes allows so many characters in the name of a ConfigMap or Secret.
-const NAME_MAX: usize = 253;
 
 /// Under a name that no other Canary's copy has: the hash tells config `a` of `b-c` from config `a-b` of `c`.
 pub(crate) fn own_copy_of(canary: &Canary, object: &ObjectRef) -> ObjectRef {
@@ -98,7 +95,7 @@ pub(crate) fn own_copy_of(canary: &Canary, object: &ObjectRef) -> ObjectRef {
     let tail = format!("-primary-{hash}");
     // Names are ASCII by Kubernetes' rules, and what is not is refused by it.
     let head: String =
-        format!("{}-{target}", object.name).chars().take(NAME_MAX - tail.len()).collect();
+        format!("{}-{target}", object.name).chars().take(OBJECT_MAX - tail.len()).collect();
     object.kind.named(&object.namespace, format!("{}{tail}", head.trim_end_matches(['-', '.'])))
 }
 

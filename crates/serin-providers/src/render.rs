@@ -29,6 +29,8 @@ pub enum RenderError {
     ConfigsMoved(ObjectRef),
     #[error("what the primary ran as {wanted} is not kept")]
     NotKept { wanted: String },
+    #[error("{0} was changed by hand and is not what the primary ran")]
+    Edited(ObjectRef),
     #[error("{object}: spec.selector.matchLabels must contain one of [{labels}]")]
     NoSelectorLabel { object: ObjectRef, labels: String },
     #[error("{object} belongs to {owner} and is left alone: delete or rename it")]

@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kube::api::DynamicObject;
 use serde_json::Value;
-use serin_core::model::Key;
+use serin_core::model::{CANARY, Key, PRIMARY, TargetKind};
+use serin_core::names::{LABEL_MAX, OBJECT_MAX, derived};
 use serin_core::observed::Duplicate;
 
 use crate::controller::key_of;
@@ -38,10 +39,9 @@ impl Claim {
         let text = |pointer: &str| object.data.pointer(pointer).and_then(Value::as_str);
         let target = text("/spec/targetRef/name").unwrap_or_default();
         let apex = text("/spec/service/name").unwrap_or(target);
-        let primary = |name: &str| format!("{name}-primary");
         let mut names = vec![("Service", apex.to_owned())];
-        names.push(("Service", primary(apex)));
-        names.push(("Service", format!("{apex}-canary")));
+        names.push(("Service", derived(apex, PRIMARY, LABEL_MAX)));
+        names.push(("Service", derived(apex, CANARY, LABEL_MAX)));
         // A DaemonSet and a Deployment of one name are two.
         let kind = match text("/spec/targetRef/kind") {
             Some("DaemonSet") => "DaemonSet",
@@ -49,9 +49,9 @@ impl Claim {
             Some(_) | None => "Deployment",
         };
         names.push((kind, target.to_owned()));
-        names.push((kind, primary(target)));
+        names.push((kind, TargetKind::Deployment.primary_name(target)));
         if let Some(scaler) = text("/spec/autoscalerRef/name") {
-            names.push(("HorizontalPodAutoscaler", primary(scaler)));
+            names.push(("HorizontalPodAutoscaler", derived(scaler, PRIMARY, OBJECT_MAX)));
         }
         let created = object.metadata.creation_timestamp.as_ref();
         let created = created.map(|time| time.0.to_string()).unwrap_or_default();

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::json;
+use serin_core::names::{OBJECT_MAX, derived};
 use serin_core::plan::Notice;
 use serin_core::words::line;
 
@@ -77,7 +78,8 @@ impl Events {
             }
         }
         let number = self.written.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}.{:x}.{number:04x}", subject.name, now.as_nanosecond());
+        let tail = format!(".{:x}.{number:04x}", now.as_nanosecond());
+        let name = derived(&subject.name, &tail, OBJECT_MAX);
         let event = json!({
             "apiVersion": "v1",
             "kind": "Event",

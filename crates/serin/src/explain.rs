@@ -15,7 +15,7 @@ use serin_core::judge::watch::Watch;
 use serin_core::model::{
     Bad, Canary, Condition, EvidencePace, Finding, GuardSpec, Pace, Phase, Soak, Status,
 };
-use serin_core::parse::{self, Limits, ParseFailure};
+use serin_core::parse::{self, Limits};
 use serin_core::status::{CheckRecord, Counts, ReasonRecord};
 use serin_core::words::line;
 use serin_providers::change::CANARY;
@@ -37,6 +37,9 @@ pub struct ExplainArgs {
     /// Kubeconfig file; without it KUBECONFIG, ~/.kube/config or the Pod's service account.
     #[arg(long, env = "SERIN_KUBECONFIG")]
     kubeconfig: Option<String>,
+    /// Router of canaries that name none, as the controller is told; without it what the status says, or else traefik.
+    #[arg(long)]
+    mesh_provider: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -166,8 +169,9 @@ pub async fn run(client: &Client, args: &ExplainArgs) -> anyhow::Result<String> 
     if let Some(status) = value.get_mut("status") {
         legible(status);
     }
-    let mut report = report(&value);
-    report.findings.extend(measured(client, &value).await?);
+    let limits = limits(&value, args.mesh_provider.as_deref());
+    let mut report = report_under(&value, &limits);
+    report.findings.extend(measured(client, &value, &limits).await?);
     Ok(match args.output {
         Output::Human => report.to_string(),
         Output::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
@@ -176,8 +180,8 @@ pub async fn run(client: &Client, args: &ExplainArgs) -> anyhow::Result<String> 
 
 /// What is wrong with the queries of the checks, asked anew.
 #[cfg(feature = "laboratory")]
-async fn measured(client: &Client, value: &Value) -> anyhow::Result<Vec<Finding>> {
-    match canary(value) {
+async fn measured(client: &Client, value: &Value, limits: &Limits) -> anyhow::Result<Vec<Finding>> {
+    match parse::canary(value, limits) {
         Ok(canary) => {
             let look = Look { client: Some(client), documents: &[] };
             measure::findings(&canary, &look).await
@@ -188,15 +192,24 @@ async fn measured(client: &Client, value: &Value) -> anyhow::Result<Vec<Finding>
 
 /// The image is without `plan`, which asks; the status says what the operator has found.
 #[cfg(not(feature = "laboratory"))]
-async fn measured(_client: &Client, _value: &Value) -> anyhow::Result<Vec<Finding>> {
+async fn measured(
+    _client: &Client,
+    _value: &Value,
+    _limits: &Limits,
+) -> anyhow::Result<Vec<Finding>> {
     Ok(Vec::new())
 }
 
-#[expect(clippy::result_large_err, reason = "as the function it calls")]
-fn canary(object: &Value) -> Result<Canary, ParseFailure> {
-    // Shorter intervals may be allowed where it runs; that is no concern of ours.
-    let limits = Limits { min_interval_secs: 1, ..Limits::default() };
-    parse::canary(object, &limits)
+/// What the controller was told, as far as it shows. Shorter intervals may be allowed where it runs; that is no concern of
+/// ours.
+pub(crate) fn limits(object: &Value, mesh_provider: Option<&str>) -> Limits {
+    let told = object.pointer("/status/provider").and_then(Value::as_str);
+    let provider = mesh_provider.or(told.filter(|told| !told.is_empty()));
+    let mut limits = Limits { min_interval_secs: 1, ..Limits::default() };
+    if let Some(provider) = provider {
+        limits.provider = provider.to_owned();
+    }
+    limits
 }
 
 /// Whoever may write a status may write anything, and this goes to a terminal.
@@ -211,9 +224,13 @@ fn legible(value: &mut Value) {
 
 /// What the object says of itself.
 pub fn report(object: &Value) -> Report {
+    report_under(object, &limits(object, None))
+}
+
+fn report_under(object: &Value, limits: &Limits) -> Report {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let canary = format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"));
-    let (status, spec, findings) = match self::canary(object) {
+    let (status, spec, findings) = match parse::canary(object, limits) {
         Ok(Canary { status, spec, .. }) => {
             let findings = spec.findings.clone();
             (status, Some(spec), findings)
@@ -433,6 +450,17 @@ mod tests {
         let text = report(&object(&json!({"mode": "on"}), &Value::Null)).to_string();
         assert!(text.starts_with("develop/backend: not taken up yet, canary at 0 %\n"), "{text}");
         assert!(text.contains("error: spec.analysis.guard.mode"), "{text}");
+    }
+
+    #[test]
+    fn a_canary_that_names_no_router_is_that_of_the_operator() {
+        let mut canary = object(&Value::Null, &json!({"provider": "kubernetes"}));
+        canary["spec"].as_object_mut().unwrap().remove("provider");
+        let said = |canary: &Value, flag| report_under(canary, &limits(canary, flag)).to_string();
+        assert!(said(&canary, None).contains("kubernetes"), "{}", said(&canary, None));
+        assert!(said(&canary, Some("istio")).contains("istio is not supported yet"));
+        canary["status"] = Value::Null;
+        assert!(!said(&canary, None).contains("kubernetes"));
     }
 
     #[test]

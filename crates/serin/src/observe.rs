@@ -11,7 +11,7 @@ use serin_providers::workload::{config_references, kept_configs, saw_later};
 use serin_providers::{Objects, references};
 
 use crate::controller::Context;
-use crate::world::{METRIC_TEMPLATE, Slot};
+use crate::world::{ALERT_PROVIDER, METRIC_TEMPLATE, Slot};
 
 /// What was seen, and the objects it was seen in.
 pub struct Sight {
@@ -126,13 +126,24 @@ pub fn want(context: &Context, canary: &Canary) -> BTreeSet<Slot> {
             wanted.insert(template);
         }
     }
+    for alert in &canary.spec.analysis.alerts {
+        let provider = ALERT_PROVIDER.named(&alert.provider_namespace, &alert.provider_name);
+        if let Some(secret) = secret_at(context, &provider, "/spec/secretRef/name") {
+            wanted.insert(secret);
+        }
+        wanted.insert(provider);
+    }
     context.world.want(&canary.key, &wanted);
     wanted
 }
 
 /// The Secret that a template names.
 pub fn secret_of(context: &Context, template: &Slot) -> Option<Slot> {
-    let Seen::Present(object) = context.world.object(template) else { return None };
-    let name = object.pointer("/spec/provider/secretRef/name")?.as_str()?;
-    Some(SECRET.named(&template.namespace, name))
+    secret_at(context, template, "/spec/provider/secretRef/name")
+}
+
+fn secret_at(context: &Context, of: &Slot, pointer: &str) -> Option<Slot> {
+    let Seen::Present(object) = context.world.object(of) else { return None };
+    let name = object.pointer(pointer)?.as_str()?;
+    Some(SECRET.named(&of.namespace, name))
 }

@@ -81,6 +81,7 @@ fn said(error: &ApplyError) -> (String, String, bool) {
             let object = match &**source {
                 RenderError::Missing(object)
                 | RenderError::ConfigsMoved(object)
+                | RenderError::Edited(object)
                 | RenderError::Unreadable { object, .. }
                 | RenderError::NoSelectorLabel { object, .. }
                 | RenderError::NotOurs { object, .. } => object.to_string(),
@@ -109,6 +110,7 @@ fn stays(error: &RenderError) -> bool {
         RenderError::NoSelectorLabel { .. }
         | RenderError::NotOurs { .. }
         | RenderError::NotKept { .. }
+        | RenderError::Edited(_)
         | RenderError::Router(_) => true,
         // The next look has what is there then.
         RenderError::Missing(_)

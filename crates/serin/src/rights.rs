@@ -98,7 +98,7 @@ pub const GRANTS: &[Grant] = &[
         "For clusters that ask it of whoever makes something that is owned by a Canary.",
     ),
     grant(Part::Core, "flagger.app", &["metrictemplates"], &["get", "list", "watch"], ""),
-    grant(Part::Core, "flagger.app", &["alertproviders"], &["get"], ""),
+    grant(Part::Core, "flagger.app", &["alertproviders"], &["get", "list", "watch"], ""),
     grant(
         Part::Core,
         "metrics.keptn.sh",

@@ -13,8 +13,8 @@ use serin_core::observed::{Answer, Check, Guard, Observed, Seen};
 use serin_core::parse::{self, ParseFailure};
 use serin_core::plan::{Plan, Reason, Step};
 use serin_core::step;
-use serin_providers::Objects;
 use serin_providers::change::CANARY;
+use serin_providers::{Objects, notify};
 
 use crate::apply::{ApplyError, Stage};
 use crate::controller::Context;
@@ -144,7 +144,9 @@ async fn tick_valid(
     if let Seen::Present(configs) = &sight.observed.configs {
         serin_core::configs::recognise(&mut canary.status, configs);
     }
-    sight.observed.duplicate_of = context.claims.claim(object);
+    canary.spec.findings.extend(notify::findings(&canary, &sight.objects));
+    sight.observed.duplicate_of =
+        context.claims.claim(object).filter(|_| !serin_core::mutant!(TakeTwice));
     sight.observed.refused = context.refusals.of(&canary.key);
     let since = context.unused.give_back(&canary, &mut sight.observed);
     let plan = decide(context, &canary, &mut sight, turn, now).await?;

@@ -40,14 +40,9 @@ const READ_TRIES: u32 = 3;
 pub type Slot = ObjectRef;
 
 pub use serin_providers::metric::METRIC_TEMPLATE;
+pub use serin_providers::notify::ALERT_PROVIDER;
 
-/// Kinds that only the shell reads.
-pub const ALERT_PROVIDER: Kind = Kind {
-    group: "flagger.app",
-    version: "v1beta1",
-    kind: "AlertProvider",
-    plural: "alertproviders",
-};
+/// A kind that only the shell knows.
 pub const EVENT: Kind = Kind { group: "", version: "v1", kind: "Event", plural: "events" };
 
 /// A kind as the client's URLs need it.

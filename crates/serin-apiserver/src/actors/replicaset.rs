@@ -10,6 +10,7 @@ use super::hash::suffix;
 use super::object::{self, int, text};
 use super::world::World;
 use crate::at::At;
+use crate::generated;
 
 const COMPONENT: &str = "replicaset-controller";
 /// Pods made or removed for one set in one step, so that a typo in `replicas` does not stop everything else.
@@ -22,7 +23,12 @@ pub(crate) struct Names(u64);
 impl Names {
     pub(crate) fn next(&mut self, owner: &Value) -> String {
         self.0 += 1;
-        format!("{}-{}", object::name(owner), suffix(&[object::uid(owner), &self.0.to_string()]))
+        let prefix = format!("{}-", object::name(owner));
+        format!(
+            "{}{}",
+            generated::head(&prefix),
+            suffix(&[object::uid(owner), &self.0.to_string()])
+        )
     }
 }
 

@@ -12,6 +12,7 @@ use super::{Inner, Name, Store};
 use crate::at::At;
 use crate::defaults;
 use crate::failure::Failure;
+use crate::generated;
 use crate::patch;
 use crate::registry::{Resource, ResourceId, Version};
 use crate::schema::FieldError;
@@ -272,7 +273,8 @@ impl Inner {
                 ));
             }
             let suffix = self.next_suffix();
-            meta.insert("name".to_owned(), json!(format!("{prefix}{suffix}")));
+            let name = format!("{}{suffix}", generated::head(&prefix));
+            meta.insert("name".to_owned(), json!(name));
         }
         Ok(())
     }

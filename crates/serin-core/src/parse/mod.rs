@@ -27,6 +27,7 @@ use crate::model::provider::{KUBERNETES, TRAEFIK};
 use crate::model::{
     Canary, Finding, FindingSeverity, Key, Spec, Status, TargetKind, TargetRef, sentence,
 };
+use crate::names::OBJECT_MAX;
 
 pub(crate) use duration::seconds;
 pub use refused::{Effect, REFUSED, Refused, refused_markdown};
@@ -294,7 +295,7 @@ fn target(spec: &Doc<'_>) -> TargetRef {
     }
     let name = doc.required("name");
     if !name.is_empty() {
-        object_name(&doc, "name", name, "-primary");
+        object_name(&doc, "name", name);
     }
     TargetRef {
         api_version: api_version.to_owned(),
@@ -303,8 +304,8 @@ fn target(spec: &Doc<'_>) -> TargetRef {
     }
 }
 
-/// A DNS subdomain that leaves room for the suffix of what we generate.
-fn object_name(doc: &Doc<'_>, field: &str, name: &str, suffix: &str) {
+/// A DNS subdomain.
+fn object_name(doc: &Doc<'_>, field: &str, name: &str) {
     let label = |label: &str| {
         let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         !label.is_empty()
@@ -312,12 +313,8 @@ fn object_name(doc: &Doc<'_>, field: &str, name: &str, suffix: &str) {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    let max = 253 - suffix.len();
-    if name.len() > max {
-        doc.error(
-            field,
-            format!("must have at most {max} characters, so that {suffix} fits after it"),
-        );
+    if name.len() > OBJECT_MAX {
+        doc.error(field, format!("must have at most {OBJECT_MAX} characters"));
     } else if !name.split('.').all(label) {
         doc.error(
             field,

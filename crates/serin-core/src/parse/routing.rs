@@ -93,7 +93,7 @@ fn bounded<'a>(doc: &Doc<'a>, field: &str, max: usize) -> Vec<Doc<'a>> {
 fn gateway(doc: &Doc<'_>) -> GatewayRef {
     let name = doc.required("name");
     if !name.is_empty() {
-        object_name(doc, "name", name, "");
+        object_name(doc, "name", name);
     }
     GatewayRef {
         group: doc.text("group").unwrap_or(GATEWAY_GROUP).to_owned(),

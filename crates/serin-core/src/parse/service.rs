@@ -6,9 +6,7 @@ use super::doc::{Doc, kind};
 use super::routing;
 use crate::model::routing::Routing;
 use crate::model::{Meta, Provider, Service, TargetPort};
-
-/// A Service's name is a DNS label of 63 characters, and `-primary` has to fit after it.
-const NAME_MAX: usize = 63 - "-primary".len();
+use crate::names::LABEL_MAX;
 
 /// A port's name, by the API server's rule.
 const PORT_NAME_MAX: usize = 15;
@@ -77,17 +75,20 @@ fn name(doc: &Doc<'_>, target: &str) -> String {
     let label = name.bytes().all(inside)
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && !name.ends_with('-');
-    let from = if written.is_some() { "" } else { " (from targetRef.name)" };
-    if name.len() > NAME_MAX {
-        let message = format!(
-            "{name:?}{from} must have at most {NAME_MAX} characters, so that -primary fits after it"
-        );
-        doc.error("name", message);
+    let message = if name.len() > LABEL_MAX {
+        format!("must have at most {LABEL_MAX} characters")
     } else if !label && !name.is_empty() {
-        let message = format!(
-            "{name:?}{from} is no Service name: lower-case letters, digits and '-', starting with a letter"
-        );
-        doc.error("name", message);
+        "is no Service name: lower-case letters, digits and '-', starting with a letter".to_owned()
+    } else {
+        return name.to_owned();
+    };
+    match written {
+        Some(_) => doc.error("name", format!("{name:?} {message}")),
+        None => doc.error_use(
+            "name",
+            format!("{name:?} (from targetRef.name) {message}"),
+            "name the Service with spec.service.name",
+        ),
     }
     name.to_owned()
 }

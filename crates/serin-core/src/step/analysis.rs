@@ -1,6 +1,6 @@
 //! A revision under analysis: what is asked when, and what each answer leads to.
 
-use super::check::{self, Effect, Finding, Subject, Verdict};
+use super::check::{self, Effect, Judgement, Subject, Verdict};
 use super::guard;
 use super::revision::{Change, change};
 use super::{Cause, Draft, Step, roll_back};
@@ -223,7 +223,7 @@ fn tests_to_pass(draft: &Draft<'_>) -> Vec<Check> {
 }
 
 /// Takes down which tests have passed; one name may stand for several of them.
-fn remember(draft: &mut Draft<'_>, findings: &[Finding]) {
+fn remember(draft: &mut Draft<'_>, findings: &[Judgement]) {
     for finding in findings {
         let same = findings.iter().filter(|other| other.name == finding.name);
         if same.into_iter().any(|other| other.verdict != Verdict::Pass) {
@@ -270,7 +270,7 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     if let Some(finding) = findings.iter().find(|finding| finding.effect == Effect::Waits) {
         let (code, message) = (unknown(finding.verdict), finding.message.clone());
         // It is one of those that wait which is worth a warning.
-        let waits = |other: &&Finding| other.effect == Effect::Waits;
+        let waits = |other: &&Judgement| other.effect == Effect::Waits;
         let expected = findings.iter().filter(waits).all(|other| other.expected);
         return hold_and_tell(draft, code, message, !expected);
     }
@@ -309,7 +309,7 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     schedule::advance(draft)
 }
 
-fn counts(findings: &[Finding]) -> bool {
+fn counts(findings: &[Judgement]) -> bool {
     findings.iter().any(|finding| finding.effect == Effect::Counts)
 }
 
@@ -385,7 +385,7 @@ pub(super) fn approved(draft: &Draft<'_>, checks: &[Check]) -> Option<String> {
     checks.iter().find(yes).map(|check| draft.hook_name(*check).to_owned())
 }
 
-fn judge(draft: &Draft<'_>, checks: &[Check]) -> Vec<Finding> {
+fn judge(draft: &Draft<'_>, checks: &[Check]) -> Vec<Judgement> {
     let (canary, target) = (draft.name(), draft.target_name());
     let subject = Subject { canary: &canary, target: &target, provider: draft.spec.provider.name };
     let analysis = &draft.spec.analysis;
@@ -417,7 +417,7 @@ fn judge(draft: &Draft<'_>, checks: &[Check]) -> Vec<Finding> {
 }
 
 /// Into the ledger, with what the guard has counted of the same requests.
-fn record(draft: &mut Draft<'_>, findings: &[Finding]) {
+fn record(draft: &mut Draft<'_>, findings: &[Judgement]) {
     let records = findings.iter().map(|finding| {
         let seen = guard::counted(draft, finding);
         CheckRecord {
@@ -440,7 +440,7 @@ fn record(draft: &mut Draft<'_>, findings: &[Finding]) {
 }
 
 /// One failed check however many of the round failed, acted on now.
-fn failed(mut draft: Draft<'_>, findings: &[Finding]) -> Step {
+fn failed(mut draft: Draft<'_>, findings: &[Judgement]) -> Step {
     draft.status.failed_checks += 1;
     draft.status.last_step_time = Some(draft.now);
     let worst = |verdict| {

@@ -5,7 +5,7 @@ use crate::observed::Answer;
 
 /// What one check said.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Finding {
+pub struct Judgement {
     pub name: String,
     pub verdict: Verdict,
     /// What follows from the verdict.
@@ -22,7 +22,7 @@ pub struct Finding {
     pub expected: bool,
 }
 
-/// What a finding does to the analysis.
+/// What a judgement does to the analysis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     GoesOn,
@@ -54,7 +54,7 @@ pub enum Verdict {
     Early,
 }
 
-impl Finding {
+impl Judgement {
     /// Hooks have no limit, and every metric has one in words.
     pub fn is_metric(&self) -> bool {
         !self.limit.is_empty()
@@ -109,7 +109,7 @@ pub fn limit_text(limit: Limit) -> String {
 }
 
 /// A finding as deliberate bugs would have it.
-pub(super) fn distorted(mut finding: Finding) -> Finding {
+pub(super) fn distorted(mut finding: Judgement) -> Judgement {
     let passes = match finding.verdict {
         Verdict::Pass => false,
         Verdict::Fail => crate::mutant!(BlindChecks),
@@ -129,8 +129,8 @@ pub fn metric(
     source: &MetricSource,
     answer: &Answer,
     subject: Subject<'_>,
-) -> Finding {
-    let finding = |verdict, value, message| Finding {
+) -> Judgement {
+    let finding = |verdict, value, message| Judgement {
         name: metric.name.clone(),
         verdict,
         effect: match verdict {
@@ -185,7 +185,7 @@ pub fn metric(
 }
 
 /// A hook whose refusal is a failed check.
-pub fn hook(hook: &Webhook, kind: &str, answer: &Answer, subject: Subject<'_>) -> Finding {
+pub fn hook(hook: &Webhook, kind: &str, answer: &Answer, subject: Subject<'_>) -> Judgement {
     let halt = |why: &str| {
         format!("Halt {} advancement {kind} check {} failed {why}", subject.canary, hook.name)
     };
@@ -201,7 +201,7 @@ pub fn hook(hook: &Webhook, kind: &str, answer: &Answer, subject: Subject<'_>) -
     let (name, source) = (hook.name.clone(), format!("{kind} webhook"));
     let (window, limit) = (String::new(), String::new());
     let (value, expected) = (None, false);
-    Finding { name, verdict, effect, source, window, value, limit, message, expected }
+    Judgement { name, verdict, effect, source, window, value, limit, message, expected }
 }
 
 fn source_text(source: &MetricSource, subject: Subject<'_>) -> String {

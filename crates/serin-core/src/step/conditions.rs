@@ -60,7 +60,7 @@ pub(super) fn write(status: &mut Status, stance: &Stance<'_>, now: Timestamp) {
     }
     // The user has taken back what failed, or it failed when the primary ran it already: nothing is wrong any more. The
     // phase stays, for Flagger's tools.
-    let settled = stance.serves && !is_rejected(status);
+    let settled = stance.serves && !is_rejected(status) && !crate::mutant!(StayRed);
     let (ready, reconciling) = match status.phase {
         Some(Phase::Initialized | Phase::Succeeded) => ("True", "False"),
         Some(Phase::Failed) if settled => ("True", "False"),
@@ -178,7 +178,7 @@ fn is_explained(status: &Status, generation: i64) -> bool {
 /// Whether the round could measure, with the first metric that it could not.
 pub(super) fn checked(
     status: &mut Status,
-    findings: &[check::Finding],
+    findings: &[check::Judgement],
     generation: i64,
     now: Timestamp,
 ) {
@@ -192,7 +192,7 @@ pub(super) fn checked(
         }
         put(status, METRICS_READY, "False", why, &finding.message, generation, now);
     } else if (blamed_by_checks(status) || not_measured(status))
-        && findings.iter().any(check::Finding::is_metric)
+        && findings.iter().any(check::Judgement::is_metric)
     {
         let message = "Every metric of the last checks had a value.";
         put(status, METRICS_READY, "True", "Measured", message, generation, now);
@@ -262,6 +262,9 @@ fn put(
                 return;
             }
             if old.status == value && old.reason == reason && old.message == message {
+                return;
+            }
+            if old.status == value && crate::mutant!(KeepSentence) {
                 return;
             }
             if old.status != value {

@@ -2,7 +2,7 @@
 //!
 //! With `revertOnDeletion: false` there is no finalizer, and Kubernetes collects the primary at once, as with Flagger.
 
-use super::{Draft, Step};
+use super::{Draft, Step, capacity};
 use crate::model::{Exposure, Phase};
 use crate::observed::{ObstacleKind, Readiness, Seen, Selects};
 use crate::plan::Action;
@@ -65,10 +65,11 @@ fn scale_and_switch(mut draft: Draft<'_>) -> Step {
         Some(target) => (target.replicas, target.readiness.clone()),
         None => (0, Readiness::Progressing("the target is gone".to_owned())),
     };
-    // As large as what it replaces. An autoscaler may not let it: after the deadline what it leaves has to do.
+    // As large as what it replaces. An autoscaler, or whoever else sizes it, may not let it: after the deadline what there is
+    // has to do.
     let since = draft.status.phase_time.unwrap_or(draft.now);
     let over = draft.now.duration_since(since).as_secs() >= draft.spec.progress_deadline_secs;
-    let enough = if draft.spec.scaler.is_some() && over { 1 } else { primary };
+    let enough = if over { 1 } else { primary };
     if replicas < enough {
         draft.actions.push(Action::ScaleTarget(enough));
         keep_services(&mut draft);
@@ -95,6 +96,17 @@ fn scale_and_switch(mut draft: Draft<'_>) -> Step {
         keep_services(&mut draft);
         let message = format!("The target is not ready to take over: {why}.");
         return draft.hold(reason::TERMINATING, message);
+    }
+    if let Some(shortage) = capacity::of_target(&draft, primary) {
+        keep_services(&mut draft);
+        return draft.hold(reason::CAPACITY_SHORT, shortage.message);
+    }
+    let available = draft.seen.target.present().map_or(0, |target| target.available_replicas);
+    if available < primary {
+        let message = format!(
+            "The target gets all traffic with {available} of the {primary} ready pods of the primary: progressDeadlineSeconds are over"
+        );
+        draft.warn(reason::CAPACITY_SHORT, message);
     }
     draft.actions.push(Action::ApexToTarget);
     draft.hold(reason::TERMINATING, "The apex Service goes back to the target.")

@@ -8,7 +8,8 @@ use super::{Settings, Step};
 use crate::judge::sequential::pace::Pace as Judged;
 use crate::model::{Canary, Exposure, HookKind, Phase, Severity, Spec, Status, Weight};
 use crate::observed::{
-    Answer, Check, Guard, Known, Observed, ObstacleKind, Readiness, Seen, Selects, Workload,
+    Answer, Check, Guard, Known, Observed, ObstacleKind, Readiness, ScalerCopy, Seen, Selects,
+    Workload,
 };
 use crate::plan::{Action, Alert, Notice, Plan, Reason};
 use crate::reason;
@@ -358,7 +359,11 @@ impl<'a> Draft<'a> {
             self.actions.push(Action::ApexToPrimary);
         }
         if self.spec.scaler.is_some()
-            && self.seen.scaler.present().is_some_and(|scaler| !scaler.primary_exists)
+            && self
+                .seen
+                .scaler
+                .present()
+                .is_some_and(|scaler| !scaler.primary_exists || scaler.copy == ScalerCopy::Behind)
             && self.seen.primary.present().is_some()
         {
             self.actions.push(Action::PrimaryScaler);
@@ -499,6 +504,7 @@ impl<'a> Draft<'a> {
             self.actions.retain(|action| !matches!(action, Action::EnsureRoute(_)));
         }
         self.status.observed_generation = Some(self.canary.generation);
+        self.spec.provider.name.clone_into(&mut self.status.provider);
         // Conditions speak of the decision that the status remembers.
         let remembered = self.status.last_reason.as_ref().map(|last| last.message.clone());
         let stance = Stance {

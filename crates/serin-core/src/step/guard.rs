@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::Draft;
-use super::check::{Effect, Finding, Verdict};
+use super::check::{Effect, Judgement, Verdict};
 use super::conditions;
 use crate::judge::design::{Memory, learn};
 use crate::judge::ledger;
@@ -99,7 +99,7 @@ pub(super) fn record_all(draft: &mut Draft<'_>) {
 }
 
 /// What is not known of the guard's objectives, and what follows from that. Where no canary has traffic nothing is missed.
-pub(super) fn unknown(draft: &Draft<'_>) -> Vec<Finding> {
+pub(super) fn unknown(draft: &Draft<'_>) -> Vec<Judgement> {
     if draft.status.exposure().is_none() {
         return Vec::new();
     }
@@ -116,7 +116,7 @@ pub(super) fn unknown(draft: &Draft<'_>) -> Vec<Finding> {
                 format!("Halt {canary} advancement no requests counted for {name} at {exposure}"),
             ),
         };
-        Finding {
+        Judgement {
             name: name.clone(),
             verdict,
             effect: Effect::from(*policy),
@@ -148,7 +148,7 @@ fn dated(draft: &Draft<'_>, record: CheckRecord) -> CheckRecord {
 }
 
 /// The numbers of the guard's objective that a builtin check asks for as well; nothing for other checks.
-pub(super) fn counted(draft: &Draft<'_>, finding: &Finding) -> CheckRecord {
+pub(super) fn counted(draft: &Draft<'_>, finding: &Judgement) -> CheckRecord {
     let analysis = &draft.spec.analysis;
     let metric = analysis.metrics.iter().find(|metric| metric.name == finding.name);
     let name = analysis.guard.as_ref().zip(metric).and_then(|(guard, metric)| {

@@ -384,6 +384,10 @@ pub(super) fn stranded(mut draft: Draft<'_>) -> Step {
         return draft.hold(reason::ROUTE_LOWERED, message);
     }
     if draft.primary_ready() && primary_runs_applied(&draft) {
+        if let Some(shortage) = super::capacity::of_primary(&draft, draft.status.phase_time) {
+            return draft.hold(reason::CAPACITY_SHORT, shortage.message);
+        }
+        super::capacity::warn_of_short_primary(&mut draft);
         return finalise(draft);
     }
     let stuck = draft

@@ -3,7 +3,7 @@
 use super::revision::{Change, change};
 use super::{Draft, Step, soak};
 use crate::model::{Exposure, HookKind, Phase, Severity};
-use crate::observed::{Readiness, Seen, Selects};
+use crate::observed::{Readiness, Scaler, ScalerCopy, Seen, Selects, ServiceSeen};
 use crate::plan::Action;
 use crate::reason;
 
@@ -79,6 +79,7 @@ fn lower(draft: &mut Draft<'_>) -> Option<String> {
 
 fn settle(mut draft: Draft<'_>) -> Step {
     draft.repair();
+    super::capacity::settle(&mut draft);
     if let Some((code, message)) = draft.obstacle() {
         let secs = draft.settings.idle_secs;
         return draft.stall(code, message, secs);
@@ -97,6 +98,10 @@ fn settle(mut draft: Draft<'_>) -> Step {
         draft.warn(reason::COPY_REPAIRED, message.clone());
         return draft.hold(reason::COPY_REPAIRED, message);
     }
+    if let Some(message) = repaired(&draft) {
+        draft.note(reason::REPAIRED, message.clone());
+        return draft.hold(reason::REPAIRED, message);
+    }
     let repairing = draft.actions.iter().any(|action| !matches!(action, Action::EnsureRoute(_)));
     if repairing {
         let retry = draft.settings.retry_secs;
@@ -108,13 +113,9 @@ fn settle(mut draft: Draft<'_>) -> Step {
         let message = format!("The promoted primary is watched until {until:.0}.");
         return draft.act(reason::SOAKING, message, left.min(idle));
     }
-    if let Some(field) = &draft.seen.drift.template {
-        let message = format!(
-            "{} {} was changed by hand ({field}) and does not run what was promoted; undo the change, or release again: the next promotion replaces it.",
-            draft.kind(),
-            draft.spec.target.primary_name()
-        );
-        if draft.is_news(reason::PRIMARY_EDITED) {
+    if let Some(message) = edited(&draft) {
+        let last = draft.canary.status.last_reason.as_ref();
+        if last.is_none_or(|last| last.message != message) {
             draft.warn(reason::PRIMARY_EDITED, message.clone());
         }
         return draft.act(reason::PRIMARY_EDITED, message, idle);
@@ -122,10 +123,67 @@ fn settle(mut draft: Draft<'_>) -> Step {
     at_rest(draft, idle)
 }
 
+/// What is put right of what nobody but us should have changed; none where the Canary itself asks for something else now.
+fn repaired(draft: &Draft<'_>) -> Option<String> {
+    if draft.canary.status.observed_generation != Some(draft.canary.generation) {
+        return None;
+    }
+    let service = &draft.spec.service;
+    let services = &draft.seen.services;
+    let drifted = |seen: &Seen<ServiceSeen>| match seen {
+        Seen::Present(service) => !service.in_order,
+        Seen::Absent => true,
+        Seen::Unreadable(_) => false,
+    };
+    let mut objects = Vec::new();
+    if draft.actions.contains(&Action::Services) {
+        let sides = [
+            (service.primary_name(), &services.primary),
+            (service.canary_name(), &services.canary),
+        ];
+        let drifted = sides.into_iter().filter(|(_, seen)| drifted(seen));
+        objects.extend(drifted.map(|(name, _)| format!("Service {name}")));
+    }
+    if draft.actions.contains(&Action::ApexToPrimary) {
+        objects.push(format!("Service {}", service.name));
+    }
+    if draft.actions.contains(&Action::PrimaryScaler)
+        && let Some(scaler) = &draft.spec.scaler
+    {
+        objects.push(format!("HorizontalPodAutoscaler {}", scaler.primary_name()));
+    }
+    if draft.has_router() && draft.seen.route == Seen::Absent {
+        objects.push("the route".to_owned());
+    }
+    (!objects.is_empty())
+        .then(|| format!("{}: missing or not as it should be, and put right.", objects.join(", ")))
+}
+
+/// What was changed by hand and is left to whoever did it: putting it right would start pods again, or take pods away.
+fn edited(draft: &Draft<'_>) -> Option<String> {
+    let way_out = "undo the change, or release again: the next promotion replaces it.";
+    let mut edits = Vec::new();
+    if let Some(field) = &draft.seen.drift.template {
+        let primary = draft.spec.target.primary_name();
+        edits.push(format!(
+            "{} {primary} was changed by hand ({field}) and does not run what was promoted; {way_out}",
+            draft.kind()
+        ));
+    }
+    if let Seen::Present(Scaler { copy: ScalerCopy::Edited { object, field }, .. }) =
+        &draft.seen.scaler
+    {
+        edits.push(format!(
+            "{object} was changed by hand ({field}) and is not what its target's autoscaler says; {way_out}"
+        ));
+    }
+    (!edits.is_empty()).then(|| edits.join(" "))
+}
+
 /// A wait that is over is no longer what the status speaks of.
 fn at_rest(draft: Draft<'_>, idle: i64) -> Step {
     let last = draft.status.last_reason.as_ref().map(|last| last.code.as_str());
-    if !last.is_some_and(reason::is_trouble) {
+    if !last.is_some_and(reason::is_trouble) || crate::mutant!(KeepTrouble) {
         return draft.quiet(reason::AT_REST, "Nothing has changed.", idle);
     }
     if draft.status.phase == Some(Phase::Failed)

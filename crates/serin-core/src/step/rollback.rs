@@ -37,6 +37,7 @@ impl Cause {
 /// The pods are scaled away later, from the Failed phase, once they have drained.
 pub(super) fn roll_back(mut draft: Draft<'_>, cause: &Cause) -> Step {
     let exposure = draft.status.exposure();
+    super::capacity::warn_of_rollback(&mut draft);
     draft.take_off();
     let code = cause.code();
     let mut message = announce(&mut draft, cause, exposure);

@@ -96,6 +96,7 @@ fn raise(mut draft: Draft<'_>, weight: Weight, because: &str) -> Step {
         let message = format!("Confirm-traffic-increase check {} passed", draft.hook_name(check));
         draft.note(reason::ADVANCED, message);
     }
+    capacity::warn_of_short_canary(&mut draft, weight);
     draft.enter(Phase::Progressing);
     draft.status.expose(Exposure::share(weight));
     draft.actions.push(Action::Route(Exposure::share(weight)));
@@ -177,6 +178,7 @@ fn switch_all(mut draft: Draft<'_>, to: Exposure) -> Step {
     }
     let message = "Routing all traffic to canary";
     draft.note(reason::ADVANCED, message);
+    capacity::warn_of_short_canary(&mut draft, to.share);
     draft.enter(Phase::Progressing);
     draft.status.iterations += 1;
     draft.status.expose(to);

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::draft::later;
 use super::revision::{Change, change};
-use super::{Draft, Step, guard};
+use super::{Draft, Step, capacity, guard};
 use crate::model::{Phase, Severity, Soak};
 use crate::observed::{Guard, Kept, Readiness, Seen};
 use crate::plan::Action;
@@ -139,6 +139,7 @@ fn alarm(mut draft: Draft<'_>, soak: &Soak, why: String) -> Step {
         return draft.hold(reason::SOAK_ALARM, message);
     }
     let back = token(&soak.previous, soak.previous_configs.as_ref());
+    capacity::begin(&mut draft);
     draft.status.last_promoted_spec.clone_from(&soak.previous);
     draft.status.promoted_configs.clone_from(&soak.previous_configs);
     draft.status.soak = Some(Soak { undo: why.clone(), ..soak.clone() });
@@ -193,7 +194,11 @@ fn undoing<'a>(mut draft: Draft<'a>, soak: &Soak) -> Watch<'a> {
     }
     match readiness {
         Readiness::Ready => {
+            if let Some(shortage) = capacity::of_undone(&draft) {
+                return Watch::Done(draft.hold(reason::CAPACITY_SHORT, shortage.message));
+            }
             end(&mut draft);
+            draft.status.primary_replicas = None;
             draft.note(reason::UNDONE, format!("{} runs what it ran before", draft.target_name()));
             let message = format!("The primary runs {} again.", soak.previous);
             Watch::Done(draft.hold(reason::UNDONE, message))

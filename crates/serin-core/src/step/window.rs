@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Draft;
-use super::check::{Effect, Finding, Verdict};
+use super::check::{Effect, Judgement, Verdict};
 use super::draft::later;
 use crate::model::Metric;
 use crate::observed::Check;
@@ -12,23 +12,23 @@ use crate::observed::Check;
 ///
 /// A value that is broken counts once the window holds nothing but this revision's. One that is kept says little of a revision
 /// whose window holds another one's requests, too; where nobody was measured before, it stands, as in Flagger.
-pub(super) fn owned(draft: &Draft<'_>, check: Check, finding: Finding) -> Finding {
+pub(super) fn owned(draft: &Draft<'_>, check: Check, finding: Judgement) -> Judgement {
     let Some(window) = Window::of(draft, check) else { return finding };
     match finding.verdict {
         Verdict::NoData if finding.effect != Effect::GoesOn && !window.had_traffic(draft) => {
             let message =
                 format!("{}; its window begins before the canary's first request", finding.message);
-            Finding { effect: Effect::Waits, message, expected: true, ..finding }
+            Judgement { effect: Effect::Waits, message, expected: true, ..finding }
         }
         Verdict::Fail if !window.is_own(draft) && !crate::mutant!(BlameForOthers) => {
             let message = format!("{} does not count yet: {}", finding.message, window.why(draft));
-            Finding { verdict: Verdict::Early, effect: Effect::Waits, message, ..finding }
+            Judgement { verdict: Verdict::Early, effect: Effect::Waits, message, ..finding }
         }
         Verdict::Pass if window.is_mixed(draft) && !crate::mutant!(BlameForOthers) => {
             let halt = format!("Halt {} advancement", draft.name());
-            let Finding { name, .. } = &finding;
+            let Judgement { name, .. } = &finding;
             let message = format!("{halt} {name} says little yet: {}", window.why(draft));
-            Finding { verdict: Verdict::Early, effect: Effect::Waits, message, ..finding }
+            Judgement { verdict: Verdict::Early, effect: Effect::Waits, message, ..finding }
         }
         Verdict::Pass
         | Verdict::Fail

@@ -1,5 +1,6 @@
 //! Chats: who is told of an alert, and in which words each of them expects it.
 
+mod findings;
 mod gchat;
 mod msteams;
 mod slack;
@@ -9,6 +10,8 @@ use http::Response;
 use http::header::{AUTHORIZATION, HeaderValue};
 use serde_json::Value;
 use serin_core::model::{AlertProvider, Canary, ChatKind, Form, Schedule, Severity};
+
+pub use findings::{ALERT_PROVIDER, findings, findings_in};
 
 use crate::call::{Call, secret_text};
 use crate::settings::Settings;

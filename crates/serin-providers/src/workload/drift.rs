@@ -40,15 +40,23 @@ pub(crate) fn observe(canary: &Canary, objects: &Objects, settings: &Settings) -
         let live = live.pointer("/spec/template").cloned().unwrap_or(Value::Null);
         difference("spec.template", &wanted, &primary::without_id(live))
     });
+    let paused = |workload: &Value| workload.pointer("/spec/paused") == Some(&Value::Bool(true));
+    let stopped = (paused(live) && !paused(target)).then(|| "spec.paused".to_owned());
     let copies = places.iter().filter_map(|(source, place)| {
-        let (source, copy) = (objects.present(source)?, objects.present(place)?);
-        (!config::same_contents(source, copy)).then(|| place.to_string())
+        let source = objects.present(source)?;
+        let differs = match objects.get(place) {
+            Seen::Present(copy) => !config::same_contents(source, copy),
+            // The next pod would not start.
+            Seen::Absent => true,
+            Seen::Unreadable(_) => false,
+        };
+        differs.then(|| place.to_string())
     });
-    Drift { template, copies: copies.collect() }
+    Drift { template: template.or(stopped), copies: copies.collect() }
 }
 
 /// The path of the first field in which two objects differ by more than what the API server adds or drops.
-fn difference(path: &str, wanted: &Value, live: &Value) -> Option<String> {
+pub(super) fn difference(path: &str, wanted: &Value, live: &Value) -> Option<String> {
     let (wanted, live) = (significant(wanted), significant(live));
     if wanted == live {
         return None;

@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use serin_core::model::Canary;
+use serin_core::names::{OBJECT_MAX, derived};
 use serin_core::observed::{Kept, Seen};
 
 use super::config::{CONTENTS, config_references, is_ours_alone, same_contents};
 use super::deployment::REVISION_ANNOTATION;
 use crate::change::{CANARY, CONFIG_MAP, Change, ObjectRef, Objects, SECRET};
-use crate::json::{canonical, child, items, owner, remove, strings, text};
+use crate::json::{canonical, child, items, owner, remove, sha256_hex, strings, text};
 use crate::ownership::{self, Owner};
 use crate::references;
 use crate::render::RenderError;
@@ -21,17 +22,23 @@ use crate::workload::primary::{COPIED, require};
 
 /// On the ConfigMap: what the primary that it was made from ran.
 const TOKEN_ANNOTATION: &str = "serin.dev/kept";
+/// On both: a checksum of what was kept, so that what somebody has edited is not taken for what the primary ran.
+const SUM_ANNOTATION: &str = "serin.dev/kept-sum";
 /// An object of Kubernetes holds a megabyte; what is larger is not kept, and its promotion cannot be undone.
 const BYTES_MAX: usize = 900_000;
 
+fn name(canary: &Canary) -> String {
+    derived(&canary.spec.target.primary_name(), "-kept", OBJECT_MAX)
+}
+
 /// Where the template and the ConfigMaps are kept.
 pub(crate) fn object(canary: &Canary) -> ObjectRef {
-    CONFIG_MAP.named(&canary.key.namespace, format!("{}-kept", canary.spec.target.primary_name()))
+    CONFIG_MAP.named(&canary.key.namespace, name(canary))
 }
 
 /// Where the values of Secrets are kept.
 fn secret_object(canary: &Canary) -> ObjectRef {
-    SECRET.named(&canary.key.namespace, format!("{}-kept", canary.spec.target.primary_name()))
+    SECRET.named(&canary.key.namespace, name(canary))
 }
 
 /// Both, for a canary whose promotions can be undone.
@@ -74,8 +81,18 @@ pub(crate) fn observe(canary: &Canary, objects_now: &Objects) -> Seen<Kept> {
     Seen::Present(Kept { token, in_force })
 }
 
+/// None as well where the contents are no longer those that were kept.
 fn token(kept: &Value) -> Option<String> {
-    strings(kept, "/metadata/annotations").remove(TOKEN_ANNOTATION)
+    is_untouched(kept).then(|| strings(kept, "/metadata/annotations").remove(TOKEN_ANNOTATION))?
+}
+
+fn is_untouched(kept: &Value) -> bool {
+    let noted = strings(kept, "/metadata/annotations").remove(SUM_ANNOTATION);
+    noted.is_none_or(|noted| noted == sum(kept.get("data").unwrap_or(&Value::Null)))
+}
+
+fn sum(data: &Value) -> String {
+    sha256_hex(&canonical(data), 8)
 }
 
 fn part(kept: &Value, key: &str) -> Option<Value> {
@@ -192,7 +209,7 @@ fn write(
         "metadata": {
             "name": target.name,
             "namespace": target.namespace,
-            "annotations": {TOKEN_ANNOTATION: token},
+            "annotations": {TOKEN_ANNOTATION: token, SUM_ANNOTATION: sum(&data)},
             "ownerReferences": [owner(canary)],
         },
         "data": data,
@@ -258,6 +275,9 @@ fn unnumbered(canary: &Canary, kept: &Value, objects: &Objects) -> Result<Value,
     let numbers: BTreeMap<String, String> = strings(kept, "/keys");
     if !numbers.is_empty() {
         let secret = require(objects, &secret_object(canary))?;
+        if !is_untouched(secret) {
+            return Err(RenderError::Edited(secret_object(canary)));
+        }
         let values = strings(secret, "/data");
         for (key, number) in numbers {
             let Some(value) = values.get(&number) else {

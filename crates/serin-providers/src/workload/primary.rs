@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use serin_core::model::Canary;
+use serin_core::model::{Canary, PRIMARY};
+use serin_core::names::{LABEL_MAX, derived};
 use serin_core::observed::Seen;
 
 use super::config::{self, Copies, Tracked};
@@ -27,7 +28,8 @@ const ANNOTATIONS_NOT_COPIED: [&str; 2] =
 
 /// Fields of a Deployment's spec that are copied as they are.
 pub(crate) const COPIED: [&str; 4] =
-    ["progressDeadlineSeconds", "minReadySeconds", "revisionHistoryLimit", "strategy"];
+    ["progressDeadlineSeconds", "minReadySeconds", "revisionHistoryLimit", STRATEGY];
+const STRATEGY: &str = "strategy";
 
 /// What tells the target's pods from the primary's, and both from those of other workloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +64,7 @@ pub(crate) fn selector(
     let live = primary.map(|primary| strings(primary, "/spec/selector/matchLabels"));
     let of_primary = live.filter(|live| !live.is_empty()).unwrap_or_else(|| {
         let mut wanted = labels.clone();
-        wanted.insert(label.clone(), format!("{value}-primary"));
+        wanted.insert(label.clone(), derived(&value, PRIMARY, LABEL_MAX));
         wanted
     });
     let mut serving = of_primary.clone();
@@ -76,6 +78,13 @@ pub(crate) fn selector(
                 serving.entry(key.clone()).or_insert_with(|| value.clone());
             }
         }
+    }
+    if serin_core::mutant!(OneLabel) {
+        let one = |key: &String, _: &mut String| *key == label;
+        let mut target = labels;
+        target.retain(one);
+        serving.retain(one);
+        return Some(Selector { label, value, target, primary: of_primary, serving });
     }
     Some(Selector { label, value, target: labels, primary: of_primary, serving })
 }
@@ -160,7 +169,7 @@ fn retarget(canary: &Canary, found: &mut Value, selector: &Selector, settings: &
         }
         let ours = settings.selector_labels.iter().any(|label| label == key)
             && value == canary.spec.target.name;
-        ours.then(|| canary.spec.target.primary_name().into())
+        ours.then(|| derived(value, PRIMARY, LABEL_MAX).into())
     };
     let labels = found.pointer_mut("/matchLabels").and_then(Value::as_object_mut);
     for (key, value) in labels.into_iter().flatten() {
@@ -375,13 +384,51 @@ impl Made<'_> {
 
     fn copy_fields(&self, object: &mut Value) {
         let Some(spec) = child(object, "spec") else { return };
+        let replicas = spec.get("replicas").and_then(Value::as_u64).unwrap_or(1);
         for field in COPIED {
-            match self.target.pointer(&format!("/spec/{field}")) {
-                Some(value) => spec.insert(field.into(), value.clone()),
+            let value = self.target.pointer(&format!("/spec/{field}"));
+            let value = match (field, value) {
+                (STRATEGY, Some(strategy)) => Some(serving(strategy, replicas)),
+                (_, value) => value.cloned(),
+            };
+            match value {
+                Some(value) => spec.insert(field.into(), value),
                 None => spec.remove(field),
             };
         }
     }
+}
+
+/// A strategy under which the primary serves while it is replaced: it has users whenever it takes up a revision. One that
+/// takes all pods away at once becomes one that takes none before there is another.
+fn serving(strategy: &Value, replicas: u64) -> Value {
+    let limit = |field: &str, up: bool| {
+        let pods = match strategy.pointer(&format!("/rollingUpdate/{field}")) {
+            Some(Value::Number(pods)) => pods.as_u64(),
+            Some(Value::String(percent)) => {
+                let percent =
+                    percent.strip_suffix('%').and_then(|number| number.parse::<u64>().ok());
+                percent.map(|percent| {
+                    let hundredths = percent.saturating_mul(replicas);
+                    if up { hundredths.div_ceil(100) } else { hundredths / 100 }
+                })
+            }
+            Some(_) | None => None,
+        };
+        pods.unwrap_or_else(|| if up { replicas.div_ceil(4) } else { replicas / 4 })
+    };
+    let recreates = text(strategy, "/type") == Some("Recreate");
+    let (surge, mut unavailable) = (limit("maxSurge", true), limit("maxUnavailable", false));
+    if surge == 0 && unavailable == 0 {
+        // As Kubernetes has it: something must give.
+        unavailable = 1;
+    }
+    if !recreates && unavailable < replicas.max(1) {
+        return strategy.clone();
+    }
+    let kept = strategy.pointer("/rollingUpdate/maxSurge").filter(|_| surge > 0).cloned();
+    let surge = kept.unwrap_or_else(|| "25%".into());
+    json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": surge}})
 }
 
 pub(crate) fn require<'a>(

@@ -2,19 +2,22 @@
 
 use serde_json::{Value, json};
 use serin_core::model::{Canary, ScalerRef};
-use serin_core::observed::{Scaler, Seen};
+use serin_core::observed::{Scaler, ScalerCopy, Seen};
 
 use crate::change::{Change, HORIZONTAL_POD_AUTOSCALER, ObjectRef, Objects};
-use crate::json::{canonical, int, is_toolkit, owner, strings};
+use crate::json::{canonical, child, int, is_toolkit, owner, set, sha256_hex, strings};
 use crate::ownership::{self, Owner};
+use crate::references;
 use crate::render::RenderError;
+use crate::workload::drift;
+use crate::workload::primary::require;
 
 fn of_target(canary: &Canary, scaler: &ScalerRef) -> ObjectRef {
     HORIZONTAL_POD_AUTOSCALER.named(&canary.key.namespace, &scaler.name)
 }
 
 fn of_primary(canary: &Canary, scaler: &ScalerRef) -> ObjectRef {
-    HORIZONTAL_POD_AUTOSCALER.named(&canary.key.namespace, format!("{}-primary", scaler.name))
+    HORIZONTAL_POD_AUTOSCALER.named(&canary.key.namespace, scaler.primary_name())
 }
 
 pub(crate) fn observe(canary: &Canary, objects: &Objects) -> Seen<Scaler> {
@@ -29,10 +32,51 @@ pub(crate) fn observe(canary: &Canary, objects: &Objects) -> Seen<Scaler> {
                 min_replicas: int(live, "/spec/minReplicas").and_then(|min| min.try_into().ok()),
                 primary_exists: primary.present().is_some(),
                 held: primary.present().and_then(|copy| held(copy)),
+                copy: primary
+                    .present()
+                    .map_or(ScalerCopy::AsMade, |copy| compare(canary, scaler, live, copy)),
             }),
         },
         Seen::Absent => Seen::Absent,
         Seen::Unreadable(why) => Seen::Unreadable(why),
+    }
+}
+
+/// On the primary's autoscaler: a checksum of what it was made from, which tells whether that has changed since, or the
+/// copy itself.
+const MADE_FROM: &str = "serin.dev/made-from";
+
+/// What the primary's autoscaler has by itself, without what a release holds it to.
+fn own_spec(canary: &Canary, scaler: &ScalerRef, source: &Value) -> Value {
+    let mut spec = source.get("spec").cloned().unwrap_or_else(|| json!({}));
+    if let Some(reference) = child(&mut spec, "scaleTargetRef") {
+        reference.insert("name".into(), canary.spec.target.primary_name().into());
+    }
+    if let Some(min) = scaler.min_replicas {
+        set(&mut spec, "minReplicas", min.into());
+    }
+    if let Some(max) = scaler.max_replicas {
+        set(&mut spec, "maxReplicas", max.into());
+    }
+    spec
+}
+
+fn sum(spec: &Value) -> String {
+    sha256_hex(&canonical(spec), 8)
+}
+
+fn compare(canary: &Canary, scaler: &ScalerRef, source: &Value, copy: &Value) -> ScalerCopy {
+    let wanted = own_spec(canary, scaler, source);
+    let annotations = strings(copy, "/metadata/annotations");
+    let mut live = copy.get("spec").cloned().unwrap_or_else(|| json!({}));
+    if let Some(own) = annotations.get(OWN_MIN).and_then(|own| own.parse::<u32>().ok()) {
+        set(&mut live, "minReplicas", own.into());
+    }
+    let made_from = annotations.get(MADE_FROM);
+    match drift::difference("spec", &wanted, &live) {
+        None => ScalerCopy::AsMade,
+        Some(_) if made_from.is_some_and(|sum| *sum != self::sum(&wanted)) => ScalerCopy::Behind,
+        Some(field) => ScalerCopy::Edited { object: of_primary(canary, scaler).to_string(), field },
     }
 }
 
@@ -55,7 +99,7 @@ pub(crate) fn hold(
     replicas: Option<u32>,
     objects: &Objects,
 ) -> Result<Vec<Change>, RenderError> {
-    let Some(scaler) = &canary.spec.scaler else { return Ok(Vec::new()) };
+    let Some(scaler) = &canary.spec.scaler else { return hold_unscaled(canary, replicas, objects) };
     let target = of_primary(canary, scaler);
     let live = match objects.get(&target) {
         Seen::Present(live) => live,
@@ -88,6 +132,25 @@ pub(crate) fn hold(
         "spec": {"minReplicas": min},
     });
     Ok(vec![Change::MergePatch { target, patch }])
+}
+
+/// Without an autoscaler of the Canary's the primary itself gets its size back.
+fn hold_unscaled(
+    canary: &Canary,
+    replicas: Option<u32>,
+    objects: &Objects,
+) -> Result<Vec<Change>, RenderError> {
+    let Some(replicas) = replicas else { return Ok(Vec::new()) };
+    let target = references::primary(canary);
+    let live = require(objects, &target)?;
+    if let Owner::Other(owner) = ownership::of(live, canary) {
+        return Err(RenderError::NotOurs { object: target, owner });
+    }
+    if int(live, "/spec/replicas").unwrap_or(1) >= i64::from(replicas) {
+        return Ok(Vec::new());
+    }
+    let version = crate::json::resource_version(live).map(str::to_owned);
+    Ok(vec![Change::Scale { target, replicas, version }])
 }
 
 /// The primary's autoscaler made or brought up to date.
@@ -126,22 +189,16 @@ fn copy(
     live: Option<&Value>,
     target: &ObjectRef,
 ) -> Value {
-    let mut spec = source.get("spec").cloned().unwrap_or_else(|| json!({}));
-    if let Some(reference) = crate::json::child(&mut spec, "scaleTargetRef") {
-        reference.insert("name".into(), canary.spec.target.primary_name().into());
-    }
-    if let Some(min) = scaler.min_replicas {
-        crate::json::set(&mut spec, "minReplicas", min.into());
-    }
-    if let Some(max) = scaler.max_replicas {
-        crate::json::set(&mut spec, "maxReplicas", max.into());
-    }
+    let mut spec = own_spec(canary, scaler, source);
+    let mut annotations =
+        live.map(|live| strings(live, "/metadata/annotations")).unwrap_or_default();
+    annotations.insert(MADE_FROM.to_owned(), sum(&spec));
     // A release holds it: what it would have by itself is noted, and what it is held to stays.
-    let own = live.and_then(held).map(|held| {
+    if let Some(held) = live.and_then(held) {
         let own = spec.get("minReplicas").and_then(Value::as_u64).unwrap_or(1);
-        crate::json::set(&mut spec, "minReplicas", u64::from(held).max(own).into());
-        own
-    });
+        set(&mut spec, "minReplicas", u64::from(held).max(own).into());
+        annotations.insert(OWN_MIN.to_owned(), own.to_string());
+    }
     let mut labels = live.map(|live| strings(live, "/metadata/labels")).unwrap_or_default();
     labels.extend(
         strings(source, "/metadata/labels").into_iter().filter(|(key, _)| !is_toolkit(key)),
@@ -157,15 +214,12 @@ fn copy(
             },
         })
     });
-    crate::json::set(&mut object, "spec", spec);
-    if let Some(noted) = object.pointer_mut("/metadata/annotations").zip(own) {
-        let (annotations, own) = noted;
-        crate::json::set(annotations, OWN_MIN, own.to_string().into());
-    }
-    if let Some(metadata) = crate::json::child(&mut object, "metadata")
-        && !labels.is_empty()
-    {
-        metadata.insert("labels".into(), json!(labels));
+    set(&mut object, "spec", spec);
+    if let Some(metadata) = child(&mut object, "metadata") {
+        metadata.insert("annotations".into(), json!(annotations));
+        if !labels.is_empty() {
+            metadata.insert("labels".into(), json!(labels));
+        }
     }
     object
 }

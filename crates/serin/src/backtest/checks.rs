@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serin_core::model::{Canary, Exposure, HookKind, Metric, MetricSource, Phase, Status, Weight};
 use serin_core::observed::{
-    Answer, Check, Drift, Guard, Observed, Readiness, Scaler, Seen, Selects, ServiceSeen, Services,
-    Watched, Workload,
+    Answer, Check, Drift, Guard, Observed, Readiness, Scaler, ScalerCopy, Seen, Selects,
+    ServiceSeen, Services, Watched, Workload,
 };
 use serin_core::step::{Settings, Step, step};
 
@@ -204,7 +204,12 @@ fn world(canary: &Canary) -> Observed {
     let service =
         |selects| Seen::Present(ServiceSeen { selects, ready_endpoints: 1, in_order: true });
     let scaler = match &canary.spec.scaler {
-        Some(_) => Seen::Present(Scaler { min_replicas: None, primary_exists: true, held: None }),
+        Some(_) => Seen::Present(Scaler {
+            min_replicas: None,
+            primary_exists: true,
+            held: None,
+            copy: ScalerCopy::AsMade,
+        }),
         None => Seen::Absent,
     };
     let weight = Weight::saturating(u32::from(canary.status.canary_weight));

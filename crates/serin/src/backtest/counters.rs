@@ -26,10 +26,13 @@ const INTERVAL_MS_MAX: i64 = 300_000;
 /// Matches both sides, and the workload's own Service before it was adopted, by either of Traefik's ways to name them.
 pub(super) fn services(canary: &Canary) -> String {
     let namespace = escaped(&canary.key.namespace);
-    let apex = escaped(&canary.spec.service.name);
+    let service = &canary.spec.service;
+    let apex = escaped(&service.name);
+    let [primary, of_canary] =
+        [service.primary_name(), service.canary_name()].map(|name| escaped(&name));
     let port =
         format!("({}|{})", canary.spec.service.port, escaped(canary.spec.service.port_name()));
-    let side = format!("{apex}(-primary|-canary)?");
+    let side = format!("({apex}|{primary}|{of_canary})");
     format!(
         "service=~\"{namespace}-{side}-{port}@kubernetescrd|\
          {namespace}_{apex}_wrr_[0-9]+_{namespace}_{side}_{port}@kubernetescrd\""

@@ -288,7 +288,7 @@ async fn what_the_history_cannot_know_is_refused() {
     policy.canary.spec.service.name = "frontend".to_owned();
     let said = report(&policy, &history, &args(&["--release", RELEASE])).await.unwrap_err();
     let said = format!("{said:#}");
-    assert!(said.contains("develop-frontend(-primary|-canary)?"), "{said}");
+    assert!(said.contains("develop-(frontend|frontend-primary|frontend-canary)-"), "{said}");
     assert!(said.contains("there is: develop-backend-canary-80@kubernetescrd, develop-"), "{said}");
     let empty = History::recorded(Recorded::default()).unwrap();
     let said = report(&policy, &empty, &args(&["--quiet", "2026-11-01..2026-11-02"])).await;

@@ -30,7 +30,7 @@ use report::{CanaryPlan, Outcome, Plan};
 use schedule::Paces;
 use simulate::Traffic;
 
-use crate::world::ALERT_PROVIDER;
+use crate::explain;
 
 /// What is planned, and under which traffic.
 #[derive(Clone, Debug, Args)]
@@ -57,9 +57,10 @@ pub struct PlanArgs {
     /// Compare with this cluster, by reading only. Without it nothing is asked but the files.
     #[arg(long, env = "SERIN_KUBECONFIG")]
     kubeconfig: Option<String>,
-    /// Router of canaries that name none, as the controller is told.
-    #[arg(long, default_value = "traefik")]
-    mesh_provider: String,
+    /// Router of canaries that name none, as the controller is told; without it what the status of a live one says, or else
+    /// traefik.
+    #[arg(long)]
+    mesh_provider: Option<String>,
     /// Shortest analysis interval that is accepted as written, in seconds, as the controller is told.
     #[arg(long, default_value_t = 10)]
     min_interval: i64,
@@ -119,11 +120,6 @@ pub async fn run(client: Option<&Client>, args: &PlanArgs) -> anyhow::Result<(St
 }
 
 async fn one(object: &Value, look: &Look<'_>, args: &PlanArgs) -> anyhow::Result<CanaryPlan> {
-    let limits = Limits {
-        min_interval_secs: args.min_interval,
-        provider: args.mesh_provider.clone(),
-        ..Limits::default()
-    };
     let name = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or("?");
     let key = format!("{}/{}", name("/metadata/namespace"), name("/metadata/name"));
     // A live object has a history that the file has not: whether Flagger made it, and what runs.
@@ -133,6 +129,8 @@ async fn one(object: &Value, look: &Look<'_>, args: &PlanArgs) -> anyhow::Result
     if let (Some(root), Some(status)) = (merged.as_object_mut(), status) {
         root.insert("status".to_owned(), status.clone());
     }
+    let told = explain::limits(&merged, args.mesh_provider.as_deref());
+    let limits = Limits { min_interval_secs: args.min_interval, ..told };
     let (canary, mut findings) = match parse::canary(&merged, &limits) {
         Ok(canary) => {
             let findings = canary.spec.findings.clone();
@@ -224,14 +222,9 @@ fn outcome(findings: &[Finding]) -> Outcome {
     }
 }
 
-/// What the Canary uses besides its metrics and nobody has: a release would wait for it, or nobody would be told.
+/// What the Canary uses besides its metrics and alerts and nobody has: a release would wait for it.
 async fn missing(canary: &Canary, look: &Look<'_>) -> anyhow::Result<Vec<Finding>> {
-    let analysis = &canary.spec.analysis;
     let mut used: Vec<(String, ObjectRef)> = Vec::new();
-    for (place, alert) in analysis.alerts.iter().enumerate() {
-        let provider = ALERT_PROVIDER.named(&alert.provider_namespace, &alert.provider_name);
-        used.push((format!("spec.analysis.alerts[{place}].providerRef"), provider));
-    }
     if let Some(scaler) = references::scaler(canary) {
         used.push(("spec.autoscalerRef".to_owned(), scaler));
     }

@@ -418,6 +418,8 @@ const WATCHED: &[&str] = &[
     "watch traefik.io/ingressroutes",
     "list flagger.app/metrictemplates",
     "watch flagger.app/metrictemplates",
+    "list flagger.app/alertproviders",
+    "watch flagger.app/alertproviders",
     "list discovery.k8s.io/endpointslices",
     "watch discovery.k8s.io/endpointslices",
 ];
@@ -559,6 +561,12 @@ const CALLS: &[Call] = &[
         "Change::Replace {",
         1,
         &["update autoscaling/horizontalpodautoscalers"],
+    ),
+    (
+        "serin-providers/src/workload/scaler.rs",
+        "Change::Scale {",
+        1,
+        &["patch apps/deployments/scale"],
     ),
 ];
 

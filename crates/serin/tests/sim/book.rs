@@ -1,5 +1,6 @@
 //! What is known of one canary, and which laws its changes may break.
 
+mod present;
 mod road;
 mod whole;
 
@@ -17,6 +18,7 @@ use crate::faults::By;
 use crate::invariants::{Broken, Moment};
 use crate::manifests;
 use crate::plan::{Quality, Shape};
+use crate::strangers::selected;
 use crate::wide::Later;
 use crate::world::{AUTOSCALERS, image_of};
 
@@ -305,6 +307,7 @@ impl Book {
         if rises {
             found.extend(self.raised(stated, applied.as_ref(), moment));
         }
+        found.extend(self.contradicts(status));
         let known = |pointer: &str| !text(status, pointer).is_empty();
         if (entered || stated != self.stated)
             && !(known("/lastReason/code") && known("/lastReason/message"))
@@ -563,7 +566,11 @@ impl Book {
         if name != self.name {
             return (deleted.then(|| format!("service {name} is gone")), Vec::new());
         }
-        let apex = if deleted { "" } else { text(new, "/spec/selector/app") };
+        let apex = if deleted {
+            String::new()
+        } else {
+            selected(new, &self.name, &self.shape.extra.beside)
+        };
         let mut found = Vec::new();
         if apex == self.apex {
             return (None, found);
@@ -582,8 +589,9 @@ impl Book {
                 "the apex goes to a target that is scaled to zero".to_owned(),
             ));
         }
-        apex.clone_into(&mut self.apex);
-        (Some(format!("{name} selects {apex:?}")), found)
+        let line = format!("{name} selects {apex:?}");
+        self.apex = apex;
+        (Some(line), found)
     }
 
     /// Autoscalers and configs: those of the user are the user's.

@@ -16,6 +16,7 @@ use crate::dice;
 use crate::faults::By;
 use crate::manifests::NAMESPACE;
 use crate::routes::{HTTP_ROUTES, TRAEFIK_SERVICES};
+use crate::strangers::Neighbourhood;
 use crate::world::{AUTOSCALERS, CANARIES, DEPLOYMENTS, EVENTS, SERVICES, SLICES, World, image_of};
 
 /// Kinds whose changes are judged.
@@ -62,6 +63,7 @@ pub(crate) struct Watcher {
     events: BTreeMap<String, Vec<Instant>>,
     states: BTreeSet<u64>,
     last_change: Instant,
+    neighbourhood: Neighbourhood,
     /// Writes of the operator in this instant.
     writes: (Instant, u32),
 }
@@ -90,6 +92,7 @@ impl Watcher {
             events: BTreeMap::new(),
             states: BTreeSet::new(),
             last_change: now,
+            neighbourhood: Neighbourhood::default(),
             writes: (now, 0),
         }
     }
@@ -209,15 +212,19 @@ impl Watcher {
         let name = text("/metadata/name").to_owned();
         self.last_change = moment.now;
         if id == SLICES {
+            self.neighbourhood.slice(&name, new, deleted, moment.now);
             return self.slice(&name, new, deleted, moment.now);
         }
         if id == EVENTS {
             return self.event(new, moment);
         }
+        let (theirs, wrong) = self.neighbourhood.change(id, old, new, deleted, moment);
+        self.note(wrong);
         let of = self.books.iter().position(|book| book.owns(&name));
-        let Some(number) = of else { return };
+        let Some(number) = of.filter(|_| !theirs) else { return };
         let ready: BTreeMap<String, (usize, Instant)> = self.ready.clone();
         let book = &mut self.books[number];
+        let before = book.led();
         let (line, broken) = match id {
             CANARIES => book.canary(old, new, deleted, moment, &ready),
             TRAEFIK_SERVICES | HTTP_ROUTES => book.route(new, deleted, moment, &ready),
@@ -225,7 +232,14 @@ impl Watcher {
             SERVICES => book.service(&name, new, deleted, moment, &ready),
             _ => book.others(id, &name, old, new, moment),
         };
+        let (canary, after) = (book.name.clone(), book.led());
         self.states.insert(book.state());
+        let ends: &[&str] = match (after.0 > before.0, after.1 && !before.1) {
+            (true, _) => &["primary", "canary"],
+            (false, true) => &["primary"],
+            (false, false) => &[],
+        };
+        self.note(self.neighbourhood.moves(&canary, ends, moment).into_iter().collect());
         if let Some(line) = line {
             let who = match moment.by {
                 By::Operator => "serin",
@@ -275,8 +289,21 @@ impl Watcher {
         if !calm || !world.all_up() || self.still() < Duration::from_secs(5) {
             return;
         }
-        let broken: Vec<Broken> = self.books.iter().filter_map(Book::disagrees).collect();
+        let mut broken: Vec<Broken> = self.books.iter().filter_map(Book::disagrees).collect();
+        broken.extend(self.lag_behind(world));
         self.note(broken);
+    }
+
+    /// Statuses at rest that say what is not so.
+    fn lag_behind(&self, world: &World) -> Vec<Broken> {
+        let lags = |book: &Book| {
+            let object = world.get(CANARIES, &book.name)?;
+            let blocked = self.neighbourhood.in_the_way(&book.name, book.shape());
+            let serves = self.ready.get(&format!("{}-primary", book.name));
+            let serves = serves.is_some_and(|(count, _)| *count > 0 && *count != usize::MAX);
+            book.lags_behind(&object["status"], blocked.as_deref(), serves)
+        };
+        self.books.iter().filter_map(lags).collect()
     }
 
     /// What must be so when the faults are long over.
@@ -291,6 +318,7 @@ impl Watcher {
                 };
                 book.end(image(&name), image(&format!("{name}-primary")))
             })
+            .chain(self.lag_behind(world))
             .collect();
         self.note(broken);
     }

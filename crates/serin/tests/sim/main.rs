@@ -2,6 +2,7 @@
 //!
 //! - `plan` is a life as data, `chance` makes one of a seed, `run` carries one out: `run(&plan, &options) -> Outcome`.
 //! - `wide` adds to a life what came later, without changing what was drawn before.
+//! - `strangers` has lives of its own, among objects of others.
 //! - `world`, `city`, `faults` are what the operator lives in; `invariants` and `book` judge it and share nothing with it.
 //! - `shrink` takes everything out of a failing plan that it can fail without.
 //!
@@ -35,6 +36,7 @@ mod routes;
 mod run;
 mod seeds;
 mod shrink;
+mod strangers;
 mod switches;
 mod table;
 mod wide;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use serin_core::model::{HookKind, TargetKind};
 
 use crate::plan::{Checks, Edit, Shape};
+use crate::strangers::{self, Taken};
 
 pub(crate) const NAMESPACE: &str = "develop";
 /// What only ConfigMaps and Secrets hold that no canary refers to: the operator is never to read it.
@@ -25,11 +26,16 @@ pub(crate) fn name(canary: usize) -> String {
 
 /// Everything of one canary, in the order in which it is applied.
 pub(crate) fn objects(canary: usize, shape: &Shape, image: &str) -> Vec<Value> {
+    let beside = &shape.extra.beside;
     let mut objects = vec![target(canary, shape, image)];
     if shape.configs {
         for kind in ["ConfigMap", "Secret"] {
-            objects.push(config(canary, kind, 0));
+            objects.push(config(canary, shape, kind, 0));
         }
+    }
+    objects.extend(strangers::objects(canary, beside).into_iter().map(|(_, object)| object));
+    if beside.odd_ports && !beside.taken.contains(&Taken::Apex) {
+        objects.push(strangers::odd_service(canary, beside));
     }
     if shape.autoscaler {
         objects.push(autoscaler(canary, 2, 4));
@@ -82,30 +88,36 @@ fn deployment(canary: usize, shape: &Shape, image: &str) -> Value {
     let mut container = json!({
         "name": "app", "image": image, "ports": [{"containerPort": 8080}],
     });
+    if shape.extra.beside.odd_ports {
+        container["ports"][0]["name"] = json!("http");
+    }
     if shape.configs {
+        let config = strangers::config_name(canary, &shape.extra.beside);
         container["envFrom"] = json!([
-            {"configMapRef": {"name": name}}, {"secretRef": {"name": name}},
+            {"configMapRef": {"name": config}}, {"secretRef": {"name": config}},
         ]);
     }
+    let labels = strangers::labels(canary, &shape.extra.beside);
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": name}},
         "spec": {
             "replicas": 2,
             "progressDeadlineSeconds": 60,
-            "selector": {"matchLabels": {"app": name}},
+            "selector": {"matchLabels": labels},
             "template": {
-                "metadata": {"labels": {"app": name}},
+                "metadata": {"labels": labels},
                 "spec": {"containers": [container]},
             },
         },
     })
 }
 
-pub(crate) fn config(canary: usize, kind: &str, turn: u64) -> Value {
+pub(crate) fn config(canary: usize, shape: &Shape, kind: &str, turn: u64) -> Value {
+    let name = strangers::config_name(canary, &shape.extra.beside);
     let mut object = json!({
         "apiVersion": "v1", "kind": kind,
-        "metadata": {"name": name(canary), "namespace": NAMESPACE},
+        "metadata": {"name": name, "namespace": NAMESPACE},
     });
     // Base64 that is a string as well.
     object["data"] = json!({"turn": format!("turn{turn:04}")});
@@ -168,13 +180,18 @@ pub(crate) fn canary(canary: usize, shape: &Shape) -> Value {
     } else {
         analysis["guard"] = json!({"mode": "off"});
     }
+    let service = match shape.extra.beside.odd_ports {
+        // Where it leads comes from the live one.
+        true => json!({"port": 80}),
+        false => json!({"port": 80, "targetPort": 8080}),
+    };
     let mut object = json!({
         "apiVersion": "flagger.app/v1beta1", "kind": "Canary",
         "metadata": {"name": name, "namespace": NAMESPACE},
         "spec": {
             "provider": shape.provider.name,
             "targetRef": {"apiVersion": "apps/v1", "kind": shape.target.name(), "name": name},
-            "service": {"port": 80, "targetPort": 8080},
+            "service": service,
             "progressDeadlineSeconds": 60,
             "skipAnalysis": shape.skip_analysis,
             "revertOnDeletion": shape.revert_on_deletion,

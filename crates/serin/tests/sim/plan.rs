@@ -122,6 +122,12 @@ pub(crate) enum Act {
         min: u64,
         max: u64,
     },
+    /// A younger Canary of the same target comes.
+    Twin,
+    /// Pods of another workload come in behind the primary's Service, or go.
+    Stray(bool),
+    /// Whoever has names that the canary needs gives them up.
+    MakeRoom,
     /// All of it was Flagger's so far: the status has nothing of ours, and hashes that nobody can recompute.
     WasFlagger,
 }

@@ -15,6 +15,7 @@ use crate::dice::{self, Dice};
 use crate::invariants::{Broken, Moment};
 use crate::manifests::strategies;
 use crate::plan::{Act, Plan, Quality, Shape, Trouble, What};
+use crate::strangers::Beside;
 
 /// The stream of these dice.
 const STREAM: u64 = 0x71de;
@@ -46,6 +47,8 @@ pub(crate) struct Extra {
     pub(crate) soak_secs: u64,
     /// The timeout of hooks, where it is not five seconds.
     pub(crate) hook_secs: Option<u64>,
+    /// Others in the same namespace.
+    pub(crate) beside: Beside,
 }
 
 impl Policies {

@@ -22,6 +22,7 @@ use crate::faults::{By, Crash, Lifeline, Line, Weather};
 use crate::manifests::{self, NAMESPACE, name};
 use crate::plan::{Act, Foe, Plan, Quality, Shape};
 use crate::routes;
+use crate::strangers;
 
 pub(crate) use crate::manifests::strategies;
 
@@ -261,7 +262,7 @@ impl World {
                     self.turn += 1;
                     let kind =
                         if matches!(act, Act::RotateConfig) { "ConfigMap" } else { "Secret" };
-                    self.apply(&manifests::config(canary, kind, self.turn));
+                    self.apply(&manifests::config(canary, &shape, kind, self.turn));
                 }
             }
             Act::Suspend(suspend) => {
@@ -287,6 +288,16 @@ impl World {
                     self.apply(&manifests::autoscaler(canary, *min, *max));
                 }
             }
+            Act::Twin => {
+                if let Some(of) = self.get(CANARIES, &name) {
+                    let mut fresh = manifests::canary(canary, &shape);
+                    fresh["spec"] = of["spec"].clone();
+                    self.apply(&strangers::twin(canary, &fresh));
+                }
+            }
+            Act::Stray(true) => self.apply(&strangers::stray(canary, &shape.extra.beside)),
+            Act::Stray(false) => self.delete(DEPLOYMENTS, &format!("stray{canary}")),
+            Act::MakeRoom => self.make_room(canary, &shape),
             Act::WasFlagger => {
                 let by = WriteOptions::by("flagger");
                 let id = resource(CANARIES);
@@ -294,6 +305,17 @@ impl World {
                     manifests::as_flagger_left_it(&mut object["status"]);
                 });
                 drop(made);
+            }
+        }
+    }
+
+    fn make_room(&self, canary: usize, shape: &Shape) {
+        for (id, object) in strangers::objects(canary, &shape.extra.beside) {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            let theirs =
+                |live: &Arc<Value>| live["metadata"]["labels"] == object["metadata"]["labels"];
+            if self.get(id, &name).as_ref().is_some_and(theirs) {
+                self.delete(id, &name);
             }
         }
     }
@@ -337,6 +359,9 @@ impl World {
             for canary in 0..world.shapes.len() {
                 let shape = world.shapes[canary].clone();
                 let name = name(canary);
+                world.delete(CANARIES, &strangers::twin_name(canary));
+                world.delete(DEPLOYMENTS, &format!("stray{canary}"));
+                world.make_room(canary, &shape);
                 if world.get(CANARIES, &name).is_none() {
                     continue;
                 }

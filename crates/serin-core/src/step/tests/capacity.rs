@@ -4,14 +4,18 @@ use expect_test::{Expect, expect};
 
 use super::world::{World, canary};
 use crate::model::*;
+use crate::observed::Guard;
 
 fn check(world: &mut World, expected: &Expect) {
     expected.assert_eq(&world.take_log());
 }
 
+fn scaler() -> Option<ScalerRef> {
+    Some(ScalerRef { name: "hpa".into(), min_replicas: None, max_replicas: None })
+}
+
 fn scaled() -> World {
-    let scaler = ScalerRef { name: "hpa".into(), min_replicas: None, max_replicas: None };
-    let mut world = canary().spec(|spec| spec.scaler = Some(scaler)).resting();
+    let mut world = canary().spec(|spec| spec.scaler = scaler()).resting();
     world.primary.as_mut().unwrap().replicas = 6;
     world
 }
@@ -111,4 +115,120 @@ fn a_canary_gets_the_pods_that_its_share_needs_before_it_gets_the_share() {
                    - Copying api.develop template spec to api-primary.develop
         "#]],
     );
+}
+
+#[test]
+fn a_rollback_waits_for_nothing_says_what_lacks_and_makes_up_for_it() {
+    let mut world = canary().resting();
+    world.primary.as_mut().unwrap().replicas = 4;
+    world.push("s1:v2");
+    while world.canary.status.canary_weight < 50 {
+        world.run(1);
+    }
+    world.take_log();
+    world.primary.as_mut().unwrap().replicas = 1;
+    world.guard = Guard::RollBack("error-rate".into());
+    world.until(Phase::Failed);
+    world.guard = Guard::Quiet;
+    world.run(1);
+    let log = world.take_log();
+    let short = "The primary gets all traffic with 1 of the 4 ready pods that carried it: a rollback waits for nothing";
+    assert!(log.contains(short), "{log}");
+    assert_eq!(world.primary.as_ref().unwrap().replicas, 4, "{log}");
+    world.run(5);
+    assert_eq!(world.canary.status.primary_replicas, None, "at rest its size is the user's");
+    world.primary.as_mut().unwrap().replicas = 2;
+    world.run(3);
+    assert_eq!(world.primary.as_ref().unwrap().replicas, 2);
+}
+
+#[test]
+fn a_primary_that_is_large_enough_is_rolled_back_to_without_a_word() {
+    let mut world = canary().at(50);
+    world.guard = Guard::RollBack("error-rate".into());
+    world.until(Phase::Failed);
+    let log = world.take_log();
+    assert!(!log.contains("ready pods"), "{log}");
+    assert_eq!(world.canary.status.primary_replicas, None);
+}
+
+#[test]
+fn nobody_shrinks_the_primary_while_a_release_runs() {
+    let mut world = canary().resting();
+    world.primary.as_mut().unwrap().replicas = 4;
+    world.push("s1:v2");
+    world.run(3);
+    world.primary.as_mut().unwrap().replicas = 1;
+    world.run(2);
+    assert_eq!(world.primary.as_ref().unwrap().replicas, 4);
+    let mut trusting = canary().spec(|spec| spec.analysis.hold_primary_replicas = false).resting();
+    trusting.push("s1:v2");
+    trusting.run(3);
+    trusting.primary.as_mut().unwrap().replicas = 1;
+    trusting.run(2);
+    assert_eq!(trusting.primary.as_ref().unwrap().replicas, 1);
+}
+
+#[test]
+fn everything_goes_to_green_only_with_as_many_pods_or_after_the_deadline() {
+    let mut world = canary().switching(1).resting();
+    world.primary.as_mut().unwrap().replicas = 4;
+    world.push("s1:v2");
+    world.run(2);
+    let mut waited = false;
+    for _ in 0..80 {
+        // Somebody else sizes it.
+        world.target.as_mut().unwrap().replicas = 1;
+        world.run(1);
+        let status = &world.canary.status;
+        waited |= status.last_reason.as_ref().is_some_and(|last| last.code == "CapacityShort");
+        if status.canary_weight == 100 {
+            break;
+        }
+    }
+    let log = world.take_log();
+    assert!(waited, "{log}");
+    assert!(
+        log.contains("The canary gets 100 % with 1 of the 4 ready pods that it needs"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_target_that_takes_over_is_as_large_as_what_it_replaces_or_the_deadline_is_over() {
+    let mut world = canary().resting();
+    world.primary.as_mut().unwrap().replicas = 4;
+    world.canary.has_finalizer = true;
+    world.canary.deleting = true;
+    for _ in 0..60 {
+        if world.gone {
+            break;
+        }
+        if let Some(target) = world.target.as_mut().filter(|target| target.replicas > 0) {
+            target.replicas = 1;
+        }
+        world.run(1);
+    }
+    let log = world.take_log();
+    assert!(world.gone, "{log}");
+    assert!(log.contains("The target gets all traffic with 1 of the 4 ready pods"), "{log}");
+}
+
+#[test]
+fn an_undone_promotion_has_the_pods_that_it_had_before_it_counts_as_undone() {
+    let mut world =
+        canary().guarded(Pace::Fixed, 0, Some(300)).spec(|spec| spec.scaler = scaler()).resting();
+    world.primary.as_mut().unwrap().replicas = 4;
+    world.push("s1:v2");
+    world.until(Phase::Succeeded);
+    world.guard = Guard::RollBack("error-rate".into());
+    world.until(Phase::Failed);
+    world.guard = Guard::Quiet;
+    world.primary.as_mut().unwrap().replicas = 1;
+    world.run(2);
+    assert_eq!(world.canary.status.last_reason.as_ref().unwrap().code, "CapacityShort");
+    assert_eq!(world.held, Some(4), "its autoscaler may not shrink it meanwhile");
+    world.primary.as_mut().unwrap().replicas = 4;
+    world.run(3);
+    assert_eq!((world.held, &world.canary.status.soak), (None, &None));
 }

@@ -350,7 +350,12 @@ fn observations() -> impl Gen<Value = Observed> {
         1 => Just(Guard::RollBack("errors".into())),
     ];
     let scaler = (prop::option::of(0u32..3), any::<bool>(), prop::option::of(1u32..3)).prop_map(
-        |(min_replicas, primary_exists, held)| Scaler { min_replicas, primary_exists, held },
+        |(min_replicas, primary_exists, held)| Scaler {
+            min_replicas,
+            primary_exists,
+            held,
+            copy: ScalerCopy::AsMade,
+        },
     );
     let configs = prop::collection::btree_map("[ab]", "[12]", 0..2);
     (

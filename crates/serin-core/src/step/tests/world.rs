@@ -47,6 +47,7 @@ pub(super) struct World {
     /// Name and revision of what the primary ran before.
     pub kept: Option<(String, String)>,
     pub scaler_copied: bool,
+    pub scaler_copy: ScalerCopy,
     /// What was changed by hand.
     pub edited: Drift,
     /// What the primary's autoscaler is held to.
@@ -126,6 +127,7 @@ impl World {
             route: None,
             kept: None,
             scaler_copied: false,
+            scaler_copy: ScalerCopy::AsMade,
             edited: Drift::default(),
             held: None,
             configs: BTreeMap::new(),
@@ -332,6 +334,7 @@ impl World {
                 self.canary.spec.scaler.is_some().then_some(Scaler {
                     min_replicas: None,
                     primary_exists: self.scaler_copied,
+                    copy: self.scaler_copy.clone(),
                     held: self.held,
                 }),
             ),
@@ -461,9 +464,15 @@ impl World {
     fn tend(&mut self, action: &Action) {
         if let Action::HoldPrimary(held) = action {
             self.held = *held;
+            if self.canary.spec.scaler.is_none()
+                && let (Some(primary), Some(held)) = (&mut self.primary, held)
+            {
+                primary.replicas = *held;
+            }
         } else if *action == Action::RepairCopies {
             self.edited = Drift::default();
         } else {
+            self.scaler_copy = ScalerCopy::AsMade;
             self.scaler_copied = true;
         }
     }

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use serin_core::fence;
 use serin_core::model::{Canary, Exposure, RequestMatch, TextMatch};
+use serin_core::names;
 use serin_core::observed::Seen;
 
 use crate::change::{Change, INGRESS_ROUTE, ObjectRef, Objects, TRAEFIK_SERVICE};
@@ -29,12 +30,16 @@ fn users(canary: &Canary) -> Option<ObjectRef> {
 }
 
 fn derived(canary: &Canary) -> ObjectRef {
-    INGRESS_ROUTE.named(&canary.key.namespace, format!("{}-derived", canary.spec.service.name))
+    INGRESS_ROUTE.named(&canary.key.namespace, name(canary, "-derived"))
 }
 
 /// Where the requests go that match the test.
 fn matched(canary: &Canary) -> ObjectRef {
-    TRAEFIK_SERVICE.named(&canary.key.namespace, format!("{}-matched", canary.spec.service.name))
+    TRAEFIK_SERVICE.named(&canary.key.namespace, name(canary, "-matched"))
+}
+
+fn name(canary: &Canary, suffix: &str) -> String {
+    names::derived(&canary.spec.service.name, suffix, names::LABEL_MAX)
 }
 
 fn tests(canary: &Canary) -> bool {

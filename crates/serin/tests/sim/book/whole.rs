@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{AFTERMATH, Book, broken};
 use crate::faults::By;
 use crate::invariants::{Broken, Moment};
+use crate::plan::Shape;
 
 impl Book {
     /// The operator let the Canary go: whoever leaves has given the traffic back.
@@ -18,6 +19,15 @@ impl Book {
         let found = (moment.by == By::Operator && lost)
             .then(|| broken("law 5: no request lost", what.to_owned()));
         found.into_iter().collect()
+    }
+
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// What the canary gets, and whether the apex leads to the primary.
+    pub(crate) fn led(&self) -> (i64, bool) {
+        (self.routed, self.apex == format!("{}-primary", self.name))
     }
 
     /// The guard has rolled back: nobody was asked whether it may. A tick of the analysis asks its metrics as well.

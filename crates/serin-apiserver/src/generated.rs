@@ -1,0 +1,23 @@
+//! Names made from the beginning of one, with room for what makes them unique.
+
+/// A name with its five random characters fits into a label of 63.
+const HEAD_MAX: usize = 58;
+
+/// As much of a beginning as a made name has.
+pub(crate) fn head(prefix: &str) -> &str {
+    let end = (0..=HEAD_MAX.min(prefix.len())).rev().find(|end| prefix.is_char_boundary(*end));
+    prefix.get(..end.unwrap_or_default()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_made_name_fits_into_a_label() {
+        assert_eq!(head("web-5d8f7-"), "web-5d8f7-");
+        assert_eq!(head(&"a".repeat(200)).len(), 58);
+        assert_eq!(head(&"ä".repeat(40)).len(), 58);
+        assert_eq!(head(""), "");
+    }
+}
