@@ -185,7 +185,7 @@ async fn a_target_that_nobody_has_shown_is_said() {
         &text,
         &[
             "warning: spec.analysis.metrics[0].templateRef: MetricTemplate other/p99 is not in the files, so",
-            "warning: spec.analysis.alerts[0].providerRef: AlertProvider develop/on-call is not in the files\n",
+            "warning: spec.analysis.alerts[0].providerRef: AlertProvider develop/on-call is not in the files, so nobody hears of these alerts; create it, or correct its name\n",
             "  create  Service         develop/backend-primary\n",
             "Deployment develop/backend is not there yet",
         ],
@@ -297,7 +297,7 @@ async fn every_obstacle_says_what_it_is() {
     assert_eq!(finding["severity"], "unsupported");
     assert_eq!(finding["code"], "NotSupported");
     assert_eq!(finding["message"], "istio is not supported yet");
-    assert_eq!(finding["wayOut"], "use traefik or kubernetes");
+    assert_eq!(finding["wayOut"], "use traefik, gatewayapi:v1 or kubernetes");
     let (text, code) = planned(&istio, &[]).await;
     assert_eq!(code, ExitCode::FAILURE);
     assert!(text.contains("would not be taken up"), "{text}");
