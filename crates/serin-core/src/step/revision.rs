@@ -95,12 +95,7 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
         return Adoption::Ours(Box::new(draft));
     };
     let same = draft.seen.primary.present().is_some_and(|primary| primary.matches_target);
-    let at_rest = matches!(phase, Phase::Initialized | Phase::Succeeded | Phase::Failed);
-    if !draft.canary.status.adopted && !at_rest {
-        let message =
-            format!("Adopted {} in the middle of a release ({})", draft.name(), phase.name());
-        draft.note(reason::ADOPTED, message);
-    }
+    tell_release(&mut draft, phase);
     draft.status.adopted = true;
     match phase {
         Phase::Initialized | Phase::Succeeded if crate::mutant!(ReleaseOnAdoption) => {
@@ -150,6 +145,16 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
         Phase::Initializing | Phase::Terminating | Phase::Terminated => {
             Adoption::Ours(Box::new(draft))
         }
+    }
+}
+
+/// An adoption at rest is a decision, and told as such; one in the middle of a release goes on with it.
+fn tell_release(draft: &mut Draft<'_>, phase: Phase) {
+    let at_rest = matches!(phase, Phase::Initialized | Phase::Succeeded | Phase::Failed);
+    if !draft.canary.status.adopted && !at_rest {
+        let message =
+            format!("Adopted {} in the middle of a release ({})", draft.name(), phase.name());
+        draft.note(reason::ADOPTED, message);
     }
 }
 
