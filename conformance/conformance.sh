@@ -6,11 +6,14 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 version=$1; shift
 cd "$here/.."
+# What is tried is what is there now, unless SERIN_BIN names another.
+[ -n "${SERIN_BIN:-}" ] && named=1
+built_serin() { [ -n "${named:-}" ] || cargo build -q --locked -p serin; }
 skip() { echo "conformance: skipped: $*"; exit 0; }
 
 if [ -n "${KUBECONFIG:-}" ]; then
   export SERIN_BIN=${SERIN_BIN:-$PWD/target/debug/serin}
-  [ -x "$SERIN_BIN" ] || cargo build --locked -p serin
+  built_serin
   mkdir -p .parts/conformance
   exec python3 "$here/run.py" ${MINUTES:+--minutes "$MINUTES"} "$@"
 fi
@@ -18,7 +21,7 @@ if [ "$version" = local ]; then
   # The same scenarios on the local cluster, for the figures beside.
   parts=$(scripts/parts.sh) && eval "$parts"
   export SERIN_BIN=${SERIN_BIN:-$PWD/target/debug/serin} SERIN_RUNS=1
-  [ -x "$SERIN_BIN" ] || cargo build --locked -p serin
+  built_serin
   command -v go >/dev/null || skip "Go is not installed, and the load is built with it"
   ONLY_PROGRAMS=1 "$here/build.sh" local
   out=.parts/conformance/local.out
@@ -76,7 +79,7 @@ if wants difference && [ "$(minutes)" != --minutes=0 ]; then
 fi
 scenarios=(); for name in ${names[@]+"${names[@]}"}; do [ "$name" = difference ] || scenarios+=("$name"); done
 if [ ${#names[@]} -eq 0 ] || [ ${#scenarios[@]} -gt 0 ]; then
-  [ -x "$SERIN_BIN" ] || cargo build --locked -p serin
+  built_serin
   # As OpenShift has it by default.
   export APISERVER_EXTRA=${APISERVER_EXTRA:---enable-admission-plugins=OwnerReferencesPermissionEnforcement}
   "$here/up.sh" "$version"
