@@ -95,18 +95,32 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
         return Adoption::Ours(Box::new(draft));
     };
     let same = draft.seen.primary.present().is_some_and(|primary| primary.matches_target);
-    let at_rest = matches!(phase, Phase::Initialized | Phase::Succeeded | Phase::Failed);
-    if !draft.canary.status.adopted && !at_rest {
-        let message =
-            format!("Adopted {} in the middle of a release ({})", draft.name(), phase.name());
-        draft.note(reason::ADOPTED, message);
-    }
+    tell_release(&mut draft, phase);
     draft.status.adopted = true;
     match phase {
         Phase::Initialized | Phase::Succeeded if crate::mutant!(ReleaseOnAdoption) => {
             Adoption::Done(super::restart(draft))
         }
-        Phase::Initialized | Phase::Succeeded => Adoption::Done(adopt_at_rest(draft, target, same)),
+        Phase::Initialized | Phase::Succeeded => {
+            if !same {
+                let message = format!(
+                    "Adopted {} as it is, though it differs from its primary; change its pod template to release it",
+                    draft.target_name()
+                );
+                draft.warn(reason::ADOPTED, message);
+            }
+            record(&mut draft, target);
+            let promoted = &mut draft.status.last_promoted_spec;
+            if same {
+                promoted.clone_from(&target.revision);
+            } else {
+                // Nothing of ours, and nothing that the target can go back to.
+                *promoted = format!("{FOUND}{promoted}");
+            }
+            let idle = draft.settings.retry_secs;
+            let message = format!("Adopted without an analysis.{}", guarded(&draft));
+            Adoption::Done(draft.act(reason::ADOPTED, message, idle))
+        }
         Phase::Failed => {
             record(&mut draft, target);
             if same {
@@ -134,26 +148,14 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
     }
 }
 
-/// A release of Flagger's that is over: what is there is taken as it is, and the guard only observes the next one.
-fn adopt_at_rest<'a>(mut draft: Draft<'a>, target: &'a Workload, same: bool) -> Step {
-    if !same {
-        let message = format!(
-            "Adopted {} as it is, though it differs from its primary; change its pod template to release it",
-            draft.target_name()
-        );
-        draft.warn(reason::ADOPTED, message);
+/// An adoption at rest is a decision, and told as such; one in the middle of a release goes on with it.
+fn tell_release(draft: &mut Draft<'_>, phase: Phase) {
+    let at_rest = matches!(phase, Phase::Initialized | Phase::Succeeded | Phase::Failed);
+    if !draft.canary.status.adopted && !at_rest {
+        let message =
+            format!("Adopted {} in the middle of a release ({})", draft.name(), phase.name());
+        draft.note(reason::ADOPTED, message);
     }
-    record(&mut draft, target);
-    let promoted = &mut draft.status.last_promoted_spec;
-    if same {
-        promoted.clone_from(&target.revision);
-    } else {
-        // Nothing of ours, and nothing that the target can go back to.
-        *promoted = format!("{FOUND}{promoted}");
-    }
-    let retry = draft.settings.retry_secs;
-    let message = format!("Adopted without an analysis.{}", guarded(&draft));
-    draft.act(reason::ADOPTED, message, retry)
 }
 
 /// What Flagger promoted, where the target was found to be something else.
@@ -186,7 +188,7 @@ fn blind(draft: &Draft<'_>) -> Option<String> {
 /// An analysis that will begin once more has no traffic meanwhile.
 fn pause(draft: &mut Draft<'_>, phase: Phase) {
     let analysing = matches!(phase, Phase::Progressing | Phase::WaitingPromotion);
-    if analysing && !draft.status.exposure().is_none() {
+    if analysing && draft.status.canary_weight > 0 {
         draft.take_off();
     }
 }
