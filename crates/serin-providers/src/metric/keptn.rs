@@ -66,9 +66,7 @@ fn object(query: &str) -> Result<ObjectRef, String> {
     };
     let names: Vec<&str> = parts.collect();
     match names.as_slice() {
-        [namespace, name] if names.iter().all(|name| is_name(&name)) => {
-            Ok(KEPTN_METRIC.named(*namespace, *name))
-        }
+        [namespace, name] if names.iter().all(is_name) => Ok(KEPTN_METRIC.named(*namespace, *name)),
         _ => Err("write keptnmetric/NAMESPACE/NAME".to_owned()),
     }
 }
