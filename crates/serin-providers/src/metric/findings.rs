@@ -237,40 +237,6 @@ spec: {provider: {type: prometheus, address: 'http://p:9090'}, query: 'sum(x{ser
         );
         check(
             of,
-            Some("{provider: {type: splunk}}"),
-            None,
-            expect![
-                "warning ObjectUnusable spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors: spec.provider.type: splunk is not supported yet; use prometheus, datadog, cloudwatch, newrelic, dynatrace or keptn"
-            ],
-        );
-        check(
-            of,
-            Some("{provider: {type: datadog}}"),
-            None,
-            expect![
-                "warning ObjectUnusable spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors: spec.provider.secretRef: is required: datadog needs a Secret with datadog_api_key and datadog_application_key"
-            ],
-        );
-        check(
-            of,
-            Some("{provider: {type: cloudwatch, address: null, region: eu-west-1}, query: up}"),
-            None,
-            expect![
-                "warning ObjectUnusable spec.analysis.metrics[0].templateRef: the provider's Secret is of no use: the controller has no identity of its own, so it needs one with aws_access_key_id and aws_secret_access_key (of MetricTemplate develop/errors)"
-            ],
-        );
-        check(
-            of,
-            Some(
-                "{provider: {type: cloudwatch, address: null, region: eu-west-1, secretRef: {name: keys}}, query: up}",
-            ),
-            Some("{data: {aws_access_key_id: YQ==, aws_secret_access_key: YQ==}}"),
-            expect![
-                "warning QueryInvalid spec.analysis.metrics[0].templateRef: the query is of no use: it is no JSON list of MetricDataQuery: expected value at line 1 column 1 (of MetricTemplate develop/errors)"
-            ],
-        );
-        check(
-            of,
             Some("{provider: {address: 'ftp://p'}, query: ''}"),
             None,
             expect![[r#"
@@ -311,6 +277,45 @@ spec: {provider: {type: prometheus, address: 'http://p:9090'}, query: 'sum(x{ser
             ],
         );
         check(of, keys, Some("{data: {token: YQ==}}"), expect![""]);
+    }
+
+    #[test]
+    fn a_backend_and_what_it_needs() {
+        let of = "templateRef: {name: errors}";
+        check(
+            of,
+            Some("{provider: {type: splunk}}"),
+            None,
+            expect![
+                "warning ObjectUnusable spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors: spec.provider.type: splunk is not supported yet; use prometheus, datadog, cloudwatch, newrelic, dynatrace or keptn"
+            ],
+        );
+        check(
+            of,
+            Some("{provider: {type: datadog}}"),
+            None,
+            expect![
+                "warning ObjectUnusable spec.analysis.metrics[0].templateRef: MetricTemplate develop/errors: spec.provider.secretRef: is required: datadog needs a Secret with datadog_api_key and datadog_application_key"
+            ],
+        );
+        check(
+            of,
+            Some("{provider: {type: cloudwatch, address: null, region: eu-west-1}, query: up}"),
+            None,
+            expect![
+                "warning ObjectUnusable spec.analysis.metrics[0].templateRef: the provider's Secret is of no use: the controller has no identity of its own, so it needs one with aws_access_key_id and aws_secret_access_key (of MetricTemplate develop/errors)"
+            ],
+        );
+        check(
+            of,
+            Some(
+                "{provider: {type: cloudwatch, address: null, region: eu-west-1, secretRef: {name: keys}}, query: up}",
+            ),
+            Some("{data: {aws_access_key_id: YQ==, aws_secret_access_key: YQ==}}"),
+            expect![
+                "warning QueryInvalid spec.analysis.metrics[0].templateRef: the query is of no use: it is no JSON list of MetricDataQuery: expected value at line 1 column 1 (of MetricTemplate develop/errors)"
+            ],
+        );
     }
 
     #[test]

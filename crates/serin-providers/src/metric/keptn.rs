@@ -58,7 +58,7 @@ fn object(query: &str) -> Result<ObjectRef, String> {
         }
         Some(_) | None => return Err("write keptnmetric/NAMESPACE/NAME".to_owned()),
     }
-    let is_name = |name: &str| {
+    let is_name = |name: &&str| {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
         // Nothing that would be a step in a path.
         let begins = name.starts_with(|first: char| first.is_ascii_alphanumeric());
@@ -66,9 +66,7 @@ fn object(query: &str) -> Result<ObjectRef, String> {
     };
     let names: Vec<&str> = parts.collect();
     match names.as_slice() {
-        [namespace, name] if names.iter().copied().all(is_name) => {
-            Ok(KEPTN_METRIC.named(*namespace, *name))
-        }
+        [namespace, name] if names.iter().all(is_name) => Ok(KEPTN_METRIC.named(*namespace, *name)),
         _ => Err("write keptnmetric/NAMESPACE/NAME".to_owned()),
     }
 }
