@@ -6,6 +6,15 @@ use crate::observed::{Readiness, Seen, Selects, Workload};
 use crate::plan::Action;
 use crate::reason;
 
+/// Reasons for which an initialisation has not begun.
+const IN_THE_WAY: [&str; 5] = [
+    reason::NOT_OURS,
+    reason::NO_SELECTOR_LABEL,
+    reason::PORT_NOT_SERVED,
+    reason::FOREIGN_ENDPOINTS,
+    reason::TARGET_MISSING,
+];
+
 /// Services, primary, endpoints, autoscaler, apex, route, a drain, and only then the target goes to zero.
 pub(super) fn step(mut draft: Draft<'_>) -> Step {
     let first = draft.status.phase.is_none();
@@ -30,6 +39,11 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
     if let Some((code, message)) = draft.obstacle() {
         let secs = draft.settings.idle_secs;
         return draft.stall(code, message, secs);
+    }
+    let last = draft.canary.status.last_reason.as_ref();
+    if last.is_some_and(|last| IN_THE_WAY.contains(&last.code.as_str())) {
+        // Nobody could begin before: the deadline is for what comes by itself.
+        draft.status.phase_time = Some(draft.now);
     }
     let services = &draft.seen.services;
     if !made(&services.primary) || !made(&services.canary) {

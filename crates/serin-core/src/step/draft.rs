@@ -507,6 +507,9 @@ impl<'a> Draft<'a> {
         self.spec.provider.name.clone_into(&mut self.status.provider);
         // Conditions speak of the decision that the status remembers.
         let remembered = self.status.last_reason.as_ref().map(|last| last.message.clone());
+        // What is in the way goes away by a person, in whatever phase it is found.
+        let last = self.status.last_reason.as_ref().map(|last| last.code.as_str());
+        self.stalled |= self.obstacle().is_some_and(|(found, _)| last == Some(found));
         let stance = Stance {
             generation: self.canary.generation,
             kind: self.spec.target.kind.name(),
