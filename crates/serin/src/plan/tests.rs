@@ -202,7 +202,7 @@ items:
 - apiVersion: flagger.app/v1beta1
   kind: MetricTemplate
   metadata: {name: p99}
-  spec: {provider: {type: datadog}}
+  spec: {provider: {type: splunk}}
 ---
 ";
     let (text, code) = planned(&format!("{template}{CANARY}"), &[]).await;
@@ -210,7 +210,7 @@ items:
     has(
         &text,
         &[
-            "unsupported: MetricTemplate default/p99: spec.provider.type: datadog is not supported yet; use prometheus",
+            "unsupported: MetricTemplate default/p99: spec.provider.type: splunk is not supported yet; use prometheus, datadog, cloudwatch, newrelic, dynatrace or keptn",
             "error: MetricTemplate default/p99: spec.query: is required",
         ],
     );

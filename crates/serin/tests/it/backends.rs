@@ -330,7 +330,7 @@ async fn a_backend_that_talks_in_circles_is_left() {
         let mut count = count.lock().unwrap();
         *count += 1;
         let more = r#"{"MetricDataResults": [], "NextToken": "more"}"#;
-        Ok(if *count % 4 == 0 { (200, more.to_owned()) } else { (503, String::new()) })
+        Ok(if (*count).is_multiple_of(4) { (200, more.to_owned()) } else { (503, String::new()) })
     });
     assert_eq!(release(&bed, &Course::default(), "app:v2", 0.0).await, "Failed");
     let events = bed.events().join("\n");

@@ -403,7 +403,7 @@ async fn the_primary_gets_a_copy_of_the_autoscaler_and_the_targets_rests() {
         let copy = bed.get(SCALERS, "backend-primary").unwrap();
         (copy["spec"]["minReplicas"].clone(), copy["spec"]["maxReplicas"].clone())
     };
-    assert_eq!(bounds(&bed), (json!(2), json!(4)), "no release, no change");
+    assert_eq!(bounds(&bed), (json!(3), json!(6)), "the primary's follows the target's at once");
     bed.set_image("app:v2");
     bed.until("traffic", |bed| bed.canary_share() == 5).await;
     assert_eq!(replicas(&bed, "backend"), 3, "a canary begins with its autoscaler's minimum");

@@ -318,9 +318,7 @@ impl Book {
             ));
         }
         found.extend(self.blames_others(status, phase, applied.as_ref()));
-        if status["checks"].as_array().is_some_and(|checks| checks.len() > 16) {
-            found.push(broken("the ledger is bounded", format!("{} checks", status["checks"])));
-        }
+        found.extend(too_many_checks(status));
         if entered && text(status, "/lastReason/code") == "GuardRolledBack" {
             found.extend(self.asked_first(moment));
         }
@@ -649,4 +647,10 @@ impl Book {
         }
         found
     }
+}
+
+/// The ledger that the status keeps is bounded.
+fn too_many_checks(status: &Value) -> Option<Broken> {
+    let checks = status["checks"].as_array().filter(|checks| checks.len() > 16)?;
+    Some(broken("the ledger is bounded", format!("{} checks", checks.len())))
 }

@@ -216,90 +216,69 @@ pub(crate) fn objects(
 
 fn object(canary: usize, beside: &Beside, taken: Taken) -> ((&'static str, &'static str), Value) {
     let of = name(canary);
-    let labels = json!({MARK: "others"});
-    let theirs = json!({"app": format!("theirs{canary}")});
-    let made = |api: &str, kind: &str, name: String, rest: Value| {
-        let mut object = json!({
-            "apiVersion": api, "kind": kind,
-            "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels},
-        });
-        for (field, value) in rest.as_object().into_iter().flatten() {
-            object[field] = value.clone();
-        }
-        object
-    };
-    let service = |name: String| {
-        let ports = json!([{"name": "grpc", "port": 9000, "targetPort": 9000, "protocol": "TCP"}]);
-        (
-            SERVICES,
-            made("v1", "Service", name, json!({"spec": {"selector": theirs, "ports": ports}})),
-        )
-    };
     let config = config_name(canary, beside);
     match taken {
-        Taken::Primary => {
-            let template = json!({"metadata": {"labels": theirs}, "spec": {"containers": [{"name": "a", "image": "theirs:1-healthy"}]}});
-            let spec =
-                json!({"replicas": 1, "selector": {"matchLabels": theirs}, "template": template});
-            (
-                DEPLOYMENTS,
-                made("apps/v1", "Deployment", format!("{of}-primary"), json!({"spec": spec})),
-            )
-        }
-        Taken::Apex => service(of),
-        Taken::PrimaryService => service(format!("{of}-primary")),
-        Taken::CanaryService => service(format!("{of}-canary")),
+        Taken::Primary => workload(canary),
+        Taken::Apex => service(canary, of),
+        Taken::PrimaryService => service(canary, format!("{of}-primary")),
+        Taken::CanaryService => service(canary, format!("{of}-canary")),
         Taken::Autoscaler => {
-            let spec = json!({
+            let spec = json!({"spec": {
                 "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "theirs"},
                 "minReplicas": 1, "maxReplicas": 2,
-            });
-            let object = made(
-                "autoscaling/v2",
-                "HorizontalPodAutoscaler",
-                format!("{of}-primary"),
-                json!({"spec": spec}),
-            );
-            (("autoscaling", "horizontalpodautoscalers"), object)
+            }});
+            let name = format!("{of}-primary");
+            let kind = "HorizontalPodAutoscaler";
+            (("autoscaling", "horizontalpodautoscalers"), made("autoscaling/v2", kind, name, &spec))
         }
         Taken::ConfigCopy => {
-            let object = made(
-                "v1",
-                "ConfigMap",
-                format!("{config}-primary"),
-                json!({"data": {"of": "theirs"}}),
-            );
-            (("", "configmaps"), object)
+            let data = json!({"data": {"of": "theirs"}});
+            (("", "configmaps"), made("v1", "ConfigMap", format!("{config}-primary"), &data))
         }
         Taken::SecretCopy => {
-            let object = made(
-                "v1",
-                "Secret",
-                format!("{config}-primary"),
-                json!({"data": {"of": "dGhlaXJz"}}),
-            );
-            (("", "secrets"), object)
+            let data = json!({"data": {"of": "dGhlaXJz"}});
+            (("", "secrets"), made("v1", "Secret", format!("{config}-primary"), &data))
         }
         Taken::Kept => {
-            let object = made(
-                "v1",
-                "ConfigMap",
-                format!("{of}-primary-kept"),
-                json!({"data": {"of": "theirs"}}),
-            );
-            (("", "configmaps"), object)
+            let data = json!({"data": {"of": "theirs"}});
+            (("", "configmaps"), made("v1", "ConfigMap", format!("{of}-primary-kept"), &data))
         }
         Taken::Route => {
             let services = json!([{"name": "theirs", "port": 80, "weight": 1}]);
-            let object = made(
-                "traefik.io/v1alpha1",
-                "TraefikService",
-                of,
-                json!({"spec": {"weighted": {"services": services}}}),
-            );
+            let spec = json!({"spec": {"weighted": {"services": services}}});
+            let object = made("traefik.io/v1alpha1", "TraefikService", of, &spec);
             (("traefik.io", "traefikservices"), object)
         }
     }
+}
+
+fn made(api: &str, kind: &str, name: String, rest: &Value) -> Value {
+    let mut object = json!({
+        "apiVersion": api, "kind": kind,
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {MARK: "others"}},
+    });
+    for (field, value) in rest.as_object().into_iter().flatten() {
+        object[field] = value.clone();
+    }
+    object
+}
+
+fn theirs(canary: usize) -> Value {
+    json!({"app": format!("theirs{canary}")})
+}
+
+fn service(canary: usize, name: String) -> ((&'static str, &'static str), Value) {
+    let ports = json!([{"name": "grpc", "port": 9000, "targetPort": 9000, "protocol": "TCP"}]);
+    let spec = json!({"spec": {"selector": theirs(canary), "ports": ports}});
+    (SERVICES, made("v1", "Service", name, &spec))
+}
+
+fn workload(canary: usize) -> ((&'static str, &'static str), Value) {
+    let labels = theirs(canary);
+    let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": "theirs:1-healthy"}]}});
+    let spec = json!({"replicas": 1, "selector": {"matchLabels": labels}, "template": template});
+    let primary = format!("{}-primary", name(canary));
+    (DEPLOYMENTS, made("apps/v1", "Deployment", primary, &json!({"spec": spec})))
 }
 
 /// A workload of others whose pods have all labels of a canary's primary.
