@@ -19,6 +19,14 @@ pub enum Seen<T> {
 }
 
 impl ObstacleKind {
+    pub const ALL: [ObstacleKind; 5] = [
+        ObstacleKind::NotOurs,
+        ObstacleKind::NoSelectorLabel,
+        ObstacleKind::Port,
+        ObstacleKind::ForeignEndpoints,
+        ObstacleKind::Route,
+    ];
+
     /// The reason that a wait for it has.
     pub fn code(self) -> &'static str {
         match self {

@@ -455,10 +455,17 @@ impl<'a> Draft<'a> {
 
     /// Ends the tick with nothing worth remembering: the status keeps its last reason.
     pub(super) fn quiet(self, code: &'static str, message: impl Into<String>, secs: i64) -> Step {
-        if self.refused_again().is_some() {
+        if self.refused_again().is_some() || self.is_out_of_the_way() {
             return self.act(code, message, secs);
         }
         self.finish(code, message.into(), secs)
+    }
+
+    /// Whether the status still speaks of an obstacle that is gone.
+    fn is_out_of_the_way(&self) -> bool {
+        let last = self.status.last_reason.as_ref().map(|last| last.code.as_str());
+        let of_obstacle = ObstacleKind::ALL.iter().any(|kind| last == Some(kind.code()));
+        of_obstacle && self.seen.obstacles.is_empty() && !self.spec.suspend
     }
 
     /// What was refused, where it is tried again and nothing more important was decided.
