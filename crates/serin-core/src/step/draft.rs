@@ -465,7 +465,8 @@ impl<'a> Draft<'a> {
     fn is_out_of_the_way(&self) -> bool {
         let last = self.status.last_reason.as_ref().map(|last| last.code.as_str());
         let of_obstacle = ObstacleKind::ALL.iter().any(|kind| last == Some(kind.code()));
-        of_obstacle && self.seen.obstacles.is_empty() && !self.spec.suspend
+        let gone = of_obstacle && self.seen.obstacles.is_empty() && !self.spec.suspend;
+        gone && !crate::mutant!(KeepTrouble)
     }
 
     /// What was refused, where it is tried again and nothing more important was decided.

@@ -268,7 +268,11 @@ impl World {
             Act::Suspend(suspend) => {
                 self.modify(CANARIES, &name, |object| object["spec"]["suspend"] = json!(suspend));
             }
-            Act::Delete => self.delete(CANARIES, &name),
+            Act::Delete => {
+                // One that stayed behind would be the oldest of those that want its objects.
+                self.delete(CANARIES, &strangers::twin_name(canary));
+                self.delete(CANARIES, &name);
+            }
             Act::Recreate => {
                 if self.get(CANARIES, &name).is_none() {
                     self.apply(&manifests::canary(canary, &shape));
