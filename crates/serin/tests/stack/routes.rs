@@ -12,9 +12,13 @@ use serin_local::load;
 use crate::alone;
 use crate::local::{options, part, serves, until};
 
+/// The example as it is, but three seconds a step.
 fn apply(cluster: &Cluster, file: &str) {
     let path = format!("{}/../../examples/{file}.yaml", env!("CARGO_MANIFEST_DIR"));
-    for document in manifest::documents(&std::fs::read_to_string(path).unwrap()).unwrap() {
+    for mut document in manifest::documents(&std::fs::read_to_string(path).unwrap()).unwrap() {
+        if document["kind"] == "Canary" {
+            document["spec"]["analysis"]["interval"] = json!("3s");
+        }
         manifest::apply(cluster.store(), &document).unwrap();
     }
 }
