@@ -19,7 +19,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Where each was found first, so that the gate need not search: a seed that has gone stale makes it slower, not wrong.
-const KNOWN: [(Mutant, u64); 15] = [
+const KNOWN: [(Mutant, u64); 18] = [
     (Mutant::WatchWhole, 0),
     (Mutant::RepairToHundred, 0),
     (Mutant::TouchTarget, 0),
@@ -34,7 +34,10 @@ const KNOWN: [(Mutant, u64); 15] = [
     (Mutant::ActOnStaleCache, 19),
     (Mutant::SpendAlphaAgain, 19),
     (Mutant::LeadWithoutLease, 24),
-    (Mutant::RetryConflict, 27),
+    (Mutant::BlindForEver, 23),
+    (Mutant::BlameForOthers, 86),
+    (Mutant::RetryConflict, 151),
+    (Mutant::RaiseLate, 365),
 ];
 
 /// Seeds to be tried, the known one first; never more than the budget.
