@@ -268,11 +268,7 @@ impl World {
             Act::Suspend(suspend) => {
                 self.modify(CANARIES, &name, |object| object["spec"]["suspend"] = json!(suspend));
             }
-            Act::Delete => {
-                // One that stayed behind would be the oldest of those that want its objects.
-                self.delete(CANARIES, &strangers::twin_name(canary));
-                self.delete(CANARIES, &name);
-            }
+            Act::Delete => self.leave(canary),
             Act::Recreate => {
                 if self.get(CANARIES, &name).is_none() {
                     self.apply(&manifests::canary(canary, &shape));
@@ -311,6 +307,12 @@ impl World {
                 drop(made);
             }
         }
+    }
+
+    /// With its twin: one that stayed behind would be the oldest of those that want its objects.
+    fn leave(&self, canary: usize) {
+        self.delete(CANARIES, &strangers::twin_name(canary));
+        self.delete(CANARIES, &name(canary));
     }
 
     fn make_room(&self, canary: usize, shape: &Shape) {
