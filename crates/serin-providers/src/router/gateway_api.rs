@@ -13,7 +13,8 @@ use serin_core::model::provider::GATEWAY_API;
 use serin_core::model::{Builtin, Canary, Exposure, Provider, Weight};
 use serin_core::observed::Seen;
 
-use super::{Router, RouterError, percent_of, supported};
+use super::sides::{self, Side, percent_of, side};
+use super::{Router, RouterError, supported};
 use crate::change::{Change, HTTP_ROUTE, ObjectRef, Objects};
 use crate::json::{
     SEALED, TOOLKIT_ANNOTATIONS, child, covers, int, items, owned_by, owner, resource_version, set,
@@ -164,49 +165,8 @@ fn not_accepted(canary: &Canary, live: &Value) -> Option<RouterError> {
     })
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Primary,
-    Canary,
-    /// The apex Service, which selects the primary's pods: the primary under another name.
-    Apex,
-    Foreign,
-}
-
-fn side(canary: &Canary, backend: &Value) -> Side {
-    let here = text(backend, "/namespace").is_none_or(|ns| ns == canary.key.namespace);
-    let service = text(backend, "/kind").is_none_or(|kind| kind == "Service")
-        && text(backend, "/group").is_none_or(str::is_empty);
-    let name = text(backend, "/name").unwrap_or_default();
-    match here && service {
-        true if name == canary.spec.service.primary_name() => Side::Primary,
-        true if name == canary.spec.service.canary_name() => Side::Canary,
-        true if name == canary.spec.service.name => Side::Apex,
-        true | false => Side::Foreign,
-    }
-}
-
-/// The API reads a missing weight as 1.
-fn weight(backend: &Value) -> u64 {
-    match backend.get("weight") {
-        None | Some(Value::Null) => 1,
-        Some(weight) => weight.as_u64().unwrap_or(0),
-    }
-}
-
-/// Weights of the primary and of the canary in a rule; none where neither is a backend of it.
 fn weights(canary: &Canary, rule: &Value) -> Option<(u64, u64)> {
-    let (mut of_primary, mut of_canary, mut any) = (0_u64, 0_u64, false);
-    for backend in items(rule, "/backendRefs") {
-        let sum = match side(canary, backend) {
-            Side::Primary | Side::Apex => &mut of_primary,
-            Side::Canary => &mut of_canary,
-            Side::Foreign => continue,
-        };
-        any = true;
-        *sum = sum.saturating_add(weight(backend));
-    }
-    any.then_some((of_primary, of_canary))
+    sides::weights(canary, items(rule, "/backendRefs"))
 }
 
 /// A rule that only the canary answers, while the primary answers another one, is for the requests that match.
@@ -350,7 +310,7 @@ fn restored(canary: &Canary, live: &Value) -> Option<Value> {
 }
 
 /// Sides with their weights, as backends are written.
-fn sides(canary: &Canary, share: Weight) -> [(String, Weight); 2] {
+fn with_weights(canary: &Canary, share: Weight) -> [(String, Weight); 2] {
     let service = &canary.spec.service;
     [(service.primary_name(), share.rest()), (service.canary_name(), share)]
 }

@@ -2,11 +2,12 @@
 
 mod gateway_api;
 mod kubernetes;
+mod sides;
 mod traefik;
 
 use std::collections::BTreeSet;
 
-use serin_core::model::{Builtin, Canary, Exposure, Provider, Weight};
+use serin_core::model::{Builtin, Canary, Exposure, Provider};
 
 use crate::change::{Change, ObjectRef, Objects};
 
@@ -75,19 +76,6 @@ pub const ROUTERS: &[&dyn Router] =
 pub fn router(provider: &Provider) -> &'static dyn Router {
     let its = |router: &&&dyn Router| router.provider() == provider;
     ROUTERS.iter().find(its).copied().unwrap_or(&kubernetes::Kubernetes)
-}
-
-/// The canary's share of what the two sides get, rounded, but never to nothing or everything when it is neither.
-fn percent_of(of_primary: u64, of_canary: u64) -> Weight {
-    let percent = match (of_primary, of_canary) {
-        (_, 0) => 0,
-        (0, _) => 100,
-        (primary, canary) => {
-            let total = u128::from(primary) + u128::from(canary);
-            ((u128::from(canary) * 200 + total) / (total * 2)).clamp(1, 99)
-        }
-    };
-    Weight::saturating(u32::try_from(percent).unwrap_or(100))
 }
 
 /// What no router is asked for: `parse` has refused it.

@@ -8,7 +8,8 @@ use serin_core::model::provider::TRAEFIK;
 use serin_core::model::{Builtin, Canary, Exposure, Provider, Weight};
 use serin_core::observed::Seen;
 
-use super::{Router, RouterError, percent_of, supported};
+use super::sides::{self, Side, percent_of, side};
+use super::{Router, RouterError, supported};
 use crate::change::{Change, ObjectRef, Objects, TRAEFIK_SERVICE};
 use crate::gateway::traefik_pattern;
 use crate::json::{
@@ -154,47 +155,10 @@ fn leads_elsewhere(canary: &Canary, live: &Value) -> Option<RouterError> {
     })
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Primary,
-    Canary,
-    /// The apex Service, which selects the primary's pods: the primary under another name.
-    Apex,
-    Foreign,
-}
-
-fn side(canary: &Canary, entry: &Value) -> Side {
-    let here =
-        text(entry, "/namespace").is_none_or(|ns| ns.is_empty() || ns == canary.key.namespace);
-    let service = text(entry, "/kind").is_none_or(|kind| kind.is_empty() || kind == "Service");
-    let name = text(entry, "/name").unwrap_or_default();
-    match here && service {
-        true if name == canary.spec.service.primary_name() => Side::Primary,
-        true if name == canary.spec.service.canary_name() => Side::Canary,
-        true if name == canary.spec.service.name => Side::Apex,
-        true | false => Side::Foreign,
-    }
-}
-
-/// Traefik reads a missing weight as 1, and leaves out what has none.
-fn weight(entry: &Value) -> u64 {
-    match entry.get("weight") {
-        None | Some(Value::Null) => 1,
-        Some(weight) => weight.as_u64().unwrap_or(0),
-    }
-}
-
 /// The canary's share of what the two sides get.
 fn share(canary: &Canary, live: &Value) -> Weight {
-    let (mut of_primary, mut of_canary) = (0_u64, 0_u64);
-    for entry in items(live, SERVICES) {
-        match side(canary, entry) {
-            Side::Primary | Side::Apex => of_primary = of_primary.saturating_add(weight(entry)),
-            Side::Canary => of_canary = of_canary.saturating_add(weight(entry)),
-            Side::Foreign => {}
-        }
-    }
-    percent_of(of_primary, of_canary)
+    let (primary, canary) = sides::weights(canary, items(live, SERVICES)).unwrap_or((0, 0));
+    percent_of(primary, canary)
 }
 
 /// Exactly our fields; `sticky` and whatever else the user has beside the list are not among them.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use serin_core::model::routing::{Cors, HeaderChanges, PathRewrite, Routing};
 use serin_core::model::{Canary, Exposure, RequestMatch, TextMatch, Weight};
 
-use super::{Side, side, sides, weights};
+use super::{Side, side, weights, with_weights};
 use crate::json::{items, set};
 
 /// `spec` of a route that is made here; its one rule leads to the apex until an exposure is put into it.
@@ -184,7 +184,7 @@ fn with(canary: &Canary, rule: &Value, share: Weight) -> Value {
     let of_canary = first(Side::Canary);
     let likes = [of_primary.or(of_canary), of_canary.or(of_primary)];
     // At rest the canary is left out: nothing is to depend on its Service. The primary keeps its place without a share.
-    let ours = sides(canary, share).into_iter().zip(likes);
+    let ours = with_weights(canary, share).into_iter().zip(likes);
     let ours = ours.filter(|((name, weight), _)| {
         *weight > Weight::ZERO || *name == canary.spec.service.primary_name()
     });
