@@ -15,7 +15,7 @@ use serin_local::load::{self, Snapshot};
 use crate::alone;
 
 /// Far more than any wait needs; a test that comes here has failed.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const STEPS: [u8; 6] = [5, 10, 20, 30, 40, 50];
 
 /// A real program, from the environment; without it the test says that it is skipped.
