@@ -14,6 +14,13 @@ Written by `serin docs` from crates/serin/src/rights.rs: what the operator may d
 - apiGroups: [flagger.app]
   resources: [canaries/finalizers]
   verbs: [update]
+# `delete` takes away what was settled a day ago, or 20 others later.
+- apiGroups: [serin.dev]
+  resources: [releaseactions]
+  verbs: [list, watch, delete]
+- apiGroups: [serin.dev]
+  resources: [releaseactions/status]
+  verbs: [patch]
 - apiGroups: [flagger.app]
   resources: [metrictemplates]
   verbs: [get, list, watch]
@@ -30,6 +37,10 @@ Written by `serin docs` from crates/serin/src/rights.rs: what the operator may d
 - apiGroups: [apps]
   resources: [deployments/scale]
   verbs: [patch]
+# `patch` takes a DaemonSet from its nodes and gives it back to them: it has no `scale`.
+- apiGroups: [apps]
+  resources: [daemonsets]
+  verbs: [get, list, watch, create, update, patch]
 # `delete` is never used: the admission plugin OwnerReferencesPermissionEnforcement (on by default on
 # OpenShift) asks it of whoever changes an owner reference, as Serin does when it gives a Service or a
 # route back to its user.

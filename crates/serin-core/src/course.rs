@@ -145,6 +145,7 @@ pub fn action(plan: &Plan, next: Next) -> Option<&Action> {
 
 #[cfg(test)]
 mod tests {
+    use crate::model::Running;
     use jiff::Timestamp;
 
     use super::*;
@@ -154,8 +155,8 @@ mod tests {
     fn done(actions: Vec<Action>, overtaken: bool) -> Vec<Next> {
         let reason = Reason { code: crate::reason::ADVANCED, message: String::new() };
         let (next, status) = (Timestamp::UNIX_EPOCH, Status::default());
-        let (urgent, calls, notices) = (Vec::new(), Vec::new(), Vec::new());
-        let plan = Plan { urgent, status, actions, calls, notices, reason, next };
+        let (urgent, calls, notices, handled) = Default::default();
+        let plan = Plan { urgent, status, actions, calls, notices, handled, reason, next };
         let mut course = Course::of(&plan);
         let mut path = Vec::new();
         while !matches!(course.next(), Next::Done | Next::GivenUp) {
@@ -182,7 +183,7 @@ mod tests {
             );
             assert_eq!(done(actions, true), [record, tell, act(0), Next::GivenUp]);
         }
-        let lowers = vec![Action::Route(Exposure::NONE), Action::ScaleTarget(0)];
+        let lowers = vec![Action::Route(Exposure::NONE), Action::ScaleTarget(Running::Off)];
         assert_eq!(done(lowers.clone(), true), done(lowers, false));
     }
 }

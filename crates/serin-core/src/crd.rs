@@ -12,6 +12,10 @@ mod tests;
 
 /// What makes one kind.
 struct Kind {
+    group: &'static str,
+    version: &'static str,
+    /// Whether `kubectl get all` shows it.
+    listed: bool,
     kind: &'static str,
     plural: &'static str,
     singular: &'static str,
@@ -199,8 +203,39 @@ const CANARY_RULES: &[Rule] = &[
     },
 ];
 
-const KINDS: [Kind; 3] = [
+const ACTION_RULES: &[Rule] = &[
+    Rule {
+        path: "spec",
+        rule: "self == oldSelf",
+        message: "an action is immutable: create another one",
+    },
+    Rule {
+        path: "spec",
+        rule: "has(self.weight) == (self.action == 'set-weight')",
+        message: "weight is for set-weight, which needs it",
+    },
+    Rule {
+        path: "spec",
+        rule: "has(self.gate) == (self.action in ['approve', 'reject'])",
+        message: "gate is for approve and reject, which need it",
+    },
+];
+
+const ACTION_COLUMNS: &[Column] = &[
+    column("Canary", "string", ".spec.canary"),
+    column("Action", "string", ".spec.action"),
+    column("State", "string", ".status.state"),
+    column("Age", "date", ".metadata.creationTimestamp"),
+    wide("User", "string", ".spec.user"),
+    wide("Reason", "string", ".spec.reason"),
+    wide("Message", "string", ".status.message"),
+];
+
+const KINDS: [Kind; 4] = [
     Kind {
+        group: api::GROUP,
+        version: api::VERSION,
+        listed: true,
         kind: "Canary",
         plural: "canaries",
         singular: "canary",
@@ -211,6 +246,9 @@ const KINDS: [Kind; 3] = [
         rules: CANARY_RULES,
     },
     Kind {
+        group: api::GROUP,
+        version: api::VERSION,
+        listed: true,
         kind: "MetricTemplate",
         plural: "metrictemplates",
         singular: "metrictemplate",
@@ -226,6 +264,9 @@ const KINDS: [Kind; 3] = [
         rules: &[],
     },
     Kind {
+        group: api::GROUP,
+        version: api::VERSION,
+        listed: true,
         kind: "AlertProvider",
         plural: "alertproviders",
         singular: "alertprovider",
@@ -238,6 +279,19 @@ const KINDS: [Kind; 3] = [
             rule: "has(self.address) || has(self.secretRef)",
             message: "one of address and secretRef must be set",
         }],
+    },
+    Kind {
+        group: api::action::GROUP,
+        version: api::action::VERSION,
+        listed: false,
+        kind: "ReleaseAction",
+        plural: "releaseactions",
+        singular: "releaseaction",
+        short: &["ra"],
+        columns: ACTION_COLUMNS,
+        schema: schema::<api::ReleaseAction>,
+        required: &[("", &["spec"]), ("spec", &["action", "canary", "release"])],
+        rules: ACTION_RULES,
     },
 ];
 
@@ -260,20 +314,22 @@ const ENUMS: &[(&str, &[&str])] = &[
     ("spec.routeRef.kind", &["ApisixRoute", "HTTPRoute", "IngressRoute"]),
 ];
 
-/// The definitions of all three kinds, ready for an API server.
+/// The definitions of all kinds, ready for an API server.
 pub fn crds() -> Vec<Value> {
     KINDS.iter().map(crd).collect()
 }
 
 fn crd(kind: &Kind) -> Value {
-    let group = api::GROUP;
+    let group = kind.group;
     let mut names = json!({
         "kind": kind.kind,
         "listKind": format!("{}List", kind.kind),
         "plural": kind.plural,
         "singular": kind.singular,
-        "categories": ["all"],
     });
+    if kind.listed {
+        names["categories"] = json!(["all"]);
+    }
     if !kind.short.is_empty() {
         names["shortNames"] = json!(kind.short);
     }
@@ -290,7 +346,7 @@ fn crd(kind: &Kind) -> Value {
             "names": names,
             "scope": "Namespaced",
             "versions": [{
-                "name": api::VERSION,
+                "name": kind.version,
                 "served": true,
                 "storage": true,
                 "subresources": {"status": {}},

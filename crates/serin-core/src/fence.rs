@@ -1,7 +1,7 @@
 //! Which writes carry the version of what they were decided about, so that a replica that lost its lease cannot undo
 //! what its successor did.
 
-use crate::model::{Exposure, Phase, Status};
+use crate::model::{Exposure, Phase, Running, Status};
 use crate::mutant;
 
 /// A route that is to give the canary `wanted`. Whoever takes everything from it waits for nothing; any other exposure, a
@@ -10,9 +10,9 @@ pub fn route_is_fenced(wanted: Exposure) -> bool {
     !wanted.is_none() && !mutant!(UnfencedRaise)
 }
 
-/// A target that is scaled to so many replicas: pods may be taken away only where nobody has given them work meanwhile.
-pub fn scale_is_fenced(replicas: u32) -> bool {
-    replicas == 0 && !mutant!(UnfencedScale)
+/// A target that is told to run so: pods may be taken away only where nobody has given them work meanwhile.
+pub fn scale_is_fenced(running: Running) -> bool {
+    running == Running::Off && !mutant!(UnfencedScale)
 }
 
 /// How the route of a canary that has nothing is marked, so that its version moves and a share on its way is refused.

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod configs;
+pub mod control;
 pub mod course;
 pub mod crd;
 pub mod docs;

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Canary, Exposure, HookKind, Phase, Status, Weight};
+use crate::control::{Command, Outcome, Request};
+use crate::model::{Canary, Exposure, HookKind, Phase, Running, Status, Weight};
 use crate::observed::{Guard, Observed, Readiness, Seen, Selects};
 use crate::plan::{Action, Plan};
 use crate::reason;
@@ -56,6 +57,17 @@ impl Lint<'_> {
 
     fn endpoints(seen: &Seen<crate::observed::ServiceSeen>) -> Option<u32> {
         seen.present().map(|service| service.ready_endpoints)
+    }
+
+    /// Whether a person asks for it, means this very release, and is told that it is done.
+    fn asked(&self, wanted: impl Fn(&Command) -> bool) -> bool {
+        let done = |request: &&Request| {
+            let said = self.plan.handled.iter().find(|handled| handled.uid == request.uid);
+            said.is_some_and(|handled| matches!(handled.outcome, Outcome::Done(_)))
+        };
+        let release = &self.canary.status.release;
+        let meant = |request: &&Request| request.release == *release && !release.is_empty();
+        self.seen.requests.iter().filter(done).filter(meant).any(|request| wanted(&request.command))
     }
 
     /// What the canary gets at most right now.
@@ -189,10 +201,17 @@ impl Lint<'_> {
         };
         let bad = primary == 0 && !stuck;
         self.forbid(5, bad, "the canary rises while the primary has no ready endpoint");
+        let paused = |status: &Status| {
+            status.control.as_ref().is_some_and(|control| control.paused.is_some())
+        };
+        let set = self.asked(|command| matches!(command, Command::SetWeight(_)));
+        let paused = paused(&self.canary.status) && paused(&self.plan.status) && !set;
+        self.forbid(2, paused, "the canary of a paused release rises");
         let progressing = self.plan.status.phase == Some(Phase::Progressing);
         self.forbid(2, !progressing, "the canary rises outside an analysis");
         if decided {
-            let bad = !self.may_follow(old, new);
+            let wanted = Command::SetWeight(new.share);
+            let bad = !self.may_follow(old, new) && !self.asked(|command| *command == wanted);
             self.forbid(2, bad, "the canary rises beyond its next step");
         }
     }
@@ -256,7 +275,7 @@ impl Lint<'_> {
         let phase = self.plan.status.phase;
         for action in &self.plan.actions {
             match action {
-                Action::ScaleTarget(0) => {
+                Action::ScaleTarget(Running::Off) => {
                     let routed = match &self.seen.route {
                         _ if !self.canary.spec.provider.has_router() => false,
                         Seen::Absent => false,
@@ -340,6 +359,7 @@ impl Lint<'_> {
                 .configs
                 .present()
                 .is_none_or(|now| Some(now) == old.tracked_configs.as_ref());
+        let restarted = restarted && !self.asked(|command| *command == Command::Retry);
         self.forbid(3, restarted, "a rejected revision is taken up again");
         let began = matches!(old.phase, Some(Phase::Initialized | Phase::Succeeded))
             && matches!(new.phase, Some(Phase::Progressing | Phase::Waiting))
@@ -377,7 +397,8 @@ impl Lint<'_> {
                     && soak.previous == new.last_promoted_spec
             });
             self.forbid(4, !said, "the primary goes back to something the status does not say");
-            let earned = begun(old) || (condemned && old.soak.is_some());
+            let asked = self.asked(|command| *command == Command::Undo);
+            let earned = begun(old) || (condemned && old.soak.is_some()) || asked;
             self.forbid(4, !earned, "the primary goes back without evidence against it");
         }
     }
@@ -391,6 +412,7 @@ impl Lint<'_> {
         self.forbid(6, other && (acts || urgent), "the target of another Canary is touched");
         let suspended = self.canary.spec.suspend && !deleting && !other;
         self.forbid(6, suspended && acts, "a suspended canary is touched");
+        let rolls_back = rolls_back || self.asked(|command| *command == Command::Abort);
         self.forbid(6, suspended && urgent && !rolls_back, "a suspended canary is lowered");
     }
 

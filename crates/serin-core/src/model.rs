@@ -102,22 +102,76 @@ impl TargetRef {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TargetKind {
+    DaemonSet,
     Deployment,
 }
 
 impl TargetKind {
-    pub const ALL: [TargetKind; 1] = [TargetKind::Deployment];
+    pub const ALL: [TargetKind; 2] = [TargetKind::DaemonSet, TargetKind::Deployment];
 
     pub fn name(self) -> &'static str {
         match self {
+            TargetKind::DaemonSet => "DaemonSet",
             TargetKind::Deployment => "Deployment",
         }
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
     /// What the primary of a target of this name is called.
     pub fn primary_name(self, target: &str) -> String {
         match self {
+            TargetKind::DaemonSet => derived(target, PRIMARY, names::OBJECT_MAX),
             TargetKind::Deployment => derived(target, PRIMARY, names::DEPLOYMENT_MAX),
+        }
+    }
+
+    /// Whether the spec says how many pods there are, so that they can be made more or fewer; else the nodes decide.
+    pub fn has_replicas(self) -> bool {
+        match self {
+            TargetKind::DaemonSet => false,
+            TargetKind::Deployment => true,
+        }
+    }
+
+    /// How a workload of this kind runs that is to have so many pods.
+    pub fn running(self, replicas: u32) -> Running {
+        match self {
+            TargetKind::DaemonSet => Running::On(None),
+            TargetKind::Deployment if replicas == 0 => Running::Off,
+            TargetKind::Deployment => Running::On(Some(replicas)),
+        }
+    }
+}
+
+/// How a workload is told to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Running {
+    /// No pods: scaled to zero.
+    Off,
+    /// So many pods, or none named where the nodes decide.
+    On(Option<u32>),
+}
+
+impl Running {
+    /// Whether it can be told to have more, to get to so many pods.
+    pub fn is_below(self, pods: u32) -> bool {
+        match self {
+            Running::Off => pods > 0,
+            Running::On(Some(replicas)) => replicas < pods,
+            Running::On(None) => false,
+        }
+    }
+}
+
+impl fmt::Display for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Running::Off => f.write_str("0"),
+            Running::On(Some(replicas)) => write!(f, "{replicas}"),
+            Running::On(None) => f.write_str("every node"),
         }
     }
 }
@@ -329,6 +383,20 @@ impl HookKind {
         HookKind::Rollback,
         HookKind::Event,
     ];
+
+    /// Whether a person may decide in its place.
+    pub fn confirms(self) -> bool {
+        match self {
+            HookKind::ConfirmRollout
+            | HookKind::ConfirmTrafficIncrease
+            | HookKind::ConfirmPromotion => true,
+            HookKind::PreRollout
+            | HookKind::Rollout
+            | HookKind::PostRollout
+            | HookKind::Rollback
+            | HookKind::Event => false,
+        }
+    }
 
     pub fn name(self) -> &'static str {
         match self {

@@ -33,7 +33,7 @@ pub fn derived(base: &str, suffix: &str, max: usize) -> String {
     format!("{}{tail}", head.trim_end_matches(['-', '.', '_']))
 }
 
-fn hash(base: &str) -> String {
+pub(crate) fn hash(base: &str) -> String {
     let digest = Sha256::digest(base.as_bytes());
     digest.iter().take(HASH_BYTES).fold(String::new(), |mut hex, byte| {
         // Writing to a String cannot fail.

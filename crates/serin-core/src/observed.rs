@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Exposure, Finding, Key, Policy};
+use crate::control::Request;
+use crate::model::{Exposure, Finding, Key, Policy, Running};
 use crate::plan::Action;
 use crate::reason;
 
@@ -19,9 +20,10 @@ pub enum Seen<T> {
 }
 
 impl ObstacleKind {
-    pub const ALL: [ObstacleKind; 5] = [
+    pub const ALL: [ObstacleKind; 6] = [
         ObstacleKind::NotOurs,
         ObstacleKind::NoSelectorLabel,
+        ObstacleKind::Target,
         ObstacleKind::Port,
         ObstacleKind::ForeignEndpoints,
         ObstacleKind::Route,
@@ -32,6 +34,7 @@ impl ObstacleKind {
         match self {
             ObstacleKind::NotOurs => reason::NOT_OURS,
             ObstacleKind::NoSelectorLabel => reason::NO_SELECTOR_LABEL,
+            ObstacleKind::Target => reason::TARGET_UNUSABLE,
             ObstacleKind::Port => reason::PORT_NOT_SERVED,
             ObstacleKind::ForeignEndpoints => reason::FOREIGN_ENDPOINTS,
             ObstacleKind::Route => reason::ROUTE_UNUSABLE,
@@ -73,6 +76,8 @@ pub struct Observed {
     pub refused: Option<Refusal>,
     /// What was changed by hand of what was promoted.
     pub drift: Drift,
+    /// What people ask, oldest first.
+    pub requests: Vec<Request>,
     /// Objects of others that are left alone where ours would have stood: worth a word, and nothing waits for it.
     pub passed_over: Vec<String>,
     /// What the guard thinks of the evidence so far.
@@ -102,7 +107,8 @@ pub struct Workload {
     pub generation: i64,
     /// Asked of the API server itself for this look: however old it seems, this is what there is.
     pub confirmed: bool,
-    /// `spec.replicas`.
+    pub running: Running,
+    /// Pods that there are to be: `spec.replicas`, or the nodes that fit by the controller's last account.
     pub replicas: u32,
     pub readiness: Readiness,
     pub available_replicas: u32,
@@ -193,6 +199,8 @@ pub enum ObstacleKind {
     NotOurs,
     /// The target's selector has no label that could tell its pods from the primary's.
     NoSelectorLabel,
+    /// The target is such that no other revision of it could run beside the primary.
+    Target,
     /// The Service would lead to a port that the pods do not have, or lose a name that others use.
     Port,
     /// A Service picks pods of other workloads.

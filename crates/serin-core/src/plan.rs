@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Exposure, Severity, Status};
+use crate::control::Handled;
+use crate::model::{Exposure, Running, Severity, Status};
 use crate::observed::Check;
 
 /// What `step` wants: to know more, or to act.
@@ -23,6 +24,8 @@ pub struct Plan {
     /// Hooks to call once all is done, whose answers change nothing (`post-rollout`): index in the spec.
     pub calls: Vec<usize>,
     pub notices: Vec<Notice>,
+    /// What came of requests of people, to be said on the objects that asked once the status is written.
+    pub handled: Vec<Handled>,
     /// Why this, and why not more.
     pub reason: Reason,
     /// When to look again if nothing wakes us before.
@@ -39,6 +42,7 @@ pub enum Action {
     /// The apex Service selects the target's pods again, as before adoption.
     ApexToTarget,
     /// The primary workload exists, made from the target's template of this revision, with its configs and this many replicas.
+    /// Where the kind of the workload has none, the nodes decide how many there are.
     CreatePrimary { revision: String, replicas: u32 },
     /// The primary runs exactly this revision of the target, with its configs. Refused if the target has moved on.
     PromotePrimary { revision: String },
@@ -53,8 +57,8 @@ pub enum Action {
     PrimaryScaler,
     /// The primary's autoscaler keeps at least so many pods; none: as many as it would by itself.
     HoldPrimary(Option<u32>),
-    /// The target has this many replicas.
-    ScaleTarget(u32),
+    /// The target runs so.
+    ScaleTarget(Running),
     /// The route gives the canary this much of the traffic. What raises it is fenced by the route's own version.
     Route(Exposure),
     /// The router's object exists with this exposure, if it is missing; drift in what is ours is repaired, nothing is raised.

@@ -13,6 +13,7 @@ catalogue! {
     INITIALIZING = "Initializing": "The primary is being made, or the traffic is being moved to it.";
     NOT_OURS = "NotOurs": "An object of somebody else stands under a name that this Canary needs; it is left alone.";
     NO_SELECTOR_LABEL = "NoSelectorLabel": "The target's selector has no label that could tell its pods from the primary's.";
+    TARGET_UNUSABLE = "TargetUnusable": "The target as it is cannot run beside a primary: its update strategy or the ports of its nodes forbid it.";
     PORT_NOT_SERVED = "PortNotServed": "A Service would lead to a port that nobody listens on, or lose a name that others use.";
     FOREIGN_ENDPOINTS = "ForeignEndpoints": "A Service picks pods of other workloads, so no traffic is moved to it.";
     ROUTE_UNUSABLE = "RouteUnusable": "The route that spec.routeRef names is not there, or splits its requests with other applications.";
@@ -72,6 +73,10 @@ catalogue! {
     METRICS_NOT_READY = "MetricsNotReady": "The guard or a check cannot measure; the condition MetricsReady says what to put right first.";
     GUARD_ROLLED_BACK = "GuardRolledBack": "The guard's evidence says that the canary is worse than it may be; rolled back.";
     GUARD_WOULD_ROLL_BACK = "GuardWouldRollBack": "The guard only observes; its evidence says that the canary is worse than it may be.";
+    ABORTED = "Aborted": "A person aborted the release with a ReleaseAction; rolled back.";
+    PAUSED = "Paused": "A person paused the release: nothing is raised until it is resumed; checks and the guard go on.";
+    ACTION_TAKEN = "ActionTaken": "A ReleaseAction was carried out; the message says which, by whom and why.";
+    ACTION_REFUSED = "ActionRefused": "A ReleaseAction could not be carried out; the message says why, and nothing has changed.";
     ROLLBACK_ASKED = "RollbackAsked": "A rollback hook asked for it; rolled back.";
     CANARY_STUCK = "CanaryStuck": "The canary's pods did not become ready in time; rolled back.";
     TARGET_GONE = "TargetGone": "The target was deleted during its analysis; rolled back.";
@@ -98,6 +103,7 @@ pub fn is_trouble(code: &str) -> bool {
     [
         NOT_OURS,
         NO_SELECTOR_LABEL,
+        TARGET_UNUSABLE,
         PORT_NOT_SERVED,
         FOREIGN_ENDPOINTS,
         ROUTE_UNUSABLE,

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::control::Control;
 use crate::exposure::{Exposure, Weight};
 use crate::words::Percent;
 
@@ -378,6 +379,16 @@ pub struct Status {
     /// the guard can see again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blind_since: Option<Timestamp>,
+    /// The release that actions of people may be meant for now: the revision that is analysed or waits for it, else the one
+    /// last taken up, with its configs.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub release: String,
+    /// What people have decided about this release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<Control>,
+    /// Identities of the last ReleaseActions that were carried out, at most 16: none acts twice.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub handled_actions: Vec<String>,
     /// The watch over the primary after its promotion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soak: Option<Soak>,

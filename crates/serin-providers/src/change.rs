@@ -40,6 +40,8 @@ pub const CANARY: Kind =
     Kind { group: "flagger.app", version: "v1beta1", kind: "Canary", plural: "canaries" };
 pub const CONFIG_MAP: Kind =
     Kind { group: "", version: "v1", kind: "ConfigMap", plural: "configmaps" };
+pub const DAEMON_SET: Kind =
+    Kind { group: "apps", version: "v1", kind: "DaemonSet", plural: "daemonsets" };
 pub const DEPLOYMENT: Kind =
     Kind { group: "apps", version: "v1", kind: "Deployment", plural: "deployments" };
 pub const ENDPOINT_SLICE: Kind = Kind {
@@ -76,9 +78,10 @@ pub const TRAEFIK_SERVICE: Kind = Kind {
 };
 
 /// Every kind that a change or a reference may name.
-pub const KINDS: [Kind; 10] = [
+pub const KINDS: [Kind; 11] = [
     CANARY,
     CONFIG_MAP,
+    DAEMON_SET,
     DEPLOYMENT,
     ENDPOINT_SLICE,
     HORIZONTAL_POD_AUTOSCALER,

@@ -31,6 +31,11 @@ pub(crate) fn int(value: &Value, pointer: &str) -> Option<i64> {
 }
 
 /// A count that Kubernetes leaves out when it is zero.
+/// Zero for what is less.
+pub(crate) fn unsigned(value: i64) -> u32 {
+    u32::try_from(value).unwrap_or(0)
+}
+
 pub(crate) fn count(value: &Value, pointer: &str) -> i64 {
     int(value, pointer).unwrap_or(0)
 }

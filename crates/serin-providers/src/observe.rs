@@ -13,8 +13,7 @@ use crate::references;
 use crate::router::{RouterError, router};
 use crate::service;
 use crate::settings::Settings;
-use crate::workload::drift;
-use crate::workload::{config, deployment, kept, scaler};
+use crate::workload::{config, drift, kept, observe as workloads, scaler};
 
 /// Answers are empty, the guard is quiet and no duplicate is known: those come from elsewhere.
 pub fn observe(
@@ -24,8 +23,8 @@ pub fn observe(
     now: Timestamp,
 ) -> Observed {
     Observed {
-        target: deployment::observe_target(canary, objects, now),
-        primary: deployment::observe_primary(canary, objects, settings, now),
+        target: workloads::observe_target(canary, objects, now),
+        primary: workloads::observe_primary(canary, objects, settings, now),
         configs: config::observe(&objects.get(&references::target(canary)), objects, settings),
         kept: kept::observe(canary, objects),
         scaler: scaler::observe(canary, objects),
@@ -36,6 +35,7 @@ pub fn observe(
         obstacles: obstacles::find(canary, objects, settings),
         refused: None,
         passed_over: config::observe_passed_over(canary, objects, settings),
+        requests: Vec::new(),
         drift: drift::observe(canary, objects, settings),
         answered: None,
         reach: BTreeMap::new(),

@@ -12,7 +12,7 @@ use crate::render::RenderError;
 use crate::router::{RouterError, router};
 use crate::service::{self, pods};
 use crate::settings::Settings;
-use crate::workload::{config, kept};
+use crate::workload::{config, kept, kind};
 
 /// Kubernetes takes these away by itself.
 const OF_KUBERNETES: [&str; 2] = ["foregroundDeletion", "orphan"];
@@ -25,6 +25,11 @@ pub fn find(canary: &Canary, objects: &Objects, settings: &Settings) -> Vec<Obst
     };
     if let Some(error) = service::no_selector_label(canary, objects, settings) {
         add(&mut found, ObstacleKind::NoSelectorLabel, error.to_string());
+    }
+    let target = references::target(canary);
+    let live = objects.present(&target).filter(|_| !canary.deleting);
+    for message in live.map_or_else(Vec::new, |live| kind::of(canary).obstacles(&target, live)) {
+        add(&mut found, ObstacleKind::Target, message);
     }
     for (object, way_out) in derived(canary) {
         if let Some(message) = held_back(&object, canary, objects) {

@@ -1,12 +1,11 @@
 //! Which objects a Canary is about: what the shell must have at hand before it observes or renders.
 
-use serin_core::model::{Canary, PRIMARY, TargetKind};
+use serin_core::model::{Canary, PRIMARY};
 use serin_core::names::{OBJECT_MAX, derived};
 
-use crate::change::{
-    CANARY, CONFIG_MAP, DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, ObjectRef, SECRET, SERVICE,
-};
+use crate::change::{CANARY, CONFIG_MAP, HORIZONTAL_POD_AUTOSCALER, ObjectRef, SECRET, SERVICE};
 use crate::router::router;
+use crate::workload::kind;
 
 /// What to look up for one Canary. Configs come on top, by [`crate::workload::config_references`] of the target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,9 +38,7 @@ pub fn canary_object(canary: &Canary) -> ObjectRef {
 }
 
 pub fn target(canary: &Canary) -> ObjectRef {
-    match canary.spec.target.kind {
-        TargetKind::Deployment => DEPLOYMENT.named(&canary.key.namespace, &canary.spec.target.name),
-    }
+    kind::of(canary).kind().named(&canary.key.namespace, &canary.spec.target.name)
 }
 
 /// The target's autoscaler, where the spec names one.
@@ -56,11 +53,7 @@ pub fn kept(canary: &Canary) -> ObjectRef {
 }
 
 pub fn primary(canary: &Canary) -> ObjectRef {
-    match canary.spec.target.kind {
-        TargetKind::Deployment => {
-            DEPLOYMENT.named(&canary.key.namespace, canary.spec.target.primary_name())
-        }
-    }
+    kind::of(canary).kind().named(&canary.key.namespace, canary.spec.target.primary_name())
 }
 
 /// A ConfigMap or Secret that a target refers to.

@@ -2,18 +2,18 @@
 
 use serde_json::{Value, json};
 use serin_core::fence::{self, Seal};
-use serin_core::model::{Canary, Exposure};
+use serin_core::model::{Canary, Exposure, Running};
 use serin_core::parse::{self, FINALIZER, OWN_FINALIZER};
 use serin_core::plan::Action;
 
 use crate::change::{Change, ObjectRef, Objects};
-use crate::json::{SEALED, int, items, strings};
+use crate::json::{SEALED, items, strings};
 use crate::references;
 use crate::router::{RouterError, router};
 use crate::service;
 use crate::settings::Settings;
 use crate::workload::primary::require;
-use crate::workload::{drift, kept, primary, scaler};
+use crate::workload::{drift, kept, kind, primary, scaler};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
@@ -69,7 +69,7 @@ pub fn render(
         Action::PrimaryScaler => scaler::render(canary, objects),
         Action::RepairCopies => drift::repair(canary, objects, settings),
         Action::HoldPrimary(replicas) => scaler::hold(canary, *replicas, objects),
-        Action::ScaleTarget(replicas) => scale_target(canary, *replicas, objects),
+        Action::ScaleTarget(running) => scale_target(canary, *running, objects),
         Action::Route(exposure) => route(canary, *exposure, objects),
         Action::EnsureRoute(exposure) => ensure_route(canary, *exposure, objects),
         Action::RestoreRoute => Ok(router(canary.spec.provider).restore(canary, objects)?),
@@ -79,22 +79,23 @@ pub fn render(
 
 fn scale_target(
     canary: &Canary,
-    replicas: u32,
+    running: Running,
     objects: &Objects,
 ) -> Result<Vec<Change>, RenderError> {
     let target = references::target(canary);
     let live = require(objects, &target)?;
-    if int(live, "/spec/replicas") == Some(i64::from(replicas)) {
+    let kind = kind::of(canary);
+    if kind.running(live) == running {
         return Ok(Vec::new());
     }
     let version = crate::json::resource_version(live)
-        .filter(|_| fence::scale_is_fenced(replicas))
+        .filter(|_| fence::scale_is_fenced(running))
         .map(str::to_owned);
     let touched = serin_core::mutant!(TouchTarget).then(|| Change::MergePatch {
         target: target.clone(),
         patch: serde_json::json!({"metadata": {"annotations": {"serin.dev/scaled": "true"}}}),
     });
-    Ok(touched.into_iter().chain([Change::Scale { target, replicas, version }]).collect())
+    Ok(touched.into_iter().chain([kind.run(target, running, version)]).collect())
 }
 
 /// The exposure, and where the canary is to have none: nothing that somebody else decided and has not written yet.

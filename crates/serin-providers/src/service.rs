@@ -84,7 +84,7 @@ impl<'a> Context<'a> {
         let live = |role: Role| objects.present(&role.object(canary));
         let selected = live(Role::Primary).map(|live| strings(live, "/spec/selector"));
         let selected = selected.unwrap_or_default();
-        let Some(selector) = selector(target, primary, &selected, settings) else {
+        let Some(selector) = selector(canary, target, primary, &selected, settings) else {
             return Err(RenderError::no_selector_label(target_ref, settings));
         };
         let port = ports::resolve(canary, live(Role::Apex), live(Role::Primary));

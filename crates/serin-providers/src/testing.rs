@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use serin_core::model::Canary;
+use serin_core::model::{Canary, TargetKind};
 use serin_core::observed::Seen;
 use serin_core::parse::{self, Limits};
 
-use crate::change::{Change, DEPLOYMENT, KINDS, ObjectRef, Objects};
+use crate::change::{Change, KINDS, ObjectRef, Objects};
 use crate::references::references;
 use crate::workload::config_references;
 
@@ -82,7 +82,7 @@ pub(crate) fn world(canary: &Canary, present: &[Value]) -> Objects {
     for (namespace, name) in references.slices {
         objects.put_slices(namespace, name, Seen::Present(Vec::new()));
     }
-    for value in present.iter().filter(|value| value["kind"] == DEPLOYMENT.kind) {
+    for value in present.iter().filter(|value| is_workload(value)) {
         for reference in config_references(value) {
             for copy in reference.copies(canary) {
                 objects.put(copy, Seen::Absent);
@@ -94,6 +94,10 @@ pub(crate) fn world(canary: &Canary, present: &[Value]) -> Objects {
         objects.put(reference(value), Seen::Present(Arc::new(value.clone())));
     }
     objects
+}
+
+fn is_workload(value: &Value) -> bool {
+    TargetKind::ALL.into_iter().any(|kind| value["kind"] == kind.name())
 }
 
 fn reference(value: &Value) -> ObjectRef {

@@ -44,12 +44,12 @@ impl Claim {
         names.push(("Service", derived(apex, CANARY, LABEL_MAX)));
         // A DaemonSet and a Deployment of one name are two.
         let kind = match text("/spec/targetRef/kind") {
-            Some("DaemonSet") => "DaemonSet",
-            Some("Service") => "Service",
-            Some(_) | None => "Deployment",
+            Some("Service") => None,
+            Some(kind) => TargetKind::named(kind),
+            None => Some(TargetKind::Deployment),
         };
-        names.push((kind, target.to_owned()));
-        names.push((kind, TargetKind::Deployment.primary_name(target)));
+        names.push((kind.map_or("Service", TargetKind::name), target.to_owned()));
+        names.extend(kind.map(|kind| (kind.name(), kind.primary_name(target))));
         if let Some(scaler) = text("/spec/autoscalerRef/name") {
             names.push(("HorizontalPodAutoscaler", derived(scaler, PRIMARY, OBJECT_MAX)));
         }

@@ -1,5 +1,6 @@
 //! The operator: reads the world, asks the core, carries the decision out.
 
+pub mod actions;
 pub mod apply;
 pub mod ask;
 pub mod aws;

@@ -10,13 +10,15 @@ use serin_providers::router::router;
 use serin_providers::workload::{config_references, kept_configs, saw_later};
 use serin_providers::{Objects, references};
 
+use crate::actions::{self, Actions};
 use crate::controller::Context;
-use crate::world::{ALERT_PROVIDER, METRIC_TEMPLATE, Slot};
+use crate::world::{ALERT_PROVIDER, METRIC_TEMPLATE, RELEASE_ACTION, Slot};
 
 /// What was seen, and the objects it was seen in.
 pub struct Sight {
     pub observed: Observed,
     pub objects: Objects,
+    pub actions: Actions,
 }
 
 /// Looks at everything that this canary is about.
@@ -54,7 +56,9 @@ pub async fn observe(context: &Context, canary: &Canary, now: Timestamp) -> Sigh
     let pods = |seen: &Seen<Workload>| seen.present().map(|workload| workload.available_replicas);
     context.guards.count_pods(&canary.key, pods(&observed.target), pods(&observed.primary));
     (observed.guard, observed.watched) = context.guards.sight(&canary.key);
-    Sight { observed, objects }
+    let actions = actions::look(context, &canary.key, now);
+    observed.requests.clone_from(&actions.requests);
+    Sight { observed, objects, actions }
 }
 
 /// Waits, within bounds, until everything that this canary is about is known, and says whether the API server stands by a
@@ -87,7 +91,7 @@ pub fn collect(context: &Context, wanted: &BTreeSet<Slot>) -> Objects {
                 Seen::Unreadable(why) => Seen::Unreadable(why),
             };
             objects.put_slices(&slot.namespace, &slot.name, slices);
-        } else {
+        } else if slot.kind != RELEASE_ACTION {
             objects.put(slot.clone(), context.world.object(slot));
         }
     }
@@ -133,6 +137,7 @@ pub fn want(context: &Context, canary: &Canary) -> BTreeSet<Slot> {
         }
         wanted.insert(provider);
     }
+    wanted.insert(actions::slot(&canary.key));
     context.world.want(&canary.key, &wanted);
     wanted
 }

@@ -80,7 +80,7 @@ const fn grant(
     Grant { part, group, resources, verbs, why }
 }
 
-/// Rights in the namespaces of the canaries. Nothing is deleted.
+/// Rights in the namespaces of the canaries. Nothing but settled ReleaseActions is deleted.
 pub const GRANTS: &[Grant] = &[
     grant(
         Part::Core,
@@ -97,6 +97,14 @@ pub const GRANTS: &[Grant] = &[
         &["update"],
         "For clusters that ask it of whoever makes something that is owned by a Canary.",
     ),
+    grant(
+        Part::Core,
+        "serin.dev",
+        &["releaseactions"],
+        &["list", "watch", "delete"],
+        "`delete` takes away what was settled a day ago, or 20 others later.",
+    ),
+    grant(Part::Core, "serin.dev", &["releaseactions/status"], &["patch"], ""),
     grant(Part::Core, "flagger.app", &["metrictemplates"], &["get", "list", "watch"], ""),
     grant(Part::Core, "flagger.app", &["alertproviders"], &["get", "list", "watch"], ""),
     grant(
@@ -108,6 +116,13 @@ pub const GRANTS: &[Grant] = &[
     ),
     grant(Part::Core, "apps", &["deployments"], &["get", "list", "watch", "create", "update"], ""),
     grant(Part::Core, "apps", &["deployments/scale"], &["patch"], ""),
+    grant(
+        Part::Core,
+        "apps",
+        &["daemonsets"],
+        &["get", "list", "watch", "create", "update", "patch"],
+        "`patch` takes a DaemonSet from its nodes and gives it back to them: it has no `scale`.",
+    ),
     grant(
         Part::Autoscalers,
         "autoscaling",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
+use serin_core::control::Handled;
 use serin_core::course::{self, Course, Next};
 use serin_core::lint;
 use serin_core::model::{Builtin, Canary, Key, MetricSource, Phase};
@@ -16,6 +17,7 @@ use serin_core::step;
 use serin_providers::change::CANARY;
 use serin_providers::{Objects, notify};
 
+use crate::actions::{self, Actions};
 use crate::apply::{ApplyError, Stage};
 use crate::controller::Context;
 use crate::observe::{self, Sight};
@@ -151,11 +153,33 @@ async fn tick_valid(
     let since = context.unused.give_back(&canary, &mut sight.observed);
     let plan = decide(context, &canary, &mut sight, turn, now).await?;
     let asked = Asked::of(&sight.observed, since);
+    let actions = std::mem::take(&mut sight.actions);
+    let handled: Vec<_> = actions.refused.iter().chain(&plan.handled).cloned().collect();
     let result = carry_out(context, object, &canary, sight, plan, now).await;
+    let result = match result {
+        Ok(next) => Ok(close(context, &canary.key, &actions, &handled, next).await),
+        Err(error) => Err(error),
+    };
     if result.is_err() {
         context.unused.keep(&canary, asked);
     }
     result
+}
+
+/// What came of what people asked is said on their objects. Returns when to look again.
+async fn close(
+    context: &Context,
+    key: &Key,
+    actions: &Actions,
+    handled: &[Handled],
+    next: Timestamp,
+) -> Timestamp {
+    let now = context.clock.now();
+    actions::clean(context, key, actions).await;
+    match actions::answer(context, key, handled, now).await {
+        true => next,
+        false => next.min(now + SignedDuration::from_secs(context.settings.core.retry_secs)),
+    }
 }
 
 /// Steps, and asks what step wants to know, until there is a plan.
@@ -183,6 +207,9 @@ async fn decide(
                     () = context.guards.condemned(&canary.key), if !condemned => {
                         let (guard, watched) = context.guards.sight(&canary.key);
                         (sight.observed.guard, sight.observed.watched) = (guard, watched);
+                    }
+                    () = actions::abort_asked(context, &canary.key, &sight.observed.requests, now) => {
+                        sight.observed.requests = actions::look(context, &canary.key, now).requests;
                     }
                     answers = ask::ask(context, canary, &checks) => {
                         let secs = started.elapsed().as_secs_f64();
@@ -229,7 +256,7 @@ async fn carry_out(
     plan: Plan,
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
-    let Sight { observed, objects } = sight;
+    let Sight { observed, objects, actions: _ } = sight;
     let decided = tokio::time::Instant::now();
     let mut course = Course::of(&plan);
     let mut stage = Stage { context, objects };
@@ -414,10 +441,14 @@ async fn tick_invalid(
         let plan = decide(context, &canary, &mut sight, turn, now).await?;
         return carry_out(context, object, &canary, sight, plan, now).await;
     }
-    let sight = observe::observe(context, &canary, now).await;
+    let mut sight = observe::observe(context, &canary, now).await;
     let route = &sight.observed.route;
     let plan = step::invalid(&failure.status, failure.generation, &failure.findings, route, now);
-    carry_out(context, object, &canary, sight, plan, now).await
+    let why = "the spec of the Canary is not valid; correct it first";
+    let actions = std::mem::take(&mut sight.actions);
+    let next = carry_out(context, object, &canary, sight, plan, now).await?;
+    let handled = actions::all_refused(actions.clone(), why);
+    Ok(close(context, key, &actions, &handled, next).await)
 }
 
 /// Nothing of the spec leads to a route: there is only something to say, and nothing to keep the object for.

@@ -24,7 +24,7 @@ use crate::outside::chain;
 use crate::packed::{Packed, SERVICE_NAME_LABEL};
 use crate::wake::Wake;
 pub(crate) use state::newer;
-use state::{Objects, State, is_told, slot_of};
+use state::{Objects, State, asked_of, is_told, slot_of};
 pub(crate) use watching::config as watch_config;
 
 /// How long a tick waits for a cache to fill before it takes the object for unreadable.
@@ -44,6 +44,14 @@ pub use serin_providers::notify::ALERT_PROVIDER;
 
 /// A kind that only the shell knows.
 pub const EVENT: Kind = Kind { group: "", version: "v1", kind: "Event", plural: "events" };
+
+/// What people ask of a canary.
+pub const RELEASE_ACTION: Kind = Kind {
+    group: serin_core::api::action::GROUP,
+    version: serin_core::api::action::VERSION,
+    kind: "ReleaseAction",
+    plural: "releaseactions",
+};
 
 /// A kind as the client's URLs need it.
 pub fn resource(kind: &Kind) -> ApiResource {
@@ -101,6 +109,11 @@ impl World {
                 wake,
             }),
         }
+    }
+
+    /// Rings at every news of any kind.
+    pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.inner.changed.notified()
     }
 
     pub fn client(&self) -> &Client {
@@ -231,7 +244,7 @@ impl World {
             .copied()
             .collect();
         for kind in kinds {
-            let Some(slot) = slot_of(&kind, &object) else { continue };
+            let Some(slot) = slot_of(&kind, &object, || asked_of(&object)) else { continue };
             if let Some(entry) = state.slots.get_mut(&slot) {
                 entry.take(&kind, &object);
             }
@@ -341,6 +354,10 @@ impl World {
                 let params =
                     ListParams::default().labels(&format!("{SERVICE_NAME_LABEL}={}", slot.name));
                 api.list(&params).await.map(|list| list.items)
+            } else if slot.kind == RELEASE_ACTION {
+                let mut list = api.list(&ListParams::default()).await?;
+                list.items.retain(|object| asked_of(object).as_ref() == Some(&slot.name));
+                Ok(list.items)
             } else {
                 api.get_opt(&slot.name).await.map(|found| found.into_iter().collect())
             }

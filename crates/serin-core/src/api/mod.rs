@@ -3,6 +3,7 @@
 //! They are here for their schema, their words and for tools that write documents. What the controller reads goes through
 //! `parse`, which takes any JSON. Doc comments become what `kubectl explain` and the reference show.
 
+pub mod action;
 mod analysis;
 mod canary;
 mod guard;
@@ -17,6 +18,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use action::{ReleaseAction, ReleaseActionSpec, ReleaseActionStatus};
 pub use analysis::{
     Alert, Analysis, AnalysisMatch, CrossReference, HeaderMatch, Metric, QueryMatch,
     SessionAffinity, ThresholdRange, Webhook,

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::course::{self, Course, Next};
 use crate::fence::{self, Seal};
-use crate::model::{Canary, Exposure, Status, Weight};
+use crate::model::{Canary, Exposure, Running, Status, TargetKind, Weight};
 use crate::observed::{
     Answer, Check, Drift, Guard, Observed, Readiness, Seen, Selects, ServiceSeen, Services,
     Watched, Workload,
@@ -21,6 +21,13 @@ pub(super) const BEAT: i64 = 2;
 pub(super) const AGE_MAX: i64 = 2 * BEAT;
 
 pub(super) type Revision = &'static str;
+
+fn pods(running: Running) -> u32 {
+    match running {
+        Running::Off | Running::On(None) => 0,
+        Running::On(Some(replicas)) => replicas,
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Side {
@@ -319,6 +326,7 @@ impl World {
             uid: if primary { "primary" } else { "target" }.to_owned(),
             generation: side.generation,
             confirmed: false,
+            running: TargetKind::Deployment.running(side.replicas),
             replicas: side.replicas,
             readiness: if side.rolled {
                 Readiness::Ready
@@ -360,6 +368,7 @@ impl World {
             obstacles: Vec::new(),
             refused: None,
             passed_over: Vec::new(),
+            requests: Vec::new(),
             drift: Drift::default(),
             answered: None,
             reach: std::collections::BTreeMap::new(),
@@ -448,7 +457,7 @@ impl World {
             | Action::RepairCopies
             | Action::HoldPrimary(_)
             | Action::Finalizer(_) => {}
-            Action::ScaleTarget(replicas) => return self.scale(*replicas, view),
+            Action::ScaleTarget(running) => return self.scale(pods(*running), view),
             Action::Route(split) => {
                 let before = self.truth.route;
                 self.route(split.share, view)?;
@@ -517,7 +526,9 @@ impl World {
         if view.target.replicas == replicas {
             return Ok(());
         }
-        if fence::scale_is_fenced(replicas) && view.target.version != self.truth.target.version {
+        if fence::scale_is_fenced(TargetKind::Deployment.running(replicas))
+            && view.target.version != self.truth.target.version
+        {
             return Err(Refusal);
         }
         self.scale_target(replicas);

@@ -1,5 +1,6 @@
 //! From documents to what they mean: every default, every rejection, all complaints at once, and never a panic.
 
+pub mod action;
 mod analysis;
 mod doc;
 mod duration;
@@ -250,7 +251,7 @@ fn spec(
     let spec = Spec {
         provider: provider.unwrap_or(&KUBERNETES),
         metrics_server: address(&doc, "metricsServer"),
-        scaler: scaler::read(&doc),
+        scaler: scaler::read(&doc, target.kind),
         service: service::read(&doc, &target.name, provider),
         target,
         analysis: analysis::read(&doc, &scope),
@@ -285,12 +286,13 @@ fn target(spec: &Doc<'_>) -> TargetRef {
         };
     };
     let kind = doc.required("kind");
+    let known = TargetKind::named(kind);
     // The catalogue speaks for the kinds that Flagger has.
-    if !["", "Deployment", "DaemonSet", "Service"].contains(&kind) {
-        doc.error_use("kind", format!("unknown kind {kind:?}"), "use Deployment");
+    if known.is_none() && !["", "Service"].contains(&kind) {
+        doc.error_use("kind", format!("unknown kind {kind:?}"), "use Deployment or DaemonSet");
     }
     let api_version = doc.required("apiVersion");
-    if kind == "Deployment" && !["", "apps/v1"].contains(&api_version) {
+    if known.is_some() && !["", "apps/v1"].contains(&api_version) {
         doc.taken_as("apiVersion", format!("{api_version} is read as apps/v1"));
     }
     let name = doc.required("name");
@@ -299,7 +301,7 @@ fn target(spec: &Doc<'_>) -> TargetRef {
     }
     TargetRef {
         api_version: api_version.to_owned(),
-        kind: TargetKind::Deployment,
+        kind: known.unwrap_or(TargetKind::Deployment),
         name: name.to_owned(),
     }
 }

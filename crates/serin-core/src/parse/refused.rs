@@ -75,7 +75,7 @@ const ONLY_IN_QUERIES: Words = Words::Same(
     "is for another router and fills only the template words of queries here",
     "remove it, unless a query uses it",
 );
-const TARGET: &str = "use a Deployment";
+const TARGET: &str = "use a Deployment or a DaemonSet";
 const MIRROR: Words = Words::Same(
     "mirroring is not supported with this provider yet, and users would not get what it says",
     REMOVE,
@@ -95,10 +95,6 @@ pub(super) fn says_something(value: &Value) -> bool {
 
 fn scaled_object(value: &Value) -> bool {
     value == "ScaledObject"
-}
-
-fn daemon_set(value: &Value) -> bool {
-    value == "DaemonSet"
 }
 
 fn service(value: &Value) -> bool {
@@ -135,15 +131,6 @@ const fn only(entry: Refused, values: &'static str, applies: fn(&Value) -> bool)
 
 /// Every field that is not honoured. A field of the schema is either read by `parse` or stands here; a test holds us to it.
 pub const REFUSED: &[Refused] = &[
-    only(
-        refuse(
-            "spec.targetRef.kind",
-            all,
-            Words::Same("DaemonSet targets are not supported yet", TARGET),
-        ),
-        "`DaemonSet`",
-        daemon_set,
-    ),
     only(
         refuse(
             "spec.targetRef.kind",

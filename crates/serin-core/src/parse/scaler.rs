@@ -2,7 +2,7 @@
 
 use super::doc::Doc;
 use super::saturating_u32;
-use crate::model::{Finding, FindingCode, ScalerRef};
+use crate::model::{Finding, FindingCode, ScalerRef, TargetKind};
 
 /// What is read and written, whatever the reference says.
 const API_VERSION: &str = "autoscaling/v2";
@@ -11,8 +11,14 @@ const KIND: &str = "HorizontalPodAutoscaler";
 const KEDA: &str = "ScaledObject";
 
 /// Flagger goes by the kind alone: it never reads the version, and passes over a reference of a kind that it does not know.
-pub(super) fn read(spec: &Doc<'_>) -> Option<ScalerRef> {
+pub(super) fn read(spec: &Doc<'_>, target: TargetKind) -> Option<ScalerRef> {
     let doc = spec.object("autoscalerRef")?;
+    if !target.has_replicas() {
+        let message = format!("has no effect: nothing scales a {}", target.name());
+        let finding = Finding::warning(FindingCode::NoEffect, spec.at("autoscalerRef"), message);
+        spec.add(finding.way_out("remove it"));
+        return None;
+    }
     let known = kind(&doc);
     let version = doc.text("apiVersion");
     if known && doc.text("kind") != Some(KEDA) && version != Some(API_VERSION) {

@@ -127,7 +127,7 @@ pub fn alert_provider(object: &Value) -> Result<AlertProvider, Vec<Finding>> {
     finish(provider, complaints)
 }
 
-fn required_object<'a>(doc: &Doc<'a>, field: &str) -> Doc<'a> {
+pub(super) fn required_object<'a>(doc: &Doc<'a>, field: &str) -> Doc<'a> {
     if doc.raw(field).is_none() {
         doc.is_required(field);
     }

@@ -46,6 +46,12 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
     if held.is_none() {
         held = unfit(&draft);
     }
+    if super::control::promoted(&draft).is_some() {
+        return promoted_by_hand(draft, held);
+    }
+    if held.is_none() {
+        held = super::control::paused(&draft);
+    }
     if draft.spec.skip_analysis {
         return skip(draft, held);
     }
@@ -144,10 +150,7 @@ fn unfit(draft: &Draft<'_>) -> Option<(&'static str, String)> {
 
 /// What is analysed must run; somebody scaled it away, or the scaling up never happened.
 pub(super) fn scale_up(draft: &mut Draft<'_>) {
-    if draft.seen.target.present().is_some_and(|target| target.replicas == 0) {
-        let replicas = draft.canary_replicas();
-        draft.actions.push(Action::ScaleTarget(replicas));
-    }
+    draft.start_target();
 }
 
 /// Before the first traffic: the canary's pods become ready within the deadline, or it is rolled back.
@@ -286,8 +289,7 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     if let Some((code, message)) = held
         && !crate::mutant!(AdvanceWhileHeld)
     {
-        draft.stalled |= !draft.seen.obstacles.is_empty();
-        return passed_but_held(draft, code, message);
+        return held_back(draft, code, message);
     }
     if unrouted && draft.spec.analysis.schedule.form() != Form::BlueGreen {
         return return_to_first_share(draft);
@@ -354,6 +356,17 @@ fn return_to_first_share(mut draft: Draft<'_>) -> Step {
     let secs = draft.spec.analysis.interval_secs;
     let message = format!("The canary had lost its traffic and starts again at {to}.");
     draft.act(reason::ROUTE_REPAIRED, message, secs)
+}
+
+/// All checks passed, and something else forbids more. Who paused the release was told so.
+fn held_back(mut draft: Draft<'_>, code: &'static str, message: String) -> Step {
+    if code == reason::PAUSED {
+        draft.status.last_step_time = Some(draft.now);
+        let secs = draft.spec.analysis.interval_secs;
+        return draft.act(code, message, secs);
+    }
+    draft.stalled |= !draft.seen.obstacles.is_empty();
+    passed_but_held(draft, code, message)
 }
 
 fn passed_but_held(draft: Draft<'_>, code: &'static str, message: String) -> Step {
@@ -470,6 +483,22 @@ fn failed(mut draft: Draft<'_>, findings: &[Judgement]) -> Step {
     }
     let secs = draft.spec.analysis.interval_secs;
     draft.act(code, format!("{first} ({count} of {threshold})"), secs)
+}
+
+/// A person takes the rest of the analysis upon themselves: the canary must be ready, nothing else is asked.
+fn promoted_by_hand(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
+    draft.repair();
+    if draft.status.outdated_pods && draft.status.exposure().is_none() {
+        return super::replace::step(draft);
+    }
+    scale_up(&mut draft);
+    if let Some(cause) = until_ready(&draft).filter(|_| draft.status.exposure().is_none()) {
+        return roll_back(draft, &cause);
+    }
+    if let Some((code, message)) = held {
+        return draft.hold(code, message);
+    }
+    super::promote(draft)
 }
 
 /// `skipAnalysis`: the canary must be ready, nothing else is asked.

@@ -1,7 +1,7 @@
 //! From a plain workload to a primary that serves and a target at rest, without a request lost on the way.
 
 use super::{Draft, Step};
-use crate::model::{Exposure, Phase, Severity};
+use crate::model::{Exposure, Phase, Running, Severity};
 use crate::observed::{Readiness, Seen, Selects, Workload};
 use crate::plan::Action;
 use crate::reason;
@@ -199,7 +199,7 @@ fn switch(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> Step {
 }
 
 fn initialized(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> Step {
-    draft.actions.push(Action::ScaleTarget(0));
+    draft.actions.push(Action::ScaleTarget(Running::Off));
     // What is recorded as promoted is what the primary was made from; if the target moved since, that is a release.
     let same = primary.revision == target.revision
         || (primary.revision.is_empty() && primary.matches_target);

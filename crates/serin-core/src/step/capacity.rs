@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::Draft;
-use crate::model::{Phase, Weight};
+use crate::model::{Phase, Running, Weight};
 use crate::observed::{Seen, Workload};
 use crate::plan::Action;
 
@@ -12,9 +12,17 @@ pub(super) fn begin(draft: &mut Draft<'_>) {
     draft.status.primary_replicas = draft.seen.primary.present().map(|primary| primary.replicas);
 }
 
+/// Pods of the primary when the release began. Where the nodes decide how many there are, one that is gone since is not
+/// waited for.
+fn began(draft: &Draft<'_>) -> Option<u32> {
+    let began = draft.status.primary_replicas?;
+    let nodes = draft.seen.primary.present().filter(|primary| primary.running == Running::On(None));
+    Some(nodes.map_or(began, |primary| began.min(primary.replicas)))
+}
+
 /// Pods that carried all of the traffic: the primary's when the release began, or more where the canary has grown beyond them.
 fn full(draft: &Draft<'_>) -> Option<u32> {
-    let began = draft.status.primary_replicas?;
+    let began = began(draft)?;
     let carries = draft.status.exposure().has_users();
     let grown = draft.seen.target.present().filter(|_| carries);
     Some(began.max(grown.map_or(0, |target| target.available_replicas)))
@@ -50,7 +58,7 @@ pub(super) fn hold(draft: &mut Draft<'_>) {
         (Seen::Present(scaler), None) => scaler.held.is_some(),
         (Seen::Absent, Some(_)) if draft.spec.scaler.is_none() => {
             // Nobody sizes it by its load, so that what it had when the release began is what it needs.
-            draft.status.primary_replicas.is_some_and(|began| primary.replicas < began)
+            draft.status.primary_replicas.is_some_and(|began| primary.running.is_below(began))
         }
         (Seen::Absent | Seen::Unreadable(_), _) => false,
     };
@@ -118,7 +126,7 @@ fn short(
 
 /// Pods of the canary for a share: as many, in proportion, as carried everything before.
 fn for_share(draft: &Draft<'_>, share: Weight) -> Option<u32> {
-    let began = draft.status.primary_replicas?;
+    let began = began(draft)?;
     // The primary may have grown with the load since.
     let carries = draft.status.exposure().share < Weight::FULL;
     let grown = draft.seen.primary.present().filter(|_| carries);
@@ -171,7 +179,7 @@ fn warn_of_few(draft: &mut Draft<'_>, why: &str) {
 
 /// Whether a primary that is taken back has fewer ready pods than it had before.
 pub(super) fn of_undone(draft: &Draft<'_>) -> Option<Shortage> {
-    let wanted = draft.status.primary_replicas?;
+    let wanted = began(draft)?;
     short(draft, "primary", &draft.seen.primary, wanted, Weight::FULL, draft.status.phase_time)
 }
 

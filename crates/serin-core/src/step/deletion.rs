@@ -3,7 +3,7 @@
 //! With `revertOnDeletion: false` there is no finalizer, and Kubernetes collects the primary at once, as with Flagger.
 
 use super::{Draft, Step, capacity};
-use crate::model::{Exposure, Phase};
+use crate::model::{Exposure, Phase, Running};
 use crate::observed::{ObstacleKind, Readiness, Seen, Selects};
 use crate::plan::Action;
 use crate::{mutant, reason};
@@ -61,17 +61,17 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
 
 fn scale_and_switch(mut draft: Draft<'_>) -> Step {
     let primary = draft.seen.primary.present().map_or(1, |primary| primary.replicas.max(1));
-    let (replicas, readiness) = match draft.seen.target.present() {
-        Some(target) => (target.replicas, target.readiness.clone()),
-        None => (0, Readiness::Progressing("the target is gone".to_owned())),
+    let (running, readiness) = match draft.seen.target.present() {
+        Some(target) => (target.running, target.readiness.clone()),
+        None => (Running::Off, Readiness::Progressing("the target is gone".to_owned())),
     };
     // As large as what it replaces. An autoscaler, or whoever else sizes it, may not let it: after the deadline what there is
     // has to do.
     let since = draft.status.phase_time.unwrap_or(draft.now);
     let over = draft.now.duration_since(since).as_secs() >= draft.spec.progress_deadline_secs;
     let enough = if over { 1 } else { primary };
-    if replicas < enough {
-        draft.actions.push(Action::ScaleTarget(enough));
+    if running.is_below(enough) {
+        draft.actions.push(Action::ScaleTarget(draft.spec.target.kind.running(enough)));
         keep_services(&mut draft);
         return draft.hold(reason::TERMINATING, "The target is scaled up to take over.");
     }

@@ -5,11 +5,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::conditions::{self, Stance};
 use super::pace::{UNTROUBLED, judged};
 use super::{Settings, Step};
+use crate::control::Handled;
 use crate::judge::sequential::pace::Pace as Judged;
-use crate::model::{Canary, Exposure, HookKind, Phase, Severity, Spec, Status, Weight};
+use crate::model::{Canary, Exposure, Phase, Running, Severity, Spec, Status, Weight};
 use crate::observed::{
-    Answer, Check, Guard, Known, Observed, ObstacleKind, Readiness, ScalerCopy, Seen, Selects,
-    Workload,
+    Check, Guard, Known, Observed, ObstacleKind, Readiness, ScalerCopy, Seen, Selects, Workload,
 };
 use crate::plan::{Action, Alert, Notice, Plan, Reason};
 use crate::reason;
@@ -26,6 +26,7 @@ pub(super) struct Draft<'a> {
     pub actions: Vec<Action>,
     pub calls: Vec<usize>,
     pub notices: Vec<Notice>,
+    pub handled: Vec<Handled>,
     pub stalled: bool,
     /// Another rollout begins: what the guard knows is about the last one.
     pub forgets: bool,
@@ -49,6 +50,7 @@ impl<'a> Draft<'a> {
             actions: Vec::new(),
             calls: Vec::new(),
             notices: Vec::new(),
+            handled: Vec::new(),
             stalled: false,
             forgets: false,
         }
@@ -118,60 +120,6 @@ impl<'a> Draft<'a> {
         self.seen.services.apex.present().map(|seen| seen.selects)
     }
 
-    pub(super) fn hooks(&self, kind: HookKind) -> impl Iterator<Item = Check> + 'a {
-        let hooks = &self.spec.analysis.webhooks;
-        hooks
-            .iter()
-            .enumerate()
-            .filter(move |(_, hook)| hook.kind == kind)
-            .map(|(index, _)| Check::Hook(index))
-    }
-
-    pub(super) fn has_hooks(&self, kind: HookKind) -> bool {
-        self.hooks(kind).next().is_some()
-    }
-
-    /// The checks that have no answer yet.
-    pub(super) fn unanswered(&self, checks: &[Check]) -> Vec<Check> {
-        checks.iter().copied().filter(|check| !self.seen.answers.contains_key(check)).collect()
-    }
-
-    pub(super) fn answer(&self, check: Check) -> Option<&'a Answer> {
-        self.seen.answers.get(&check)
-    }
-
-    pub(super) fn hook_name(&self, check: Check) -> &'a str {
-        match check {
-            Check::Hook(index) => {
-                self.spec.analysis.webhooks.get(index).map_or("", |hook| hook.name.as_str())
-            }
-            Check::Metric(..) => "",
-        }
-    }
-
-    pub(super) fn hook_muted(&self, check: Check) -> bool {
-        match check {
-            Check::Hook(index) => {
-                self.spec.analysis.webhooks.get(index).is_some_and(|hook| hook.mute_alert)
-            }
-            Check::Metric(..) => false,
-        }
-    }
-
-    /// The first of these gates that does not say yes.
-    pub(super) fn refused(&self, gates: &[Check]) -> Option<Check> {
-        let refuses = |gate: &Check| self.answer(*gate) != Some(&Answer::Approved);
-        gates.iter().copied().find(refuses).filter(|_| !crate::mutant!(GatesOpen))
-    }
-
-    /// `post-rollout` hooks are called once the plan is carried out; their answers change nothing.
-    pub(super) fn call_post_rollout(&mut self) {
-        let hooks = self.spec.analysis.webhooks.iter().enumerate();
-        self.calls.extend(
-            hooks.filter(|(_, hook)| hook.kind == HookKind::PostRollout).map(|(index, _)| index),
-        );
-    }
-
     pub(super) fn after(&self, secs: i64) -> Timestamp {
         later(self.now, secs)
     }
@@ -237,7 +185,7 @@ impl<'a> Draft<'a> {
         if self.has_router() && self.route() == Seen::Present(Exposure::NONE) {
             self.actions.push(Action::Route(Exposure::NONE));
         }
-        self.actions.push(Action::ScaleTarget(0));
+        self.actions.push(Action::ScaleTarget(Running::Off));
     }
 
     /// Whether it is seen that no request comes to the target's pods.
@@ -304,14 +252,22 @@ impl<'a> Draft<'a> {
 
     /// How many pods a canary starts with (Flagger's rules): what runs stays; with an autoscaler its minimum; else as many as the primary.
     pub(super) fn canary_replicas(&self) -> u32 {
-        let now = self.seen.target.present().map_or(0, |target| target.replicas);
-        if now > 0 {
-            return now;
+        let target = self.seen.target.present().filter(|target| target.running != Running::Off);
+        if let Some(target) = target {
+            return target.replicas.max(1);
         }
         match (&self.spec.scaler, &self.seen.scaler) {
             (Some(_), Seen::Present(scaler)) => scaler.min_replicas.unwrap_or(1).max(1),
             (Some(_), Seen::Absent | Seen::Unreadable(_)) => 1,
             (None, _) => self.seen.primary.present().map_or(1, |primary| primary.replicas.max(1)),
+        }
+    }
+
+    /// The target is told to run, where it does not.
+    pub(super) fn start_target(&mut self) {
+        if self.seen.target.present().is_some_and(|target| target.running == Running::Off) {
+            let running = self.spec.target.kind.running(self.canary_replicas());
+            self.actions.push(Action::ScaleTarget(running));
         }
     }
 
@@ -513,6 +469,10 @@ impl<'a> Draft<'a> {
         }
         self.status.observed_generation = Some(self.canary.generation);
         self.spec.provider.name.clone_into(&mut self.status.provider);
+        if let Some(release) = super::control::release(&self) {
+            self.status.release = release;
+        }
+        super::control::forget(&mut self);
         // Conditions speak of the decision that the status remembers.
         let remembered = self.status.last_reason.as_ref().map(|last| last.message.clone());
         // What is in the way goes away by a person, in whatever phase it is found.
@@ -551,6 +511,7 @@ impl<'a> Draft<'a> {
             actions: self.actions,
             calls: self.calls,
             notices: self.notices,
+            handled: self.handled,
             reason: Reason { code, message },
             next,
         }))

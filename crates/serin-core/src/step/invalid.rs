@@ -73,6 +73,7 @@ pub fn invalid(
         status: next,
         actions: Vec::new(),
         calls: Vec::new(),
+        handled: Vec::new(),
         notices: if news { vec![event] } else { Vec::new() },
         reason: Reason { code, message },
         next: now.checked_add(SignedDuration::from_secs(IDLE_SECS)).unwrap_or(Timestamp::MAX),

@@ -1,11 +1,13 @@
 //! One decision about one canary: the phase table, the only place where all the branches meet.
 
 mod analysis;
+mod answers;
 mod blind;
 mod bootstrap;
 mod capacity;
 pub mod check;
 mod conditions;
+mod control;
 mod copied;
 mod deletion;
 mod draft;
@@ -74,7 +76,7 @@ pub fn step(canary: &Canary, seen: &Observed, now: Timestamp, settings: &Setting
 }
 
 fn decide(canary: &Canary, seen: &Observed, now: Timestamp, settings: &Settings) -> Step {
-    let mut draft = Draft::new(canary, seen, now, settings);
+    let draft = Draft::new(canary, seen, now, settings);
     if canary.deleting {
         return deletion::step(draft);
     }
@@ -99,6 +101,10 @@ fn decide(canary: &Canary, seen: &Observed, now: Timestamp, settings: &Settings)
     if blind::is_over(&draft) {
         return blind::take_back(draft);
     }
+    let mut draft = match control::take(draft) {
+        control::Next::Go(draft) => *draft,
+        control::Next::Done(step) => return step,
+    };
     if canary.spec.suspend {
         return suspended::step(draft);
     }

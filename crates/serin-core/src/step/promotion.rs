@@ -2,7 +2,7 @@
 
 use super::revision::{Change, change};
 use super::{Cause, Draft, Step, roll_back};
-use crate::model::{Exposure, HookKind, Phase, Severity, Weight};
+use crate::model::{Exposure, HookKind, Phase, Running, Severity, Weight};
 use crate::observed::{Guard, Readiness, Seen, Workload};
 use crate::plan::Action;
 use crate::reason;
@@ -256,7 +256,7 @@ fn finalise(mut draft: Draft<'_>) -> Step {
         draft.actions.push(Action::Route(Exposure::NONE));
     }
     if crate::mutant!(ScaleDownWhileRouted) {
-        draft.actions.insert(0, Action::ScaleTarget(0));
+        draft.actions.insert(0, Action::ScaleTarget(Running::Off));
     }
     draft.status.expose(Exposure::NONE);
     draft.status.drain_time = Some(draft.now);
@@ -305,7 +305,7 @@ pub(super) fn finalising(mut draft: Draft<'_>) -> Step {
 }
 
 fn succeed(mut draft: Draft<'_>) -> Step {
-    if draft.seen.target.present().is_some_and(|target| target.replicas > 0) {
+    if draft.seen.target.present().is_some_and(|target| target.running != Running::Off) {
         draft.scale_away();
     }
     draft.enter(Phase::Succeeded);

@@ -5,6 +5,7 @@
 //! template stays as it is.
 
 use super::{Draft, Step};
+use crate::model::Running;
 use crate::observed::Seen;
 use crate::reason;
 
@@ -20,17 +21,20 @@ pub(super) fn note(draft: &mut Draft<'_>) {
         now.iter().any(|(key, sum)| before.get(key).is_some_and(|before| before != sum))
     });
     draft.status.outdated_pods |= changed;
-    if target.replicas == 0 && target.pods == 0 {
+    if target.running == Running::Off && target.pods == 0 {
         draft.status.outdated_pods = false;
     }
 }
 
 /// Before the first traffic: pods away, and then the analysis begins with new ones.
 pub(super) fn step(mut draft: Draft<'_>) -> Step {
-    let (replicas, pods) =
-        draft.seen.target.present().map_or((0, 0), |target| (target.replicas, target.pods));
+    let (running, pods) = draft
+        .seen
+        .target
+        .present()
+        .map_or((Running::Off, 0), |target| (target.running, target.pods));
     let code = reason::PODS_REPLACED;
-    if replicas > 0 {
+    if running != Running::Off {
         if !draft.is_unreached() {
             let message = "The canary's pods are to be started again, and it cannot be seen that nothing reaches them.";
             return draft.hold(reason::CANNOT_SEE, message);

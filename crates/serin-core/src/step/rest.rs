@@ -2,7 +2,7 @@
 
 use super::revision::{Change, change};
 use super::{Draft, Step, soak};
-use crate::model::{Exposure, HookKind, Phase, Severity};
+use crate::model::{Exposure, HookKind, Phase, Running, Severity};
 use crate::observed::{Readiness, Scaler, ScalerCopy, Seen, Selects, ServiceSeen};
 use crate::plan::Action;
 use crate::reason;
@@ -65,7 +65,8 @@ fn lower(draft: &mut Draft<'_>) -> Option<String> {
         }
         // The rollback must not wait for a read.
         Seen::Unreadable(_) => {
-            let running = draft.seen.target.present().is_none_or(|target| target.replicas > 0);
+            let running =
+                draft.seen.target.present().is_none_or(|target| target.running != Running::Off);
             let failed = draft.status.phase == Some(Phase::Failed) && running;
             if failed || !draft.status.exposure().is_none() {
                 draft.urgent.push(Action::Route(Exposure::NONE));
@@ -87,9 +88,10 @@ fn settle(mut draft: Draft<'_>) -> Step {
     if draft.seen.primary == Seen::Absent {
         return remake_primary(draft);
     }
-    let replicas = draft.seen.target.present().map_or(0, |target| target.replicas);
-    if replicas > 0 {
-        return scale_down(draft, replicas);
+    if let Some(target) =
+        draft.seen.target.present().filter(|target| target.running != Running::Off)
+    {
+        return scale_down(draft, target.replicas);
     }
     if !draft.seen.drift.copies.is_empty() && draft.seen.drift.template.is_none() {
         let copies = draft.seen.drift.copies.join(", ");
@@ -234,6 +236,9 @@ fn scale_down(mut draft: Draft<'_>, replicas: u32) -> Step {
     let primary = format!("{} {}", draft.kind(), draft.spec.target.primary_name());
     let place = match &draft.spec.scaler {
         Some(scaler) => format!("set replicas in the autoscaler {}", scaler.name),
+        None if !draft.spec.target.kind.has_replicas() => {
+            "add nodes, or let its pods run on more of them".to_owned()
+        }
         None => {
             format!("scale {primary} for now, and set replicas in the target for the next release")
         }
@@ -297,7 +302,10 @@ pub(super) fn gate(mut draft: Draft<'_>) -> Step {
         }
         return draft.hold(code, message);
     }
-    let checks: Vec<_> = draft.hooks(HookKind::ConfirmRollout).collect();
+    let mut checks: Vec<_> = draft.hooks(HookKind::ConfirmRollout).collect();
+    if super::control::promoted(&draft).is_some() {
+        checks.clear();
+    }
     let waiting = draft.status.phase == Some(Phase::Waiting);
     let unanswered = draft.unanswered(&checks);
     if !unanswered.is_empty() {
@@ -331,7 +339,7 @@ pub(super) fn gate(mut draft: Draft<'_>) -> Step {
 
 /// What keeps an analysis from starting; the revision is not taken up, so it is not lost.
 fn blocked(draft: &Draft<'_>) -> Option<(&'static str, String)> {
-    if let Some(obstacle) = draft.obstacle() {
+    if let Some(obstacle) = draft.obstacle().or_else(|| super::control::paused(draft)) {
         return Some(obstacle);
     }
     if draft.spec.scaler.is_some() {
@@ -384,11 +392,8 @@ fn start(mut draft: Draft<'_>) -> Step {
     draft.take_up();
     draft.enter(Phase::Progressing);
     draft.status.phase_time = Some(draft.now);
-    if draft.seen.target.present().is_some_and(|target| target.replicas == 0)
-        && !draft.status.outdated_pods
-    {
-        let replicas = draft.canary_replicas();
-        draft.actions.push(Action::ScaleTarget(replicas));
+    if !draft.status.outdated_pods {
+        draft.start_target();
     }
     let message = format!("New revision detected! Scaling up {}", draft.target_name());
     draft.note(reason::NEW_REVISION, message);

@@ -1,6 +1,7 @@
 //! The ways out of an analysis that are no promotion: rolled back, begun again, taken back by the user.
 
 use super::{Draft, Step};
+use crate::control::ByHand;
 use crate::model::{Exposure, HookKind, Phase, Severity};
 use crate::observed::Seen;
 use crate::reason;
@@ -15,6 +16,8 @@ pub(super) enum Cause {
     Lost,
     Guard(String),
     Hook(String),
+    /// A person asked for it: who, and why.
+    Aborted(String),
     CanaryStuck(String),
     TargetGone,
     PromotionFailed(String),
@@ -26,6 +29,7 @@ impl Cause {
             Cause::Threshold(_) | Cause::Lost => reason::THRESHOLD_REACHED,
             Cause::Guard(_) => reason::GUARD_ROLLED_BACK,
             Cause::Hook(_) => reason::ROLLBACK_ASKED,
+            Cause::Aborted(_) => reason::ABORTED,
             Cause::CanaryStuck(_) => reason::CANARY_STUCK,
             Cause::TargetGone => reason::TARGET_GONE,
             Cause::PromotionFailed(_) => reason::PROMOTION_FAILED,
@@ -94,6 +98,11 @@ fn announce(draft: &mut Draft<'_>, cause: &Cause, exposure: Exposure) -> String 
             draft.alert(Severity::Warn, "Rolling back manual webhook invoked", false);
             format!("The rollback hook {hook} asked for it at {exposure}.")
         }
+        Cause::Aborted(by) => {
+            draft.warn(code, format!("Rolling back {name} aborted {by}"));
+            draft.alert(Severity::Warn, format!("Aborted {by}"), false);
+            format!("The release was aborted {by}, at {exposure}.")
+        }
         Cause::CanaryStuck(why) => {
             draft.warn(code, format!("Rolling back {name} progress deadline exceeded {why}"));
             draft.alert(Severity::Error, format!("Progress deadline exceeded {why}"), false);
@@ -125,7 +134,19 @@ fn too_many(draft: &mut Draft<'_>, which: &str, last: &str, exposure: Exposure) 
 }
 
 /// Another revision came mid-analysis: nobody approved it and nothing is known of it, so it starts from the beginning.
-pub(super) fn restart(mut draft: Draft<'_>) -> Step {
+pub(super) fn restart(draft: Draft<'_>) -> Step {
+    let event = format!("New revision detected! Restarting analysis for {}", draft.name());
+    let message = "The target changed during its analysis, which begins again.";
+    begin_again(draft, event, message.to_owned())
+}
+
+/// A person wants the same revision to be analysed from the beginning.
+pub(super) fn asked_again(draft: Draft<'_>, by: &ByHand) -> Step {
+    let event = format!("Restarting analysis for {} {by}", draft.name());
+    begin_again(draft, event, format!("The analysis begins again, {by}."))
+}
+
+fn begin_again(mut draft: Draft<'_>, event: String, message: String) -> Step {
     let exposure = draft.status.exposure();
     if !crate::mutant!(KeepShareOnRestart) {
         draft.take_off();
@@ -134,8 +155,7 @@ pub(super) fn restart(mut draft: Draft<'_>) -> Step {
     if crate::mutant!(KeepShareOnRestart) {
         draft.status.expose(exposure);
     }
-    let message = format!("New revision detected! Restarting analysis for {}", draft.name());
-    draft.note(reason::RESTARTED, message);
+    draft.note(reason::RESTARTED, event);
     draft.alert(Severity::Info, "New revision detected, progressing canary analysis.", true);
     if draft.has_hooks(HookKind::ConfirmRollout) {
         // Neither the abandoned nor the new revision was taken up; the gate decides about whatever is there then.
@@ -150,7 +170,6 @@ pub(super) fn restart(mut draft: Draft<'_>) -> Step {
         draft.enter(Phase::Progressing);
         draft.status.phase_time = Some(draft.now);
     }
-    let message = "The target changed during its analysis, which begins again.";
     draft.hold(reason::RESTARTED, message)
 }
 

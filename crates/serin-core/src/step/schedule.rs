@@ -6,7 +6,7 @@ use super::pace::{self, expected, first_share_of, share, so_far};
 use super::{Draft, Step, capacity, promote};
 use crate::judge::sequential::pace::{Pace as Judged, Wait, expected_hurt};
 use crate::model::{
-    EvidencePace, Exposure, Gate, HookKind, Phase, Schedule, Severity, Stage, Weight,
+    EvidencePace, Exposure, Gate, HookKind, Phase, Running, Schedule, Severity, Stage, Weight,
 };
 use crate::observed::Guard;
 use crate::plan::Action;
@@ -34,6 +34,14 @@ pub(super) fn advance(draft: Draft<'_>) -> Step {
         Some(next) => enter(draft, next),
         None => promotion_gate(draft),
     }
+}
+
+/// The next stage without the rest of this one's rounds.
+pub(super) fn next_stage(mut draft: Draft<'_>) -> Step {
+    let rounds = rounds_at(&draft.spec.analysis.schedule, draft.status.exposure());
+    let rounds = i32::try_from(rounds).unwrap_or(i32::MAX);
+    draft.status.iterations = draft.status.iterations.max(rounds);
+    advance(draft)
 }
 
 /// Rounds of checks that a canary has at this exposure, the one that comes with its beginning among them. Where shares
@@ -105,12 +113,26 @@ fn raise(mut draft: Draft<'_>, weight: Weight, because: &str) -> Step {
     draft.act(reason::ADVANCED, format!("The canary gets {weight} %{because}."), secs)
 }
 
+/// Whether this share needs pods first, which the canary then gets.
+pub(super) fn grows_for(draft: &mut Draft<'_>, weight: Weight) -> bool {
+    let since = draft.status.weight_time.or(draft.status.analysis_start_time);
+    let shortage = capacity::of_canary(draft, weight, since);
+    if let Some(shortage) = &shortage {
+        enlarge(draft, shortage);
+    }
+    shortage.is_some()
+}
+
+fn enlarge(draft: &mut Draft<'_>, shortage: &capacity::Shortage) {
+    let running = draft.seen.target.present().map_or(Running::Off, |target| target.running);
+    if running.is_below(shortage.wanted) {
+        draft.actions.push(Action::ScaleTarget(draft.spec.target.kind.running(shortage.wanted)));
+    }
+}
+
 /// The canary gets as many pods as its next share needs, before it gets that.
 fn grow(mut draft: Draft<'_>, shortage: &capacity::Shortage) -> Step {
-    let replicas = draft.seen.target.present().map_or(0, |target| target.replicas);
-    if replicas < shortage.wanted {
-        draft.actions.push(Action::ScaleTarget(shortage.wanted));
-    }
+    enlarge(&mut draft, shortage);
     // The checks were answered for this step; they are asked again with the next one.
     draft.status.last_step_time = Some(draft.now);
     let secs = draft.spec.analysis.interval_secs;

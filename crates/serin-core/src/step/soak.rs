@@ -138,6 +138,51 @@ fn alarm(mut draft: Draft<'_>, soak: &Soak, why: String) -> Step {
             format!("Revision {revision} breaks its objectives after its promotion: {why}");
         return draft.hold(reason::SOAK_ALARM, message);
     }
+    draft.warn(reason::UNDOING, format!("Undoing {name} guard: {why}"));
+    draft.alert(Severity::Error, format!("Promotion is undone: {why}"), true);
+    take_back(draft, soak, why)
+}
+
+/// A person wants the promotion undone: who, and why.
+pub(super) fn undo(mut draft: Draft<'_>, by: String) -> Step {
+    let Some(soak) = kept(&draft) else {
+        let message = "Nothing is kept that the primary could go back to.";
+        return draft.hold(reason::ACTION_REFUSED, message);
+    };
+    let name = draft.name();
+    draft.warn(reason::UNDOING, format!("Undoing {name} {by}"));
+    draft.alert(Severity::Warn, format!("Promotion is undone {by}"), true);
+    take_back(draft, &soak, by)
+}
+
+/// The revision that the primary ran before, where it is kept.
+pub(super) fn previous(draft: &Draft<'_>) -> Option<String> {
+    kept(draft).map(|soak| soak.previous)
+}
+
+/// What the primary could be taken back to: of the watch over it, or of one that is over.
+fn kept(draft: &Draft<'_>) -> Option<Soak> {
+    let kept = draft.seen.kept.present().filter(|kept| kept.token != promoted(draft))?;
+    let watched = draft.status.soak.clone().filter(|soak| !soak.previous.is_empty());
+    watched.or_else(|| {
+        let (previous, previous_configs) = parts(&kept.token);
+        Some(Soak { previous, previous_configs, ..Soak::default() })
+    })
+}
+
+/// The revision and the configs that a [`token`] names.
+fn parts(token: &str) -> (String, Option<BTreeMap<String, String>>) {
+    let mut words = token.split(' ');
+    let revision = words.next().unwrap_or_default().to_owned();
+    let configs: BTreeMap<String, String> = words
+        .filter_map(|word| word.split_once('='))
+        .map(|(name, sum)| (name.to_owned(), sum.to_owned()))
+        .collect();
+    (revision, (!configs.is_empty()).then_some(configs))
+}
+
+fn take_back(mut draft: Draft<'_>, soak: &Soak, why: String) -> Step {
+    let revision = draft.status.last_promoted_spec.clone();
     let back = token(&soak.previous, soak.previous_configs.as_ref());
     capacity::begin(&mut draft);
     draft.status.last_promoted_spec.clone_from(&soak.previous);
@@ -149,10 +194,8 @@ fn alarm(mut draft: Draft<'_>, soak: &Soak, why: String) -> Step {
     draft.status.iterations = 0;
     draft.enter(Phase::Failed);
     draft.actions.push(Action::UndoPrimary { token: back });
-    let previous = &soak.previous;
-    draft.warn(reason::UNDOING, format!("Undoing {name} guard: {why}"));
-    draft.alert(Severity::Error, format!("Promotion is undone: {why}"), true);
     draft.call_post_rollout();
+    let previous = &soak.previous;
     let message =
         format!("Revision {revision} is taken back to {previous} after its promotion: {why}");
     draft.hold(reason::UNDOING, message)

@@ -3,7 +3,7 @@
 
 use super::conditions::{self, SUSPENDED};
 use super::{Draft, Step};
-use crate::model::{Exposure, Phase};
+use crate::model::{Exposure, Phase, Running};
 use crate::observed::Seen;
 use crate::reason;
 
@@ -29,7 +29,10 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
 pub(super) fn left_running(draft: &Draft<'_>) -> u32 {
     let rejected = draft.status.phase == Some(Phase::Failed) && draft.status.exposure().is_none();
     match &draft.seen.target {
-        Seen::Present(target) if rejected && draft.spec.suspend => target.replicas,
+        Seen::Present(target) if rejected && draft.spec.suspend => match target.running {
+            Running::Off => 0,
+            Running::On(_) => target.replicas.max(1),
+        },
         Seen::Present(_) | Seen::Absent | Seen::Unreadable(_) => 0,
     }
 }

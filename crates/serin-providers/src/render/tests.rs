@@ -22,14 +22,18 @@ fn check(action: &Action, present: &[Value], expected: Expect) {
 #[test]
 fn a_value_that_is_already_so_is_not_written() {
     check(
-        &Action::ScaleTarget(0),
+        &Action::ScaleTarget(Running::Off),
         &[target()],
         expect!["scale Deployment develop/backend to 0 at 11"],
     );
-    check(&Action::ScaleTarget(2), &[target()], expect![""]);
-    check(&Action::ScaleTarget(3), &[target()], expect!["scale Deployment develop/backend to 3"]);
+    check(&Action::ScaleTarget(Running::On(Some(2))), &[target()], expect![""]);
     check(
-        &Action::ScaleTarget(2),
+        &Action::ScaleTarget(Running::On(Some(3))),
+        &[target()],
+        expect!["scale Deployment develop/backend to 3"],
+    );
+    check(
+        &Action::ScaleTarget(Running::On(Some(2))),
         &[],
         expect!["error: Deployment develop/backend does not exist"],
     );
@@ -173,7 +177,7 @@ fn what_was_not_looked_up_is_never_taken_for_absent() {
         Action::Services,
         Action::ApexToPrimary,
         Action::PromotePrimary { revision: String::new() },
-        Action::ScaleTarget(1),
+        Action::ScaleTarget(Running::On(Some(1))),
         Action::Route(Exposure::NONE),
         Action::EnsureRoute(Exposure::NONE),
         Action::RestoreRoute,

@@ -10,10 +10,11 @@ use serin_core::observed::Seen;
 use super::endpoints::{self, Endpoint};
 use super::{Context, Role};
 use crate::change::{ObjectRef, Objects};
-use crate::json::{count, strings, text};
+use crate::json::{strings, text};
 use crate::ownership::{self, Owner};
 use crate::references;
 use crate::settings::Settings;
+use crate::workload::kind;
 
 /// Strangers that are named; of more only how many there are.
 const NAMED_MAX: usize = 3;
@@ -92,7 +93,7 @@ pub fn to_identify(canary: &Canary, objects: &Objects) -> Vec<PodRef> {
         ) => false,
     };
     let surplus = |side: &Side<'_>| {
-        let ready = usize::try_from(count(side.workload, "/status/readyReplicas")).unwrap_or(0);
+        let ready = usize::try_from(kind::of(canary).pods(side.workload).ready).unwrap_or(0);
         !rests || side.endpoints.len() > ready
     };
     let sides = sides(canary, objects).into_iter().filter(surplus);

@@ -1,163 +1,150 @@
-//! Deployments: the revision of a pod template, and whether its pods are there.
+//! Deployments: so many replicas, and conditions that tell whether they get there.
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
-use serin_core::model::Canary;
-use serin_core::observed::{Readiness, Seen, Workload};
+use serde_json::{Value, json};
+use serin_core::model::{Running, TargetKind};
+use serin_core::observed::Readiness;
 use serin_core::words::line;
 
-use super::{config, primary};
-use crate::change::Objects;
-use crate::json::{canonical, count, int, items, owned_by, sha256_hex, text};
-use crate::references;
-use crate::settings::Settings;
-
-/// On the primary: the revision of the target that it was made from.
-pub const REVISION_ANNOTATION: &str = "serin.dev/revision";
-
-/// Of our own making, so that it is never taken for one of Flagger's.
-const REVISION_PREFIX: &str = "s1:";
+use super::kind::{Pods, WorkloadKind};
+use crate::change::{Change, DEPLOYMENT, Kind, ObjectRef};
+use crate::json::{count, int, items, text, unsigned};
 
 /// Admission webhooks may say as much as they like.
 const REFUSAL_MAX: usize = 300;
 
-/// The revision of a workload's pod template as it is stored. Upgrades of the API server that add empty fields leave it alone.
-pub fn revision(workload: &Value) -> String {
-    let template = workload.pointer("/spec/template").map(canonical).unwrap_or_default();
-    format!("{REVISION_PREFIX}{}", sha256_hex(&template, 8))
-}
+const STRATEGY: &str = "strategy";
 
-pub(crate) fn observe_target(canary: &Canary, objects: &Objects, now: Timestamp) -> Seen<Workload> {
-    let threshold = canary.spec.analysis.canary_ready_threshold;
-    map(objects.get(&references::target(canary)), |live| {
-        let mut seen = workload(canary, live, threshold, now);
-        seen.revision = revision(live);
-        seen
-    })
-}
+pub(crate) struct Deployment;
 
-pub(crate) fn observe_primary(
-    canary: &Canary,
-    objects: &Objects,
-    settings: &Settings,
-    now: Timestamp,
-) -> Seen<Workload> {
-    let threshold = canary.spec.analysis.primary_ready_threshold;
-    map(objects.get(&references::primary(canary)), |live| {
-        let mut seen = workload(canary, live, threshold, now);
-        seen.revision = strings_annotation(live);
-        seen.configs = primary::made_with(canary, live, &seen.revision);
-        seen.matches_target = objects
-            .present(&references::target(canary))
-            .is_some_and(|target| matches(canary, target, live, objects, settings));
-        seen
-    })
-}
+impl WorkloadKind for Deployment {
+    fn kind(&self) -> Kind {
+        DEPLOYMENT
+    }
 
-fn map<T>(seen: Seen<&Value>, make: impl FnOnce(&Value) -> T) -> Seen<T> {
-    match seen {
-        Seen::Present(live) => Seen::Present(make(live)),
-        Seen::Absent => Seen::Absent,
-        Seen::Unreadable(why) => Seen::Unreadable(why),
+    fn running(&self, live: &Value) -> Running {
+        TargetKind::Deployment.running(unsigned(int(live, "/spec/replicas").unwrap_or(1)))
+    }
+
+    fn pods(&self, live: &Value) -> Pods {
+        let of = |field: &str| unsigned(count(live, field));
+        Pods {
+            wanted: unsigned(int(live, "/spec/replicas").unwrap_or(1)),
+            present: of("/status/replicas"),
+            ready: of("/status/readyReplicas"),
+            available: of("/status/availableReplicas"),
+        }
+    }
+
+    fn is_rolled_out(&self, live: &Value) -> bool {
+        let of = |pointer| count(live, pointer);
+        of("/status/observedGeneration") >= of("/metadata/generation")
+            && of("/status/replicas") == of("/status/updatedReplicas")
+    }
+
+    fn readiness(
+        &self,
+        deployment: &Value,
+        threshold_percent: u8,
+        deadline_secs: i64,
+        now: Timestamp,
+    ) -> Readiness {
+        let generation = count(deployment, "/metadata/generation");
+        let observed = count(deployment, "/status/observedGeneration");
+        if generation > observed {
+            return Readiness::Progressing(format!(
+                "the controller has seen generation {observed} of {generation}"
+            ));
+        }
+        let progressing = condition(deployment, "Progressing");
+        if progressing.and_then(|condition| text(condition, "/reason"))
+            == Some("ProgressDeadlineExceeded")
+        {
+            return Readiness::Stuck(and_refused(
+                deployment,
+                "its own progress deadline is exceeded".to_owned(),
+            ));
+        }
+        let Some(waiting) = waiting_for(deployment, threshold_percent) else {
+            return Readiness::Ready;
+        };
+        let waiting = and_refused(deployment, waiting);
+        let paused = deployment.pointer("/spec/paused").and_then(Value::as_bool) == Some(true);
+        let waiting = match paused {
+            true => format!("it is paused, set spec.paused to false; {waiting}"),
+            false => waiting,
+        };
+        let deadline_past = progressing.is_some()
+            && condition(deployment, "Available").is_some_and(|available| {
+                text(available, "/status") == Some("False")
+                    && text(available, "/reason") == Some("MinimumReplicasUnavailable")
+                    && text(available, "/lastUpdateTime")
+                        .and_then(|time| time.parse::<Timestamp>().ok())
+                        .and_then(|time| {
+                            time.checked_add(SignedDuration::from_secs(deadline_secs)).ok()
+                        })
+                        .is_some_and(|deadline| deadline < now)
+            });
+        if deadline_past {
+            return Readiness::Stuck(format!("{waiting} after {deadline_secs} s"));
+        }
+        Readiness::Progressing(waiting)
+    }
+
+    fn run(&self, target: ObjectRef, running: Running, version: Option<String>) -> Change {
+        let replicas = match running {
+            Running::Off => 0,
+            Running::On(replicas) => replicas.unwrap_or(1),
+        };
+        Change::Scale { target, replicas, version }
+    }
+
+    fn copied(&self) -> &'static [&'static str] {
+        &["progressDeadlineSeconds", "minReadySeconds", "revisionHistoryLimit", STRATEGY]
+    }
+
+    fn for_primary(&self, field: &str, value: &Value, replicas: u64) -> Value {
+        match field {
+            STRATEGY => serving(value, replicas),
+            _ => value.clone(),
+        }
+    }
+
+    fn obstacles(&self, _: &ObjectRef, _: &Value) -> Vec<String> {
+        Vec::new()
     }
 }
 
-fn strings_annotation(live: &Value) -> String {
-    let annotations = live.pointer("/metadata/annotations");
-    let revision = annotations.and_then(|map| map.get(REVISION_ANNOTATION));
-    revision.and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-fn workload(canary: &Canary, live: &Value, threshold: u8, now: Timestamp) -> Workload {
-    let unsigned = |value: i64| u32::try_from(value).unwrap_or(0);
-    Workload {
-        revision: String::new(),
-        matches_target: false,
-        configs: None,
-        uid: text(live, "/metadata/uid").unwrap_or_default().to_owned(),
-        generation: count(live, "/metadata/generation"),
-        confirmed: false,
-        replicas: unsigned(int(live, "/spec/replicas").unwrap_or(1)),
-        readiness: readiness(live, threshold, canary.spec.progress_deadline_secs, now),
-        available_replicas: unsigned(count(live, "/status/availableReplicas")),
-        pods: unsigned(count(live, "/status/replicas")),
-        owned: owned_by(live, canary),
-    }
-}
-
-/// Whether the status knows a later generation of this target.
-pub fn saw_later(canary: &Canary, live: &Value) -> bool {
-    let uid = text(live, "/metadata/uid").unwrap_or_default();
-    canary.status.saw_later(uid, count(live, "/metadata/generation")).is_some()
-}
-
-fn matches(
-    canary: &Canary,
-    target: &Value,
-    live: &Value,
-    objects: &Objects,
-    settings: &Settings,
-) -> bool {
-    let none = std::collections::BTreeMap::new();
-    let Some(selector) = primary::selector(target, Some(live), &none, settings) else {
-        return false;
+/// A strategy under which the primary serves while it is replaced: it has users whenever it takes up a revision. One that
+/// takes all pods away at once becomes one that takes none before there is another.
+fn serving(strategy: &Value, replicas: u64) -> Value {
+    let limit = |field: &str, up: bool| {
+        let pods = match strategy.pointer(&format!("/rollingUpdate/{field}")) {
+            Some(Value::Number(pods)) => pods.as_u64(),
+            Some(Value::String(percent)) => {
+                let percent =
+                    percent.strip_suffix('%').and_then(|number| number.parse::<u64>().ok());
+                percent.map(|percent| {
+                    let hundredths = percent.saturating_mul(replicas);
+                    if up { hundredths.div_ceil(100) } else { hundredths / 100 }
+                })
+            }
+            Some(_) | None => None,
+        };
+        pods.unwrap_or_else(|| if up { replicas.div_ceil(4) } else { replicas / 4 })
     };
-    // When a config cannot be read every mention counts as tracked, which is what the last copy did most likely.
-    let tracked = config::tracked(target, objects, settings).unwrap_or_else(|_| {
-        let all = config::config_references(target).into_iter();
-        all.map(|reference| (reference.object, String::new())).collect()
-    });
-    let copies = config::places_in(canary, tracked.keys(), live);
-    let wanted = primary::template(canary, target, &selector, &copies, settings);
-    let live = live.pointer("/spec/template").cloned().unwrap_or(Value::Null);
-    canonical(&wanted) == canonical(&primary::without_id(live))
-}
-
-/// Whether the pods of the spec are there, by the Deployment's own account.
-pub(crate) fn readiness(
-    deployment: &Value,
-    threshold_percent: u8,
-    deadline_secs: i64,
-    now: Timestamp,
-) -> Readiness {
-    let generation = count(deployment, "/metadata/generation");
-    let observed = count(deployment, "/status/observedGeneration");
-    if generation > observed {
-        return Readiness::Progressing(format!(
-            "the controller has seen generation {observed} of {generation}"
-        ));
+    let recreates = text(strategy, "/type") == Some("Recreate");
+    let (surge, mut unavailable) = (limit("maxSurge", true), limit("maxUnavailable", false));
+    if surge == 0 && unavailable == 0 {
+        // As Kubernetes has it: something must give.
+        unavailable = 1;
     }
-    let progressing = condition(deployment, "Progressing");
-    if progressing.and_then(|condition| text(condition, "/reason"))
-        == Some("ProgressDeadlineExceeded")
-    {
-        return Readiness::Stuck(and_refused(
-            deployment,
-            "its own progress deadline is exceeded".to_owned(),
-        ));
+    if !recreates && unavailable < replicas.max(1) {
+        return strategy.clone();
     }
-    let Some(waiting) = waiting_for(deployment, threshold_percent) else { return Readiness::Ready };
-    let waiting = and_refused(deployment, waiting);
-    let paused = deployment.pointer("/spec/paused").and_then(Value::as_bool) == Some(true);
-    let waiting = match paused {
-        true => format!("it is paused, set spec.paused to false; {waiting}"),
-        false => waiting,
-    };
-    let deadline_past = progressing.is_some()
-        && condition(deployment, "Available").is_some_and(|available| {
-            text(available, "/status") == Some("False")
-                && text(available, "/reason") == Some("MinimumReplicasUnavailable")
-                && text(available, "/lastUpdateTime")
-                    .and_then(|time| time.parse::<Timestamp>().ok())
-                    .and_then(|time| {
-                        time.checked_add(SignedDuration::from_secs(deadline_secs)).ok()
-                    })
-                    .is_some_and(|deadline| deadline < now)
-        });
-    if deadline_past {
-        return Readiness::Stuck(format!("{waiting} after {deadline_secs} s"));
-    }
-    Readiness::Progressing(waiting)
+    let kept = strategy.pointer("/rollingUpdate/maxSurge").filter(|_| surge > 0).cloned();
+    let surge = kept.unwrap_or_else(|| "25%".into());
+    json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": surge}})
 }
 
 /// What the API server says to its pods, where it refuses them: a quota, Pod Security, an admission webhook.

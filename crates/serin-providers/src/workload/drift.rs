@@ -6,7 +6,7 @@ use serde_json::Value;
 use serin_core::model::Canary;
 use serin_core::observed::{Drift, Seen};
 
-use super::deployment::{REVISION_ANNOTATION, revision};
+use super::observe::{REVISION_ANNOTATION, revision};
 use super::{config, primary};
 use crate::change::{Change, Objects};
 use crate::json::{significant, strings};
@@ -35,11 +35,12 @@ pub(crate) fn observe(canary: &Canary, objects: &Objects, settings: &Settings) -
     }
     let places = config::places_in(canary, tracked.keys(), live);
     let none = BTreeMap::new();
-    let template = primary::selector(target, Some(live), &none, settings).and_then(|selector| {
-        let wanted = primary::template(canary, target, &selector, &places, settings);
-        let live = live.pointer("/spec/template").cloned().unwrap_or(Value::Null);
-        difference("spec.template", &wanted, &primary::without_id(live))
-    });
+    let template =
+        primary::selector(canary, target, Some(live), &none, settings).and_then(|selector| {
+            let wanted = primary::template(canary, target, &selector, &places, settings);
+            let live = live.pointer("/spec/template").cloned().unwrap_or(Value::Null);
+            difference("spec.template", &wanted, &primary::without_id(live))
+        });
     let paused = |workload: &Value| workload.pointer("/spec/paused") == Some(&Value::Bool(true));
     let stopped = (paused(live) && !paused(target)).then(|| "spec.paused".to_owned());
     let copies = places.iter().filter_map(|(source, place)| {

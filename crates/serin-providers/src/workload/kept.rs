@@ -12,13 +12,14 @@ use serin_core::names::{OBJECT_MAX, derived};
 use serin_core::observed::{Kept, Seen};
 
 use super::config::{CONTENTS, config_references, is_ours_alone, same_contents};
-use super::deployment::REVISION_ANNOTATION;
+use super::kind;
+use super::observe::REVISION_ANNOTATION;
 use crate::change::{CANARY, CONFIG_MAP, Change, ObjectRef, Objects, SECRET};
 use crate::json::{canonical, child, items, owner, remove, sha256_hex, strings, text};
 use crate::ownership::{self, Owner};
 use crate::references;
 use crate::render::RenderError;
-use crate::workload::primary::{COPIED, require};
+use crate::workload::primary::require;
 
 /// On the ConfigMap: what the primary that it was made from ran.
 const TOKEN_ANNOTATION: &str = "serin.dev/kept";
@@ -127,7 +128,7 @@ pub(crate) fn keep(
     if runs.is_some_and(|runs| wanted.split(' ').next() != Some(&*runs)) {
         return Ok(Vec::new());
     }
-    let Some((data, values)) = packed(primary, objects_now)? else { return Ok(Vec::new()) };
+    let Some((data, values)) = packed(canary, primary, objects_now)? else { return Ok(Vec::new()) };
     let mut changes = Vec::new();
     // The ConfigMap comes last: it says that all of it is there.
     if values.as_object().is_some_and(|values| !values.is_empty()) {
@@ -139,7 +140,11 @@ pub(crate) fn keep(
 }
 
 /// The data of the ConfigMap and of the Secret; none when they are too large.
-fn packed(primary: &Value, objects_now: &Objects) -> Result<Option<(Value, Value)>, RenderError> {
+fn packed(
+    canary: &Canary,
+    primary: &Value,
+    objects_now: &Objects,
+) -> Result<Option<(Value, Value)>, RenderError> {
     let (mut configs, mut keys, mut values) = (Map::new(), Map::new(), Map::new());
     for reference in config_references(primary) {
         let copy = match objects_now.get(&reference.object) {
@@ -157,7 +162,7 @@ fn packed(primary: &Value, objects_now: &Objects) -> Result<Option<(Value, Value
         }
     }
     let mut spec = Map::new();
-    for field in COPIED.into_iter().chain(["template"]) {
+    for field in kind::of(canary).copied().iter().copied().chain(["template"]) {
         if let Some(value) = primary.pointer(&format!("/spec/{field}")) {
             spec.insert(field.to_owned(), value.clone());
         }
@@ -263,7 +268,7 @@ pub(crate) fn undo(
     }
     let primary_ref = references::primary(canary);
     let live = require(objects_now, &primary_ref)?;
-    let object = taken_back(live, &spec, wanted);
+    let object = taken_back(canary, live, &spec, wanted);
     if canonical(&object) != canonical(&without_status(live)) {
         changes.push(Change::Replace { target: primary_ref, object });
     }
@@ -345,7 +350,7 @@ fn without_status(live: &Value) -> Value {
 }
 
 /// The live primary with the fields that it had; how many pods it has is its own.
-fn taken_back(live: &Value, spec: &Value, token: &str) -> Value {
+fn taken_back(canary: &Canary, live: &Value, spec: &Value, token: &str) -> Value {
     let mut object = without_status(live);
     let revision = token.split(' ').next().unwrap_or_default();
     let mut annotations = strings(live, "/metadata/annotations");
@@ -354,7 +359,7 @@ fn taken_back(live: &Value, spec: &Value, token: &str) -> Value {
         metadata.insert("annotations".into(), json!(annotations));
     }
     if let Some(fields) = child(&mut object, "spec") {
-        for field in COPIED.into_iter().chain(["template"]) {
+        for field in kind::of(canary).copied().iter().copied().chain(["template"]) {
             match spec.get(field) {
                 Some(value) => fields.insert(field.to_owned(), value.clone()),
                 None => fields.remove(field),

@@ -8,11 +8,12 @@ use serin_core::names::{LABEL_MAX, derived};
 use serin_core::observed::Seen;
 
 use super::config::{self, Copies, Tracked};
-use super::deployment::{REVISION_ANNOTATION, revision};
+use super::kind;
+use super::observe::{self, REVISION_ANNOTATION, revision};
 use crate::change::{Change, ObjectRef, Objects};
 use crate::json::{
-    by_prefix, canonical, child, count, int, is_toolkit, items, owner, remove, set, sha256_hex,
-    strings, text,
+    by_prefix, canonical, child, int, is_toolkit, items, owner, remove, set, sha256_hex, strings,
+    text,
 };
 use crate::ownership::{self, Owner};
 use crate::references;
@@ -25,11 +26,6 @@ const ID_ANNOTATION: &str = "flagger-id";
 /// Of no use on a copy: they speak of the original.
 const ANNOTATIONS_NOT_COPIED: [&str; 2] =
     ["deployment.kubernetes.io/revision", "kubectl.kubernetes.io/last-applied-configuration"];
-
-/// Fields of a Deployment's spec that are copied as they are.
-pub(crate) const COPIED: [&str; 4] =
-    ["progressDeadlineSeconds", "minReadySeconds", "revisionHistoryLimit", STRATEGY];
-const STRATEGY: &str = "strategy";
 
 /// What tells the target's pods from the primary's, and both from those of other workloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +47,7 @@ pub(crate) struct Selector {
 /// None when the target's selector has none of the labels that may serve. `selected` is what the primary's Service selects
 /// by now.
 pub(crate) fn selector(
+    canary: &Canary,
     target: &Value,
     primary: Option<&Value>,
     selected: &BTreeMap<String, String>,
@@ -70,7 +67,7 @@ pub(crate) fn selector(
     let mut serving = of_primary.clone();
     if let Some(primary) = primary {
         let on_pods = strings(primary, "/spec/template/metadata/labels");
-        let rolled_out = is_rolled_out(primary);
+        let rolled_out = kind::of(canary).is_rolled_out(primary);
         for (key, value) in labels.iter().filter(|(key, _)| **key != label) {
             // Until all pods have the template's labels, only what is selected by already is known to be on all of them.
             let on_all = rolled_out || selected.get(key) == Some(value);
@@ -87,13 +84,6 @@ pub(crate) fn selector(
         return Some(Selector { label, value, target, primary: of_primary, serving });
     }
     Some(Selector { label, value, target: labels, primary: of_primary, serving })
-}
-
-/// Whether every pod of a Deployment is made from its template as it is.
-fn is_rolled_out(deployment: &Value) -> bool {
-    let of = |pointer| count(deployment, pointer);
-    of("/status/observedGeneration") >= of("/metadata/generation")
-        && of("/status/replicas") == of("/status/updatedReplicas")
 }
 
 /// What the target's selector asks of labels beside those that must match: expressions about the label in which both sides
@@ -114,8 +104,7 @@ pub(crate) fn template(
     copies: &Copies,
     settings: &Settings,
 ) -> Value {
-    let mut template =
-        without_id(target.pointer("/spec/template").cloned().unwrap_or_else(|| json!({})));
+    let mut template = without_id(observe::template(target));
     let drop_toolkit = |mut map: BTreeMap<String, String>| {
         map.retain(|key, _| !is_toolkit(key));
         map
@@ -217,7 +206,7 @@ pub(crate) fn render(
     if let Some(Owner::Other(owner)) = live.map(|live| ownership::of(live, canary)) {
         return Err(RenderError::NotOurs { object: primary_ref, owner });
     }
-    let Some(selector) = selector(target, live, &BTreeMap::new(), settings) else {
+    let Some(selector) = selector(canary, target, live, &BTreeMap::new(), settings) else {
         return Err(RenderError::no_selector_label(target_ref, settings));
     };
     let tracked = config::tracked(target, objects, settings).map_err(RenderError::Config)?;
@@ -312,6 +301,10 @@ struct Made<'a> {
 }
 
 impl Made<'_> {
+    fn has_replicas(&self) -> bool {
+        self.canary.spec.target.kind.has_replicas()
+    }
+
     fn labels(&self) -> BTreeMap<String, String> {
         let mut labels = by_prefix(
             &strings(self.target, "/metadata/labels"),
@@ -344,12 +337,11 @@ impl Made<'_> {
                 "annotations": annotations,
                 "ownerReferences": [owner(self.canary)],
             },
-            "spec": {
-                "replicas": replicas,
-                "selector": selector,
-                "template": self.template,
-            },
+            "spec": {"selector": selector, "template": self.template},
         });
+        if let Some(spec) = child(&mut object, "spec").filter(|_| self.has_replicas()) {
+            spec.insert("replicas".into(), replicas.into());
+        }
         self.copy_fields(&mut object);
         object
     }
@@ -374,7 +366,7 @@ impl Made<'_> {
             .filter(|count| *count > 0 && self.canary.spec.scaler.is_none());
         if let Some(spec) = child(&mut object, "spec") {
             spec.insert("template".into(), self.template.clone());
-            if let Some(replicas) = replicas {
+            if let Some(replicas) = replicas.filter(|_| self.has_replicas()) {
                 spec.insert("replicas".into(), replicas.into());
             }
         }
@@ -384,51 +376,17 @@ impl Made<'_> {
 
     fn copy_fields(&self, object: &mut Value) {
         let Some(spec) = child(object, "spec") else { return };
+        let kind = kind::of(self.canary);
         let replicas = spec.get("replicas").and_then(Value::as_u64).unwrap_or(1);
-        for field in COPIED {
-            let value = self.target.pointer(&format!("/spec/{field}"));
-            let value = match (field, value) {
-                (STRATEGY, Some(strategy)) => Some(serving(strategy, replicas)),
-                (_, value) => value.cloned(),
-            };
-            match value {
-                Some(value) => spec.insert(field.into(), value),
-                None => spec.remove(field),
+        for field in kind.copied() {
+            match self.target.pointer(&format!("/spec/{field}")) {
+                Some(value) => {
+                    spec.insert((*field).into(), kind.for_primary(field, value, replicas))
+                }
+                None => spec.remove(*field),
             };
         }
     }
-}
-
-/// A strategy under which the primary serves while it is replaced: it has users whenever it takes up a revision. One that
-/// takes all pods away at once becomes one that takes none before there is another.
-fn serving(strategy: &Value, replicas: u64) -> Value {
-    let limit = |field: &str, up: bool| {
-        let pods = match strategy.pointer(&format!("/rollingUpdate/{field}")) {
-            Some(Value::Number(pods)) => pods.as_u64(),
-            Some(Value::String(percent)) => {
-                let percent =
-                    percent.strip_suffix('%').and_then(|number| number.parse::<u64>().ok());
-                percent.map(|percent| {
-                    let hundredths = percent.saturating_mul(replicas);
-                    if up { hundredths.div_ceil(100) } else { hundredths / 100 }
-                })
-            }
-            Some(_) | None => None,
-        };
-        pods.unwrap_or_else(|| if up { replicas.div_ceil(4) } else { replicas / 4 })
-    };
-    let recreates = text(strategy, "/type") == Some("Recreate");
-    let (surge, mut unavailable) = (limit("maxSurge", true), limit("maxUnavailable", false));
-    if surge == 0 && unavailable == 0 {
-        // As Kubernetes has it: something must give.
-        unavailable = 1;
-    }
-    if !recreates && unavailable < replicas.max(1) {
-        return strategy.clone();
-    }
-    let kept = strategy.pointer("/rollingUpdate/maxSurge").filter(|_| surge > 0).cloned();
-    let surge = kept.unwrap_or_else(|| "25%".into());
-    json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": surge}})
 }
 
 pub(crate) fn require<'a>(

@@ -1,7 +1,7 @@
 //! HorizontalPodAutoscalers: what the target's says, and the primary's copy of it.
 
 use serde_json::{Value, json};
-use serin_core::model::{Canary, ScalerRef};
+use serin_core::model::{Canary, Running, ScalerRef};
 use serin_core::observed::{Scaler, ScalerCopy, Seen};
 
 use crate::change::{Change, HORIZONTAL_POD_AUTOSCALER, ObjectRef, Objects};
@@ -9,8 +9,8 @@ use crate::json::{canonical, child, int, is_toolkit, owner, set, sha256_hex, str
 use crate::ownership::{self, Owner};
 use crate::references;
 use crate::render::RenderError;
-use crate::workload::drift;
 use crate::workload::primary::require;
+use crate::workload::{drift, kind};
 
 fn of_target(canary: &Canary, scaler: &ScalerRef) -> ObjectRef {
     HORIZONTAL_POD_AUTOSCALER.named(&canary.key.namespace, &scaler.name)
@@ -146,11 +146,12 @@ fn hold_unscaled(
     if let Owner::Other(owner) = ownership::of(live, canary) {
         return Err(RenderError::NotOurs { object: target, owner });
     }
-    if int(live, "/spec/replicas").unwrap_or(1) >= i64::from(replicas) {
+    let kind = kind::of(canary);
+    if !kind.running(live).is_below(replicas) {
         return Ok(Vec::new());
     }
     let version = crate::json::resource_version(live).map(str::to_owned);
-    Ok(vec![Change::Scale { target, replicas, version }])
+    Ok(vec![kind.run(target, Running::On(Some(replicas)), version)])
 }
 
 /// The primary's autoscaler made or brought up to date.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serin_core::model::{Canary, Exposure, HookKind, Metric, MetricSource, Phase, Status, Weight};
+use serin_core::model::{
+    Canary, Exposure, HookKind, Metric, MetricSource, Phase, Running, Status, Weight,
+};
 use serin_core::observed::{
     Answer, Check, Drift, Guard, Observed, Readiness, Scaler, ScalerCopy, Seen, Selects,
     ServiceSeen, Services, Watched, Workload,
@@ -194,6 +196,7 @@ fn world(canary: &Canary) -> Observed {
             uid: String::new(),
             generation: 2,
             confirmed: false,
+            running: Running::On(Some(1)),
             replicas: 1,
             readiness: Readiness::Ready,
             available_replicas: 1,
@@ -230,6 +233,7 @@ fn world(canary: &Canary) -> Observed {
         obstacles: Vec::new(),
         refused: None,
         passed_over: Vec::new(),
+        requests: Vec::new(),
         drift: Drift::default(),
         answered: None,
         reach: BTreeMap::new(),

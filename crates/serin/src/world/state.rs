@@ -8,8 +8,8 @@ use kube::{Resource, ResourceExt};
 use serin_core::model::Key;
 use serin_providers::change::{CONFIG_MAP, ENDPOINT_SLICE, Kind, SECRET};
 
-use super::Slot;
 use super::told::Told;
+use super::{RELEASE_ACTION, Slot};
 use crate::packed::{Packed, SERVICE_NAME_LABEL};
 
 /// The objects of a slot by name: one, or the slices of a Service.
@@ -80,7 +80,7 @@ pub(super) trait Heard {
 impl Heard for Packed {
     fn news(self, kind: &Kind) -> Option<News> {
         Some(News {
-            slot: slot_of(kind, &self)?,
+            slot: slot_of(kind, &self, || asked_of(&self.object().ok()?))?,
             name: self.name_any(),
             version: self.resource_version(),
             object: Some(self),
@@ -91,7 +91,7 @@ impl Heard for Packed {
 impl Heard for Told {
     fn news(self, kind: &Kind) -> Option<News> {
         Some(News {
-            slot: slot_of(kind, &self)?,
+            slot: slot_of(kind, &self, || None)?,
             name: self.name_any(),
             version: self.resource_version(),
             object: None,
@@ -250,10 +250,22 @@ pub(crate) fn newer(new: Option<&str>, old: Option<&str>) -> bool {
     }
 }
 
-pub(super) fn slot_of(kind: &Kind, object: &impl Resource) -> Option<Slot> {
+/// The canary that an action is about.
+pub(super) fn asked_of(action: &DynamicObject) -> Option<String> {
+    action.data.pointer("/spec/canary")?.as_str().map(str::to_owned)
+}
+
+/// Where an object belongs; `asked_of` says which canary an action is about.
+pub(super) fn slot_of(
+    kind: &Kind,
+    object: &impl Resource,
+    asked_of: impl FnOnce() -> Option<String>,
+) -> Option<Slot> {
     let namespace = object.namespace()?;
     let name = if *kind == ENDPOINT_SLICE {
         object.labels().get(SERVICE_NAME_LABEL)?.clone()
+    } else if *kind == RELEASE_ACTION {
+        asked_of()?
     } else {
         object.name_any()
     };

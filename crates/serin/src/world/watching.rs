@@ -105,15 +105,16 @@ impl World {
     }
 }
 
-/// The API server does not let us: somebody has to grant it.
+/// The API server does not let us, or does not know the kind: somebody has to grant or install it.
 pub(crate) fn is_refused(error: &watcher::Error) -> bool {
+    let refused = |code: u16| matches!(code, 403 | 404);
     match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
         | watcher::Error::WatchFailed(error) => {
-            matches!(error, kube::Error::Api(status) if status.code == 403)
+            matches!(error, kube::Error::Api(status) if refused(status.code))
         }
-        watcher::Error::WatchError(status) => status.code == 403,
+        watcher::Error::WatchError(status) => refused(status.code),
         watcher::Error::NoResourceVersion => false,
     }
 }

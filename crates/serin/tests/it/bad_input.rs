@@ -192,8 +192,8 @@ fn specs() -> Vec<(&'static str, Value, Told)> {
         ),
         (
             "a kind that is not supported yet",
-            json!({"targetRef": {"kind": "DaemonSet"}}),
-            unsupported(&["spec.targetRef.kind", "DaemonSet"]),
+            json!({"targetRef": {"kind": "Service"}}),
+            unsupported(&["spec.targetRef.kind", "Service"]),
         ),
         (
             "a kind of autoscaler that is not supported yet",

@@ -112,6 +112,7 @@ pub(crate) struct Bed {
 }
 
 pub(crate) const CANARIES: (&str, &str) = ("flagger.app", "canaries");
+pub(crate) const DAEMON_SETS: (&str, &str) = ("apps", "daemonsets");
 pub(crate) const DEPLOYMENTS: (&str, &str) = ("apps", "deployments");
 pub(crate) const ROUTES: (&str, &str) = ("traefik.io", "traefikservices");
 
@@ -207,25 +208,22 @@ impl Bed {
 
     /// A Deployment `backend` with this image, and its Canary.
     pub(crate) fn apply(&self, image: &str, spec: Value) {
-        let deployment = json!({
-            "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": "backend", "labels": {"app": "backend"}},
-            "spec": {
-                "replicas": 2,
-                "selector": {"matchLabels": {"app": "backend"}},
-                "template": {
-                    "metadata": {"labels": {"app": "backend"}},
-                    "spec": {"containers": [{"name": "backend", "image": image, "ports": [{"containerPort": 8080}]}]},
-                },
-            },
-        });
-        put(&self.store, DEPLOYMENTS, "develop", deployment);
+        let mut deployment = workload("Deployment", image);
+        deployment["spec"]["replicas"] = json!(2);
+        self.apply_with(deployment, spec);
+    }
+
+    /// This workload, and its Canary.
+    pub(crate) fn apply_with(&self, workload: Value, spec: Value) {
+        let kind = workload["kind"].as_str().unwrap().to_owned();
+        let plural = format!("{}s", kind.to_lowercase());
+        put(&self.store, ("apps", &plural), "develop", workload);
         let mut canary = json!({
             "apiVersion": "flagger.app/v1beta1", "kind": "Canary",
             "metadata": {"name": "backend"},
             "spec": {
                 "provider": "traefik",
-                "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "backend"},
+                "targetRef": {"apiVersion": "apps/v1", "kind": kind, "name": "backend"},
                 "service": {"port": 80, "targetPort": 8080},
                 "analysis": {
                     "interval": "10s", "threshold": 1, "stepWeights": [5, 10, 20, 30, 40, 50],
@@ -349,6 +347,21 @@ impl Bed {
         events.sort();
         events.into_iter().map(|(_, text)| text).collect()
     }
+}
+
+/// One of the application, of a kind in the group `apps`.
+pub(crate) fn workload(kind: &str, image: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": kind,
+        "metadata": {"name": "backend", "labels": {"app": "backend"}},
+        "spec": {
+            "selector": {"matchLabels": {"app": "backend"}},
+            "template": {
+                "metadata": {"labels": {"app": "backend"}},
+                "spec": {"containers": [{"name": "backend", "image": image, "ports": [{"containerPort": 8080}]}]},
+            },
+        },
+    })
 }
 
 fn put(store: &Store, id: (&str, &str), namespace: &str, object: Value) {

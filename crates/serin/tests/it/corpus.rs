@@ -13,7 +13,7 @@ use serin_apiserver::store::{Unknown, WriteOptions};
 use serin_core::model::FindingSeverity;
 use serin_core::parse::{self, Limits};
 
-use crate::bed::{Bed, CANARIES, DEPLOYMENTS};
+use crate::bed::{Bed, CANARIES, DAEMON_SETS, DEPLOYMENTS};
 
 /// Fields that may keep an object from being taken up: its router, strategy, kind of workload and of autoscaler.
 const NOT_SUPPORTED: [&str; 7] = [
@@ -56,7 +56,13 @@ fn index(folder: &Path) -> Vec<BTreeMap<String, String>> {
 fn workload(canary: &Value) -> Vec<((&'static str, &'static str), Value)> {
     let text = |pointer: &str| canary.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let name = text("/spec/targetRef/name");
-    if name.is_empty() || text("/spec/targetRef/kind") != "Deployment" {
+    let kind = text("/spec/targetRef/kind");
+    let resource = match kind {
+        "DaemonSet" => DAEMON_SETS,
+        "Deployment" => DEPLOYMENTS,
+        _ => return Vec::new(),
+    };
+    if name.is_empty() {
         return Vec::new();
     }
     let port = canary.pointer("/spec/service/port").and_then(Value::as_i64).unwrap_or(80);
@@ -72,11 +78,10 @@ fn workload(canary: &Value) -> Vec<((&'static str, &'static str), Value)> {
         Some(_) | None => json!({"containerPort": port}),
     };
     let labels = json!({"app": name});
-    let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment",
+    let workload = json!({
+        "apiVersion": "apps/v1", "kind": kind,
         "metadata": {"name": name, "labels": labels},
         "spec": {
-            "replicas": 1,
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels},
@@ -84,7 +89,7 @@ fn workload(canary: &Value) -> Vec<((&'static str, &'static str), Value)> {
             },
         },
     });
-    let mut objects = vec![(DEPLOYMENTS, deployment)];
+    let mut objects = vec![(resource, workload)];
     let scaler = text("/spec/autoscalerRef/name");
     if !scaler.is_empty() {
         let scaler = json!({

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 
+mod actions;
 mod admission;
 mod backends;
 mod bad_input;
@@ -9,6 +10,7 @@ mod bed;
 mod beside;
 mod conflicts;
 mod corpus;
+mod daemon_sets;
 mod deletions;
 mod docs;
 mod drift;

@@ -14,7 +14,7 @@ use serin_apiserver::http::{Api, Body};
 use serin_apiserver::registry::ResourceId;
 use tower::Service;
 
-use crate::bed::{Bed, CANARIES, DEPLOYMENTS, value};
+use crate::bed::{Bed, CANARIES, DAEMON_SETS, DEPLOYMENTS, value, workload};
 
 /// Where the manifests put the operator.
 const HOME: &str = "serin-system";
@@ -326,6 +326,33 @@ async fn lived(bed: &Bed) {
     bed.set_image("app:v6");
     bed.until_phase("Succeeded").await;
     gone(bed).await;
+    bed.apply_with(workload("DaemonSet", "app:v1"), json!({}));
+    bed.until_phase("Initialized").await;
+    bed.modify(DAEMON_SETS, "backend", |set| {
+        set["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:v2");
+    });
+    bed.until_phase("Succeeded").await;
+    // This one too is read by its name when its watch is there already.
+    for id in [CANARIES, DAEMON_SETS] {
+        let id = ResourceId::new(id.0, id.1);
+        bed.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
+        bed.until("gone", |bed| bed.get(CANARIES, "backend").is_none()).await;
+        bed.pass(60).await;
+    }
+    bed.apply_with(workload("DaemonSet", "app:v1"), json!({}));
+    bed.until_phase("Initialized").await;
+    let actions = ("serin.dev", "releaseactions");
+    let action = json!({
+        "apiVersion": "serin.dev/v1alpha1", "kind": "ReleaseAction", "metadata": {"name": "stop"},
+        "spec": {"canary": "backend", "action": "abort", "release": bed.status()["release"]},
+    });
+    bed.create(actions, action);
+    bed.until("an answer", |bed| {
+        bed.get(actions, "stop").is_some_and(|action| action["status"]["state"] == "Refused")
+    })
+    .await;
+    bed.pass(25 * 3600).await;
+    bed.until("it is taken away", |bed| bed.get(actions, "stop").is_none()).await;
 }
 
 /// Both the Canary and its target.
@@ -388,6 +415,7 @@ type Call = (&'static str, &'static str, usize, &'static [&'static str]);
 /// Kinds that canaries refer to and that are read by name when a list has missed them.
 const NAMED: &[&str] = &[
     "get apps/deployments",
+    "get apps/daemonsets",
     "get autoscaling/horizontalpodautoscalers",
     "get /services",
     "get /configmaps",
@@ -402,6 +430,8 @@ const NAMED: &[&str] = &[
 const WATCHED: &[&str] = &[
     "list apps/deployments",
     "watch apps/deployments",
+    "list apps/daemonsets",
+    "watch apps/daemonsets",
     "list autoscaling/horizontalpodautoscalers",
     "watch autoscaling/horizontalpodautoscalers",
     "list /services",
@@ -418,6 +448,8 @@ const WATCHED: &[&str] = &[
     "watch traefik.io/ingressroutes",
     "list flagger.app/metrictemplates",
     "watch flagger.app/metrictemplates",
+    "list serin.dev/releaseactions",
+    "watch serin.dev/releaseactions",
     "list flagger.app/alertproviders",
     "watch flagger.app/alertproviders",
     "list discovery.k8s.io/endpointslices",
@@ -454,6 +486,8 @@ const CALLS: &[Call] = &[
             "watch discovery.k8s.io/endpointslices",
         ],
     ),
+    ("serin/src/actions.rs", "api.delete(", 1, &["delete serin.dev/releaseactions"]),
+    ("serin/src/actions.rs", "api.patch_status(", 1, &["patch serin.dev/releaseactions/status"]),
     ("serin/src/leader.rs", "leases.create(", 1, &["create coordination.k8s.io/leases"]),
     ("serin/src/leader.rs", "leases.get_opt(", 2, &["get coordination.k8s.io/leases"]),
     ("serin/src/leader.rs", "leases.replace(", 3, &["update coordination.k8s.io/leases"]),
@@ -468,10 +502,14 @@ const CALLS: &[Call] = &[
     ("serin/src/record.rs", "api.patch_status(", 2, &["patch flagger.app/canaries/status"]),
     ("serin/src/tell.rs", "api.get(", 1, &["get flagger.app/alertproviders", "get /secrets"]),
     ("serin/src/world.rs", "api.get_opt(", 1, NAMED),
-    ("serin/src/world.rs", "api.list(", 1, &["list discovery.k8s.io/endpointslices"]),
+    (
+        "serin/src/world.rs",
+        "api.list(",
+        2,
+        &["list discovery.k8s.io/endpointslices", "list serin.dev/releaseactions"],
+    ),
     ("serin/src/world/watching.rs", "watcher(", 1, WATCHED),
     ("serin-providers/src/render.rs", "Change::MergePatch {", 3, &["patch flagger.app/canaries"]),
-    ("serin-providers/src/render.rs", "Change::Scale {", 1, &["patch apps/deployments/scale"]),
     (
         "serin-providers/src/router/gateway_api.rs",
         "Change::Apply {",
@@ -530,19 +568,24 @@ const CALLS: &[Call] = &[
         "serin-providers/src/workload/kept.rs",
         "Change::Replace {",
         3,
-        &["update /configmaps", "update /secrets", "update apps/deployments"],
+        &[
+            "update /configmaps",
+            "update /secrets",
+            "update apps/deployments",
+            "update apps/daemonsets",
+        ],
     ),
     (
         "serin-providers/src/workload/primary.rs",
         "Change::Create {",
         1,
-        &["create apps/deployments"],
+        &["create apps/deployments", "create apps/daemonsets"],
     ),
     (
         "serin-providers/src/workload/primary.rs",
         "Change::Replace {",
         1,
-        &["update apps/deployments"],
+        &["update apps/deployments", "update apps/daemonsets"],
     ),
     (
         "serin-providers/src/workload/scaler.rs",
@@ -563,7 +606,13 @@ const CALLS: &[Call] = &[
         &["update autoscaling/horizontalpodautoscalers"],
     ),
     (
-        "serin-providers/src/workload/scaler.rs",
+        "serin-providers/src/workload/daemon_set.rs",
+        "Change::MergePatch {",
+        1,
+        &["patch apps/daemonsets"],
+    ),
+    (
+        "serin-providers/src/workload/deployment.rs",
         "Change::Scale {",
         1,
         &["patch apps/deployments/scale"],

@@ -36,7 +36,7 @@ type Version = (String, String);
 /// One canary.
 pub(crate) struct Book {
     pub(crate) name: String,
-    shape: Shape,
+    pub(crate) shape: Shape,
     exists: bool,
     suspended: bool,
     /// Since when a version that fails has traffic, and could be seen to.
@@ -524,7 +524,7 @@ impl Book {
             self.image_since = moment.now;
             line = Some(format!("{} is to run {image}", self.name));
         }
-        let replicas = number(new, "/spec/replicas");
+        let replicas = manifests::wanted(new);
         if replicas != self.replicas {
             line = Some(format!("{} is scaled to {replicas}", self.name));
         }

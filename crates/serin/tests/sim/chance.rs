@@ -79,6 +79,13 @@ fn reroute(plan: &mut Plan) {
     }
 }
 
+/// One in eight is a DaemonSet.
+pub(crate) const TARGETS: [TargetKind; 8] = {
+    let mut targets = [TargetKind::Deployment; 8];
+    targets[7] = TargetKind::DaemonSet;
+    targets
+};
+
 fn shape(dice: &mut Dice) -> Shape {
     let routers: Vec<&'static Provider> = ROUTERS.iter().map(|router| router.provider()).collect();
     let provider = if dice.chance(75) { &TRAEFIK } else { *dice.pick(&routers[..2]) };
@@ -86,7 +93,7 @@ fn shape(dice: &mut Dice) -> Shape {
     let checks = *dice.pick(&[Checks::Inline, Checks::Builtin, Checks::Template]);
     Shape {
         provider,
-        target: *dice.pick(&TargetKind::ALL),
+        target: *dice.pick(&TARGETS),
         tests: false,
         strategy: dice.index(strategies().len()),
         checks,

@@ -13,10 +13,11 @@ use serde_json::{Value, json};
 use serin::outside::{Manner, Outside, OutsideError};
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::Store;
+use serin_core::model::TargetKind;
 use tokio::time::Instant;
 
 use crate::faults::Lifeline;
-use crate::manifests::{NAMESPACE, name};
+use crate::manifests::{self, NAMESPACE, name};
 use crate::plan::{Outage, Quality};
 use crate::routes;
 use crate::world::image_of;
@@ -146,8 +147,13 @@ impl City {
         std::mem::take(&mut self.state().asked)
     }
 
+    fn workload(&self, name: &str) -> Option<Arc<Value>> {
+        let mut kinds = TargetKind::ALL.into_iter().map(manifests::workloads);
+        kinds.find_map(|(group, plural)| self.store.get(&id(group, plural), NAMESPACE, name))
+    }
+
     fn quality(&self, canary: usize) -> (Quality, bool) {
-        let target = self.store.get(&id("apps", "deployments"), NAMESPACE, &name(canary));
+        let target = self.workload(&name(canary));
         let image = target
             .as_deref()
             .and_then(|target| target.pointer("/spec/template/spec/containers/0/image"))
@@ -195,7 +201,7 @@ impl City {
             return true;
         }
         let primary = format!("{}-primary", name(canary));
-        let primary = self.store.get(&id("apps", "deployments"), NAMESPACE, &primary);
+        let primary = self.workload(&primary);
         let image = primary.as_deref().map(image_of).unwrap_or_default();
         let mut state = self.state();
         let calm = state.calm;

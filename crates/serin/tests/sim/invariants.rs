@@ -14,17 +14,20 @@ use crate::book::Book;
 use crate::city::{Asked, Question};
 use crate::dice;
 use crate::faults::By;
-use crate::manifests::NAMESPACE;
+use crate::manifests::{self, NAMESPACE};
 use crate::routes::{HTTP_ROUTES, TRAEFIK_SERVICES};
 use crate::strangers::Neighbourhood;
-use crate::world::{AUTOSCALERS, CANARIES, DEPLOYMENTS, EVENTS, SERVICES, SLICES, World, image_of};
+use crate::world::{
+    AUTOSCALERS, CANARIES, DAEMON_SETS, DEPLOYMENTS, EVENTS, SERVICES, SLICES, World, image_of,
+};
 
 /// Kinds whose changes are judged.
-const WATCHED: [(&str, &str); 10] = [
+const WATCHED: [(&str, &str); 11] = [
     TRAEFIK_SERVICES,
     HTTP_ROUTES,
     CANARIES,
     SLICES,
+    DAEMON_SETS,
     DEPLOYMENTS,
     SERVICES,
     AUTOSCALERS,
@@ -228,7 +231,7 @@ impl Watcher {
         let (line, broken) = match id {
             CANARIES => book.canary(old, new, deleted, moment, &ready),
             TRAEFIK_SERVICES | HTTP_ROUTES => book.route(new, deleted, moment, &ready),
-            DEPLOYMENTS => book.deployment(&name, old, new, deleted, moment),
+            DAEMON_SETS | DEPLOYMENTS => book.deployment(&name, old, new, deleted, moment),
             SERVICES => book.service(&name, new, deleted, moment, &ready),
             _ => book.others(id, &name, old, new, moment),
         };
@@ -313,8 +316,9 @@ impl Watcher {
             .iter()
             .flat_map(|book| {
                 let name = book.name.clone();
+                let workloads = manifests::workloads(book.shape.target);
                 let image = |name: &str| {
-                    world.get(DEPLOYMENTS, name).map(|object| image_of(&object).to_owned())
+                    world.get(workloads, name).map(|object| image_of(&object).to_owned())
                 };
                 book.end(image(&name), image(&format!("{name}-primary")))
             })

@@ -3,6 +3,9 @@
 use serde_json::{Value, json};
 use serin_core::model::{HookKind, TargetKind};
 
+/// In the node selector of a DaemonSet without pods.
+const NOWHERE: &str = "flagger.app/scale-to-zero";
+
 use crate::plan::{Checks, Edit, Shape};
 use crate::strangers::{self, Taken};
 
@@ -77,10 +80,48 @@ pub(crate) fn shared() -> Vec<Value> {
     ]
 }
 
-fn target(canary: usize, shape: &Shape, image: &str) -> Value {
-    match shape.target {
-        TargetKind::Deployment => deployment(canary, shape, image),
+/// A kind of the group `apps`, as the API's URLs have it.
+pub(crate) fn workloads(kind: TargetKind) -> (&'static str, &'static str) {
+    match kind {
+        TargetKind::DaemonSet => ("apps", "daemonsets"),
+        TargetKind::Deployment => ("apps", "deployments"),
     }
+}
+
+/// How many pods a workload of either kind is to have, on the one node that there is.
+pub(crate) fn wanted(workload: &Value) -> i64 {
+    match workload.pointer("/spec/replicas") {
+        Some(replicas) => replicas.as_i64().unwrap_or(1),
+        None => i64::from(workload["spec"]["template"]["spec"]["nodeSelector"][NOWHERE].is_null()),
+    }
+}
+
+/// What a user does to have so many pods.
+pub(crate) fn set_wanted(workload: &mut Value, pods: u64) {
+    if workload["spec"].get("replicas").is_some() {
+        workload["spec"]["replicas"] = json!(pods);
+        return;
+    }
+    let spec = &mut workload["spec"]["template"]["spec"];
+    match pods {
+        0 => spec["nodeSelector"] = json!({NOWHERE: "true"}),
+        _ => drop(spec.as_object_mut().map(|spec| spec.remove("nodeSelector"))),
+    }
+}
+
+fn target(canary: usize, shape: &Shape, image: &str) -> Value {
+    let mut target = deployment(canary, shape, image);
+    match shape.target {
+        TargetKind::DaemonSet => {
+            target["kind"] = json!("DaemonSet");
+            if let Some(spec) = target["spec"].as_object_mut() {
+                spec.remove("replicas");
+                spec.remove("progressDeadlineSeconds");
+            }
+        }
+        TargetKind::Deployment => {}
+    }
+    target
 }
 
 fn deployment(canary: usize, shape: &Shape, image: &str) -> Value {
@@ -278,6 +319,14 @@ pub(crate) fn without_ours(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(spec) = object["spec"].as_object_mut() {
         spec.remove("replicas");
+    }
+    let selector = object.pointer_mut("/spec/template/spec/nodeSelector");
+    if let Some(selector) = selector.and_then(Value::as_object_mut) {
+        selector.remove(NOWHERE);
+    }
+    let spec = object.pointer_mut("/spec/template/spec").and_then(Value::as_object_mut);
+    if let Some(spec) = spec.filter(|spec| spec.get("nodeSelector") == Some(&json!({}))) {
+        spec.remove("nodeSelector");
     }
     if let Some(metadata) = object["metadata"].as_object_mut() {
         for field in ["managedFields", "resourceVersion", "generation"] {

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use serin_core::model::HookKind;
 use serin_core::model::provider::TRAEFIK;
-use serin_core::model::{HookKind, TargetKind};
 
+use crate::chance::TARGETS;
 use crate::dice::Dice;
 use crate::plan::{Act, Call, Checks, Fault, Move, Plan, Quality, Shape, Trouble, What};
 use crate::wide::Extra;
@@ -16,7 +17,7 @@ pub(crate) fn plan(seed: u64, length: u64) -> Plan {
     let mut dice = Dice::new(seed ^ 0x7072_6f76_6f6b_6521);
     let shape = Shape {
         provider: &TRAEFIK,
-        target: *dice.pick(&TargetKind::ALL),
+        target: *dice.pick(&TARGETS),
         tests: false,
         strategy: dice.index(strategies().len()),
         checks: *dice.pick(&[Checks::Inline, Checks::Builtin, Checks::Template]),

@@ -30,6 +30,7 @@ pub(crate) use crate::manifests::strategies;
 const BEGIN: i64 = 1_800_000_000;
 
 pub(crate) const CANARIES: (&str, &str) = ("flagger.app", "canaries");
+pub(crate) const DAEMON_SETS: (&str, &str) = ("apps", "daemonsets");
 pub(crate) const DEPLOYMENTS: (&str, &str) = ("apps", "deployments");
 pub(crate) const SERVICES: (&str, &str) = ("", "services");
 pub(crate) const SLICES: (&str, &str) = ("discovery.k8s.io", "endpointslices");
@@ -227,8 +228,13 @@ impl World {
         format!("app:{}-{}", self.turn, quality.name())
     }
 
-    fn set_image(&self, deployment: &str, image: &str) {
-        self.modify(DEPLOYMENTS, deployment, |object| {
+    /// The kind of a canary's target, and of its primary.
+    fn workloads(&self, canary: usize) -> (&'static str, &'static str) {
+        manifests::workloads(self.shapes[canary].target)
+    }
+
+    fn set_image(&self, canary: usize, image: &str) {
+        self.modify(self.workloads(canary), &name(canary), |object| {
             object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
         });
     }
@@ -247,11 +253,12 @@ impl World {
                     let until = Instant::now() + Duration::from_secs(45);
                     self.city.change(canary, |receiver| receiver.incident_until = Some(until));
                 }
-                self.set_image(&name, &image);
+                self.set_image(canary, &image);
             }
             Act::Revert => {
-                if let Some(primary) = self.get(DEPLOYMENTS, &format!("{name}-primary")) {
-                    self.set_image(&name, image_of(&primary));
+                if let Some(primary) = self.get(self.workloads(canary), &format!("{name}-primary"))
+                {
+                    self.set_image(canary, image_of(&primary));
                 }
             }
             Act::Edit(edit) => {
@@ -279,8 +286,8 @@ impl World {
                 self.city.change(canary, |receiver| receiver.asks_rollback = *asks);
             }
             Act::Scale(replicas) => {
-                self.modify(DEPLOYMENTS, &name, |object| {
-                    object["spec"]["replicas"] = json!(replicas);
+                self.modify(self.workloads(canary), &name, |object| {
+                    manifests::set_wanted(object, *replicas);
                 });
             }
             Act::Autoscaler { min, max } => {
@@ -333,7 +340,9 @@ impl World {
     fn do_hurt(&mut self, canary: usize, foe: &Foe) {
         let name = name(canary);
         match foe {
-            Foe::DeletePrimary => self.delete(DEPLOYMENTS, &format!("{name}-primary")),
+            Foe::DeletePrimary => {
+                self.delete(self.workloads(canary), &format!("{name}-primary"));
+            }
             Foe::DeleteServices => {
                 for side in ["primary", "canary"] {
                     self.delete(SERVICES, &format!("{name}-{side}"));
@@ -349,7 +358,7 @@ impl World {
                 self.modify(kind, &name, |route| routes::set_share(route, &name, share));
             }
             Foe::EditPrimary => {
-                self.modify(DEPLOYMENTS, &format!("{name}-primary"), |object| {
+                self.modify(self.workloads(canary), &format!("{name}-primary"), |object| {
                     object["spec"]["template"]["spec"]["containers"][0]["env"] =
                         json!([{"name": "TOUCHED", "value": "yes"}]);
                 });

@@ -5,6 +5,7 @@
 
 mod backtest;
 mod chart;
+mod daemon_sets;
 mod image;
 mod install;
 mod kill;

@@ -13,7 +13,7 @@ use crate::alone;
 use crate::local::{options, part, serves, until};
 
 /// The example as it is, but three seconds a step.
-fn apply(cluster: &Cluster, file: &str) {
+pub(crate) fn apply(cluster: &Cluster, file: &str) {
     let path = format!("{}/../../examples/{file}.yaml", env!("CARGO_MANIFEST_DIR"));
     for mut document in manifest::documents(&std::fs::read_to_string(path).unwrap()).unwrap() {
         if document["kind"] == "Canary" {
@@ -28,16 +28,16 @@ fn object(cluster: &Cluster, group: &str, plural: &str) -> Value {
     found.map_or(Value::Null, |object| object.as_ref().clone())
 }
 
-fn status(cluster: &Cluster) -> Value {
+pub(crate) fn status(cluster: &Cluster) -> Value {
     object(cluster, "flagger.app", "canaries")["status"].clone()
 }
 
-async fn until_phase(cluster: &Cluster, phase: &str) {
+pub(crate) async fn until_phase(cluster: &Cluster, phase: &str) {
     until(phase, || async { status(cluster)["phase"] == phase }).await;
 }
 
-fn set_image(cluster: &Cluster, version: &str) {
-    let id = ResourceId::new("apps", "deployments");
+pub(crate) fn set_image(cluster: &Cluster, plural: &str, version: &str) {
+    let id = ResourceId::new("apps", plural);
     let change = |object: &mut Value| {
         let image = json!(format!("local/backend:{version}"));
         object["spec"]["template"]["spec"]["containers"][0]["image"] = image;
@@ -72,7 +72,7 @@ fn only(seen: &BTreeMap<String, usize>, version: &str) -> bool {
 
 /// A good version and a dead one, which only insiders meet, while everybody else keeps `before`, and then the good one.
 async fn test_with_insiders(client: &reqwest::Client, cluster: &Cluster, before: &str) {
-    set_image(cluster, "v3");
+    set_image(cluster, "deployments", "v3");
     let insider = Some(("x-canary", "insider"));
     until("v3 for insiders", || async { only(&answers(client, cluster, insider, 10).await, "v3") })
         .await;
@@ -90,7 +90,7 @@ async fn test_with_insiders(client: &reqwest::Client, cluster: &Cluster, before:
     .await;
 
     // Insiders meet a bad version; their failures are enough to end the test.
-    set_image(cluster, "v4-dead");
+    set_image(cluster, "deployments", "v4-dead");
     until("the failures", || async { !only(&answers(client, cluster, insider, 10).await, "v3") })
         .await;
     until("the rollback", || async {
@@ -171,7 +171,7 @@ async fn on_http_routes(options: Options) {
 
     let traffic =
         load::run(load::Options::new(cluster.gateway_url().parse().unwrap(), 50.0)).unwrap();
-    set_image(&cluster, "v2");
+    set_image(&cluster, "deployments", "v2");
     let both = |seen: &BTreeMap<String, usize>| {
         let part = seen.get("v2").copied().unwrap_or(0);
         (1..40).contains(&part)

@@ -120,11 +120,11 @@ fn a_router_is_not_guessed_where_the_object_speaks_of_another() {
 #[test]
 fn all_that_is_not_supported_is_told_at_once_and_called_so() {
     let failure = canary(&object(
-        "{provider: istio, targetRef: {kind: DaemonSet}, autoscalerRef: {apiVersion: keda.sh/v1alpha1, kind: ScaledObject, name: a}}",
+        "{provider: istio, targetRef: {kind: Service}, autoscalerRef: {apiVersion: keda.sh/v1alpha1, kind: ScaledObject, name: a}}",
     ))
     .unwrap_err();
     assert!(failure.is_unsupported_only(), "{failure}");
-    expect!["spec.provider: istio is not supported yet; use traefik, gatewayapi:v1 or kubernetes; spec.targetRef.kind: DaemonSet targets are not supported yet; use a Deployment; spec.autoscalerRef.kind: KEDA ScaledObjects are not supported yet; name its HorizontalPodAutoscaler or leave the reference out"].assert_eq(&failure.to_string());
+    expect!["spec.provider: istio is not supported yet; use traefik, gatewayapi:v1 or kubernetes; spec.targetRef.kind: Service targets (Kubernetes and Knative) are not supported yet; use a Deployment or a DaemonSet; spec.autoscalerRef.kind: KEDA ScaledObjects are not supported yet; name its HorizontalPodAutoscaler or leave the reference out"].assert_eq(&failure.to_string());
     // What is wrong besides is told beside it, and then it is wrong.
     let failure = canary(&object("{provider: istio, service: {port: 0}}")).unwrap_err();
     assert!(!failure.is_unsupported_only());

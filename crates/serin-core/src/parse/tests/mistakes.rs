@@ -98,11 +98,11 @@ fn every_mistake_has_a_path() {
             targetRef: 7
                 error spec.targetRef: must be an object, not a number
             targetRef: {kind: DaemonSet}
-                unsupported spec.targetRef.kind: DaemonSet targets are not supported yet; use a Deployment
+                ok
             targetRef: {kind: Service}
-                unsupported spec.targetRef.kind: Service targets (Kubernetes and Knative) are not supported yet; use a Deployment
+                unsupported spec.targetRef.kind: Service targets (Kubernetes and Knative) are not supported yet; use a Deployment or a DaemonSet
             targetRef: {kind: StatefulSet}
-                error spec.targetRef.kind: unknown kind "StatefulSet"; use Deployment
+                error spec.targetRef.kind: unknown kind "StatefulSet"; use Deployment or DaemonSet
             targetRef: {kind: null, name: null, apiVersion: null}
                 error spec.targetRef.kind: is required
                 error spec.targetRef.apiVersion: is required

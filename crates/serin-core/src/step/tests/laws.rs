@@ -314,6 +314,7 @@ fn workloads() -> impl Gen<Value = Workload> {
             uid: identity.0.to_owned(),
             generation: identity.1,
             confirmed: identity.2,
+            running: TargetKind::Deployment.running(replicas),
             replicas,
             readiness,
             available_replicas,
@@ -387,6 +388,7 @@ fn observations() -> impl Gen<Value = Observed> {
                 obstacles: rest.4,
                 refused: rest.5,
                 passed_over: Vec::new(),
+                requests: Vec::new(),
                 drift: Drift::default(),
                 guard: rest.2,
                 watched: Watched::default(),
@@ -413,7 +415,7 @@ fn refusals() -> impl Gen<Value = Refusal> {
         Just(Action::Services),
         Just(Action::PromotePrimary { revision: "s1:v2".into() }),
         Just(Action::Route(Exposure::NONE)),
-        Just(Action::ScaleTarget(0)),
+        Just(Action::ScaleTarget(Running::Off)),
     ];
     actions.prop_map(|action| Refusal {
         action,

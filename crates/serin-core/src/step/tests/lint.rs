@@ -2,7 +2,7 @@
 
 use super::world::{World, canary, later};
 use crate::lint::lint;
-use crate::model::{Exposure, Phase, Weight};
+use crate::model::{Exposure, Phase, Running, Weight};
 use crate::observed::{Guard, Selects};
 use crate::plan::{Action, Plan};
 
@@ -40,12 +40,12 @@ fn bad_plans_are_found() {
         plan.status.canary_weight = 20;
     };
     assert!(laws(at(10), unready).contains(&5));
-    assert_eq!(laws(at(10), |_, plan| plan.actions.push(Action::ScaleTarget(0))), [5]);
+    assert_eq!(laws(at(10), |_, plan| plan.actions.push(Action::ScaleTarget(Running::Off))), [5]);
     let other = Action::PromotePrimary { revision: "s1:v9".into() };
     assert!(laws(at(50), |_, plan| plan.actions.push(other)).contains(&4));
     let apex = |world: &mut World, plan: &mut Plan| {
         world.apex = Selects::Target;
-        plan.actions = vec![Action::ScaleTarget(0)];
+        plan.actions = vec![Action::ScaleTarget(Running::Off)];
     };
     assert_eq!(laws(canary().resting(), apex), [5]);
     assert_eq!(laws(canary().resting(), |_, plan| plan.actions.push(Action::ApexToTarget)), [5, 5]);

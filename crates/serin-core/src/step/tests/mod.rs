@@ -1,7 +1,9 @@
 //! Tests of the decisions: whole releases told as tables, the laws as properties.
 
 mod capacity;
+mod control;
 mod copies;
+mod daemon_sets;
 mod findings;
 mod laws;
 mod lint;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::control::{Command, Request};
 use crate::lint::lint;
 use crate::model::provider::KUBERNETES;
 use crate::model::*;
@@ -14,6 +15,15 @@ use crate::step::{Settings, step};
 
 /// Seconds a workload needs to roll out.
 const ROLLOUT_SECS: i64 = 3;
+/// Where a DaemonSet's pods run.
+const NODES: u32 = 2;
+
+fn pods(running: Running) -> u32 {
+    match running {
+        Running::Off => 0,
+        Running::On(replicas) => replicas.unwrap_or(NODES),
+    }
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct Side {
@@ -81,6 +91,10 @@ pub(super) struct World {
     /// The plan is cut off after this many writes, once.
     pub crash_after: Option<usize>,
     pub asked: Vec<Check>,
+    /// What people ask, and what came of it.
+    pub requests: Vec<Request>,
+    pub outcomes: Vec<String>,
+    asked_for: usize,
 }
 
 pub(super) fn canary() -> World {
@@ -149,6 +163,9 @@ impl World {
             gone: false,
             confirmed: false,
             crash_after: None,
+            requests: Vec::new(),
+            outcomes: Vec::new(),
+            asked_for: 0,
             asked: Vec::new(),
         }
     }
@@ -286,6 +303,10 @@ impl World {
             uid: side.uid.clone(),
             generation: side.generation,
             confirmed: self.confirmed,
+            running: match side.replicas {
+                0 => Running::Off,
+                replicas => self.canary.spec.target.kind.running(replicas),
+            },
             replicas: side.replicas,
             readiness,
             available_replicas: available,
@@ -349,6 +370,7 @@ impl World {
             obstacles: Vec::new(),
             refused: None,
             passed_over: Vec::new(),
+            requests: self.requests.clone(),
             drift: self.edited.clone(),
             answered: None,
             reach: BTreeMap::new(),
@@ -431,11 +453,15 @@ impl World {
         let budget = self.crash_after.take().unwrap_or(usize::MAX);
         let writes =
             plan.urgent.iter().map(Some).chain([None]).chain(plan.actions.iter().map(Some));
+        let all = writes.clone().count();
         for write in writes.take(budget) {
             match write {
                 Some(action) => self.apply(action),
                 None => self.canary.status = plan.status.clone(),
             }
+        }
+        if budget > all {
+            self.hear(&plan);
         }
         let measured = self.canary.status.canary_weight > 0 || self.canary.status.iterations > 0;
         if measured && self.fails() {
@@ -449,6 +475,30 @@ impl World {
             .min();
         self.now = event.map_or(plan.next, |event| event.min(plan.next));
         plan
+    }
+
+    /// The objects that ask are told last of all.
+    fn hear(&mut self, plan: &Plan) {
+        for handled in &plan.handled {
+            self.requests.retain(|request| request.uid != handled.uid);
+            let (state, message) = (handled.outcome.state(), handled.outcome.message());
+            self.outcomes.push(format!("{} {state}: {message}", handled.name));
+        }
+    }
+
+    /// A person asks for this, and means the release as it is now.
+    pub(super) fn ask_for(&mut self, command: Command) {
+        self.asked_for += 1;
+        let number = self.asked_for;
+        self.requests.push(Request {
+            name: command.name().to_owned(),
+            uid: format!("r{number}"),
+            command,
+            release: self.canary.status.release.clone(),
+            reason: "incident 7".to_owned(),
+            user: "kim".to_owned(),
+            expires: later(self.now, 600),
+        });
     }
 
     fn take_back(&mut self, token: &str) {
@@ -518,11 +568,12 @@ impl World {
             Action::PrimaryScaler | Action::HoldPrimary(_) | Action::RepairCopies => {
                 self.tend(action)
             }
-            Action::ScaleTarget(replicas) => {
+            Action::ScaleTarget(running) => {
+                let replicas = pods(*running);
                 if let Some(target) = &mut self.target
-                    && target.replicas != *replicas
+                    && target.replicas != replicas
                 {
-                    target.replicas = *replicas;
+                    target.replicas = replicas;
                     target.generation += 1;
                     target.ready_at = ready_at;
                 }
@@ -618,7 +669,7 @@ fn word(action: &Action) -> String {
         Action::HoldPrimary(Some(replicas)) => format!("hold {replicas}"),
         Action::HoldPrimary(None) => "hold no more".into(),
         Action::RepairCopies => "copies".into(),
-        Action::ScaleTarget(replicas) => format!("scale {replicas}"),
+        Action::ScaleTarget(running) => format!("scale {running}"),
         Action::Route(split) => format!("route {}", split.share),
         Action::EnsureRoute(split) => format!("ensure {}", split.share),
         Action::RestoreRoute => "restore route".into(),

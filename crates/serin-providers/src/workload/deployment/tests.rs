@@ -4,6 +4,7 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::testing::{target, with, yaml};
+use crate::workload::revision;
 
 #[test]
 fn a_revision_is_of_the_template_alone_and_blind_to_defaults() {
@@ -47,7 +48,7 @@ fn check(status: &str, threshold: u8, expected: Expect) {
         status,
     );
     let now = "2026-01-01T00:10:01Z".parse().unwrap();
-    expected.assert_eq(&format!("{:?}", readiness(&deployment, threshold, 600, now)));
+    expected.assert_eq(&format!("{:?}", Deployment.readiness(&deployment, threshold, 600, now)));
 }
 
 #[test]
@@ -121,4 +122,19 @@ fn our_own_deadline_counts_from_when_it_became_unavailable() {
         100,
         expect![[r#"Progressing("1 of 4 (readyThreshold 100%) updated replicas are available")"#]],
     );
+}
+
+#[test]
+fn a_primary_is_never_replaced_by_taking_all_its_pods_away() {
+    let rolled = |surge: Value| json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": surge}});
+    let rolling = |unavailable: Value, surge: Value| json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": unavailable, "maxSurge": surge}});
+    let kept = |strategy: Value, replicas| assert_eq!(serving(&strategy, replicas), strategy);
+    assert_eq!(serving(&json!({"type": "Recreate"}), 3), rolled(json!("25%")));
+    assert_eq!(serving(&rolling(json!("100%"), json!("50%")), 4), rolled(json!("50%")));
+    assert_eq!(serving(&rolling(json!(1), json!(0)), 1), rolled(json!("25%")));
+    assert_eq!(serving(&rolling(json!("25%"), json!(0)), 1), rolled(json!("25%")));
+    kept(rolling(json!(1), json!(0)), 2);
+    kept(rolling(json!("25%"), json!("25%")), 1);
+    kept(rolling(json!("50%"), json!(0)), 4);
+    kept(json!({"type": "RollingUpdate"}), 1);
 }

@@ -251,18 +251,3 @@ fn what_is_not_ours_and_what_cannot_be_told_apart_is_refused() {
         super::render(&canary, &revision(&unlabelled), None, &objects, &settings).unwrap_err();
     expect!["Deployment develop/backend: spec.selector.matchLabels must contain one of [app, name, app.kubernetes.io/name]"].assert_eq(&error.to_string());
 }
-
-#[test]
-fn a_primary_is_never_replaced_by_taking_all_its_pods_away() {
-    let rolled = |surge: Value| json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": surge}});
-    let rolling = |unavailable: Value, surge: Value| json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": unavailable, "maxSurge": surge}});
-    let kept = |strategy: Value, replicas| assert_eq!(serving(&strategy, replicas), strategy);
-    assert_eq!(serving(&json!({"type": "Recreate"}), 3), rolled(json!("25%")));
-    assert_eq!(serving(&rolling(json!("100%"), json!("50%")), 4), rolled(json!("50%")));
-    assert_eq!(serving(&rolling(json!(1), json!(0)), 1), rolled(json!("25%")));
-    assert_eq!(serving(&rolling(json!("25%"), json!(0)), 1), rolled(json!("25%")));
-    kept(rolling(json!(1), json!(0)), 2);
-    kept(rolling(json!("25%"), json!("25%")), 1);
-    kept(rolling(json!("50%"), json!(0)), 4);
-    kept(json!({"type": "RollingUpdate"}), 1);
-}
