@@ -34,6 +34,8 @@ enum Command {
     /// Watch a good release being promoted and a bad one being rolled back, with nothing else installed.
     #[cfg(feature = "laboratory")]
     Demo(Box<crate::demo::DemoArgs>),
+    #[command(flatten)]
+    Control(crate::control::ControlCommand),
     /// Say where a release stands and why: the last decision, its checks, and the guard's evidence.
     Explain(crate::explain::ExplainArgs),
     /// Try a policy on recorded history: what its checks and its guard would have stopped, and what not.
@@ -97,6 +99,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 .context("cannot set up the client")?;
             say(&crate::explain::run(&client, &args).await?)?;
             Ok(ExitCode::SUCCESS)
+        }),
+        Command::Control(command) => block_on(async {
+            let (text, code) = crate::control::run(&command).await?;
+            say(&text)?;
+            Ok(code)
         }),
         #[cfg(feature = "laboratory")]
         Command::Backtest(args) => block_on(async {

@@ -10,6 +10,7 @@ pub mod claims;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod controller;
 #[cfg(feature = "laboratory")]
 pub mod demo;
@@ -34,6 +35,7 @@ pub mod patience;
 pub mod plan;
 mod pods;
 pub mod queue;
+pub mod reach;
 pub mod record;
 mod refusal;
 mod releasing;

@@ -326,6 +326,11 @@ async fn lived(bed: &Bed) {
     bed.set_image("app:v6");
     bed.until_phase("Succeeded").await;
     gone(bed).await;
+    lived_on_every_node(bed).await;
+}
+
+/// The same as a DaemonSet, with somebody who asks for something.
+async fn lived_on_every_node(bed: &Bed) {
     bed.apply_with(workload("DaemonSet", "app:v1"), json!({}));
     bed.until_phase("Initialized").await;
     bed.modify(DAEMON_SETS, "backend", |set| {
@@ -628,6 +633,7 @@ const NOT_THE_OPERATOR: &[&str] = &[
     "serin/src/backtest",
     "serin/src/migrate",
     "serin/src/cli",
+    "serin/src/control.rs",
 ];
 
 /// Places in the source at which something is asked of an API server.
