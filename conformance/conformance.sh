@@ -15,7 +15,7 @@ if [ -n "${KUBECONFIG:-}" ]; then
   export SERIN_BIN=${SERIN_BIN:-$PWD/target/debug/serin}
   built_serin
   mkdir -p .parts/conformance
-  exec python3 "$here/run.py" ${MINUTES:+--minutes "$MINUTES"} "$@"
+  exec python3 "$here/run.py" ${MINUTES:+--minutes "$MINUTES"} ${JOBS:+--jobs "$JOBS"} ${AGAIN:+--again} "$@"
 fi
 if [ "$version" = local ]; then
   # The same scenarios on the local cluster, for the figures beside.
@@ -32,7 +32,7 @@ if [ "$version" = local ]; then
   trap 'kill $local_pid 2>/dev/null; wait $local_pid' EXIT
   for _ in $(seq 120); do grep -q 'export KUBECONFIG=' "$out" && break; kill -0 $local_pid || exit 1; sleep 0.5; done
   eval "$(grep -o 'export KUBECONFIG=[^ ]*' "$out" | head -1)"
-  SERIN_GATEWAY=$(awk '/^  gateway /{print $2}' "$out")/ python3 "$here/run.py" ${MINUTES:+--minutes "$MINUTES"} --json .parts/conformance/results-local.json "$@"
+  SERIN_GATEWAY=$(awk '/^  gateway /{print $2}' "$out")/ python3 "$here/run.py" ${MINUTES:+--minutes "$MINUTES"} ${JOBS:+--jobs "$JOBS"} ${AGAIN:+--again} --json .parts/conformance/results-local.json "$@"
   exit
 fi
 [ "$(uname -s)" = Linux ] || skip "network namespaces are Linux's"
@@ -83,6 +83,6 @@ if [ ${#names[@]} -eq 0 ] || [ ${#scenarios[@]} -gt 0 ]; then
   # As OpenShift has it by default.
   export APISERVER_EXTRA=${APISERVER_EXTRA:---enable-admission-plugins=OwnerReferencesPermissionEnforcement}
   "$here/up.sh" "$version"
-  python3 "$here/run.py" $(minutes) --json "$here/../.parts/conformance/results-$version.json" ${scenarios[@]+"${scenarios[@]}"} || failed=1
+  python3 "$here/run.py" $(minutes) ${JOBS:+--jobs $JOBS} ${AGAIN:+--again} --json "$here/../.parts/conformance/results-$version.json" ${scenarios[@]+"${scenarios[@]}"} || failed=1
 fi
 exit $failed

@@ -75,6 +75,7 @@ Y
 chmod +x "$RUN/apiserver.sh"
 start apiserver "$RUN/apiserver.sh"
 for _ in $(seq 180); do k get --raw /readyz >/dev/null 2>&1 && break; sleep 1; done
+first
 k get --raw /readyz >/dev/null || { tail -20 "$RUN/apiserver.log" >&2; exit 1; }
 if [ "$what" = bare ]; then
   start proxy "$SERIN_KUBECTL" --kubeconfig "$RUN/admin.kubeconfig" proxy --port 8001
@@ -108,6 +109,7 @@ chmod 755 "$RUN/images/prometheus/prometheus"; chmod -R a+rX "$RUN/images"; chmo
 start node python3 "$here/node.py" "$RUN"
 echo '{}' >"$RUN/cpu.json"
 start metrics python3 "$here/metrics.py" "$RUN"
+first
 for _ in $(seq 60); do k get serviceaccount default -n default >/dev/null 2>&1 && break; sleep 1; done
 # The definitions that Serin's own test stack has.
 python3 -c 'import json,sys; print(json.dumps({"apiVersion": "v1", "kind": "List", "items": json.load(sys.stdin)}))' \

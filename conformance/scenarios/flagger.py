@@ -67,6 +67,7 @@ def analysis(phase):
 @scenario("canaries that a real Flagger left in each of its phases are taken over: an Event each, nothing lost, no release of what rested", needs="bed")
 def taken_over_from_flagger(bed):
     beds = {phase: Bed(f"{bed.ns}-{phase.lower()}") for phase in PHASES}
+    bed.others = [one.ns for one in beds.values()]
     serin(bed, 0)
     hooks, flaggers = gate(), {}
     try:
