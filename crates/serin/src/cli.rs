@@ -166,34 +166,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }),
         #[cfg(feature = "laboratory")]
-        Command::Plan(args) => block_on(async {
-            let client = match args.kubeconfig() {
-                Some(path) => {
-                    let config = kubeconfig(Some(path)).await?;
-                    Some(Client::try_from(config).context("cannot set up the client")?)
-                }
-                None => None,
-            };
-            let (text, code) = crate::plan::run(client.as_ref(), &args).await?;
-            say(&text)?;
-            Ok(code)
-        }),
-        Command::Migrate(args) => match args.helm_values() {
-            Some(file) => {
-                let (values, refused) = crate::helm_values::run(file)?;
-                say(&values)?;
-                for line in &refused {
-                    complain(&format!("refused: {line}"));
-                }
-                Ok(if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-            }
-            None => block_on(async {
-                let client = Client::try_from(kubeconfig(args.kubeconfig()).await?)
-                    .context("cannot set up the client")?;
-                say(&crate::migrate::run(&client, &args).await?)?;
-                Ok(ExitCode::SUCCESS)
-            }),
-        },
+        Command::Plan(args) => block_on(plan(args)),
+        Command::Migrate(args) => migrate(&args),
         Command::Crds => {
             say(&crate::pages::crds_yaml()?)?;
             Ok(ExitCode::SUCCESS)
@@ -224,6 +198,39 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::App(args) => block_on(async {
             telemetry::start("info", telemetry::LogFormat::Human);
             crate::local::run_app(args).await?;
+            Ok(ExitCode::SUCCESS)
+        }),
+    }
+}
+
+#[cfg(feature = "laboratory")]
+async fn plan(args: crate::plan::PlanArgs) -> anyhow::Result<ExitCode> {
+    let client = match args.kubeconfig() {
+        Some(path) => {
+            let config = kubeconfig(Some(path)).await?;
+            Some(Client::try_from(config).context("cannot set up the client")?)
+        }
+        None => None,
+    };
+    let (text, code) = crate::plan::run(client.as_ref(), &args).await?;
+    say(&text)?;
+    Ok(code)
+}
+
+fn migrate(args: &crate::migrate::MigrateArgs) -> anyhow::Result<ExitCode> {
+    match args.helm_values() {
+        Some(file) => {
+            let (values, refused) = crate::helm_values::run(file)?;
+            say(&values)?;
+            for line in &refused {
+                complain(&format!("refused: {line}"));
+            }
+            Ok(if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        None => block_on(async {
+            let client = Client::try_from(kubeconfig(args.kubeconfig()).await?)
+                .context("cannot set up the client")?;
+            say(&crate::migrate::run(&client, args).await?)?;
             Ok(ExitCode::SUCCESS)
         }),
     }
