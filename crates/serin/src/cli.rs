@@ -4,8 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use kube::{Client, Config};
 use serin_core::words::line;
 
@@ -14,6 +13,7 @@ use crate::config::{ControllerArgs, go_dashes};
 use crate::controller::Settings;
 use crate::operator::{Operator, Options};
 use crate::outside::{Hosts, HttpOutside};
+use crate::reach::ClusterArgs;
 use crate::telemetry;
 
 /// Progressive delivery for Kubernetes: seconds to rollback, decided by evidence, and it says why.
@@ -36,6 +36,15 @@ enum Command {
     Demo(Box<crate::demo::DemoArgs>),
     #[command(flatten)]
     Control(crate::control::ControlCommand),
+    /// List canaries: how each stands, its weight and why.
+    Get(crate::term::GetArgs),
+    /// Wait for the end of a release. Exit code 0: promoted; 1: rolled back; 2: held, or the time is over; 3: not found out.
+    Status(crate::term::StatusArgs),
+    /// Watch one release on the whole terminal: weights, rates with their ranges, evidence, decisions.
+    #[cfg(feature = "laboratory")]
+    Watch(crate::term::WatchArgs),
+    /// Serve the console on this machine, with the rights of your kubeconfig: all releases, live, in a browser.
+    Ui(crate::console::UiArgs),
     /// Say where a release stands and why: the last decision, its checks, and the guard's evidence.
     Explain(crate::explain::ExplainArgs),
     /// Try a policy on recorded history: what its checks and its guard would have stopped, and what not.
@@ -48,6 +57,10 @@ enum Command {
     Migrate(crate::migrate::MigrateArgs),
     /// Print the CustomResourceDefinitions.
     Crds,
+    /// Print a script that completes commands and flags in a shell.
+    Completion(crate::term::shell::CompletionArgs),
+    /// Write man pages.
+    Man(crate::term::shell::ManArgs),
     /// Write the generated pages and manifests, or check that they are fresh.
     Docs {
         /// Change nothing; fail when something is stale.
@@ -76,7 +89,17 @@ pub fn main() -> ExitCode {
             126
         });
     }
-    let cli = Cli::parse_from(go_dashes(std::env::args_os()));
+    if called().as_deref() == Some(crate::term::shell::COMPLETER) {
+        let args = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
+        let args: Vec<String> = args.collect();
+        drop(say(&crate::term::shell::complete(&command(), &args)));
+        return ExitCode::SUCCESS;
+    }
+    let parsed = definition().try_get_matches_from(go_dashes(std::env::args_os()));
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     // One TLS stack; a second installation is no error worth stopping for.
     drop(rustls::crypto::ring::default_provider().install_default());
     match run(cli.command) {
@@ -91,6 +114,29 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The name that kubectl looks for.
+const PLUGIN: &str = "kubectl-serin";
+
+/// The name that this program was called by.
+fn called() -> Option<String> {
+    let called = std::env::args_os().next().map(std::path::PathBuf::from)?;
+    Some(called.file_stem()?.to_string_lossy().into_owned())
+}
+
+/// The command line as it is defined.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// The command line, under the name that it was called by: as a plugin it is `kubectl serin`.
+fn definition() -> clap::Command {
+    let command = command();
+    match called().as_deref() {
+        Some(PLUGIN) => command.name(PLUGIN).bin_name("kubectl serin"),
+        Some(_) | None => command,
+    }
+}
+
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Controller(args) => block_on(controller(*args)),
@@ -100,11 +146,18 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             say(&crate::explain::run(&client, &args).await?)?;
             Ok(ExitCode::SUCCESS)
         }),
-        Command::Control(command) => block_on(async {
-            let (text, code) = crate::control::run(&command).await?;
-            say(&text)?;
-            Ok(code)
+        Command::Control(command) => block_on(control(command)),
+        Command::Get(args) => block_on(async {
+            say(&crate::term::get(&args).await?)?;
+            Ok(ExitCode::SUCCESS)
         }),
+        Command::Status(args) => block_on(status(args)),
+        #[cfg(feature = "laboratory")]
+        Command::Watch(args) => block_on(async {
+            crate::term::watch(&args).await?;
+            Ok(ExitCode::SUCCESS)
+        }),
+        Command::Ui(args) => block_on(ui(args)),
         #[cfg(feature = "laboratory")]
         Command::Backtest(args) => block_on(async {
             let (text, tried) = crate::backtest::run(&args, &SystemClock::default()).await?;
@@ -116,36 +169,19 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }),
         #[cfg(feature = "laboratory")]
-        Command::Plan(args) => block_on(async {
-            let client = match args.kubeconfig() {
-                Some(path) => {
-                    let config = kubeconfig(Some(path)).await?;
-                    Some(Client::try_from(config).context("cannot set up the client")?)
-                }
-                None => None,
-            };
-            let (text, code) = crate::plan::run(client.as_ref(), &args).await?;
-            say(&text)?;
-            Ok(code)
-        }),
-        Command::Migrate(args) => match args.helm_values() {
-            Some(file) => {
-                let (values, refused) = crate::helm_values::run(file)?;
-                say(&values)?;
-                for line in &refused {
-                    complain(&format!("refused: {line}"));
-                }
-                Ok(if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-            }
-            None => block_on(async {
-                let client = Client::try_from(kubeconfig(args.kubeconfig()).await?)
-                    .context("cannot set up the client")?;
-                say(&crate::migrate::run(&client, &args).await?)?;
-                Ok(ExitCode::SUCCESS)
-            }),
-        },
+        Command::Plan(args) => block_on(plan(args)),
+        Command::Migrate(args) => migrate(&args),
         Command::Crds => {
             say(&crate::pages::crds_yaml()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completion(args) => {
+            let script = crate::term::shell::completion(definition(), &args);
+            say(&String::from_utf8(script).context("the script is no text")?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man(args) => {
+            say(&crate::term::shell::man(definition(), &args)?)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Docs { check } => crate::pages::docs(check),
@@ -170,6 +206,54 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
+#[cfg(feature = "laboratory")]
+async fn plan(args: crate::plan::PlanArgs) -> anyhow::Result<ExitCode> {
+    let client = match args.kubeconfig() {
+        Some(path) => {
+            let config = kubeconfig(Some(path)).await?;
+            Some(Client::try_from(config).context("cannot set up the client")?)
+        }
+        None => None,
+    };
+    let (text, code) = crate::plan::run(client.as_ref(), &args).await?;
+    say(&text)?;
+    Ok(code)
+}
+
+fn migrate(args: &crate::migrate::MigrateArgs) -> anyhow::Result<ExitCode> {
+    match args.helm_values() {
+        Some(file) => {
+            let (values, refused) = crate::helm_values::run(file)?;
+            say(&values)?;
+            for line in &refused {
+                complain(&format!("refused: {line}"));
+            }
+            Ok(if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        None => block_on(async {
+            let client = Client::try_from(kubeconfig(args.kubeconfig()).await?)
+                .context("cannot set up the client")?;
+            say(&crate::migrate::run(&client, args).await?)?;
+            Ok(ExitCode::SUCCESS)
+        }),
+    }
+}
+
+async fn status(args: crate::term::StatusArgs) -> anyhow::Result<ExitCode> {
+    // One is a rollback.
+    crate::term::status(&args).await.or_else(|error| {
+        complain(&format!("error: {}", line(&format!("{error:#}"), LINE_MAX)));
+        Ok(ExitCode::from(3))
+    })
+}
+
+async fn ui(args: crate::console::UiArgs) -> anyhow::Result<ExitCode> {
+    telemetry::start("warn", telemetry::LogFormat::Human);
+    let (client, _) = args.cluster.client().await?;
+    crate::console::run(client, &args, say).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn block_on(future: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)))
@@ -189,6 +273,12 @@ fn say(text: &str) -> std::io::Result<()> {
 fn complain(text: &str) {
     use std::io::Write;
     drop(writeln!(std::io::stderr().lock(), "{text}"));
+}
+
+async fn control(command: crate::control::ControlCommand) -> anyhow::Result<ExitCode> {
+    let (text, code) = crate::control::run(&command).await?;
+    say(&text)?;
+    Ok(code)
 }
 
 async fn controller(args: ControllerArgs) -> anyhow::Result<ExitCode> {
@@ -282,16 +372,7 @@ fn instance() -> String {
 }
 
 async fn kubeconfig(path: Option<&str>) -> anyhow::Result<Config> {
-    match path.filter(|path| !path.is_empty()) {
-        Some(path) => {
-            let file =
-                Kubeconfig::read_from(path).with_context(|| format!("cannot read {path}"))?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-                .await
-                .with_context(|| format!("cannot use {path}"))
-        }
-        None => Config::infer().await.context("no kubeconfig and no service account found"),
-    }
+    ClusterArgs { kubeconfig: path.map(str::to_owned), context: None }.config().await
 }
 
 /// SIGTERM or Ctrl-C.

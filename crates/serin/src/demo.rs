@@ -5,6 +5,7 @@ mod summary;
 mod view;
 
 use std::io::{IsTerminal, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -34,9 +35,13 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     view.line(
         "Starting a local cluster: API, gateway, metrics and operator, all in this process.",
     )?;
-    let mut cluster = Cluster::start(parts.options()?).await?;
+    let console = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let mut cluster = Cluster::start(local::Options { console, ..parts.options()? }).await?;
     let (router, metrics) = cluster.parts();
     view.line(&format!("It runs with the {router} and the {metrics}."))?;
+    if let Some(url) = cluster.console_url() {
+        view.line(&format!("Watch it in a browser: {url}"))?;
+    }
     let told = tell(&mut cluster, &mut view, rate, keep).await;
     cluster.stop().await;
     told
@@ -80,11 +85,13 @@ fn keeping(cluster: &Cluster) -> String {
   kubectl describe canary backend -n develop
   curl -i {gateway}/
 
+  console         {console}
   gateway         {gateway}
   its metrics     {admin}/metrics
   Prometheus API  {prometheus}
 ",
         kubeconfig = cluster.kubeconfig().display(),
+        console = cluster.console_url().unwrap_or_default(),
         gateway = cluster.gateway_url(),
         admin = cluster.gateway_admin_url(),
         prometheus = cluster.prometheus_url(),

@@ -10,7 +10,7 @@ use kube::api::{Api, DynamicObject};
 use serde::Serialize;
 use serde_json::Value;
 use serin_core::judge::design::{Design, Memory};
-use serin_core::judge::sequential::{CheckReason, Decision, Explanation, Odds};
+use serin_core::judge::sequential::{CheckKind, CheckReason, Decision, Explanation, Odds};
 use serin_core::judge::watch::Watch;
 use serin_core::model::{
     Bad, Canary, Condition, EvidencePace, Finding, GuardSpec, Pace, Phase, Soak, Status,
@@ -92,43 +92,52 @@ struct GuardReport {
     unreadable: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+/// What a guard knows at one moment, in numbers and in words.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Evidence {
+pub struct Evidence {
     /// When it was like this.
-    time: jiff::Timestamp,
-    decision: String,
-    odds: String,
-    log_evidence: f64,
-    /// It rolls back here.
-    log_limit: f64,
+    pub time: jiff::Timestamp,
+    /// `continue`, `hold` or `rollBack`.
+    pub decision: String,
+    /// How rare it is if the canary is healthy.
+    pub odds: String,
+    /// `ln E`.
+    pub log_evidence: f64,
+    /// It rolls back here: `ln(1/alpha)`.
+    pub log_limit: f64,
     /// Why it rolled back, or would have.
     #[serde(skip_serializing_if = "Option::is_none")]
-    decided: Option<String>,
+    pub decided: Option<String>,
     /// Good requests that are missing to call every rate tolerable.
-    requests_to_go: u64,
-    checks: Vec<Check>,
+    pub requests_to_go: u64,
+    pub checks: Vec<Check>,
     #[serde(skip)]
     text: String,
 }
 
-#[derive(Debug, Serialize)]
+/// One comparison of the guard and its part of the evidence.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Check {
-    metric: String,
-    against: String,
-    limit: f64,
-    canary: Counts,
-    primary: Counts,
-    odds: String,
-    log_evidence: f64,
+pub struct Check {
+    pub metric: String,
+    /// What the canary is held against, in words.
+    pub against: String,
+    /// It is held against the primary, at the same time.
+    #[serde(skip)]
+    pub beside_primary: bool,
+    pub limit: f64,
+    pub canary: Counts,
+    pub primary: Counts,
+    pub odds: String,
+    pub log_evidence: f64,
     /// Part of all evidence.
-    share: f64,
+    pub share: f64,
     /// Good requests that are missing to call the rate tolerable, and in how many seconds they come.
     #[serde(skip_serializing_if = "Option::is_none")]
-    missing: Option<u64>,
+    pub missing: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    missing_secs: Option<f64>,
+    pub missing_secs: Option<f64>,
 }
 
 impl From<&CheckReason> for Check {
@@ -137,6 +146,7 @@ impl From<&CheckReason> for Check {
         Self {
             metric: metric.clone(),
             against: kind.to_string(),
+            beside_primary: *kind == CheckKind::Primary,
             limit: *limit,
             canary: (*canary).into(),
             primary: (*primary).into(),
@@ -213,7 +223,7 @@ pub(crate) fn limits(object: &Value, mesh_provider: Option<&str>) -> Limits {
 }
 
 /// Whoever may write a status may write anything, and this goes to a terminal.
-fn legible(value: &mut Value) {
+pub(crate) fn legible(value: &mut Value) {
     match value {
         Value::String(text) => *text = line(text, usize::MAX),
         Value::Array(list) => list.iter_mut().for_each(legible),
@@ -259,7 +269,7 @@ fn report_under(object: &Value, limits: &Limits) -> Report {
     }
 }
 
-fn pace(spec: &GuardSpec) -> String {
+pub(crate) fn pace(spec: &GuardSpec) -> String {
     let mut text = match &spec.pace {
         Pace::Fixed => "the steps of the analysis set the pace".to_owned(),
         Pace::Evidence(EvidencePace { blast_radius, min_dwell_secs, max_duration_secs }) => {
@@ -314,30 +324,40 @@ fn guard_report(spec: &GuardSpec, status: &Status) -> GuardReport {
     }
 }
 
-fn evidence(spec: &GuardSpec, kept: &Value) -> Result<Evidence, String> {
+/// What a status has kept of the guard.
+pub(crate) fn evidence(spec: &GuardSpec, kept: &Value) -> Result<Evidence, String> {
     let Memory { time, weight: _, steps, measured, decided, watch } =
         Memory::read(kept).map_err(|error| error.to_string())?;
     let Design { config, sources, bounds } = Design::new(spec, &measured, steps);
     let watch = Watch::restore(config, bounds.len(), sources, &watch).map_err(|e| e.to_string())?;
-    let explanation = watch.explain();
-    let text = explanation.to_string();
-    let Explanation { log_e, odds, threshold, decision, checks, requests_to_go } = explanation;
-    Ok(Evidence {
-        time,
-        decision: match decision {
-            Decision::Continue => "continue",
-            Decision::Hold(_) => "hold",
-            Decision::RollBack => "rollBack",
+    Ok(Evidence::of(time, watch.explain(), decided))
+}
+
+impl Evidence {
+    pub(crate) fn of(
+        time: jiff::Timestamp,
+        explanation: Explanation,
+        decided: Option<String>,
+    ) -> Self {
+        let text = explanation.to_string();
+        let Explanation { log_e, odds, threshold, decision, checks, requests_to_go } = explanation;
+        Self {
+            time,
+            decision: match decision {
+                Decision::Continue => "continue",
+                Decision::Hold(_) => "hold",
+                Decision::RollBack => "rollBack",
+            }
+            .to_owned(),
+            odds: odds.to_string(),
+            log_evidence: log_e,
+            log_limit: threshold,
+            decided,
+            requests_to_go,
+            checks: checks.iter().map(Check::from).collect(),
+            text,
         }
-        .to_owned(),
-        odds: odds.to_string(),
-        log_evidence: log_e,
-        log_limit: threshold,
-        decided,
-        requests_to_go,
-        checks: checks.iter().map(Check::from).collect(),
-        text,
-    })
+    }
 }
 
 impl fmt::Display for Report {

@@ -80,6 +80,19 @@ impl Drop for Connections {
 
 /// Serves until dropped.
 pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, health: Arc<Health>) {
+    listen(listener, move |request: Request<Incoming>| {
+        let response = answer(request.uri().path(), &metrics, &health);
+        async move { response }
+    })
+    .await;
+}
+
+/// Answers requests until dropped, with bounded connections; a body of a request is never read.
+pub(crate) async fn listen<A, F>(listener: TcpListener, answer: A)
+where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
     let connections = Mutex::new(Connections::default());
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -93,15 +106,19 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, health: Arc<Hea
         let peer = peer.ip().to_canonical();
         let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.make_room(peer);
-        let task = tokio::spawn(connection(stream, Arc::clone(&metrics), Arc::clone(&health)));
+        let task = tokio::spawn(connection(stream, answer.clone()));
         connections.add(peer, task.abort_handle());
     }
 }
 
-async fn connection(stream: TcpStream, metrics: Arc<Metrics>, health: Arc<Health>) {
+async fn connection<A, F>(stream: TcpStream, answer: A)
+where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = answer(request.uri().path(), &metrics, &health);
-        async move { Ok::<_, Infallible>(response) }
+        let response = answer(request);
+        async move { Ok::<_, Infallible>(response.await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

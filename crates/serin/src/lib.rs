@@ -10,6 +10,7 @@ pub mod claims;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod control;
 pub mod controller;
 #[cfg(feature = "laboratory")]
@@ -42,8 +43,10 @@ mod releasing;
 pub mod rights;
 pub mod telemetry;
 pub mod tell;
+pub mod term;
 pub mod tick;
 pub mod turns;
 mod unused;
+pub mod view;
 pub mod wake;
 pub mod world;

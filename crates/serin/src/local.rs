@@ -44,6 +44,9 @@ pub struct LocalArgs {
     /// Where the Prometheus API listens.
     #[arg(long, value_name = "ADDRESS", default_value_t = at(9090))]
     metrics: SocketAddr,
+    /// Where the console is, for a browser. It shows everything, so it must be loopback.
+    #[arg(long, value_name = "ADDRESS", default_value_t = at(8003))]
+    console: SocketAddr,
     /// Do not run the operator, so that one can be run against this cluster by hand.
     #[arg(long)]
     no_operator: bool,
@@ -87,13 +90,23 @@ impl PartArgs {
 
 impl LocalArgs {
     fn options(self) -> anyhow::Result<Options> {
-        let Self { data, parts, api, gateway, gateway_admin, metrics, no_operator, min_interval } =
-            self;
+        let Self {
+            data,
+            parts,
+            api,
+            gateway,
+            gateway_admin,
+            metrics,
+            console,
+            no_operator,
+            min_interval,
+        } = self;
         Ok(Options {
             api,
             gateway,
             gateway_admin,
             prometheus: metrics,
+            console: Some(console),
             data,
             operator: !no_operator,
             min_interval_secs: min_interval,
@@ -138,6 +151,7 @@ fn banner(cluster: &Cluster, operator: bool) -> String {
         cluster.gateway_admin_url(),
         cluster.prometheus_url(),
     ];
+    let console = cluster.console_url().unwrap_or_else(|| "none".to_owned());
     let operator = if operator { "embedded" } else { "none: run `serin controller` yourself" };
     format!(
         "A local cluster is running; Ctrl-C ends it and everything in it.
@@ -146,6 +160,7 @@ fn banner(cluster: &Cluster, operator: bool) -> String {
   gateway         {gateway}  ({router}; its metrics: {admin}/metrics)
   Prometheus API  {prometheus}  ({metrics})
   operator        {operator}
+  console         {console}
 
 In another shell:
 

@@ -22,6 +22,7 @@ use serin_core::observed::{self, Fitness, Guard};
 use serin_core::words::{SENTENCE_MAX, line};
 use tokio::sync::{Notify, watch};
 
+use crate::explain::Evidence;
 pub use scrape::run;
 use source::SourceKey;
 pub use source::{Sources, Target, targets};
@@ -196,6 +197,11 @@ impl Guards {
     /// The evidence on a canary at this moment, in one line; none without a guard, or before its first request.
     pub fn line(&self, key: &Key) -> Option<String> {
         self.ward(key).and_then(|ward| lock(&ward).line())
+    }
+
+    /// The evidence on a canary at this moment, with its numbers; none without a guard, or before its first request.
+    pub fn evidence(&self, key: &Key) -> Option<Evidence> {
+        self.ward(key).and_then(|ward| lock(&ward).evidence())
     }
 
     pub fn is_condemned(&self, key: &Key) -> bool {

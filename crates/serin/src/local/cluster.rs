@@ -22,6 +22,8 @@ use super::gateway::{Gateway, GatewayError};
 use super::manifest::{self, ManifestError};
 use super::metrics::{Metrics, MetricsError};
 use super::{images, targets};
+use crate::clock::SystemClock;
+use crate::console::{Board, Live};
 use crate::controller::Context;
 use crate::operator::{Operator, Options as OperatorOptions};
 
@@ -56,6 +58,8 @@ pub struct Options {
     /// The gateway's own `/metrics` and `/api`.
     pub gateway_admin: SocketAddr,
     pub prometheus: SocketAddr,
+    /// Where the console listens; nowhere without.
+    pub console: Option<SocketAddr>,
     /// Keeps the cluster's objects over restarts.
     pub data: Option<PathBuf>,
     pub router: Part,
@@ -79,6 +83,7 @@ impl Options {
             gateway: free,
             gateway_admin: free,
             prometheus: free,
+            console: None,
             data: None,
             router: Part::Embedded,
             metrics: Part::Embedded,
@@ -129,6 +134,7 @@ pub struct Cluster {
     gateway: Gateway,
     metrics: Metrics,
     operator: Option<Operator>,
+    console: Option<SocketAddr>,
     stop_actors: oneshot::Sender<()>,
     actors: JoinHandle<()>,
     /// The API and what follows the store; ends with the cluster.
@@ -142,7 +148,8 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start(options: Options) -> Result<Self, LocalError> {
-        for address in [options.api, options.gateway_admin, options.prometheus] {
+        let addresses = [options.api, options.gateway_admin, options.prometheus];
+        for address in addresses.into_iter().chain(options.console) {
             if !address.ip().is_loopback() {
                 return Err(LocalError::Open(address));
             }
@@ -181,6 +188,12 @@ impl Cluster {
             }
             false => None,
         };
+        let console = match options.console {
+            Some(address) => {
+                Some(console(address, client(api)?, operator.as_ref(), &mut tasks).await?)
+            }
+            None => None,
+        };
         let (tell, unsaved) = oneshot::channel();
         if let Some(claim) = &data {
             let kept = snapshot::keep(store.clone(), claim.path().to_owned());
@@ -195,6 +208,7 @@ impl Cluster {
             gateway,
             metrics,
             operator,
+            console,
             stop_actors,
             actors,
             tasks,
@@ -230,6 +244,11 @@ impl Cluster {
 
     pub fn prometheus_url(&self) -> String {
         self.metrics.url()
+    }
+
+    /// Where the console is, if it has one.
+    pub fn console_url(&self) -> Option<String> {
+        self.console.map(|address| format!("http://{address}/"))
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
@@ -334,16 +353,39 @@ pub(super) fn launcher(program: &Path) -> Vec<OsString> {
     vec![program.into(), POD_EXEC.into()]
 }
 
+/// A client of this cluster's API.
+fn client(api: SocketAddr) -> Result<kube::Client, LocalError> {
+    // Plain HTTP needs none, but the client insists on one; whoever came first may have set it.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let url = format!("http://{api}").parse().map_err(LocalError::Address)?;
+    kube::Client::try_from(kube::Config::new(url)).map_err(LocalError::Client)
+}
+
+/// The pages, with what the guards of the operator in this process know at each moment.
+async fn console(
+    address: SocketAddr,
+    client: kube::Client,
+    operator: Option<&Operator>,
+    tasks: &mut JoinSet<()>,
+) -> Result<SocketAddr, LocalError> {
+    let listen = |source| LocalError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let bound = listener.local_addr().map_err(listen)?;
+    let live = operator.map(|operator| Arc::clone(operator.context()) as Arc<dyn Live>);
+    let board = Board::new(client, None, live, Arc::new(SystemClock::default()));
+    let watching = board.clone();
+    tasks.spawn(async move { watching.run().await });
+    tasks.spawn(crate::console::serve(listener, board));
+    Ok(bound)
+}
+
 fn operator(
     api: SocketAddr,
     prometheus: &str,
     gateway: SocketAddr,
     interval: i64,
 ) -> Result<Operator, LocalError> {
-    // Plain HTTP needs none, but the client insists on one; whoever came first may have set it.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let url = format!("http://{api}").parse().map_err(LocalError::Address)?;
-    let client = kube::Client::try_from(kube::Config::new(url)).map_err(LocalError::Client)?;
+    let client = client(api)?;
     let mut options =
         OperatorOptions::local(prometheus.to_owned(), interval).map_err(LocalError::Operator)?;
     options.settings.gateways = vec![format!("http://{gateway}/metrics")];

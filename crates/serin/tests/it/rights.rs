@@ -633,7 +633,9 @@ const NOT_THE_OPERATOR: &[&str] = &[
     "serin/src/backtest",
     "serin/src/migrate",
     "serin/src/cli",
+    "serin/src/console",
     "serin/src/control.rs",
+    "serin/src/term",
 ];
 
 /// Places in the source at which something is asked of an API server.

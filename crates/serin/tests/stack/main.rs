@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 
 mod backtest;
+mod browser;
 mod chart;
+mod console;
 mod daemon_sets;
 mod image;
 mod install;

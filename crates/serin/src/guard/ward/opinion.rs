@@ -9,6 +9,7 @@ use serin_core::step::allows_more;
 
 use super::choice::Lack;
 use super::{State, Ward, sightless};
+use crate::explain::Evidence;
 use crate::guard::fitness;
 
 impl Ward {
@@ -222,6 +223,13 @@ impl Ward {
         let first = checks.first()?;
         let odds = watch.explain().odds;
         Some(format!("{odds}; {}: {}", first.name, first.evidence()?))
+    }
+
+    /// The evidence as it is now, with its numbers; none before the first request.
+    pub(in crate::guard) fn evidence(&self) -> Option<Evidence> {
+        let State::Watching { watch, .. } = &self.state else { return None };
+        let time = self.seen.filter(|_| !watch.guard().is_silent())?;
+        Some(Evidence::of(time, watch.explain(), self.decided.clone()))
     }
 }
 
