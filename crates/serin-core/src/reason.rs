@@ -61,7 +61,7 @@ catalogue! {
     PROMOTION_STEP = "PromotionStep": "One more step of the traffic went back to the promoted primary.";
     FINALISING = "Finalising": "The promoted primary has all traffic and the canary drains.";
     PROMOTED = "Promoted": "The analysed revision is what the primary runs, with all traffic.";
-    PROMOTED_UNANALYSED = "PromotedUnanalysed": "The new revision was promoted without an analysis, as skipAnalysis asks.";
+    PROMOTED_UNANALYSED = "PromotedUnanalysed": "The primary runs the new revision, whose analysis was skipped (skipAnalysis), or cut short by a person.";
     SOAKING = "Soaking": "The promoted primary is watched for the time of guard.soak, and taken back if it breaks an objective.";
     SOAK_PASSED = "SoakPassed": "The promoted primary was watched for the time of guard.soak, and nothing spoke against it.";
     SOAK_ENDED = "SoakEnded": "The promoted primary is no longer watched: a new release begins, or the spec asks for no soak.";

@@ -305,6 +305,7 @@ pub(super) fn finalising(mut draft: Draft<'_>) -> Step {
 }
 
 fn succeed(mut draft: Draft<'_>) -> Step {
+    let by_hand = super::control::promoted(&draft);
     if draft.seen.target.present().is_some_and(|target| target.running != Running::Off) {
         draft.scale_away();
     }
@@ -325,6 +326,14 @@ fn succeed(mut draft: Draft<'_>) -> Step {
         let alert = "Canary analysis was skipped, promotion finished.";
         draft.alert(Severity::Info, alert, false);
         let message = format!("Revision {revision} was promoted, its analysis was skipped.");
+        return draft.hold(reason::PROMOTED_UNANALYSED, message);
+    }
+    if let Some(by) = by_hand {
+        let message = format!("Promotion completed {by}! Scaling down {target}");
+        draft.note(reason::PROMOTED_UNANALYSED, message);
+        draft.alert(Severity::Info, format!("Promoted {by}, promotion finished."), false);
+        let message =
+            format!("Revision {revision} was promoted {by}, without the rest of its analysis.");
         return draft.hold(reason::PROMOTED_UNANALYSED, message);
     }
     draft.note(reason::PROMOTED, format!("Promotion completed! Scaling down {target}"));

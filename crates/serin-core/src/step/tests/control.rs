@@ -149,16 +149,16 @@ fn a_promotion_by_hand_passes_over_the_rest() {
     check(
         &mut world,
         &expect![[r#"
-        5726s Promoting 10 (route 10) Promoting [promote s1:v2]
-               - promote by kim: incident 7: it is promoted as soon as the canary is ready, without the rest of its analysis
-               - Copying api.develop template spec to api-primary.develop
-        5728s Finalising 0 (route 10) Finalising [route 0]
-               - Routing all traffic to primary
-        5730s Finalising 0 (route 0) Draining
-        5733s Succeeded 0 (route 0) Promoted [route 0] [scale 0]
-               - Promotion completed! Scaling down api.develop <Info: Canary analysis completed successfully, promotion finished.>
-        promote Done: it is promoted as soon as the canary is ready, without the rest of its analysis
-    "#]],
+            5726s Promoting 10 (route 10) Promoting [promote s1:v2]
+                   - promote by kim: incident 7: it is promoted as soon as the canary is ready, without the rest of its analysis
+                   - Copying api.develop template spec to api-primary.develop
+            5728s Finalising 0 (route 10) Finalising [route 0]
+                   - Routing all traffic to primary
+            5730s Finalising 0 (route 0) Draining
+            5733s Succeeded 0 (route 0) PromotedUnanalysed [route 0] [scale 0]
+                   - Promotion completed by kim: incident 7! Scaling down api.develop <Info: Promoted by kim: incident 7, promotion finished.>
+            promote Done: it is promoted as soon as the canary is ready, without the rest of its analysis
+        "#]],
     );
 }
 

@@ -7,6 +7,7 @@ use proptest::strategy::Strategy as Gen;
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::world::{World, canary, later};
+use crate::control::{ByHand, Command, Control, Request, release_of};
 use crate::lint::lint;
 use crate::model::*;
 use crate::observed::*;
@@ -241,6 +242,61 @@ proptest! {
             }
         }
         prop_assert!(false, "asks in circles");
+    }
+
+    /// What is meant for another release changes nothing but what is said of it, and neither does what was carried out before.
+    #[test]
+    fn requests_that_are_not_for_now_do_nothing((mut canary, mut seen, later_secs) in states()) {
+        let world = super::world::canary();
+        let now = later(world.now, later_secs);
+        for (number, request) in seen.requests.iter_mut().enumerate() {
+            if number % 2 == 0 {
+                request.release = "s1:other".to_owned();
+            } else {
+                canary.status.handled_actions.push(request.uid.clone());
+            }
+        }
+        let with = step(&canary, &seen, now, &world.settings);
+        seen.requests.clear();
+        let without = step(&canary, &seen, now, &world.settings);
+        match (with, without) {
+            (Step::Ask(with), Step::Ask(without)) => prop_assert_eq!(with, without),
+            (Step::Act(with), Step::Act(without)) => {
+                prop_assert_eq!(with.urgent, without.urgent);
+                prop_assert_eq!(with.actions, without.actions);
+                prop_assert_eq!(with.status, without.status);
+            }
+            (with, without) => prop_assert!(false, "{:?}\n{:?}", with, without),
+        }
+    }
+
+    /// Law 1: an abort of a release that is under way takes the canary's traffic in the same tick, whatever else is known.
+    #[test]
+    fn an_abort_never_waits(
+        (mut canary, mut seen, later_secs) in states(),
+        phase in prop::sample::select(vec![
+            Phase::Progressing,
+            Phase::WaitingPromotion,
+            Phase::Promoting,
+        ]),
+    ) {
+        let world = super::world::canary();
+        let now = later(world.now, later_secs);
+        seen.duplicate_of = None;
+        canary.deleting = false;
+        canary.status.phase = Some(phase);
+        canary.status.canary_weight = canary.status.canary_weight.max(1);
+        canary.status.handled_actions.clear();
+        seen.requests.clear();
+        asked_of(&mut canary, &mut seen, (vec![(Command::Abort, true, false)], false, false));
+        seen.requests[0].expires = later(now, 1);
+        let Step::Act(plan) = step(&canary, &seen, now, &world.settings) else {
+            return Err(TestCaseError::fail("asked instead of acting"));
+        };
+        prop_assert!(plan.status.exposure().is_none());
+        let lowers = [Action::Route(Exposure::NONE)];
+        let wanted = &lowers[..usize::from(canary.spec.provider.has_router())];
+        prop_assert_eq!(plan.urgent.as_slice(), wanted);
     }
 
     /// The guard's verdict lowers whatever else is known, in the same tick.
@@ -485,12 +541,72 @@ fn statuses() -> impl Gen<Value = Status> {
         })
 }
 
+/// What people may ask, whether they mean this release, and whether the status knows it already.
+type Order = (Command, bool, bool);
+
+fn orders() -> impl Gen<Value = (Vec<Order>, bool, bool)> {
+    let gate = || "confirm-promotion".to_owned();
+    let command = prop_oneof![
+        Just(Command::Abort),
+        Just(Command::Promote),
+        Just(Command::Advance),
+        Just(Command::Pause),
+        Just(Command::Resume),
+        Just(Command::Retry),
+        Just(Command::Restart),
+        Just(Command::Undo),
+        (0u32..=100).prop_map(|share| Command::SetWeight(Weight::saturating(share))),
+        Just(Command::Approve { gate: gate() }),
+        Just(Command::Reject { gate: gate() }),
+    ];
+    let order = (command, prop::bool::weighted(0.8), prop::bool::weighted(0.1));
+    let all = prop_oneof![1 => Just(Vec::new()), 1 => prop::collection::vec(order, 1..3)];
+    (all, prop::bool::weighted(0.2), prop::bool::weighted(0.1))
+}
+
+/// The status as a tick before has left it, and the orders that came since.
+fn asked_of(
+    canary: &mut Canary,
+    seen: &mut Observed,
+    (orders, paused, promoted): (Vec<Order>, bool, bool),
+) {
+    let status = &mut canary.status;
+    status.release = match (status.phase, &seen.target, &seen.configs) {
+        (Some(Phase::Waiting), Seen::Present(target), Seen::Present(configs)) => {
+            release_of(&target.revision, Some(configs))
+        }
+        _ => release_of(&status.last_applied_spec, status.tracked_configs.as_ref()),
+    };
+    status.control = (paused || promoted).then(|| Control {
+        release: status.release.clone(),
+        paused: paused.then(ByHand::default),
+        promoted: promoted.then(ByHand::default),
+        gates: BTreeMap::new(),
+    });
+    for (number, (command, meant, known)) in orders.into_iter().enumerate() {
+        let uid = format!("r{number}");
+        if known {
+            status.handled_actions.push(uid.clone());
+        }
+        seen.requests.push(Request {
+            name: uid.clone(),
+            uid,
+            command,
+            release: if meant { status.release.clone() } else { "s1:other".to_owned() },
+            reason: String::new(),
+            user: String::new(),
+            expires: later(super::world::canary().now, 100),
+        });
+    }
+}
+
 fn states() -> impl Gen<Value = (Canary, Observed, i64)> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    (worlds(), statuses(), observations(), flags, 0i64..200).prop_map(
-        |(world, status, seen, flags, secs)| {
+    (worlds(), statuses(), observations(), flags, 0i64..200, orders()).prop_map(
+        |(world, status, mut seen, flags, secs, orders)| {
             let mut canary = world.canary;
             canary.status = status;
+            asked_of(&mut canary, &mut seen, orders);
             canary.deleting = flags.0 && flags.1;
             canary.spec.suspend = flags.1 && flags.2;
             canary.spec.skip_analysis = flags.2 && flags.3;
