@@ -1,6 +1,7 @@
 """Hands and controllers of others: autoscalers, evictions, GitOps, images that cannot start."""
 import json
 import time
+from pathlib import Path
 
 from bed import PORT, RUN, scenario
 
@@ -37,6 +38,47 @@ def evictions(bed):
         path = f"/api/v1/namespaces/{bed.ns}/pods/{pod}/eviction"
         bed.until(f"{pod} may be evicted", lambda: bed.run("create", "--raw", path, "-f", "-", text=eviction, check=False).returncode == 0)
     bed.until_phase("Succeeded", 240)
+    bed.told()
+
+
+@scenario("people on call may abort and not promote, as rights and an admission policy say; what was meant for the last release does nothing", needs="")
+def actions(bed):
+    folder = Path(__file__).parents[2] / "examples/control"
+    for document in (folder / "rights.yaml", folder / "policy.yaml"):
+        bed.run("apply", "-f", str(document))
+    bed.app()
+    bed.run("create", "rolebinding", "on-call", "--clusterrole=serin-on-call", "--user=kim", "-n", bed.ns)
+    bed.until_phase("Initialized")
+    bed.load(10)
+    bed.image("v2")
+    bed.until_weight(10)
+    release = bed.canary()["status"]["release"]
+
+    def ask(action, who="kim", **more):
+        spec = {"canary": "backend", "action": action, "release": release, "user": "kim", "reason": "drill", **more}
+        order = {"apiVersion": "serin.dev/v1alpha1", "kind": "ReleaseAction",
+                 "metadata": {"name": f"{action}-{len(asked)}", "namespace": bed.ns}, "spec": spec}
+        asked.append(order["metadata"]["name"])
+        return bed.run("create", "-f", "-", f"--as={who}", "--as-group=system:authenticated", text=json.dumps(order), check=False)
+
+    asked = []
+    # The policy is in force some moments after it was made.
+    bed.until("a promotion is refused", lambda: "release-managers" in ask("promote").stderr, 30)
+    bed.require("spec.user" in ask("abort", user="somebody").stderr, "anybody may ask in the name of others")
+    bed.require("forbidden" in bed.run("patch", "canary", "backend", "-n", bed.ns, "--as=kim", "--type=merge", "-p", "{}", check=False).stderr,
+                "people on call may edit the Canary")
+    start = time.monotonic()
+    made = ask("abort")
+    bed.require(made.returncode == 0, made.stderr)
+    bed.until("no traffic", lambda: bed.weights().get("backend-canary", 0) == 0, 20)
+    bed.figures["seconds"] = round(time.monotonic() - start, 1)
+    bed.until("an answer", lambda: bed.get("releaseaction", asked[-1]).get("status", {}).get("state") == "Done", 20)
+    bed.until_phase("Failed")
+    bed.image("v3")
+    bed.until("another release", lambda: bed.canary()["status"]["release"] != release)
+    bed.require(ask("abort").returncode == 0, "it cannot be asked")
+    bed.until("an answer", lambda: bed.get("releaseaction", asked[-1]).get("status", {}).get("state") == "Refused", 20)
+    bed.until_phase("Succeeded", 180)
     bed.told()
 
 
