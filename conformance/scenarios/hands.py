@@ -41,7 +41,7 @@ def evictions(bed):
     bed.told()
 
 
-@scenario("people on call may abort and not promote, as rights and an admission policy say; what was meant for the last release does nothing", needs="")
+@scenario("people on call may abort and not promote, as rights and an admission policy say; what was meant for the last release does nothing", needs="bed")
 def actions(bed):
     folder = Path(__file__).parents[2] / "examples/control"
     for document in (folder / "rights.yaml", folder / "policy.yaml"):
