@@ -48,7 +48,10 @@ pub(super) enum Help {
     Watch,
     Describe,
     Pods,
-    Resume,
+    /// End what `spec.suspend` began.
+    Unsuspend,
+    /// What a person may ask of the release, by the name of the command.
+    Ask(&'static str),
 }
 
 /// Where it is explained.
@@ -84,7 +87,8 @@ const GOES_ON: &str = "Nothing has to be done: it goes on by itself.";
 const EITHER: &str = "Nothing has to be done: it goes on or back by itself.";
 const WAIT_FOR_PODS: &str =
     "Look at the canary's pods if it takes long; after progressDeadlineSeconds it is rolled back.";
-const APPROVE: &str = "Whoever answers that hook approves; nobody else has to do anything.";
+const APPROVE: &str =
+    "Whoever answers that hook approves, or `serin approve` with its name does so in its place.";
 const FIX: &str = "Look at the errors of the new version, then release a fix. This revision stays rejected until the target changes.";
 const PUT_RIGHT: &str = "Put right what the sentence names; it goes on by itself then.";
 const MEASURE: &str =
@@ -97,6 +101,7 @@ pub(super) const ADVICE: &[Advice] = &[
     advice(reason::INITIALIZING, Mark::Start, Help::Pods, Page::Reasons, GOES_ON),
     advice(reason::NOT_OURS, Mark::Trouble, Help::Describe, Page::Trouble, "Rename or remove the object that the sentence names, or give this Canary another name."),
     advice(reason::NO_SELECTOR_LABEL, Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
+    advice(reason::TARGET_UNUSABLE, Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
     advice(reason::PORT_NOT_SERVED, Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
     advice(reason::FOREIGN_ENDPOINTS, Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
     advice(reason::ROUTE_UNUSABLE, Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
@@ -156,13 +161,17 @@ pub(super) const ADVICE: &[Advice] = &[
     advice(reason::METRICS_NOT_READY, Mark::Hold, Help::Explain, Page::Trouble, MEASURE),
     advice(reason::GUARD_ROLLED_BACK, Mark::Down, Help::Explain, Page::Trouble, FIX),
     advice(reason::GUARD_WOULD_ROLL_BACK, Mark::Hold, Help::Explain, Page::Trouble, "Look at the errors of the new version: the guard only observes and does not act."),
+    advice(reason::ABORTED, Mark::Down, Help::Ask("retry"), Page::Reasons, "Release a fix, or have the same revision analysed again."),
+    advice(reason::PAUSED, Mark::Hold, Help::Ask("resume"), Page::Reasons, "Resume the release when it may go on, or abort it; checks and the guard go on."),
+    advice(reason::ACTION_TAKEN, Mark::Info, Help::Explain, Page::Reasons, NOTHING),
+    advice(reason::ACTION_REFUSED, Mark::Info, Help::Explain, Page::Reasons, "Read why, and ask again for the release as it is now."),
     advice(reason::ROLLBACK_ASKED, Mark::Down, Help::Explain, Page::Trouble, FIX),
     advice(reason::CANARY_STUCK, Mark::Down, Help::Pods, Page::Trouble, "Look at why the new version's pods do not become ready, then release a fix."),
     advice(reason::TARGET_GONE, Mark::Down, Help::Describe, Page::Trouble, "Apply the target again, or delete the Canary."),
     advice(reason::PROMOTION_FAILED, Mark::Down, Help::Pods, Page::Trouble, FIX),
     advice(reason::DRAINING, Mark::Info, Help::Watch, Page::Reasons, GOES_ON),
     advice(reason::ROLLED_BACK, Mark::End, Help::Explain, Page::Reasons, FIX),
-    advice(reason::SUSPENDED, Mark::Info, Help::Resume, Page::Trouble, "Set spec.suspend to false when it may go on."),
+    advice(reason::SUSPENDED, Mark::Info, Help::Unsuspend, Page::Trouble, "Set spec.suspend to false when it may go on."),
     advice(reason::DUPLICATE_TARGET, Mark::Trouble, Help::Describe, Page::Trouble, "Delete one of the two Canaries, or give this one another target."),
     advice(reason::TARGET_MISSING, Mark::Trouble, Help::Describe, Page::Trouble, "Apply the target, or delete the Canary."),
     advice(reason::PRIMARY_MISSING, Mark::Trouble, Help::Pods, Page::Reasons, "Nothing has to be done but to find out who deleted the primary; it is made again."),

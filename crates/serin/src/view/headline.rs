@@ -125,7 +125,8 @@ fn command(help: Help, namespace: &str, name: &str) -> String {
         Help::Watch => format!("serin watch {name} -n {namespace}"),
         Help::Describe => format!("kubectl describe canary {name} -n {namespace}"),
         Help::Pods => format!("kubectl get pods -n {namespace}"),
-        Help::Resume => format!(
+        Help::Ask(action) => format!("serin {action} {name} -n {namespace}"),
+        Help::Unsuspend => format!(
             "kubectl patch canary {name} -n {namespace} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'"
         ),
     }
