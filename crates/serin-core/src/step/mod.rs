@@ -19,6 +19,7 @@ mod rest;
 mod revision;
 mod rollback;
 mod schedule;
+mod seldom;
 mod soak;
 mod suspended;
 #[cfg(test)]
