@@ -153,9 +153,26 @@ impl Api {
         }
         let call = Call { method: parts.method, query, headers: parts.headers, body };
         let route = Route::parse(parts.uri.path());
-        match self.answer(&route, &call) {
+        let answer = self.answer(&route, &call).and_then(|response| {
+            if call.method != Method::GET {
+                self.kept()?;
+            }
+            Ok(response)
+        });
+        match answer {
             Ok(response) => response,
             Err(refused) => failure(&refused),
+        }
+    }
+
+    /// What cannot be kept is not acknowledged.
+    fn kept(&self) -> Result<(), Failure> {
+        match self.store.unkept() {
+            None => Ok(()),
+            Some(error) => {
+                let why = format!("the change cannot be kept: {error}");
+                Err(Failure::new(500, "InternalError", why))
+            }
         }
     }
 

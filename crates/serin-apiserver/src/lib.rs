@@ -11,6 +11,7 @@ mod discovery;
 pub mod failure;
 mod generated;
 pub mod http;
+mod journal;
 pub mod jsonpath;
 pub mod kubelet;
 mod old_scaler;

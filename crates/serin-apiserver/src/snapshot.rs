@@ -1,5 +1,6 @@
-//! One file that holds everything, so that a restart loses nothing.
+//! One file that holds everything, and a journal beside it of what it does not have yet, so that a restart loses nothing.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::journal::{self, Entry, Journal, with_suffix};
 use crate::registry::ResourceId;
-use crate::store::{Dump, Store, version_of};
+use crate::store::{Dump, Name, Store, name_of, version_of};
 
 /// Changes within this time make one write.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -42,6 +44,12 @@ pub enum SnapshotError {
     Versions { path: PathBuf },
     #[error("cannot write {path}")]
     Write {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot keep the journal of {path}")]
+    Journal {
         path: PathBuf,
         #[source]
         source: std::io::Error,
@@ -80,12 +88,6 @@ impl Claim {
     pub fn path(&self) -> &Path {
         &self.path
     }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// Writes a file that nobody else may read, to the disk, and then into its place.
@@ -132,32 +134,69 @@ struct Table {
     objects: Vec<Value>,
 }
 
-/// Puts a snapshot's objects into the store; a file that does not exist is an empty one.
+/// Puts the objects of a snapshot and of its journal into the store; a file that does not exist is an empty one.
 pub async fn load(store: &Store, path: &Path) -> Result<(), SnapshotError> {
     let text = match tokio::fs::read(path).await {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(source) => return Err(SnapshotError::Read { path: path.to_owned(), source }),
     };
-    let parse = |source| SnapshotError::Parse { path: path.to_owned(), source };
-    let snapshot: Snapshot = serde_json::from_slice(&text).map_err(parse)?;
-    let objects = || snapshot.tables.iter().flat_map(|table| &table.objects);
-    let highest = objects().filter_map(version_of).chain([snapshot.version, snapshot.uids]).max();
+    let entries = journal::read(path).map_err(|source| unkept(path, source))?;
+    let snapshot = match &text {
+        None if entries.is_empty() => return Ok(()),
+        None => Snapshot { version: 0, uids: 0, tables: Vec::new() },
+        Some(text) => serde_json::from_slice(text)
+            .map_err(|source| SnapshotError::Parse { path: path.to_owned(), source })?,
+    };
+    let dump = merge(snapshot, entries);
+    let objects = || dump.tables.iter().flat_map(|(_, objects)| objects);
+    let highest = objects().filter_map(version_of).chain([dump.version, dump.uids]).max();
     if highest.is_some_and(|highest| highest > VERSION_MAX) {
         return Err(SnapshotError::Versions { path: path.to_owned() });
     }
-    let tables = snapshot
-        .tables
-        .into_iter()
-        .map(|t| (ResourceId::new(&t.group, &t.plural), t.objects))
-        .collect();
-    let dump = Dump { version: snapshot.version, uids: snapshot.uids, tables };
     store.load(dump).map_err(|source| SnapshotError::Load { path: path.to_owned(), source })
+}
+
+/// The snapshot as it became by what was noted after it was taken.
+fn merge(snapshot: Snapshot, entries: Vec<Entry>) -> Dump<Value> {
+    let Snapshot { mut version, mut uids, tables } = snapshot;
+    let taken = version;
+    let mut all: BTreeMap<ResourceId, BTreeMap<Name, Value>> = BTreeMap::new();
+    for table in tables {
+        let objects = table.objects.into_iter().map(|object| (name_of(&object), object));
+        all.entry(ResourceId::new(&table.group, &table.plural)).or_default().extend(objects);
+    }
+    for entry in entries.into_iter().filter(|entry| entry.version > taken) {
+        (version, uids) = (version.max(entry.version), uids.max(entry.uids));
+        let table = all.entry(ResourceId::new(&entry.group, &entry.plural)).or_default();
+        let name = name_of(&entry.object);
+        if entry.deleted {
+            table.remove(&name);
+        } else {
+            table.insert(name, entry.object);
+        }
+    }
+    let tables = all.into_iter().map(|(id, table)| (id, table.into_values().collect())).collect();
+    Dump { version, uids, tables }
+}
+
+fn unkept(path: &Path, source: std::io::Error) -> SnapshotError {
+    SnapshotError::Journal { path: path.to_owned(), source }
 }
 
 /// Writes the store to the file now, beside it first and then in its place.
 pub async fn save(store: &Store, path: &Path) -> Result<(), SnapshotError> {
-    let Dump { version, uids, tables } = store.dump();
+    write(store, path, false).await
+}
+
+/// Writes the store to the file for the last time; what comes after is not kept.
+pub async fn close(store: &Store, path: &Path) -> Result<(), SnapshotError> {
+    write(store, path, true).await
+}
+
+async fn write(store: &Store, path: &Path, last: bool) -> Result<(), SnapshotError> {
+    let dump = store.dump_for(last).map_err(|source| unkept(path, source))?;
+    let Dump { version, uids, tables } = dump;
     let tables = tables
         .into_iter()
         .map(|(id, objects)| Table {
@@ -169,20 +208,35 @@ pub async fn save(store: &Store, path: &Path) -> Result<(), SnapshotError> {
     let parse = |source| SnapshotError::Parse { path: path.to_owned(), source };
     let text = serde_json::to_vec(&Snapshot { version, uids, tables }).map_err(parse)?;
     let place = path.to_owned();
-    let written = tokio::task::spawn_blocking(move || replace(&place, &text)).await;
-    let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    let written = tokio::task::spawn_blocking(move || {
+        replace(&place, &text)?;
+        if last { journal::forget(&place) } else { journal::forget_old(&place) }
+    });
+    let written = written.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     written.map_err(|source| SnapshotError::Write { path: path.to_owned(), source })
+}
+
+/// From now on nothing is acknowledged before it is in the journal of this file, which was loaded.
+pub fn begin(store: &Store, path: &Path) -> Result<(), SnapshotError> {
+    let journal = Journal::open(path).map_err(|source| unkept(path, source))?;
+    store.note_in(journal);
+    Ok(())
 }
 
 /// Keeps the file up to date until dropped; ends with why it cannot.
 pub async fn keep(store: Store, path: PathBuf) -> SnapshotError {
     let mut changed = store.changed();
-    while changed.changed().await.is_ok() {
-        tokio::time::sleep(DEBOUNCE).await;
+    loop {
         changed.mark_unchanged();
+        if let Some(source) = store.unkept() {
+            return unkept(&path, source);
+        }
         if let Err(error) = save(&store, &path).await {
             return error;
         }
+        if changed.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(DEBOUNCE).await;
     }
-    std::future::pending().await
 }

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::at::At;
 use crate::failure::Failure;
+use crate::journal::Journal;
 use crate::registry::{self, Resource, ResourceId};
 
 mod admit;
@@ -83,6 +84,8 @@ struct Inner {
     schema_version: u64,
     /// Kinds with changes that nobody has been told of yet; none means all of them.
     news: Option<BTreeSet<ResourceId>>,
+    /// Where changes go before they are acknowledged.
+    journal: Option<Journal>,
 }
 
 /// Somebody who waits for changes of these kinds, or of any when there are none.
@@ -125,6 +128,7 @@ impl Store {
             sweeping: false,
             schema_version: version,
             news: Some(BTreeSet::new()),
+            journal: None,
         };
         let store = Self { inner: Arc::new(Mutex::new(inner)), waiting: Arc::default() };
         for name in ["default", "kube-system", "kube-public"] {
@@ -158,6 +162,7 @@ impl Store {
             sweeping: false,
             schema_version: inner.schema_version,
             news: Some(BTreeSet::new()),
+            journal: None,
         };
         Self { inner: Arc::new(Mutex::new(copy)), waiting: Arc::default() }
     }
@@ -169,6 +174,9 @@ impl Store {
         inner.sweeping = false;
         let schema = inner.schema_version;
         let result = work(&mut inner);
+        if let Some(journal) = &mut inner.journal {
+            journal.flush();
+        }
         let version = inner.version;
         let news = inner.news.replace(BTreeSet::new()).filter(|_| schema == inner.schema_version);
         drop(inner);
@@ -274,20 +282,30 @@ impl Store {
         Ok((changes, inner.version))
     }
 
-    /// Everything, for a snapshot.
-    pub(crate) fn dump(&self) -> Dump<Arc<Value>> {
-        let inner = self.lock();
-        let tables = inner
-            .tables
-            .iter()
-            .map(|(id, table)| (id.clone(), table.objects.values().cloned().collect()))
-            .collect();
-        Dump { version: inner.version, uids: inner.uids, tables }
+    /// From now on every change goes here before it is acknowledged.
+    pub(crate) fn note_in(&self, journal: Journal) {
+        self.lock().journal = Some(journal);
+    }
+
+    /// Why changes cannot be kept any more.
+    pub(crate) fn unkept(&self) -> Option<std::io::Error> {
+        self.lock().journal.as_ref()?.broken()
+    }
+
+    /// Everything, for a snapshot; later changes go into another journal.
+    pub(crate) fn dump_for(&self, last: bool) -> std::io::Result<Dump<Arc<Value>>> {
+        let mut inner = self.lock();
+        if last {
+            inner.journal = None;
+        } else if let Some(journal) = &mut inner.journal {
+            journal.rotate()?;
+        }
+        Ok(inner.dump())
     }
 
     /// Everything as it is now, for [`Store::restore`].
     pub fn backup(&self) -> Backup {
-        Backup(self.dump())
+        Backup(self.lock().dump())
     }
 
     /// What restoring etcd from a backup does to a cluster: what was written since is gone, what is left has the version it
@@ -366,6 +384,15 @@ pub(crate) struct Dump<T> {
 }
 
 impl Inner {
+    fn dump(&self) -> Dump<Arc<Value>> {
+        let tables = self
+            .tables
+            .iter()
+            .map(|(id, table)| (id.clone(), table.objects.values().cloned().collect()))
+            .collect();
+        Dump { version: self.version, uids: self.uids, tables }
+    }
+
     fn now_text(&self) -> String {
         time_text((self.clock)())
     }
@@ -395,6 +422,7 @@ impl Inner {
             self.owners.moved(id, name, old.as_deref(), Some(&new));
             table.note(Change { version, old, new: Arc::clone(&new), deleted: false });
             self.note_news(id);
+            self.note_down(id, &new, false);
         }
         new
     }
@@ -415,7 +443,14 @@ impl Inner {
             deleted: true,
         });
         self.note_news(id);
+        self.note_down(id, &last, true);
         Some(last)
+    }
+
+    fn note_down(&mut self, id: &ResourceId, object: &Value, deleted: bool) {
+        if let Some(journal) = &mut self.journal {
+            journal.note(id, object, deleted, self.version, self.uids);
+        }
     }
 
     fn note_news(&mut self, id: &ResourceId) {

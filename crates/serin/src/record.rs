@@ -96,6 +96,21 @@ fn encode(key: &Key, status: &Status) -> Result<Value, RecordError> {
     }
 }
 
+/// Whether both say the same: an API server keeps 0.0 as 0, and would be told 0.0 again at every look.
+fn same(old: &Value, new: &Value) -> bool {
+    match (old, new) {
+        (Value::Number(old), Value::Number(new)) => old == new || old.as_f64() == new.as_f64(),
+        (Value::Array(old), Value::Array(new)) => {
+            old.len() == new.len() && old.iter().zip(new).all(|(old, new)| same(old, new))
+        }
+        (Value::Object(old), Value::Object(new)) => {
+            let kept = |(name, old)| new.get(name).is_some_and(|new| same(old, new));
+            old.len() == new.len() && old.iter().all(kept)
+        }
+        (old, new) => old == new,
+    }
+}
+
 /// The merge patch (RFC 7386) that turns `old` into `new`; none when they are equal.
 fn difference(old: &Value, new: &Value) -> Option<Value> {
     match (old, new) {
@@ -118,7 +133,7 @@ fn difference(old: &Value, new: &Value) -> Option<Value> {
             }
             (!patch.is_empty()).then_some(Value::Object(patch))
         }
-        (old, new) if old == new => None,
+        (old, new) if same(old, new) => None,
         (_, new) => Some(new.clone()),
     }
 }
@@ -157,5 +172,17 @@ mod tests {
         let patch = difference(&old, &new).unwrap();
         assert_eq!(patch, json!({"b": {"c": 4, "d": null}, "e": [1, 2], "new": {}, "gone": null}));
         assert_eq!(difference(&new, &new), None);
+    }
+
+    #[test]
+    fn a_number_that_is_kept_without_its_fraction_is_no_difference() {
+        let sent = json!({"value": 0.0, "checks": [{"value": 100.0, "low": 0.5}], "requests": 7});
+        let kept = json!({"value": 0, "checks": [{"value": 100, "low": 0.5}], "requests": 7});
+        assert_eq!(difference(&kept, &sent), None);
+        let other = json!({"value": 0.25, "checks": [{"value": 100, "low": 0.5}], "requests": 8});
+        assert_eq!(difference(&kept, &other), Some(json!({"value": 0.25, "requests": 8})));
+        let counts = json!({"requests": 9_007_199_254_740_993_u64});
+        let one_less = json!({"requests": 9_007_199_254_740_992_u64});
+        assert_eq!(difference(&one_less, &counts), Some(counts.clone()));
     }
 }

@@ -2,6 +2,7 @@
 
 mod builtin;
 mod format;
+pub(crate) mod number;
 mod parse;
 mod prune;
 pub(crate) mod quantity;

@@ -8,7 +8,7 @@ use crate::at::At;
 use crate::defaults;
 use crate::failure::Failure;
 use crate::registry::{Resource, Version};
-use crate::schema::{FieldError, prune_builtin};
+use crate::schema::{FieldError, number, prune_builtin};
 use crate::skeleton;
 use crate::validate;
 
@@ -183,11 +183,11 @@ pub(super) fn admit(
     }
     let mut warnings = Vec::new();
     let Some(schema) = &version.schema else {
-        if !resource.custom {
+        if resource.custom {
+            number::settle(object);
+        } else {
             let unknown = prune_builtin(object).map_err(Failure::bad_request)?;
             warnings.extend(report_unknown(resource, version, unknown, options)?);
-        }
-        if !resource.custom {
             defaults::fill(&resource.kind, object);
             skeleton::fill(&resource.kind, object);
         }
@@ -206,6 +206,7 @@ pub(super) fn admit(
     schema.default(object);
     let mut errors = validate::check_metadata(object, old);
     errors.extend(schema.validate(object, old));
+    number::settle(object);
     if errors.is_empty() {
         Ok(warnings)
     } else {

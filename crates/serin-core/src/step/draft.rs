@@ -503,8 +503,9 @@ impl<'a> Draft<'a> {
             self.status.last_transition_time = Some(self.now);
         }
         let regular = self.after(secs.max(1));
-        let blind = super::blind::deadline(&self);
-        let next = blind.map_or(regular, |deadline| regular.min(deadline.max(self.after(1))));
+        let blind = super::blind::deadline(&self).map(|deadline| deadline.max(self.after(1)));
+        let words = super::seldom::put_off(&mut self);
+        let next = [blind, words].into_iter().flatten().fold(regular, Timestamp::min);
         Step::Act(Box::new(Plan {
             urgent: self.urgent,
             status: self.status,

@@ -21,6 +21,7 @@ mod rest;
 mod revision;
 mod rollback;
 mod schedule;
+mod seldom;
 mod soak;
 mod suspended;
 #[cfg(test)]

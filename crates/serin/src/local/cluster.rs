@@ -196,6 +196,7 @@ impl Cluster {
         };
         let (tell, unsaved) = oneshot::channel();
         if let Some(claim) = &data {
+            snapshot::begin(&store, claim.path())?;
             let kept = snapshot::keep(store.clone(), claim.path().to_owned());
             tasks.spawn(async move {
                 // Nobody waits any more when the cluster is stopped.
@@ -288,7 +289,7 @@ impl Cluster {
         }
         // What is on disk is the cluster as it was used, not as its pods end.
         if let Some(claim) = data
-            && let Err(error) = snapshot::save(&store, claim.path()).await
+            && let Err(error) = snapshot::close(&store, claim.path()).await
         {
             tracing::error!(%error, "the cluster's state was not saved");
         }

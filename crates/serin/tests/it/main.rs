@@ -8,6 +8,7 @@ mod backends;
 mod bad_input;
 mod bed;
 mod beside;
+mod bookkeeping;
 mod conflicts;
 mod corpus;
 mod daemon_sets;

@@ -10,6 +10,7 @@ mod lint;
 mod pace;
 mod past;
 mod replace;
+mod seldom;
 mod stories;
 mod unknown;
 mod windows;

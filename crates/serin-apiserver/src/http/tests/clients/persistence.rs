@@ -1,7 +1,10 @@
 //! A restart loses nothing and repeats nothing.
 
+use std::io::Write;
+
 use super::*;
-use crate::snapshot;
+use crate::journal::Journal;
+use crate::snapshot::{self, SnapshotError};
 
 struct Folder(std::path::PathBuf);
 
@@ -81,7 +84,7 @@ async fn the_file_is_private_whole_and_kept_by_one_cluster() {
     let foreign = folder.0.join("real.tmp");
     std::fs::write(&foreign, "mine").unwrap();
     let claim = snapshot::Claim::take(&link).unwrap();
-    assert!(matches!(snapshot::Claim::take(&real), Err(snapshot::SnapshotError::Taken { .. })));
+    assert!(matches!(snapshot::Claim::take(&real), Err(SnapshotError::Taken { .. })));
     snapshot::save(server.api.store(), claim.path()).await.unwrap();
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink(), "the link leads there still");
     let mode = std::fs::metadata(&real).unwrap().permissions().mode();
@@ -126,4 +129,104 @@ async fn the_past_that_is_kept_for_watches_is_bounded_in_bytes() {
     }
     let mut watch = server.watch(&format!("{CONFIGS}?watch=true&resourceVersion={version}")).await;
     assert_eq!(watch.next().await.unwrap()["object"]["code"], 410, "the oldest are forgotten");
+}
+
+/// Every object that a user made, as the server has it.
+async fn everything(server: &Server) -> Value {
+    json!([
+        server.get(CONFIGS).await.body["items"],
+        server.get(WIDGETS).await.body["items"],
+        server.get("/api/v1/namespaces").await.body["items"],
+    ])
+}
+
+/// The next life of a server that was killed.
+async fn revived(file: &std::path::Path) -> Server {
+    let server = server();
+    snapshot::load(server.api.store(), file).await.unwrap();
+    snapshot::begin(server.api.store(), file).unwrap();
+    server
+}
+
+#[tokio::test]
+async fn nothing_that_was_acknowledged_is_lost_by_a_kill() {
+    let folder = Folder::new("killed");
+    let file = folder.0.join("state.json");
+    let journal = folder.0.join("state.json.journal");
+    let server = revived(&file).await;
+    server.made(CRDS, widgets()).await;
+    server.made(WIDGETS, widget("w", 3)).await;
+    for number in 0..61 {
+        server.made(CONFIGS, config(&format!("c{number}"), "1")).await;
+    }
+    assert_eq!(server.delete(&format!("{CONFIGS}/c7")).await.code, 200);
+    let patch = json!({"data": {"value": "2"}});
+    assert_eq!(server.patch(MERGE, &format!("{CONFIGS}/c8"), patch).await.code, 200);
+    let before = everything(&server).await;
+    assert!(!file.exists(), "nobody has taken a snapshot");
+    drop(server);
+    // Killed in the middle of a line that nobody was told of.
+    let mut cut = std::fs::OpenOptions::new().append(true).open(&journal).unwrap();
+    cut.write_all(b"{\"version\": 12, \"obj").unwrap();
+
+    let server = revived(&file).await;
+    assert_eq!(everything(&server).await, before);
+    server.made(CONFIGS, config("later", "1")).await;
+    // A snapshot has all of it, and what comes after is in another journal.
+    snapshot::save(server.api.store(), &file).await.unwrap();
+    let head = std::fs::read_to_string(&journal).unwrap();
+    assert_eq!(head.lines().count(), 1, "{head}");
+    server.made(CONFIGS, config("last", "1")).await;
+    let before = everything(&server).await;
+    drop(server);
+
+    // Killed between taking the old journal away and the snapshot.
+    let server = revived(&file).await;
+    assert_eq!(everything(&server).await, before);
+    server.api.store().dump_for(false).unwrap();
+    server.made(CONFIGS, config("beside", "1")).await;
+    let before = everything(&server).await;
+    drop(server);
+    assert_eq!(everything(&revived(&file).await).await, before);
+
+    let server = revived(&file).await;
+    snapshot::close(server.api.store(), &file).await.unwrap();
+    server.made(CONFIGS, config("unkept", "1")).await;
+    let left: Vec<_> =
+        std::fs::read_dir(&folder.0).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["state.json"], "a cluster that ended in order leaves one file");
+    assert_eq!(everything(&revived(&file).await).await, before);
+}
+
+#[tokio::test]
+async fn a_journal_of_somebody_else_is_not_written_to() {
+    let folder = Folder::new("foreign");
+    let file = folder.0.join("state.json");
+    let journal = folder.0.join("state.json.journal");
+    std::fs::write(&journal, "dear diary\n").unwrap();
+    for error in [
+        snapshot::load(server().api.store(), &file).await.unwrap_err(),
+        snapshot::begin(server().api.store(), &file).unwrap_err(),
+    ] {
+        assert!(error.to_string().starts_with("cannot keep the journal of "), "{error}");
+    }
+    assert_eq!(std::fs::read_to_string(&journal).unwrap(), "dear diary\n");
+    std::fs::remove_file(&journal).unwrap();
+    std::os::unix::fs::symlink(folder.0.join("elsewhere"), &journal).unwrap();
+    assert!(snapshot::begin(server().api.store(), &file).is_err(), "a link is not followed");
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_is_not_acknowledged() {
+    let folder = Folder::new("full");
+    let file = folder.0.join("state.json");
+    let server = server();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    server.api.store().note_in(Journal::on(folder.0.join("full"), full));
+    let refused = server.post(CONFIGS, config("a", "1")).await;
+    assert_eq!(refused.code, 500);
+    assert!(text(&refused.body, "/message").starts_with("the change cannot be kept: "));
+    assert_eq!(server.get(CONFIGS).await.code, 200);
+    let why = snapshot::keep(server.api.store().clone(), file).await;
+    assert!(matches!(why, SnapshotError::Journal { .. }), "{why}");
 }
