@@ -99,7 +99,10 @@ fn encode(key: &Key, status: &Status) -> Result<Value, RecordError> {
 /// Whether both say the same: an API server keeps 0.0 as 0, and would be told 0.0 again at every look.
 fn same(old: &Value, new: &Value) -> bool {
     match (old, new) {
-        (Value::Number(old), Value::Number(new)) => old == new || old.as_f64() == new.as_f64(),
+        // Large whole numbers are more exact than what they would be compared as.
+        (Value::Number(old), Value::Number(new)) => {
+            old == new || (old.is_f64() != new.is_f64() && old.as_f64() == new.as_f64())
+        }
         (Value::Array(old), Value::Array(new)) => {
             old.len() == new.len() && old.iter().zip(new).all(|(old, new)| same(old, new))
         }

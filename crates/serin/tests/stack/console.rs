@@ -40,8 +40,11 @@ fn set_image(cluster: &Cluster, version: &str) {
 
 /// The example, three seconds a step; a busy machine's slow answers are no matter of this test.
 fn apply(cluster: &Cluster) {
-    for file in std::fs::read_dir(example("")).unwrap() {
-        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+    let mut files: Vec<_> =
+        std::fs::read_dir(example("")).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    for file in files {
+        let text = std::fs::read_to_string(file).unwrap();
         for mut object in manifest::documents(&text).unwrap() {
             if object["kind"] == "Canary" {
                 let analysis = &mut object["spec"]["analysis"];
