@@ -55,7 +55,7 @@ impl Browser {
     }
 
     /// Asks for something and waits for its answer.
-    pub(crate) async fn call(&mut self, method: &str, params: Value) -> Value {
+    async fn send(&mut self, method: &str, params: Value) -> Value {
         self.last += 1;
         let id = self.last;
         let mut message = json!({"id": id, "method": method, "params": params});
@@ -80,9 +80,20 @@ impl Browser {
             }
         };
         let answer = tokio::time::timeout(PATIENCE, answer).await;
-        let answer = answer.unwrap_or_else(|_| panic!("no answer to {method}"));
+        answer.unwrap_or_else(|_| panic!("no answer to {method}"))
+    }
+
+    /// The result of what was asked for.
+    pub(crate) async fn call(&mut self, method: &str, params: Value) -> Value {
+        let answer = self.send(method, params).await;
         assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
         answer["result"].clone()
+    }
+
+    /// Whether an expression is true; one about what is not on the page yet, or asked between two pages, is not.
+    async fn is_so(&mut self, expression: &str) -> bool {
+        let params = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
+        self.send("Runtime.evaluate", params).await["result"]["result"]["value"] == true
     }
 
     /// The value of an expression on the page.
@@ -102,7 +113,7 @@ impl Browser {
     pub(crate) async fn until(&mut self, expression: &str) {
         let found = async {
             let mut looks = tokio::time::interval(Duration::from_millis(100));
-            while self.value(expression).await != true {
+            while !self.is_so(expression).await {
                 looks.tick().await;
             }
         };
