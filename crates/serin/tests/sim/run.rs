@@ -18,6 +18,8 @@ use crate::world::World;
 
 /// How long a world may take to come to rest once everything is well again.
 const SETTLE: Duration = Duration::from_secs(2400);
+/// A world in which so long nothing has changed is at rest: longer than the time between two looks.
+const STILL: Duration = Duration::from_secs(400);
 /// For how long nothing may be written then.
 const REST: Duration = Duration::from_secs(700);
 
@@ -266,7 +268,9 @@ impl Run<'_> {
         self.world.start_all();
         self.watcher.look(&self.world);
         self.watcher.say("        all is well from here on");
-        self.pass(SETTLE, |run| run.over() || run.settled()).await;
+        // A world that was still before has not looked yet at how well everything is now.
+        let began = Instant::now();
+        self.pass(SETTLE, |run| run.over() || (run.settled() && began.elapsed() > STILL)).await;
         let written = self.written();
         if !self.over() {
             self.pass(REST, Run::over).await;
@@ -301,7 +305,7 @@ impl Run<'_> {
 
     /// Nothing has happened for so long that nothing more is to be expected.
     fn settled(&self) -> bool {
-        self.watcher.still() > Duration::from_secs(400)
+        self.watcher.still() > STILL
     }
 }
 
