@@ -101,8 +101,7 @@ def foreign_memory(bed):
     bed.require(bed.figures["peak MiB"] < 64, f"the peak is {bed.figures['peak MiB']} MiB")
 
 
-@scenario("a release writes its status seldom: fewer than 20 patches", needs="bed",
-          fails="the guard's state is written by itself (issue 10, 1.8)")
+@scenario("a release writes its status seldom: fewer than 20 patches", needs="bed")
 def bookkeeping(bed):
     bed.app()
     bed.until_phase("Initialized")
