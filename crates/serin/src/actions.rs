@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
-use serin_core::control::{Command, Handled, Outcome, Request};
+use serin_core::control::{Command, Handled, Outcome, REMEMBERED_MAX, Request};
 use serin_core::model::Key;
 use serin_core::observed::Seen;
 use serin_core::parse::action;
@@ -20,8 +20,9 @@ use crate::world::{RELEASE_ACTION, Slot};
 const KEPT_MAX: usize = 20;
 /// And for how long.
 const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
-/// Requests that one tick looks at.
-const PENDING_MAX: usize = 16;
+/// Requests that one tick looks at: as many as the status remembers, so that none of which the answer could not be written is
+/// forgotten while others are carried out.
+const PENDING_MAX: usize = REMEMBERED_MAX;
 
 /// What there is of a canary's actions.
 #[derive(Clone, Debug, Default)]

@@ -9,7 +9,7 @@ use serin_core::reason;
 use super::headline::{headline, state};
 use super::objects::Pod;
 use super::series::{Look, Measured};
-use super::track::Track;
+use super::track::{Track, at_rest};
 use super::{
     Ahead, Columns, Decision, Gate, GateState, GuardView, Looks, ObjectiveView, Plan, Release,
     ReleaseView, SideColumns, State, Step, VERSION, mark,
@@ -29,27 +29,11 @@ fn after(begun: Timestamp, time: Timestamp) -> f64 {
     time.duration_since(begun).as_millis() as f64 / 1000.0
 }
 
-fn over(status: &Status) -> bool {
-    match status.phase {
-        Some(Phase::Initialized | Phase::Succeeded | Phase::Failed | Phase::Terminated) => true,
-        Some(
-            Phase::Initializing
-            | Phase::Waiting
-            | Phase::Progressing
-            | Phase::WaitingPromotion
-            | Phase::Promoting
-            | Phase::Finalising
-            | Phase::Terminating,
-        )
-        | None => false,
-    }
-}
-
 /// The picture of this moment.
 pub fn view(track: &Track, around: &Surroundings, now: Timestamp) -> ReleaseView {
     let Track { namespace, name, status, spec, begun, .. } = track;
     let at = |time: Timestamp| after(*begun, time);
-    let running = !over(status);
+    let running = !at_rest(status.phase);
     let guard = spec.as_ref().and_then(|spec| guard_view(spec, track));
     let decisions: Vec<Decision> = track
         .decisions

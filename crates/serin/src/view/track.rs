@@ -48,7 +48,8 @@ pub struct Track {
     pub(super) images: Images,
 }
 
-fn at_rest(phase: Option<Phase>) -> bool {
+/// Whether nothing is being released, made or taken away.
+pub(super) fn at_rest(phase: Option<Phase>) -> bool {
     match phase {
         Some(Phase::Initialized | Phase::Succeeded | Phase::Failed | Phase::Terminated) => true,
         Some(
