@@ -51,10 +51,11 @@ cases: ## Situations from public reports on the local cluster with the real Trae
 	$(CARGO) build --locked -p serin
 	scripts/cases.sh $(CASES)
 
-lives: ## 300 simulated lives of the whole operator.
+lives: ## Every order of events of one canary in a small world, and 300 simulated lives of the whole operator.
+	$(CARGO) test --profile sim --locked -p serin-core --test exhaustive
 	SERIN_SEEDS=$(or $(SERIN_SEEDS),300) $(CARGO) test --profile sim --locked -p serin --test sim no_life_breaks
 
-simulation: ## 3,000 simulated lives of the whole operator, a crash before and after every write of small ones, and deliberate bugs.
+simulation: mutants ## 3,000 simulated lives of the whole operator, a crash before and after every write of small ones, and deliberate bugs.
 	SERIN_SEEDS=$(or $(SERIN_SEEDS),2000) SERIN_TWICE=20 $(if $(SERIN_POINTS),SERIN_POINTS=$(SERIN_POINTS)) SERIN_MUTANT_SEEDS=100 \
 	  $(CARGO) test --profile sim --locked -p serin --test sim
 	SERIN_WIDE=1 SERIN_SEEDS=$(or $(SERIN_SEEDS),1000) $(CARGO) test --profile sim --locked -p serin --test sim no_life_breaks
@@ -64,8 +65,12 @@ simulation: ## 3,000 simulated lives of the whole operator, a crash before and a
 conformance: ## The same scenarios on a real control plane, built from its Go modules: make conformance ONLY=promotion VERSION=1.37
 	@conformance/conformance.sh $(or $(VERSION),1.37) $(ONLY)
 
-mutants: ## The deliberate bugs that only whole lives can show; SERIN_MUTANT=RetryConflict looks for one.
-	SERIN_MUTANT_FRESH=1 SERIN_MUTANT_SEEDS=$(or $(SERIN_MUTANT_SEEDS),400) $(CARGO) test --profile sim --locked -p serin --test sim -- --nocapture every_deliberate_bug
+# FRESH=1 does not begin with the lives in which they were found before.
+mutants: ## Every deliberate bug (crates/serin-mutants) is planted in a copy of the source and must be found; SERIN_MUTANT=RetryConflict looks for one in lives.
+	$(CARGO) run -q --locked -p serin-mutants -- target/mutants
+	SERIN_SEEDS=1000 SERIN_MUTANT_SEEDS=$(or $(SERIN_MUTANT_SEEDS),100) $(if $(FRESH),SERIN_MUTANT_FRESH=1) \
+	  $(CARGO) test --manifest-path target/mutants/Cargo.toml --target-dir target --profile sim -p serin-core -p serin \
+	  --test exhaustive --test sim -- --ignored deliberate --nocapture
 
 kill: ## Kills the parts of a real stack in the middle of 20 releases; six minutes.
 	parts=$$(scripts/parts.sh) && eval "$$parts" && SERIN_KILLS=$(or $(SERIN_KILLS),20) $(CARGO) test --locked -p serin --test stack -- --nocapture no_kill
@@ -100,7 +105,7 @@ soak: ## Simulated lives until Ctrl-C, from where the last soak was (soak.json),
 	SERIN_SOAK=$(CURDIR)/soak.json SERIN_LENGTH=$(or $(SERIN_LENGTH),60) $(CARGO) test --profile sim --locked -p serin --test sim a_soak -- --nocapture
 
 soak-core: ## A million releases of the decision core under a model of the cluster: make soak-core SERIN_WALKS=10000 SERIN_FIRST=105000
-	SERIN_OLD_LISTS=$(or $(SERIN_OLD_LISTS),no) SERIN_WALKS=$(or $(SERIN_WALKS),112000) $(CARGO) test --profile sim --locked -p serin-core --lib no_walk -- --nocapture
+	SERIN_OLD_LISTS=$(or $(SERIN_OLD_LISTS),no) SERIN_WALKS=$(or $(SERIN_WALKS),112000) $(CARGO) test --profile sim --locked -p serin-core --test exhaustive no_walk -- --nocapture
 
 # What the fuzzer finds is kept in fuzz/corpus and fuzz/artifacts; both are ignored by git.
 TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))

@@ -70,6 +70,12 @@ impl Failure {
         Self::about(403, "Forbidden", group, plural, name, &message)
     }
 
+    /// With one cause that a program can read.
+    pub fn caused_by(mut self, reason: &str, message: &str, field: &str) -> Self {
+        self.details["causes"] = json!([{"reason": reason, "message": message, "field": field}]);
+        self
+    }
+
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let list = match texts.as_slice() {

@@ -4,8 +4,9 @@
 //! [`Store::create`], [`Store::update`], [`Store::modify`], [`Store::patch`], [`Store::delete`], and for readers
 //! [`Store::get`], [`Store::list`], [`Store::changes_since`] with [`Store::changed`] to wait on.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -197,11 +198,11 @@ impl Store {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Every call leaves the tables whole before it can panic.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     /// The version of the last change; wait on it to follow the store.

@@ -1,7 +1,6 @@
 //! In which order a plan is carried out, and what a write that fails means for the rest: shared by the operator and by
 //! the search of the small world, so that what is searched is what runs.
 
-use crate::mutant;
 use crate::plan::{Action, Plan};
 
 /// What is to be done next.
@@ -50,12 +49,8 @@ impl Course {
     }
 
     fn first(&self) -> Next {
-        if mutant!(ActBeforeRecord) && self.actions > 0 {
-            return Next::Act(0);
-        }
         match self.urgent {
             0 => Next::Record,
-            _ if mutant!(LowerAfterRecord) => Next::Record,
             _ => Next::Lower(0),
         }
     }
@@ -68,16 +63,10 @@ impl Course {
     pub fn done(&mut self) {
         self.at = match self.at {
             Next::Lower(index) if index + 1 < self.urgent => Next::Lower(index + 1),
-            Next::Lower(_) if mutant!(LowerAfterRecord) => self.act(0),
             Next::Lower(_) => Next::Record,
             Next::Record => Next::Tell,
-            Next::Tell if mutant!(LowerAfterRecord) && self.urgent > 0 => Next::Lower(0),
-            Next::Tell if mutant!(ActBeforeRecord) => Next::Done,
             Next::Tell if !self.lowered => Next::GivenUp,
             Next::Tell => self.act(0),
-            Next::Act(index) if index + 1 >= self.actions && mutant!(ActBeforeRecord) => {
-                Next::Record
-            }
             Next::Act(index) => self.act(index + 1),
             ended @ (Next::Done | Next::GivenUp) => ended,
         };
@@ -89,9 +78,8 @@ impl Course {
             // What could not be lowered is no reason to keep silent about the decision.
             Next::Lower(_) => {
                 self.lowered = false;
-                if mutant!(LowerAfterRecord) { Next::GivenUp } else { Next::Record }
+                Next::Record
             }
-            Next::Record if mutant!(ActUnrecorded) => self.act(0),
             Next::Record | Next::Act(_) => Next::GivenUp,
             // Telling cannot fail.
             Next::Tell => self.act(0),
@@ -150,13 +138,14 @@ mod tests {
 
     use super::*;
     use crate::model::{Exposure, Status, Weight};
-    use crate::plan::Reason;
+    use crate::plan::Explanation;
+    use crate::reason::Reason;
 
     fn done(actions: Vec<Action>, overtaken: bool) -> Vec<Next> {
-        let reason = Reason { code: crate::reason::ADVANCED, message: String::new() };
+        let explanation = Explanation { reason: Reason::Advanced, message: String::new() };
         let (next, status) = (Timestamp::UNIX_EPOCH, Status::default());
         let (urgent, calls, notices, handled) = Default::default();
-        let plan = Plan { urgent, status, actions, calls, notices, handled, reason, next };
+        let plan = Plan { urgent, status, actions, calls, notices, handled, explanation, next };
         let mut course = Course::of(&plan);
         let mut path = Vec::new();
         while !matches!(course.next(), Next::Done | Next::GivenUp) {

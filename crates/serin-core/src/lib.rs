@@ -6,14 +6,12 @@ pub mod control;
 pub mod course;
 pub mod crd;
 pub mod docs;
-#[cfg(test)]
-mod exhaustive;
 pub mod exposure;
 pub mod fence;
 pub mod judge;
+pub mod law;
 pub mod lint;
 pub mod model;
-pub mod mutant;
 pub mod names;
 pub mod observed;
 pub mod parse;

@@ -1,12 +1,15 @@
-//! What no plan may do, checked by code that shares nothing with what it checks.
+//! What no plan may do, checked by code that is written apart from the code that decides.
+
+use std::fmt;
 
 use jiff::Timestamp;
 
 use crate::control::{Command, Outcome, Request};
+use crate::law::Law;
 use crate::model::{Canary, Exposure, HookKind, Phase, Running, Status, Weight};
 use crate::observed::{Guard, Observed, Readiness, Seen, Selects};
 use crate::plan::{Action, Plan};
-use crate::reason;
+use crate::reason::Reason;
 use crate::status::LEDGER_MAX;
 
 /// More is never given to a canary of which nothing is known.
@@ -15,10 +18,15 @@ const FIRST_SHARE_MAX: Weight = Weight::TENTH;
 /// A law that a plan would break. Such a plan is not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Breach {
-    /// Number of the law: 1 lowering never waits, 2 raising is fenced, 3 no surprise release, 4 analysed is promoted,
-    /// 5 no request lost, 6 only our fields, 9 everything ends, 10 it says why.
-    pub law: u8,
+    pub law: Law,
+    /// How the plan would break it.
     pub message: String,
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.law, self.message)
+    }
 }
 
 /// What is looked at, and what was found.
@@ -45,11 +53,11 @@ pub fn lint(canary: &Canary, seen: &Observed, plan: &Plan, now: Timestamp) -> Ve
 }
 
 impl Lint<'_> {
-    fn broken(&mut self, law: u8, message: impl Into<String>) {
+    fn broken(&mut self, law: Law, message: impl Into<String>) {
         self.breaches.push(Breach { law, message: message.into() });
     }
 
-    fn forbid(&mut self, law: u8, bad: bool, message: &str) {
+    fn forbid(&mut self, law: Law, bad: bool, message: &str) {
         if bad {
             self.broken(law, message);
         }
@@ -83,9 +91,13 @@ impl Lint<'_> {
             match action {
                 Action::Route(exposure) => {
                     let bad = !exposure.is_within(self.routed());
-                    self.forbid(2, bad, "an urgent action raises the canary's share");
+                    self.forbid(
+                        Law::RaisingIsFenced,
+                        bad,
+                        "an urgent action raises the canary's share",
+                    );
                     let bad = !exposure.is_within(self.plan.status.exposure());
-                    self.forbid(2, bad, "an urgent route is above the status");
+                    self.forbid(Law::RaisingIsFenced, bad, "an urgent route is above the status");
                 }
                 Action::Services
                 | Action::ApexToPrimary
@@ -101,7 +113,7 @@ impl Lint<'_> {
                 | Action::EnsureRoute(_)
                 | Action::RestoreRoute
                 | Action::Finalizer(_) => {
-                    self.broken(2, "something other than a route is urgent");
+                    self.broken(Law::RaisingIsFenced, "something other than a route is urgent");
                 }
             }
         }
@@ -113,11 +125,19 @@ impl Lint<'_> {
             match action {
                 Action::Route(exposure) => {
                     let bad = *exposure != decided;
-                    self.forbid(2, bad, "a route is set to other than the status says");
+                    self.forbid(
+                        Law::RaisingIsFenced,
+                        bad,
+                        "a route is set to other than the status says",
+                    );
                 }
                 Action::EnsureRoute(exposure) => {
                     let bad = !exposure.is_within(self.routed()) || !exposure.is_within(decided);
-                    self.forbid(2, bad, "ensuring a route raises the canary's share");
+                    self.forbid(
+                        Law::RaisingIsFenced,
+                        bad,
+                        "ensuring a route raises the canary's share",
+                    );
                 }
                 Action::Services
                 | Action::ApexToPrimary
@@ -162,7 +182,7 @@ impl Lint<'_> {
     fn keeps_users(&self) -> bool {
         self.plan.status.phase == Some(Phase::Failed)
             && self.plan.status.exposure() == Exposure::FULL
-            && self.plan.reason.code == reason::PROMOTION_FAILED
+            && self.plan.explanation.reason == Reason::PromotionFailed
     }
 
     fn raises_are_earned(&mut self) {
@@ -174,22 +194,34 @@ impl Lint<'_> {
         let ready =
             self.seen.target.present().is_some_and(|target| target.readiness == Readiness::Ready);
         let endpoints = Self::endpoints(&self.seen.services.canary).unwrap_or(0);
-        self.forbid(5, !ready || endpoints == 0, "a canary that is not ready gets more traffic");
+        self.forbid(
+            Law::NoRequestLost,
+            !ready || endpoints == 0,
+            "a canary that is not ready gets more traffic",
+        );
         let against = match &self.seen.guard {
             Guard::Quiet => false,
             // There is nobody else who could serve.
             Guard::Hold(_) => !self.keeps_users(),
             Guard::RollBack(_) => true,
         };
-        self.forbid(2, against, "the canary rises against the guard");
+        self.forbid(Law::RaisingIsFenced, against, "the canary rises against the guard");
         let same = self
             .seen
             .target
             .present()
             .is_some_and(|target| target.revision == self.plan.status.last_applied_spec);
-        self.forbid(4, !same, "a revision that is not the analysed one gets more traffic");
+        self.forbid(
+            Law::AnalysedIsPromoted,
+            !same,
+            "a revision that is not the analysed one gets more traffic",
+        );
         let terminal = self.canary.deleting || self.canary.spec.suspend;
-        self.forbid(2, terminal, "the canary of a suspended or deleted object rises");
+        self.forbid(
+            Law::RaisingIsFenced,
+            terminal,
+            "the canary of a suspended or deleted object rises",
+        );
         if self.keeps_users() {
             return;
         }
@@ -200,19 +232,23 @@ impl Lint<'_> {
             Seen::Unreadable(_) => false,
         };
         let bad = primary == 0 && !stuck;
-        self.forbid(5, bad, "the canary rises while the primary has no ready endpoint");
+        self.forbid(
+            Law::NoRequestLost,
+            bad,
+            "the canary rises while the primary has no ready endpoint",
+        );
         let paused = |status: &Status| {
             status.control.as_ref().is_some_and(|control| control.paused.is_some())
         };
         let set = self.asked(|command| matches!(command, Command::SetWeight(_)));
         let paused = paused(&self.canary.status) && paused(&self.plan.status) && !set;
-        self.forbid(2, paused, "the canary of a paused release rises");
+        self.forbid(Law::RaisingIsFenced, paused, "the canary of a paused release rises");
         let progressing = self.plan.status.phase == Some(Phase::Progressing);
-        self.forbid(2, !progressing, "the canary rises outside an analysis");
+        self.forbid(Law::RaisingIsFenced, !progressing, "the canary rises outside an analysis");
         if decided {
             let wanted = Command::SetWeight(new.share);
             let bad = !self.may_follow(old, new) && !self.asked(|command| *command == wanted);
-            self.forbid(2, bad, "the canary rises beyond its next step");
+            self.forbid(Law::RaisingIsFenced, bad, "the canary rises beyond its next step");
         }
     }
 
@@ -241,18 +277,26 @@ impl Lint<'_> {
         let untouched =
             self.canary.spec.suspend || self.seen.duplicate_of.is_some() || self.canary.deleting;
         let bad = exposed && analysing && empty && !untouched;
-        self.forbid(5, bad, "a canary without a ready endpoint keeps its share");
+        self.forbid(Law::NoRequestLost, bad, "a canary without a ready endpoint keeps its share");
         let resting = matches!(
             self.plan.status.phase,
             Some(Phase::Initialized | Phase::Succeeded | Phase::Finalising)
         );
         let entered = self.plan.status.phase != self.canary.status.phase;
-        self.forbid(9, resting && exposed && entered, "a canary has traffic at rest");
+        self.forbid(
+            Law::EverythingEnds,
+            resting && exposed && entered,
+            "a canary has traffic at rest",
+        );
 
         let giving_back = self.plan.status.phase == Some(Phase::Finalising)
             && self.canary.status.phase != Some(Phase::Finalising);
         let dead = Self::endpoints(&self.seen.services.primary) == Some(0);
-        self.forbid(5, giving_back && dead, "a primary without a ready endpoint gets everything");
+        self.forbid(
+            Law::NoRequestLost,
+            giving_back && dead,
+            "a primary without a ready endpoint gets everything",
+        );
     }
 
     /// By the endpoints of its Service; without one that picks its pods, by the pods.
@@ -282,29 +326,49 @@ impl Lint<'_> {
                         Seen::Present(live) => !live.is_none(),
                         Seen::Unreadable(_) => true,
                     } || !self.plan.status.exposure().is_none();
-                    self.forbid(5, routed, "the target is scaled away while it is routed");
+                    self.forbid(
+                        Law::NoRequestLost,
+                        routed,
+                        "the target is scaled away while it is routed",
+                    );
                     let selected = apex != Some(Selects::Primary);
                     self.forbid(
-                        5,
+                        Law::NoRequestLost,
                         selected,
                         "the target is scaled away while the apex may select it",
                     );
                 }
                 Action::ApexToPrimary => {
-                    self.forbid(5, primary == 0, "the apex goes to a primary without endpoints");
+                    self.forbid(
+                        Law::NoRequestLost,
+                        primary == 0,
+                        "the apex goes to a primary without endpoints",
+                    );
                 }
                 Action::ApexToTarget => {
                     let served = self.target_serves();
-                    self.forbid(5, !served, "the apex goes to a target without endpoints");
+                    self.forbid(
+                        Law::NoRequestLost,
+                        !served,
+                        "the apex goes to a target without endpoints",
+                    );
                     let bad = phase != Some(Phase::Terminating);
-                    self.forbid(5, bad, "the apex goes to the target though nobody leaves");
+                    self.forbid(
+                        Law::NoRequestLost,
+                        bad,
+                        "the apex goes to the target though nobody leaves",
+                    );
                 }
                 Action::Finalizer(false) => {
                     let held = self.canary.deleting
                         && self.canary.spec.revert_on_deletion
                         && self.seen.target.present().is_some()
                         && apex != Some(Selects::Target);
-                    self.forbid(5, held, "the Canary goes before the target has its traffic");
+                    self.forbid(
+                        Law::NoRequestLost,
+                        held,
+                        "the Canary goes before the target has its traffic",
+                    );
                 }
                 Action::Services
                 | Action::CreatePrimary { .. }
@@ -331,7 +395,11 @@ impl Lint<'_> {
         for action in &self.plan.actions {
             let Action::PromotePrimary { revision } = action else { continue };
             let bad = *revision != new.last_applied_spec;
-            self.forbid(4, bad, "the primary gets a revision that was not taken up");
+            self.forbid(
+                Law::AnalysedIsPromoted,
+                bad,
+                "the primary gets a revision that was not taken up",
+            );
             let analysed = match old.phase {
                 Some(Phase::Progressing | Phase::WaitingPromotion | Phase::Promoting) => {
                     *revision == old.last_applied_spec || renamed
@@ -349,7 +417,11 @@ impl Lint<'_> {
                     Phase::Initialized | Phase::Waiting | Phase::Finalising | Phase::Succeeded,
                 ) => false,
             };
-            self.forbid(4, !analysed, "the primary gets a revision that was not analysed");
+            self.forbid(
+                Law::AnalysedIsPromoted,
+                !analysed,
+                "the primary gets a revision that was not analysed",
+            );
         }
         let restarted = old.phase == Some(Phase::Failed)
             && matches!(new.phase, Some(Phase::Progressing | Phase::Waiting))
@@ -360,7 +432,7 @@ impl Lint<'_> {
                 .present()
                 .is_none_or(|now| Some(now) == old.tracked_configs.as_ref());
         let restarted = restarted && !self.asked(|command| *command == Command::Retry);
-        self.forbid(3, restarted, "a rejected revision is taken up again");
+        self.forbid(Law::NoSurpriseRelease, restarted, "a rejected revision is taken up again");
         let began = matches!(old.phase, Some(Phase::Initialized | Phase::Succeeded))
             && matches!(new.phase, Some(Phase::Progressing | Phase::Waiting))
             && renamed
@@ -369,17 +441,29 @@ impl Lint<'_> {
                 .configs
                 .present()
                 .is_none_or(|now| Some(now) == old.tracked_configs.as_ref());
-        self.forbid(3, began, "a release begins though the target did not change");
+        self.forbid(
+            Law::NoSurpriseRelease,
+            began,
+            "a release begins though the target did not change",
+        );
         let past = target.is_some_and(|target| {
             let same = Some(&target.uid) == old.target_uid.as_ref();
             same && !target.confirmed && Some(target.generation) < old.target_generation
         });
         let decided = (&old.last_applied_spec, &old.last_promoted_spec, old.target_generation)
             != (&new.last_applied_spec, &new.last_promoted_spec, new.target_generation);
-        self.forbid(3, past && decided, "a target of the past is taken for a change");
+        self.forbid(
+            Law::NoSurpriseRelease,
+            past && decided,
+            "a target of the past is taken for a change",
+        );
         let ended =
             new.phase == Some(Phase::Succeeded) && new.last_applied_spec != new.last_promoted_spec;
-        self.forbid(4, ended && old.phase != new.phase, "success is claimed for another revision");
+        self.forbid(
+            Law::AnalysedIsPromoted,
+            ended && old.phase != new.phase,
+            "success is claimed for another revision",
+        );
     }
 
     /// A primary is taken back only to what the status says it goes back to, and only on evidence.
@@ -396,10 +480,18 @@ impl Lint<'_> {
                     && token.starts_with(&soak.previous)
                     && soak.previous == new.last_promoted_spec
             });
-            self.forbid(4, !said, "the primary goes back to something the status does not say");
+            self.forbid(
+                Law::AnalysedIsPromoted,
+                !said,
+                "the primary goes back to something the status does not say",
+            );
             let asked = self.asked(|command| *command == Command::Undo);
             let earned = begun(old) || (condemned && old.soak.is_some()) || asked;
-            self.forbid(4, !earned, "the primary goes back without evidence against it");
+            self.forbid(
+                Law::AnalysedIsPromoted,
+                !earned,
+                "the primary goes back without evidence against it",
+            );
         }
     }
 
@@ -409,26 +501,48 @@ impl Lint<'_> {
         let urgent = !self.plan.urgent.is_empty();
         let deleting = self.canary.deleting;
         let other = self.seen.duplicate_of.is_some() && !deleting;
-        self.forbid(6, other && (acts || urgent), "the target of another Canary is touched");
+        self.forbid(
+            Law::OnlyOurFields,
+            other && (acts || urgent),
+            "the target of another Canary is touched",
+        );
         let suspended = self.canary.spec.suspend && !deleting && !other;
-        self.forbid(6, suspended && acts, "a suspended canary is touched");
+        self.forbid(Law::OnlyOurFields, suspended && acts, "a suspended canary is touched");
         let rolls_back = rolls_back || self.asked(|command| *command == Command::Abort);
-        self.forbid(6, suspended && urgent && !rolls_back, "a suspended canary is lowered");
+        self.forbid(
+            Law::OnlyOurFields,
+            suspended && urgent && !rolls_back,
+            "a suspended canary is lowered",
+        );
     }
 
     fn form(&mut self, now: Timestamp) {
         let status = &self.plan.status;
-        self.forbid(9, self.plan.next <= now, "the next look is not in the future");
-        self.forbid(9, status.checks.len() > LEDGER_MAX, "the ledger of checks is not bounded");
-        self.forbid(9, status.canary_weight > 100, "the canary has more than everything");
-        let known = reason::ALL.iter().any(|(code, _)| *code == self.plan.reason.code);
-        self.forbid(10, !known, "the reason is not in the catalogue");
-        self.forbid(10, self.plan.reason.message.is_empty(), "the reason says nothing");
+        self.forbid(
+            Law::EverythingEnds,
+            self.plan.next <= now,
+            "the next look is not in the future",
+        );
+        self.forbid(
+            Law::EverythingEnds,
+            status.checks.len() > LEDGER_MAX,
+            "the ledger of checks is not bounded",
+        );
+        self.forbid(
+            Law::EverythingEnds,
+            status.canary_weight > 100,
+            "the canary has more than everything",
+        );
+        self.forbid(
+            Law::SaysWhy,
+            self.plan.explanation.message.is_empty(),
+            "the reason says nothing",
+        );
         let hooks = &self.canary.spec.analysis.webhooks;
         let bad =
             self.plan.calls.iter().any(|index| {
                 hooks.get(*index).is_none_or(|hook| hook.kind != HookKind::PostRollout)
             });
-        self.forbid(9, bad, "a hook is called whose answer would count");
+        self.forbid(Law::EverythingEnds, bad, "a hook is called whose answer would count");
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::Request;
 use crate::model::{Exposure, Finding, Key, Policy, Running};
 use crate::plan::Action;
-use crate::reason;
+use crate::reason::Reason;
 
 /// The result of looking at one thing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,14 +30,14 @@ impl ObstacleKind {
     ];
 
     /// The reason that a wait for it has.
-    pub fn code(self) -> &'static str {
+    pub fn reason(self) -> Reason {
         match self {
-            ObstacleKind::NotOurs => reason::NOT_OURS,
-            ObstacleKind::NoSelectorLabel => reason::NO_SELECTOR_LABEL,
-            ObstacleKind::Target => reason::TARGET_UNUSABLE,
-            ObstacleKind::Port => reason::PORT_NOT_SERVED,
-            ObstacleKind::ForeignEndpoints => reason::FOREIGN_ENDPOINTS,
-            ObstacleKind::Route => reason::ROUTE_UNUSABLE,
+            ObstacleKind::NotOurs => Reason::NotOurs,
+            ObstacleKind::NoSelectorLabel => Reason::NoSelectorLabel,
+            ObstacleKind::Target => Reason::TargetUnusable,
+            ObstacleKind::Port => Reason::PortNotServed,
+            ObstacleKind::ForeignEndpoints => Reason::ForeignEndpoints,
+            ObstacleKind::Route => Reason::RouteUnusable,
         }
     }
 }

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::control::Handled;
 use crate::model::{Exposure, Running, Severity, Status};
 use crate::observed::Check;
+use crate::reason::Reason;
 
 /// What `step` wants: to know more, or to act.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +28,7 @@ pub struct Plan {
     /// What came of requests of people, to be said on the objects that asked once the status is written.
     pub handled: Vec<Handled>,
     /// Why this, and why not more.
-    pub reason: Reason,
+    pub explanation: Explanation,
     /// When to look again if nothing wakes us before.
     pub next: Timestamp,
 }
@@ -73,8 +74,8 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     pub warning: bool,
-    /// CamelCase reason of the Event.
-    pub reason: &'static str,
+    /// Reason of the Event.
+    pub reason: Reason,
     pub message: String,
     pub alert: Option<Alert>,
 }
@@ -87,11 +88,10 @@ pub struct Alert {
     pub with_fields: bool,
 }
 
-/// Why it advanced, waits or refused. One per tick; rendered once, shown alike by log, Event, status, CLI and dashboard.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reason {
-    /// CamelCase, one of the documented codes in [`crate::reason`].
-    pub code: &'static str,
+/// Why it advanced, waits or refused. One per tick; rendered once, shown alike by log, Event, status, CLI and console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    pub reason: Reason,
     /// One sentence with the numbers.
     pub message: String,
 }

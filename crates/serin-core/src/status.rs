@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::control::Control;
 use crate::exposure::{Exposure, Weight};
+use crate::reason::Reason;
 use crate::words::Percent;
 
 /// Where a release stands. The names are Flagger's; every consumer of its objects knows them.
@@ -134,6 +135,20 @@ pub struct ReasonRecord {
     pub time: Option<Timestamp>,
 }
 
+impl ReasonRecord {
+    /// None where another version of Serin has written a code that this one does not know.
+    pub fn reason(&self) -> Option<Reason> {
+        Reason::of_code(&self.code)
+    }
+
+    pub fn is(&self, reason: Reason) -> bool {
+        self.code == reason.code()
+    }
+}
+
+/// The source of a check that the guard has made.
+pub(crate) const GUARD_SOURCE: &str = "guard";
+
 /// One check, of the analysis or of the guard: what was asked, what came back, what it was held against, what follows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -245,13 +260,18 @@ impl fmt::Display for CheckRecord {
             write!(f, ": {}", self.message)?;
         }
         match self.evidence() {
-            Some(evidence) if !self.message.contains("canary ") => write!(f, "\n    {evidence}"),
+            Some(evidence) if !self.says_its_counts() => write!(f, "\n    {evidence}"),
             Some(_) | None => Ok(()),
         }
     }
 }
 
 impl CheckRecord {
+    /// The sentences of the guard are made of the counts.
+    fn says_its_counts(&self) -> bool {
+        self.source == GUARD_SOURCE && !self.message.is_empty()
+    }
+
     /// The counts and what they say, in one line; none when nobody counted.
     pub fn evidence(&self) -> Option<String> {
         let (canary, primary) = (self.canary?, self.primary?);

@@ -4,9 +4,10 @@ mod faults;
 mod metrics;
 mod settings;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -127,11 +128,11 @@ pub async fn serve(options: Options) -> Result<(), AppError> {
 
 impl Shared {
     fn injector(&self) -> MutexGuard<'_, Injector> {
-        self.injector.lock().unwrap_or_else(PoisonError::into_inner)
+        self.injector.lock()
     }
 
     fn metrics(&self) -> MutexGuard<'_, Metrics> {
-        self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
+        self.metrics.lock()
     }
 
     async fn serve(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {

@@ -9,9 +9,10 @@ mod proxy;
 pub mod rule;
 mod runtime;
 
+use parking_lot::RwLock;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -84,7 +85,7 @@ struct Shared {
 
 impl Shared {
     fn runtime(&self) -> Arc<Runtime> {
-        Arc::clone(&self.runtime.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.runtime.read())
     }
 }
 
@@ -130,7 +131,7 @@ impl Gateway {
             return problems;
         }
         let next = Arc::new(Runtime::build(config, problems.clone(), current.generation() + 1));
-        *self.shared.runtime.write().unwrap_or_else(PoisonError::into_inner) = next;
+        *self.shared.runtime.write() = next;
         self.shared.metrics.reloaded();
         problems
     }

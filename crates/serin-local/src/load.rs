@@ -2,7 +2,8 @@
 
 mod snapshot;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -214,7 +215,7 @@ async fn send_all(
 
 impl Sender {
     fn state(&self) -> MutexGuard<'_, Snapshot> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn snapshot(&self) -> Snapshot {

@@ -21,7 +21,7 @@ const OF_KUBERNETES: [&str; 2] = ["foregroundDeletion", "orphan"];
 pub fn find(canary: &Canary, objects: &Objects, settings: &Settings) -> Vec<Obstacle> {
     let mut found = Vec::new();
     let add = |found: &mut Vec<Obstacle>, kind, message: String| {
-        found.push(Obstacle { kind, message: format!("{}.", message.trim_end_matches('.')) });
+        found.push(Obstacle { kind, message: format!("{message}.") });
     };
     if let Some(error) = service::no_selector_label(canary, objects, settings) {
         add(&mut found, ObstacleKind::NoSelectorLabel, error.to_string());

@@ -91,11 +91,7 @@ fn scale_target(
     let version = crate::json::resource_version(live)
         .filter(|_| fence::scale_is_fenced(running))
         .map(str::to_owned);
-    let touched = serin_core::mutant!(TouchTarget).then(|| Change::MergePatch {
-        target: target.clone(),
-        patch: serde_json::json!({"metadata": {"annotations": {"serin.dev/scaled": "true"}}}),
-    });
-    Ok(touched.into_iter().chain([kind.run(target, running, version)]).collect())
+    Ok(vec![kind.run(target, running, version)])
 }
 
 /// The exposure, and where the canary is to have none: nothing that somebody else decided and has not written yet.
@@ -108,7 +104,7 @@ fn route(
     let changes = router.write(canary, exposure, objects)?;
     let how = fence::seal(&canary.status);
     let needless = exposure != Exposure::NONE || how == Seal::None;
-    if !changes.is_empty() || needless || serin_core::mutant!(ForgetSeal) {
+    if !changes.is_empty() || needless {
         return Ok(changes);
     }
     let seal = |target: ObjectRef| {

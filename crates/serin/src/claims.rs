@@ -1,7 +1,7 @@
 //! Which canary an object belongs to where several would write it: the oldest has it, and the others are told.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kube::api::DynamicObject;
 use serde_json::Value;
@@ -85,7 +85,7 @@ impl State {
 
 impl Claims {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Notes what `object` claims, and says which older canary claims some of it.

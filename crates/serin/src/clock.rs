@@ -1,6 +1,7 @@
 //! Where the time comes from: the machine's clock, or a simulation's.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
@@ -20,7 +21,7 @@ pub struct SystemClock(Mutex<Option<(Timestamp, Instant)>>);
 impl SystemClock {
     /// The later of what the machine says and of what has passed since it was last asked.
     fn steady(&self, told: Timestamp, passed: Instant) -> Timestamp {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.lock();
         let at_least = last.and_then(|(time, then)| {
             let passed = SignedDuration::try_from(passed.saturating_duration_since(then)).ok()?;
             time.checked_add(passed).ok()

@@ -1,9 +1,10 @@
 //! The control loop: watches Canaries, ticks those that are due, a bounded number at a time, on the leader only.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
@@ -127,18 +128,8 @@ impl Context {
     /// The newer of what the watch has brought and what our own last write returned.
     pub fn freshest(&self, object: &Arc<DynamicObject>) -> Arc<DynamicObject> {
         let Some(key) = key_of(&**object) else { return Arc::clone(object) };
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = self.written.lock();
         let watched = object.metadata.resource_version.as_deref();
-        if serin_core::mutant!(ActOnStaleCache) {
-            // The fences hold: only the version is the newest.
-            let mut stale = DynamicObject::clone(object);
-            if let Some(ours) =
-                written.get(&key).filter(|ours| world::newer(ours.version(), watched))
-            {
-                stale.metadata.resource_version = ours.version().map(str::to_owned);
-            }
-            return Arc::new(stale);
-        }
         match written.get(&key).filter(|ours| world::newer(ours.version(), watched)) {
             // What we packed ourselves can be read; if not, the watch's is right but late.
             Some(ours) => ours.object().map_or_else(|_| Arc::clone(object), Arc::new),
@@ -151,7 +142,7 @@ impl Context {
 
     pub fn remember(&self, key: &Key, written: &DynamicObject) {
         let packed = Packed::new(written);
-        let mut known = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.written.lock();
         match packed {
             Ok(packed) => known.insert(key.clone(), packed),
             Err(_) => known.remove(key),
@@ -160,7 +151,7 @@ impl Context {
 
     /// The watch has brought it: our own copy is of no more use, unless it is newer still.
     fn caught_up(&self, key: &Key, watched: Option<&str>) {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = self.written.lock();
         if written.get(key).is_some_and(|ours| !world::newer(ours.version(), watched)) {
             written.remove(key);
         }
@@ -168,18 +159,15 @@ impl Context {
 
     /// A conflict: somebody else has written, and what we wrote before is of no use.
     pub fn mistrust(&self, key: &Key) {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.written.lock().remove(key);
     }
 
     pub fn note_valid(&self, canary: &Canary) {
-        self.valid
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(canary.key.clone(), canary.clone());
+        self.valid.lock().insert(canary.key.clone(), canary.clone());
     }
 
     pub fn last_valid(&self, key: &Key) -> Option<Canary> {
-        self.valid.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        self.valid.lock().get(key).cloned()
     }
 }
 
@@ -273,7 +261,7 @@ async fn doubt(context: &Context, store: &Store<Packed>) {
     for object in store.state() {
         let Some(key) = key_of(&*object) else { continue };
         let ours = {
-            let written = context.written.lock().unwrap_or_else(PoisonError::into_inner);
+            let written = context.written.lock();
             written.get(&key).and_then(|ours| ours.version().map(str::to_owned))
         };
         if ours.is_none() || !world::newer(ours.as_deref(), object.version()) {
@@ -305,9 +293,9 @@ fn forget(context: &Context, key: &Key) {
     context.refusals.clear(key);
     context.pods.forget(key);
     context.releasing.forget(key);
-    context.errors.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-    context.written.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-    context.valid.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    context.errors.lock().remove(key);
+    context.written.lock().remove(key);
+    context.valid.lock().remove(key);
     for waiting in context.claims.release(key) {
         context.wake.wake(&waiting);
     }
@@ -379,7 +367,7 @@ async fn reconcile(packed: &Packed, context: &Arc<Context>) -> Result<Duration, 
         Ok(next) => next?,
         Err(_) => return Err(TickError::Panicked),
     };
-    context.errors.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    context.errors.lock().remove(&key);
     let wait = next.duration_since(context.clock.now());
     let millis = u64::try_from(wait.as_millis()).unwrap_or(0);
     Ok(Duration::from_millis(millis.max(1)))
@@ -393,7 +381,7 @@ fn retry(object: &Packed, error: &TickError, context: &Context) -> Duration {
         context.mistrust(&key);
         return Duration::from_millis(100);
     }
-    let mut errors = context.errors.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut errors = context.errors.lock();
     let count = errors.entry(key.clone()).or_default();
     *count = count.saturating_add(1);
     let secs = (RETRY_MIN_SECS << (*count - 1).min(6)).min(RETRY_MAX_SECS);

@@ -1,15 +1,17 @@
 //! Kubernetes Events: one per thing that happened, with its own reason; repeats are counted, not repeated.
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::Status;
 use serde_json::json;
 use serin_core::names::{OBJECT_MAX, derived};
 use serin_core::plan::Notice;
+use serin_core::reason::Reason;
 use serin_core::words::line;
 
 use crate::clock::SharedClock;
@@ -22,6 +24,8 @@ const REPORTING_COMPONENT: &str = "serin";
 const RECENT_MAX: usize = 512;
 /// After this long a repeat is news again.
 const RECENT_SECS: i64 = 600;
+/// The cause that an API server names when it refuses to create something in a namespace that is being deleted.
+const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
 /// Kubernetes' limit for a message.
 const MESSAGE_MAX: usize = 1024;
 
@@ -38,7 +42,7 @@ pub struct Subject {
 
 struct Recent {
     subject: Subject,
-    notice: (bool, &'static str, String),
+    notice: (bool, Reason, String),
     event: String,
     count: u32,
     time: Timestamp,
@@ -69,7 +73,7 @@ impl Events {
             &subject.namespace,
             &world::resource(&world::EVENT),
         );
-        if let Some((event, count)) = self.repeat(subject, (*warning, reason, &message), now) {
+        if let Some((event, count)) = self.repeat(subject, (*warning, *reason, &message), now) {
             let patch = json!({"count": count, "lastTimestamp": seconds(now)});
             match api.patch(&event, &PatchParams::default(), &Patch::Merge(&patch)).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
@@ -93,7 +97,7 @@ impl Events {
                 "resourceVersion": subject.resource_version,
             },
             "type": if *warning { "Warning" } else { "Normal" },
-            "reason": reason,
+            "reason": reason.code(),
             "message": message,
             "count": 1,
             "firstTimestamp": seconds(now),
@@ -106,20 +110,16 @@ impl Events {
             serde_json::from_value(event).map_err(kube::Error::SerdeError)?;
         let created = match api.create(&PostParams::default(), &object).await {
             // The namespace goes, and its Events with it.
-            Err(kube::Error::Api(status))
-                if status.code == 403 && status.message.contains("being terminated") =>
-            {
-                return Ok(());
-            }
+            Err(kube::Error::Api(status)) if namespace_goes(&status) => return Ok(()),
             created => created?,
         };
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent.lock();
         if recent.len() >= RECENT_MAX {
             recent.pop_front();
         }
         recent.push_back(Recent {
             subject: subject.clone(),
-            notice: (*warning, reason, message),
+            notice: (*warning, *reason, message),
             event: created.metadata.name.unwrap_or(name),
             count: 1,
             time: now,
@@ -131,10 +131,10 @@ impl Events {
     fn repeat(
         &self,
         subject: &Subject,
-        notice: (bool, &str, &str),
+        notice: (bool, Reason, &str),
         now: Timestamp,
     ) -> Option<(String, u32)> {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent.lock();
         recent.retain(|known| now.as_second() - known.time.as_second() < RECENT_SECS);
         let known = recent.iter_mut().find(|known| {
             (&known.subject.uid, &known.subject.release) == (&subject.uid, &subject.release)
@@ -143,6 +143,12 @@ impl Events {
         known.count = known.count.saturating_add(1);
         Some((known.event.clone(), known.count))
     }
+}
+
+/// Whether nothing new may be made because the namespace is being deleted.
+fn namespace_goes(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == NAMESPACE_TERMINATING)
 }
 
 /// Kubernetes' core Events have whole seconds.

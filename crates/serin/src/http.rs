@@ -1,10 +1,11 @@
 //! The operator's own port: `/healthz`, `/readyz` and `/metrics`.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -104,7 +105,7 @@ where
             }
         };
         let peer = peer.ip().to_canonical();
-        let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = connections.lock();
         connections.make_room(peer);
         let task = tokio::spawn(connection(stream, answer.clone()));
         connections.add(peer, task.abort_handle());

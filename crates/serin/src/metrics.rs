@@ -1,7 +1,7 @@
 //! What `/metrics` shows: Flagger's names, unchanged, and our own beside them.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use serin_core::model::{Canary, Form, Key, Phase};
+use serin_core::reason::Reason;
 use serin_core::status::{CheckRecord, Counts};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
@@ -292,8 +293,9 @@ impl Metrics {
         self.guard.failures.get_or_create(&labels).inc();
     }
 
-    pub fn count_decision(&self, code: &str) {
-        self.decisions.get_or_create(&ReasonLabels { reason: code.to_owned() }).inc();
+    pub fn count_decision(&self, reason: Reason) {
+        let labels = ReasonLabels { reason: reason.code().to_owned() };
+        self.decisions.get_or_create(&labels).inc();
     }
 
     /// Gauges of one canary as its status has it.
@@ -415,7 +417,7 @@ impl Metrics {
 
     /// The series of a canary that is gone go with it.
     pub fn forget(&self, key: &Key) {
-        let Ok(mut all) = self.owned.lock() else { return };
+        let mut all = self.owned.lock();
         let Some(owned) = all.remove(key) else { return };
         let Owned { verdicts, sides, names, workloads, analyses, outcomes } = owned;
         for labels in verdicts {
@@ -453,8 +455,7 @@ impl Metrics {
     }
 
     fn own(&self, key: &Key, note: impl FnOnce(&mut Owned)) {
-        if let Ok(mut all) = self.owned.lock() {
-            note(all.entry(key.clone()).or_default());
-        }
+        let mut all = self.owned.lock();
+        note(all.entry(key.clone()).or_default());
     }
 }

@@ -152,7 +152,7 @@ async fn run(
         () = canaries.wait_until_ready() => {}
     }
     health.ready.store(true, Ordering::Relaxed);
-    let Some(election) = election.filter(|_| !serin_core::mutant!(LeadWithoutLease)) else {
+    let Some(election) = election else {
         context.metrics.set_leader(true);
         tokio::select! {
             biased;

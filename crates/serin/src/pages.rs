@@ -34,8 +34,8 @@ fn reasons() -> String {
     let mut page = String::from(
         "# Reasons\n\nEvery decision has one of these codes, in the log, in `status.lastReason`, in Events and in `serin_decisions_total`.\n\n| code | meaning |\n|---|---|\n",
     );
-    for (code, meaning) in serin_core::reason::ALL {
-        page.push_str(&format!("| `{code}` | {} |\n", meaning.trim()));
+    for reason in serin_core::reason::Reason::ALL {
+        page.push_str(&format!("| `{reason}` | {} |\n", reason.meaning()));
     }
     page
 }

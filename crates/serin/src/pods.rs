@@ -1,8 +1,8 @@
 //! Whose the pods behind a canary's Services are, and whether they listen: read once for each pod, when traffic is to move.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
 
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -38,7 +38,7 @@ struct Known {
 
 impl Pods {
     pub(crate) fn forget(&self, key: &Key) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.known.lock().remove(key);
     }
 
     /// Adds what has to be known of pods to what was seen.
@@ -48,12 +48,7 @@ impl Pods {
         if pods.is_empty() && probes.is_empty() {
             return;
         }
-        let mut known = self
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&canary.key)
-            .unwrap_or_default();
+        let mut known = self.known.lock().remove(&canary.key).unwrap_or_default();
         let here: BTreeSet<&str> = pods.iter().map(|pod| pod.uid.as_str()).collect();
         known.owners.retain(|uid, _| here.contains(uid.as_str()));
         known.listens.retain(|probe| probes.contains(probe));
@@ -69,7 +64,7 @@ impl Pods {
             }
             objects.put_listening(address, port, listening);
         }
-        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.known.lock();
         all.insert(canary.key.clone(), known);
     }
 }

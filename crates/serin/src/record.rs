@@ -49,13 +49,10 @@ pub async fn record(
     let Some(change) = difference(old, &new) else { return Ok(None) };
     let api: Api<DynamicObject> =
         Api::namespaced_with(context.client.clone(), &key.namespace, &world::resource(&CANARY));
-    let mut patch = json!({
+    let patch = json!({
         "metadata": { "resourceVersion": object.metadata.resource_version },
         "status": change,
     });
-    if serin_core::mutant!(UnfencedRecord) {
-        patch = json!({ "status": change });
-    }
     let params =
         PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let patch = Patch::Merge(&patch);
@@ -64,15 +61,6 @@ pub async fn record(
         Ok(mut written) => {
             written.metadata.managed_fields = None;
             Ok(Some(Arc::new(written)))
-        }
-        Err(kube::Error::Api(failed))
-            if failed.code == 409 && serin_core::mutant!(RetryConflict) =>
-        {
-            let patch = json!({ "status": change });
-            let written = api.patch_status(&key.name, &params, &Patch::Merge(&patch)).await;
-            written
-                .map(|written| Some(Arc::new(written)))
-                .map_err(|source| RecordError::Write { key: key.clone(), source })
         }
         Err(kube::Error::Api(status)) if status.code == 409 => Err(RecordError::Conflict),
         Err(source) => Err(RecordError::Write { key: key.clone(), source }),

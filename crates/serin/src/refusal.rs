@@ -1,8 +1,8 @@
 //! Writes that the API server refuses, and objects that cannot be written as they are: kept until a tick has carried
 //! everything out, so that the status, an Event and an alert say what stands in the way and what to do.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serin_core::model::Key;
 use serin_core::observed::Refusal;
@@ -34,7 +34,7 @@ struct Refused {
 
 impl Refusals {
     fn known(&self) -> MutexGuard<'_, BTreeMap<Key, Refused>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 
     /// An action could not be carried out.

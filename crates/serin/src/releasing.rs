@@ -1,7 +1,7 @@
 //! Which canaries are being released, and whether any is: the lease is held on other terms then.
 
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 use serin_core::model::{Canary, Key};
 use tokio::sync::watch;
@@ -47,7 +47,7 @@ impl Releasing {
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeSet<Key>)) {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.lock();
         change(&mut keys);
         let any = !keys.is_empty();
         self.any.send_if_modified(|was| std::mem::replace(was, any) != any);

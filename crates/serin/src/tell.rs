@@ -1,7 +1,8 @@
 //! Tells people: Events, event hooks, alerts, post-rollout hooks. On a queue of its own, so that no tick ever waits for it.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use serin_core::model::{AlertRef, Canary, HookKind, Key, Webhook};
 use serin_core::observed::Answer;
 use serin_core::parse;
 use serin_core::plan::{Alert, Notice};
+use serin_core::reason::Reason;
 use serin_core::words::{SENTENCE_MAX, line};
 use serin_providers::change::SECRET;
 use serin_providers::{hook, notify};
@@ -122,7 +124,7 @@ impl Teller {
 
     fn send(&self, news: News) {
         let canary = Key::new(&news.subject.namespace, &news.subject.name);
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = self.queue.lock();
         if let Some(Err(error)) = queue.as_ref().map(|queue| queue.try_send(Box::new(news))) {
             tracing::warn!(%canary, %error, "news dropped: receivers are too slow");
         }
@@ -130,8 +132,8 @@ impl Teller {
 
     /// Takes no more news and waits, within bounds, until the rest is told.
     pub async fn finish(&self) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.queue.lock().take();
+        let task = self.task.lock().take();
         if let Some(task) = task {
             drop(tokio::time::timeout(LAST_WORDS * 2, task).await);
         }
@@ -168,10 +170,6 @@ impl Speaker {
         }
         let Some(canary) = canary else { return };
         if !calls.is_empty() {
-            if serin_core::mutant!(TellTwice) {
-                let calls = calls.clone();
-                self.post_rollout(canary.clone(), subject.clone(), calls);
-            }
             self.post_rollout(canary, subject, calls);
         }
     }
@@ -300,14 +298,16 @@ impl Speaker {
                 let name = &webhook.name;
                 let (warning, reason, message) = match answer {
                     Answer::Approved => {
-                        (false, "HookPassed", format!("Post-rollout check {name} passed"))
+                        (false, Reason::HookPassed, format!("Post-rollout check {name} passed"))
                     }
                     Answer::Refused(why) | Answer::Unreachable(why) | Answer::NoData(why) => {
-                        (true, "HookFailed", format!("Post-rollout hook {name} failed {why}"))
+                        (true, Reason::HookFailed, format!("Post-rollout hook {name} failed {why}"))
                     }
-                    Answer::Value(value) => {
-                        (true, "HookFailed", format!("Post-rollout hook {name} answered {value}"))
-                    }
+                    Answer::Value(value) => (
+                        true,
+                        Reason::HookFailed,
+                        format!("Post-rollout hook {name} answered {value}"),
+                    ),
                 };
                 let notice = Notice { warning, reason, message, alert: None };
                 speaker.publish(&canary.key, &subject, &notice).await;
@@ -324,7 +324,7 @@ impl Speaker {
         F: FnOnce(Arc<Self>) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut busy = self.busy.lock();
         let count = busy.get(key).copied().unwrap_or_default();
         let slot = Arc::clone(&self.slots).try_acquire_owned().ok();
         let Some(slot) = slot.filter(|_| count < SPEAKERS_EACH) else {
@@ -335,7 +335,7 @@ impl Speaker {
         let (speaker, key) = (Arc::clone(self), key.clone());
         tokio::spawn(async move {
             speech(Arc::clone(&speaker)).await;
-            let mut busy = speaker.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut busy = speaker.busy.lock();
             match busy.get_mut(&key) {
                 Some(count) if *count > 1 => *count -= 1,
                 Some(_) | None => drop(busy.remove(&key)),

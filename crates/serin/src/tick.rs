@@ -12,7 +12,7 @@ use serin_core::lint;
 use serin_core::model::{Builtin, Canary, Key, MetricSource, Phase};
 use serin_core::observed::{Answer, Check, Guard, Observed, Seen};
 use serin_core::parse::{self, ParseFailure};
-use serin_core::plan::{Plan, Reason, Step};
+use serin_core::plan::{Explanation, Plan, Step};
 use serin_core::step;
 use serin_providers::change::CANARY;
 use serin_providers::{Objects, notify};
@@ -44,8 +44,6 @@ pub enum TickError {
     Record(#[source] RecordError),
     #[error("step asked more than {ASK_ROUNDS_MAX} times; this is a bug, nothing was changed")]
     AsksInCircles,
-    #[error("the plan breaks a law, nothing was changed: {0}")]
-    Unlawful(String),
     #[error("a bug in this canary's tick stopped it, nothing else is affected")]
     Panicked,
     #[error("cannot read the canary as JSON")]
@@ -60,7 +58,6 @@ impl TickError {
             TickError::Apply(error) => error.is_conflict(),
             TickError::Record(_)
             | TickError::AsksInCircles
-            | TickError::Unlawful(_)
             | TickError::Panicked
             | TickError::Encode => false,
         }
@@ -81,7 +78,6 @@ impl TickError {
             )
             | TickError::Conflict
             | TickError::AsksInCircles
-            | TickError::Unlawful(_)
             | TickError::Panicked
             | TickError::Encode => return false,
         };
@@ -147,8 +143,7 @@ async fn tick_valid(
         serin_core::configs::recognise(&mut canary.status, configs);
     }
     canary.spec.findings.extend(notify::findings(&canary, &sight.objects));
-    sight.observed.duplicate_of =
-        context.claims.claim(object).filter(|_| !serin_core::mutant!(TakeTwice));
+    sight.observed.duplicate_of = context.claims.claim(object);
     sight.observed.refused = context.refusals.of(&canary.key);
     let since = context.unused.give_back(&canary, &mut sight.observed);
     let plan = decide(context, &canary, &mut sight, turn, now).await?;
@@ -193,8 +188,7 @@ async fn decide(
     for _ in 0..ASK_ROUNDS_MAX {
         match step::step(canary, &sight.observed, now, &context.settings.core) {
             Step::Act(plan) => {
-                check(canary, &sight.observed, &plan, now)?;
-                return Ok(*plan);
+                return Ok(lawful(context, canary, &sight.observed, *plan, now));
             }
             Step::Ask(checks) => {
                 let started = tokio::time::Instant::now();
@@ -228,23 +222,16 @@ async fn decide(
     Err(TickError::AsksInCircles)
 }
 
-/// A plan that breaks a law is not carried out at all; the route stays where it is and someone is called.
-fn check(canary: &Canary, seen: &Observed, plan: &Plan, now: Timestamp) -> Result<(), TickError> {
-    // A deliberate bug is to be found by what watches from outside.
-    if serin_core::mutant::any() {
-        return Ok(());
-    }
-    let breaches = lint::lint(canary, seen, plan, now);
+/// A plan that breaks a law is not carried out at all: the route stays where it is, and what is said of it takes its place.
+fn lawful(context: &Context, canary: &Canary, seen: &Observed, plan: Plan, now: Timestamp) -> Plan {
+    let breaches = lint::lint(canary, seen, &plan, now);
     if breaches.is_empty() {
-        return Ok(());
+        return plan;
     }
-    let text = breaches
-        .iter()
-        .map(|breach| format!("law {}: {}", breach.law, breach.message))
-        .collect::<Vec<_>>()
-        .join("; ");
-    tracing::error!(canary = %canary.key, breaches = %text, "refused to carry out an unlawful plan");
-    Err(TickError::Unlawful(text))
+    let refused = step::unlawful(canary, seen, &breaches, now, &context.settings.core);
+    let (reason, message) = (refused.explanation.reason.code(), &refused.explanation.message);
+    tracing::error!(canary = %canary.key, reason, "{message}");
+    refused
 }
 
 /// Carries a plan out in the order that its course says.
@@ -293,7 +280,7 @@ async fn carry_out(
                 log(&canary.key, &plan, changed);
                 // The first counters are read before the first request that they are to show.
                 context.guards.follow(&after, Some(false));
-                show(context, canary, &after, &observed.answers, &plan.reason, changed, now);
+                show(context, canary, &after, &observed.answers, &plan.explanation, changed, now);
                 let news = std::mem::take(&mut news);
                 context.teller.tell(&after, &object, news, plan.calls.clone(), now);
                 course.done();
@@ -340,7 +327,7 @@ fn is_overtaken(
             true
         }
     };
-    !serin_core::mutant!(RaiseLate) && (turned || decided.elapsed() >= RAISE_WITHIN.max(interval))
+    turned || decided.elapsed() >= RAISE_WITHIN.max(interval)
 }
 
 /// Gauges and counters of what was decided.
@@ -349,7 +336,7 @@ fn show(
     before: &Canary,
     after: &Canary,
     answers: &Answers,
-    reason: &Reason,
+    explanation: &Explanation,
     changed: bool,
     now: Timestamp,
 ) {
@@ -373,7 +360,7 @@ fn show(
     if !changed {
         return;
     }
-    metrics.count_decision(reason.code);
+    metrics.count_decision(explanation.reason);
     for record in after.status.checks.iter().filter(|record| record.time == Some(now)) {
         metrics.show_check(after, record);
     }
@@ -391,19 +378,19 @@ fn show(
 
 /// A warning where the Event is one, or where a person must end the wait.
 fn log(key: &Key, plan: &Plan, changed: bool) {
-    let Plan { status, notices, reason, .. } = plan;
+    let Plan { status, notices, explanation: Explanation { reason, message }, .. } = plan;
     let phase = status.phase.map_or("", Phase::name);
     let weight = status.canary_weight;
-    let code = reason.code;
+    let reason = reason.code();
     let stalled = status.conditions.iter().any(|condition| {
-        condition.kind == "Stalled" && condition.status == "True" && condition.reason == code
+        condition.kind == "Stalled" && condition.status == "True" && condition.reason == reason
     });
     if changed && (stalled || notices.iter().any(|notice| notice.warning)) {
-        tracing::warn!(canary = %key, phase, weight, reason = code, "{}", reason.message);
+        tracing::warn!(canary = %key, phase, weight, reason, "{message}");
     } else if changed {
-        tracing::info!(canary = %key, phase, weight, reason = code, "{}", reason.message);
+        tracing::info!(canary = %key, phase, weight, reason, "{message}");
     } else {
-        tracing::debug!(canary = %key, phase, weight, reason = code, "{}", reason.message);
+        tracing::debug!(canary = %key, phase, weight, reason, "{message}");
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! The next turn is that of the namespace that has the fewest, so that a crowd in one delays nobody in another.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
@@ -61,7 +62,7 @@ impl Turns {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics between two changes that belong together.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     async fn take(&self, namespace: &str) -> Kept {
@@ -129,14 +130,11 @@ impl Turn {
 
     /// Before it waits for others.
     pub fn give_back(&self) {
-        if !serin_core::mutant!(KeepTurn) {
-            self.put(None);
-        }
+        self.put(None);
     }
 
     fn put(&self, kept: Option<(Kept, Instant)>) {
-        let before =
-            std::mem::replace(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner), kept);
+        let before = std::mem::replace(&mut *self.kept.lock(), kept);
         drop(before);
     }
 
@@ -144,14 +142,13 @@ impl Turn {
     pub async fn during<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::pin!(work);
         let done = loop {
-            let since =
-                self.kept.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|k| k.1);
+            let since = self.kept.lock().as_ref().map(|k| k.1);
             tokio::select! {
                 biased;
                 done = &mut work => break done,
                 () = self.taken.notified() => {}
                 () = async { tokio::time::sleep_until(since.unwrap_or_else(Instant::now) + KEPT_MAX).await },
-                    if since.is_some() && !serin_core::mutant!(KeepTurn) => self.give_back(),
+                    if since.is_some() => self.give_back(),
             }
         };
         self.put(None);

@@ -1,8 +1,8 @@
 //! Answers of hooks and metrics whose decision was not written down, because somebody else wrote first or the API failed:
 //! the tick that decides the same once more does not ask again.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serin_core::model::{Canary, Key};
@@ -34,7 +34,7 @@ struct Kept {
 
 impl Unused {
     fn all(&self) -> MutexGuard<'_, BTreeMap<Key, Kept>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Before a decision: the answers to the one before, if that was the same, and when these were asked for.

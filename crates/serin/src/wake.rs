@@ -1,7 +1,8 @@
 //! Which canaries are to be looked at: a set, so that ten reasons make one tick.
 
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serin_core::model::Key;
 use tokio::sync::Notify;
@@ -20,7 +21,7 @@ struct Inner {
 
 impl Wake {
     pub fn wake(&self, key: &Key) {
-        self.inner.due.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        self.inner.due.lock().insert(key.clone());
         self.inner.notify.notify_one();
     }
 
@@ -28,9 +29,7 @@ impl Wake {
     pub async fn next(&self) -> Key {
         loop {
             let notified = self.inner.notify.notified();
-            if let Some(key) =
-                self.inner.due.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
-            {
+            if let Some(key) = self.inner.due.lock().pop_first() {
                 return key;
             }
             notified.await;

@@ -8,8 +8,9 @@ mod state;
 mod told;
 mod watching;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
@@ -88,7 +89,7 @@ pub struct World {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.get_mut();
         for kind in state.kinds.values() {
             if let Some(task) = &kind.task {
                 task.abort();
@@ -122,7 +123,7 @@ impl World {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic while holding it leaves a cache that the next event or relist sets right.
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.state.lock()
     }
 
     /// From now on `key` is woken by changes of these, and of nothing else.

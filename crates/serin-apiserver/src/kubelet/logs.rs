@@ -1,8 +1,9 @@
 //! What containers wrote: the latest lines of each, bounded, for `kubectl logs`.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
@@ -81,7 +82,7 @@ impl Ring {
 
     // Lines are whole after every statement.
     fn lines(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock()
     }
 
     /// Adds a line, which ends with a newline unless it was cut.
@@ -127,7 +128,7 @@ pub(crate) struct LogStore {
 
 impl LogStore {
     fn runs(&self) -> MutexGuard<'_, BTreeMap<Key, Runs>> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.runs.lock()
     }
 
     /// A fresh log for a new run.
@@ -150,7 +151,7 @@ impl LogStore {
                 ring.close();
             }
         }
-        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut retired = self.retired.lock();
         retired.push_back((namespace.to_owned(), pod.to_owned()));
         while retired.len() > RETIRED_MAX {
             let Some((namespace, pod)) = retired.pop_front() else { break };

@@ -1,7 +1,8 @@
 //! What pods report: their latest state each, and a bounded list of notes.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -89,7 +90,7 @@ impl Default for Reports {
 impl Reports {
     // A board is whole after every statement, so a panic elsewhere does not spoil it.
     fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+        self.board.lock()
     }
 
     fn bump(&self) {

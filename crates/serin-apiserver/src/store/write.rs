@@ -491,7 +491,12 @@ impl Inner {
                 "unable to create new content in namespace {} because it is being terminated",
                 name.0
             );
-            return Err(Failure::forbidden(&resource.id.group, &resource.id.plural, &name.1, &why));
+            let ResourceId { group, plural, .. } = &resource.id;
+            return Err(Failure::forbidden(group, plural, &name.1, &why).caused_by(
+                "NamespaceTerminating",
+                &format!("namespace {} is being terminated", name.0),
+                "metadata.namespace",
+            ));
         }
         Ok(())
     }

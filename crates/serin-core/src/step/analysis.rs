@@ -8,7 +8,7 @@ use super::{conditions, schedule, window};
 use crate::model::{Exposure, Form, HookKind, Phase};
 use crate::observed::{Answer, Check, Guard, Readiness, Seen};
 use crate::plan::Action;
-use crate::reason;
+use crate::reason::Reason;
 use crate::status::CheckRecord;
 
 /// Progressing and WaitingPromotion.
@@ -23,19 +23,17 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         Change::Revised => return super::restart(draft),
         Change::Reverted => return super::revert(draft),
         // No advance on what cannot be seen, and no new revision either; the checks go on.
-        Change::Unknown(why) => Some((reason::CANNOT_SEE, why)),
+        Change::Unknown(why) => Some((Reason::CannotSee, why)),
     };
     if !draft.status.exposure().is_none()
         && (draft.canary_endpoints() == Some(0) || draft.canary_taken())
-        && !crate::mutant!(KeepLostCanary)
     {
         return lost(draft);
     }
     if let Some(message) = lower(&mut draft) {
-        return draft.hold(reason::ROUTE_LOWERED, message);
+        return draft.hold(Reason::RouteLowered, message);
     }
-    if draft.status.failed_checks >= draft.spec.analysis.threshold && !crate::mutant!(NeverRollBack)
-    {
+    if draft.status.failed_checks >= draft.spec.analysis.threshold {
         return roll_back(draft, &Cause::Threshold("the threshold was lowered".to_owned()));
     }
     if let Some(Readiness::Stuck(why)) =
@@ -91,55 +89,55 @@ fn lost(mut draft: Draft<'_>) -> Step {
     draft.status.last_step_time = Some(draft.now);
     draft.enter(Phase::Progressing);
     let event = format!("Halt {} advancement canary has no ready endpoint", draft.name());
-    draft.warn(reason::CANARY_LOST, event);
-    draft.hold(reason::CANARY_LOST, super::rollback::LOST)
+    draft.warn(Reason::CanaryLost, event);
+    draft.hold(Reason::CanaryLost, super::rollback::LOST)
 }
 
 /// What forbids more traffic for the canary now, other than its checks.
-fn unfit(draft: &Draft<'_>) -> Option<(&'static str, String)> {
+fn unfit(draft: &Draft<'_>) -> Option<(Reason, String)> {
     if let Some(obstacle) = draft.obstacle() {
         return Some(obstacle);
     }
     if let Seen::Unreadable(why) = &draft.seen.target {
-        return Some((reason::CANNOT_SEE, format!("cannot read the target: {why}")));
+        return Some((Reason::CannotSee, format!("cannot read the target: {why}")));
     }
     if !draft.canary_ready() {
         let why = match draft.seen.target.present().map(|target| &target.readiness) {
             Some(Readiness::Progressing(why) | Readiness::Stuck(why)) => why.clone(),
             Some(Readiness::Ready) | None => "no ready endpoint yet".to_owned(),
         };
-        return Some((reason::CANARY_NOT_READY, format!("The canary is not ready: {why}")));
+        return Some((Reason::CanaryNotReady, format!("The canary is not ready: {why}")));
     }
     if let Seen::Unreadable(why) = draft.route() {
-        return Some((reason::CANNOT_SEE, format!("cannot read the route: {why}")));
+        return Some((Reason::CannotSee, format!("cannot read the route: {why}")));
     }
     if draft.route() == Seen::Absent {
-        return Some((reason::REPAIRED, "The route is made anew.".to_owned()));
+        return Some((Reason::Repaired, "The route is made anew.".to_owned()));
     }
     if draft.spec.scaler.is_some() {
         match &draft.seen.scaler {
             Seen::Present(_) => {}
             Seen::Absent => {
-                return Some((reason::SCALER_MISSING, draft.missing_scaler()));
+                return Some((Reason::ScalerMissing, draft.missing_scaler()));
             }
             Seen::Unreadable(why) => {
-                return Some((reason::CANNOT_SEE, format!("cannot read the autoscaler: {why}")));
+                return Some((Reason::CannotSee, format!("cannot read the autoscaler: {why}")));
             }
         }
     }
     match &draft.seen.primary {
         Seen::Unreadable(why) => {
-            Some((reason::CANNOT_SEE, format!("cannot read the primary: {why}")))
+            Some((Reason::CannotSee, format!("cannot read the primary: {why}")))
         }
         Seen::Present(_) if draft.primary_ready() || draft.spec.skip_analysis => None,
         Seen::Present(primary) => match &primary.readiness {
             Readiness::Progressing(why) => {
-                Some((reason::PRIMARY_NOT_READY, format!("The primary is not ready: {why}")))
+                Some((Reason::PrimaryNotReady, format!("The primary is not ready: {why}")))
             }
             // It will not get better by waiting; the release that is being analysed may be what heals it.
             Readiness::Stuck(_) => None,
             Readiness::Ready => Some((
-                reason::PRIMARY_NOT_READY,
+                Reason::PrimaryNotReady,
                 "The primary's Service has no ready endpoint.".to_owned(),
             )),
         },
@@ -173,23 +171,23 @@ fn until_ready(draft: &Draft<'_>) -> Option<Cause> {
 }
 
 /// No traffic yet: readiness, `pre-rollout` hooks, and the first share as soon as both are there.
-fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
+fn opening(mut draft: Draft<'_>, held: Option<(Reason, String)>) -> Step {
     if let Some(cause) = until_ready(&draft) {
         return roll_back(draft, &cause);
     }
-    if let Some((code, message)) = held {
+    if let Some((reason, message)) = held {
         draft.stalled |= !draft.seen.obstacles.is_empty();
-        return draft.hold(code, message);
+        return draft.hold(reason, message);
     }
     if let Some(why) = super::blind::waits(&draft) {
         draft.stalled = true;
-        return draft.hold(reason::GUARD_BLIND, why);
+        return draft.hold(Reason::GuardBlind, why);
     }
     if !draft.is_due() {
         return not_due(draft);
     }
-    if let Some((code, message)) = schedule::blind(&draft) {
-        return draft.hold(code, message);
+    if let Some((reason, message)) = schedule::blind(&draft) {
+        return draft.hold(reason, message);
     }
     let rollback: Vec<_> = draft.hooks(HookKind::Rollback).collect();
     let pre = tests_to_pass(&draft);
@@ -202,7 +200,7 @@ fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     }
     if draft.status.last_step_time.is_none() {
         let message = format!("Starting canary analysis for {}", draft.target_name());
-        draft.note(reason::NEW_REVISION, message);
+        draft.note(Reason::NewRevision, message);
     }
     let findings = judge(&draft, &pre);
     record(&mut draft, &findings);
@@ -212,7 +210,7 @@ fn opening(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     }
     if let Guard::Hold(why) | Guard::RollBack(why) = &draft.seen.guard {
         let why = why.clone();
-        return passed_but_held(draft, reason::GUARD_HOLDS, why);
+        return passed_but_held(draft, Reason::GuardHolds, why);
     }
     schedule::advance(draft)
 }
@@ -232,7 +230,7 @@ fn remember(draft: &mut Draft<'_>, findings: &[Judgement]) {
         if same.into_iter().any(|other| other.verdict != Verdict::Pass) {
             continue;
         }
-        draft.note(reason::ADVANCED, format!("Pre-rollout check {} passed", finding.name));
+        draft.note(Reason::Advanced, format!("Pre-rollout check {} passed", finding.name));
         if !draft.status.passed_tests.contains(&finding.name) {
             draft.status.passed_tests.push(finding.name.clone());
         }
@@ -240,7 +238,7 @@ fn remember(draft: &mut Draft<'_>, findings: &[Judgement]) {
 }
 
 /// With traffic: one round of hooks and metrics per interval, acted on at once.
-fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
+fn running(mut draft: Draft<'_>, held: Option<(Reason, String)>) -> Step {
     if !draft.is_due() {
         return not_due(draft);
     }
@@ -271,25 +269,22 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
         return failed(draft, &findings);
     }
     if let Some(finding) = findings.iter().find(|finding| finding.effect == Effect::Waits) {
-        let (code, message) = (unknown(finding.verdict), finding.message.clone());
+        let (reason, message) = (unknown(finding.verdict), finding.message.clone());
         // It is one of those that wait which is worth a warning.
         let waits = |other: &&Judgement| other.effect == Effect::Waits;
         let expected = findings.iter().filter(waits).all(|other| other.expected);
-        return hold_and_tell(draft, code, message, !expected);
+        let event = message.clone();
+        return hold_and_tell(draft, reason, message, event, !expected);
     }
-    if let Guard::Hold(why) | Guard::RollBack(why) = &draft.seen.guard
-        && !crate::mutant!(IgnoreGuardHold)
-    {
+    if let Guard::Hold(why) | Guard::RollBack(why) = &draft.seen.guard {
         let why = why.clone();
         return match draft.spec.analysis.evidence_pace() {
-            Some(pace) => schedule::wait(draft, pace, reason::GUARD_HOLDS, why),
-            None => passed_but_held(draft, reason::GUARD_HOLDS, why),
+            Some(pace) => schedule::wait(draft, pace, Reason::GuardHolds, why),
+            None => passed_but_held(draft, Reason::GuardHolds, why),
         };
     }
-    if let Some((code, message)) = held
-        && !crate::mutant!(AdvanceWhileHeld)
-    {
-        return held_back(draft, code, message);
+    if let Some((reason, message)) = held {
+        return held_back(draft, reason, message);
     }
     if unrouted && draft.spec.analysis.schedule.form() != Form::BlueGreen {
         return return_to_first_share(draft);
@@ -306,7 +301,7 @@ fn running(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
         draft.status.last_step_time = Some(draft.now);
         let secs = draft.spec.analysis.interval_secs;
         let message = format!("The route had {live} and has {decided} again.");
-        return draft.act(reason::ROUTE_REPAIRED, message, secs);
+        return draft.act(Reason::RouteRepaired, message, secs);
     }
     schedule::advance(draft)
 }
@@ -316,23 +311,23 @@ fn counts(findings: &[Judgement]) -> bool {
 }
 
 /// The reason for waiting for a check that says nothing.
-fn unknown(verdict: Verdict) -> &'static str {
+fn unknown(verdict: Verdict) -> Reason {
     match verdict {
-        Verdict::NoData => reason::NO_DATA,
-        Verdict::Early => reason::WINDOW_REACHES_BACK,
-        Verdict::Pass | Verdict::Fail | Verdict::CannotMeasure => reason::CANNOT_MEASURE,
+        Verdict::NoData => Reason::NoData,
+        Verdict::Early => Reason::WindowReachesBack,
+        Verdict::Pass | Verdict::Fail | Verdict::CannotMeasure => Reason::CannotMeasure,
     }
 }
 
 fn not_due(mut draft: Draft<'_>) -> Step {
     let secs = draft.due().duration_since(draft.now).as_secs().max(1);
     let message = format!("The next step is due at {}.", draft.due());
-    if !draft.is_news(reason::EVIDENCE_MISSING) {
+    if !draft.is_news(Reason::EvidenceMissing) {
         // A person is still missed.
         draft.stalled = true;
-        return draft.quiet(reason::EVIDENCE_MISSING, message, secs);
+        return draft.quiet(Reason::EvidenceMissing, message, secs);
     }
-    draft.quiet(reason::NOT_DUE, message, secs)
+    draft.quiet(Reason::NotDue, message, secs)
 }
 
 /// The status speaks of traffic that the route does not give: nothing can be measured there.
@@ -355,41 +350,45 @@ fn return_to_first_share(mut draft: Draft<'_>) -> Step {
     draft.status.last_step_time = Some(draft.now);
     let secs = draft.spec.analysis.interval_secs;
     let message = format!("The canary had lost its traffic and starts again at {to}.");
-    draft.act(reason::ROUTE_REPAIRED, message, secs)
+    draft.act(Reason::RouteRepaired, message, secs)
 }
 
 /// All checks passed, and something else forbids more. Who paused the release was told so.
-fn held_back(mut draft: Draft<'_>, code: &'static str, message: String) -> Step {
-    if code == reason::PAUSED {
+fn held_back(mut draft: Draft<'_>, reason: Reason, message: String) -> Step {
+    if reason == Reason::Paused {
         draft.status.last_step_time = Some(draft.now);
         let secs = draft.spec.analysis.interval_secs;
-        return draft.act(code, message, secs);
+        return draft.act(reason, message, secs);
     }
     draft.stalled |= !draft.seen.obstacles.is_empty();
-    passed_but_held(draft, code, message)
+    passed_but_held(draft, reason, message)
 }
 
-fn passed_but_held(draft: Draft<'_>, code: &'static str, message: String) -> Step {
-    hold_and_tell(draft, code, message, true)
+fn passed_but_held(draft: Draft<'_>, reason: Reason, message: String) -> Step {
+    let event = format!("Halt {} advancement {message}", draft.name());
+    hold_and_tell(draft, reason, message, event, true)
 }
 
-fn hold_and_tell(mut draft: Draft<'_>, code: &'static str, message: String, warn: bool) -> Step {
+/// The analysis waits where it is; the Event, in Flagger's words, is told when the wait begins.
+fn hold_and_tell(
+    mut draft: Draft<'_>,
+    reason: Reason,
+    message: String,
+    event: String,
+    warn: bool,
+) -> Step {
     draft.status.last_step_time = Some(draft.now);
     let secs = draft.spec.analysis.interval_secs;
     let last = draft.canary.status.last_reason.as_ref();
     // What was expected at first is told once more when it is not.
-    let other = code == reason::NO_DATA && last.is_some_and(|last| last.message != message);
-    if draft.is_news(code) || other {
-        let event = match message.starts_with("Halt ") {
-            true => message.clone(),
-            false => format!("Halt {} advancement {message}", draft.name()),
-        };
+    let other = reason == Reason::NoData && last.is_some_and(|last| last.message != message);
+    if draft.is_news(reason) || other {
         match warn {
-            true => draft.warn(code, event),
-            false => draft.note(code, event),
+            true => draft.warn(reason, event),
+            false => draft.note(reason, event),
         }
     }
-    draft.act(code, message, secs)
+    draft.act(reason, message, secs)
 }
 
 /// The first rollback hook that says yes.
@@ -426,7 +425,7 @@ fn judge(draft: &Draft<'_>, checks: &[Check]) -> Vec<Judgement> {
             }
         }
     };
-    checks.iter().filter_map(one).map(check::distorted).collect()
+    checks.iter().filter_map(one).collect()
 }
 
 /// Into the ledger, with what the guard has counted of the same requests.
@@ -462,31 +461,31 @@ fn failed(mut draft: Draft<'_>, findings: &[Judgement]) -> Step {
             .any(|finding| finding.verdict == verdict && finding.effect == Effect::Counts)
     };
     let pre_rollout = draft.status.exposure().is_none() && draft.status.iterations <= 0;
-    let code = if pre_rollout {
-        reason::PRE_ROLLOUT_FAILED
+    let reason = if pre_rollout {
+        Reason::PreRolloutFailed
     } else if worst(Verdict::Fail) {
-        reason::CHECK_FAILED
+        Reason::CheckFailed
     } else if worst(Verdict::NoData) {
-        reason::NO_DATA
+        Reason::NoData
     } else {
-        reason::CANNOT_MEASURE
+        Reason::CannotMeasure
     };
     let failing: Vec<_> =
         findings.iter().filter(|finding| finding.effect == Effect::Counts).collect();
     for finding in &failing {
-        draft.warn(code, finding.message.clone());
+        draft.warn(reason, finding.message.clone());
     }
     let first = failing.first().map_or(String::new(), |finding| finding.message.clone());
     let (count, threshold) = (draft.status.failed_checks, draft.spec.analysis.threshold);
-    if count >= threshold && !crate::mutant!(NeverRollBack) {
+    if count >= threshold {
         return roll_back(draft, &Cause::Threshold(first));
     }
     let secs = draft.spec.analysis.interval_secs;
-    draft.act(code, format!("{first} ({count} of {threshold})"), secs)
+    draft.act(reason, format!("{first} ({count} of {threshold})"), secs)
 }
 
 /// A person takes the rest of the analysis upon themselves: the canary must be ready, nothing else is asked.
-fn promoted_by_hand(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
+fn promoted_by_hand(mut draft: Draft<'_>, held: Option<(Reason, String)>) -> Step {
     draft.repair();
     if draft.status.outdated_pods && draft.status.exposure().is_none() {
         return super::replace::step(draft);
@@ -495,14 +494,14 @@ fn promoted_by_hand(mut draft: Draft<'_>, held: Option<(&'static str, String)>) 
     if let Some(cause) = until_ready(&draft).filter(|_| draft.status.exposure().is_none()) {
         return roll_back(draft, &cause);
     }
-    if let Some((code, message)) = held {
-        return draft.hold(code, message);
+    if let Some((reason, message)) = held {
+        return draft.hold(reason, message);
     }
     super::promote(draft)
 }
 
 /// `skipAnalysis`: the canary must be ready, nothing else is asked.
-fn skip(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
+fn skip(mut draft: Draft<'_>, held: Option<(Reason, String)>) -> Step {
     if !draft.status.exposure().is_none() {
         draft.take_off();
     }
@@ -511,8 +510,8 @@ fn skip(mut draft: Draft<'_>, held: Option<(&'static str, String)>) -> Step {
     if let Some(cause) = until_ready(&draft) {
         return roll_back(draft, &cause);
     }
-    if let Some((code, message)) = held {
-        return draft.hold(code, message);
+    if let Some((reason, message)) = held {
+        return draft.hold(reason, message);
     }
     super::promote(draft)
 }

@@ -10,7 +10,7 @@ use super::draft::later;
 use crate::model::{BlindDeadline, Exposure, GuardMode, GuardSpec, Phase, Severity};
 use crate::observed::{Guard, Sight};
 use crate::plan::Step;
-use crate::reason;
+use crate::reason::Reason;
 
 fn guard<'a>(draft: &Draft<'a>) -> Option<&'a GuardSpec> {
     let guard = draft.spec.analysis.guard.as_ref()?;
@@ -59,10 +59,7 @@ pub(super) fn deadline(draft: &Draft<'_>) -> Option<Timestamp> {
 pub(super) fn is_over(draft: &Draft<'_>) -> bool {
     let analysed = matches!(draft.status.phase, Some(Phase::Progressing | Phase::WaitingPromotion));
     let blind = matches!(draft.seen.watched.sight, Sight::Blind | Sight::Contradicted);
-    analysed
-        && blind
-        && deadline(draft).is_some_and(|deadline| deadline <= draft.now)
-        && !crate::mutant!(BlindForEver)
+    analysed && blind && deadline(draft).is_some_and(|deadline| deadline <= draft.now)
 }
 
 /// The primary has all traffic; the pods stay, and the analysis begins at its first step once the guard can see.
@@ -80,10 +77,10 @@ pub(super) fn take_back(mut draft: Draft<'_>) -> Step {
         why(&draft)
     );
     let event = format!("Halt {} advancement {message}", draft.name());
-    draft.warn(reason::GUARD_BLIND, event);
+    draft.warn(Reason::GuardBlind, event);
     draft.alert(Severity::Warn, message.clone(), false);
     draft.stalled = true;
-    draft.hold(reason::GUARD_BLIND, message)
+    draft.hold(Reason::GuardBlind, message)
 }
 
 /// Why the canary gets no share again yet.

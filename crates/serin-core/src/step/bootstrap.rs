@@ -4,15 +4,15 @@ use super::{Draft, Step};
 use crate::model::{Exposure, Phase, Running, Severity};
 use crate::observed::{Readiness, Seen, Selects, Workload};
 use crate::plan::Action;
-use crate::reason;
+use crate::reason::Reason;
 
 /// Reasons for which an initialisation has not begun.
-const IN_THE_WAY: [&str; 5] = [
-    reason::NOT_OURS,
-    reason::NO_SELECTOR_LABEL,
-    reason::PORT_NOT_SERVED,
-    reason::FOREIGN_ENDPOINTS,
-    reason::TARGET_MISSING,
+const IN_THE_WAY: [Reason; 5] = [
+    Reason::NotOurs,
+    Reason::NoSelectorLabel,
+    Reason::PortNotServed,
+    Reason::ForeignEndpoints,
+    Reason::TargetMissing,
 ];
 
 /// Services, primary, endpoints, autoscaler, apex, route, a drain, and only then the target goes to zero.
@@ -23,25 +23,25 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
     if first {
         let message =
             format!("New {} detected, starting initialization of {}", draft.kind(), draft.name());
-        draft.note(reason::INITIALIZING, message);
+        draft.note(Reason::Initializing, message);
     }
     let target = match &draft.seen.target {
         Seen::Present(target) => target,
         Seen::Absent => {
             let message = format!("{} {} does not exist.", draft.kind(), draft.target_name());
             let secs = draft.settings.idle_secs;
-            return draft.stall(reason::TARGET_MISSING, message, secs);
+            return draft.stall(Reason::TargetMissing, message, secs);
         }
         Seen::Unreadable(why) => {
-            return draft.hold(reason::CANNOT_SEE, format!("cannot read the target: {why}"));
+            return draft.hold(Reason::CannotSee, format!("cannot read the target: {why}"));
         }
     };
-    if let Some((code, message)) = draft.obstacle() {
+    if let Some((reason, message)) = draft.obstacle() {
         let secs = draft.settings.idle_secs;
-        return draft.stall(code, message, secs);
+        return draft.stall(reason, message, secs);
     }
     let last = draft.canary.status.last_reason.as_ref();
-    if last.is_some_and(|last| IN_THE_WAY.contains(&last.code.as_str())) {
+    if last.is_some_and(|last| last.reason().is_some_and(|reason| IN_THE_WAY.contains(&reason))) {
         // Nobody could begin before: the deadline is for what comes by itself.
         draft.status.phase_time = Some(draft.now);
     }
@@ -51,14 +51,11 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
     }
     match &draft.seen.primary {
         Seen::Unreadable(why) => {
-            draft.hold(reason::CANNOT_SEE, format!("cannot read the primary: {why}"))
+            draft.hold(Reason::CannotSee, format!("cannot read the primary: {why}"))
         }
         Seen::Absent => create(draft, target),
         Seen::Present(primary) => match &primary.readiness {
             Readiness::Ready => switch(draft, target, primary),
-            Readiness::Progressing(_) if crate::mutant!(SwitchEarly) => {
-                switch(draft, target, primary)
-            }
             Readiness::Progressing(why) if !fixed(primary, target) => {
                 wait(draft, format!("The primary is not ready: {why}"))
             }
@@ -66,7 +63,7 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
                 // The live target is left alone; a fix of it heals the primary.
                 let message = format!("The primary cannot start: {why}. Fix the target.");
                 let secs = draft.settings.idle_secs;
-                draft.stall(reason::PRIMARY_STUCK, message, secs)
+                draft.stall(Reason::PrimaryStuck, message, secs)
             }
             Readiness::Progressing(_) | Readiness::Stuck(_) => heal(draft, target),
         },
@@ -79,12 +76,11 @@ fn wait(draft: Draft<'_>, message: impl Into<String>) -> Step {
     let deadline = draft.spec.progress_deadline_secs;
     let since = draft.status.phase_time.unwrap_or(draft.now);
     if draft.now.duration_since(since).as_secs() < deadline {
-        return draft.hold(reason::INITIALIZING, message);
+        return draft.hold(Reason::Initializing, message);
     }
-    let said = message.trim_end_matches('.');
-    let message = format!("{said}. {deadline} s of progressDeadlineSeconds are over.");
+    let message = format!("progressDeadlineSeconds ({deadline} s) are over: {message}");
     let secs = draft.settings.retry_secs;
-    draft.stall(reason::INITIALIZATION_OVERDUE, message, secs)
+    draft.stall(Reason::InitializationOverdue, message, secs)
 }
 
 fn made(service: &Seen<crate::observed::ServiceSeen>) -> bool {
@@ -98,13 +94,13 @@ fn made(service: &Seen<crate::observed::ServiceSeen>) -> bool {
 
 fn create(mut draft: Draft<'_>, target: &Workload) -> Step {
     if let Seen::Unreadable(why) = &draft.seen.configs {
-        return draft.hold(reason::CANNOT_SEE, format!("cannot read the target's configs: {why}"));
+        return draft.hold(Reason::CannotSee, format!("cannot read the target's configs: {why}"));
     }
     take_up(&mut draft);
     draft.tell_passed_over();
     let revision = target.revision.clone();
     draft.actions.push(Action::CreatePrimary { revision, replicas: target.replicas.max(1) });
-    draft.hold(reason::INITIALIZING, "The primary is made from the target.")
+    draft.hold(Reason::Initializing, "The primary is made from the target.")
 }
 
 /// The primary does not serve and the target moved on: copying the target endangers nobody.
@@ -118,11 +114,11 @@ fn fixed(primary: &Workload, target: &Workload) -> bool {
 
 fn heal(mut draft: Draft<'_>, target: &Workload) -> Step {
     if let Seen::Unreadable(why) = &draft.seen.configs {
-        return draft.hold(reason::CANNOT_SEE, format!("cannot read the target's configs: {why}"));
+        return draft.hold(Reason::CannotSee, format!("cannot read the target's configs: {why}"));
     }
     take_up(&mut draft);
     draft.actions.push(Action::PromotePrimary { revision: target.revision.clone() });
-    draft.hold(reason::PRIMARY_REPAIRED, "The primary takes up the target's fix.")
+    draft.hold(Reason::PrimaryRepaired, "The primary takes up the target's fix.")
 }
 
 /// The configs that the primary is being made with: a later change of them is a release.
@@ -134,7 +130,7 @@ fn take_up(draft: &mut Draft<'_>) {
 /// The primary is ready: move the traffic to it, see that it moved, let the target drain, and scale it away.
 fn switch(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> Step {
     let endpoints = draft.seen.services.primary.present().map_or(0, |seen| seen.ready_endpoints);
-    if endpoints == 0 && !crate::mutant!(SwitchEarly) {
+    if endpoints == 0 {
         return wait(draft, "The primary's Service has no ready endpoint yet.");
     }
     if draft.spec.scaler.is_some() {
@@ -144,11 +140,11 @@ fn switch(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> Step {
             Seen::Absent => {
                 let message = draft.missing_scaler();
                 let secs = draft.settings.idle_secs;
-                return draft.stall(reason::SCALER_MISSING, message, secs);
+                return draft.stall(Reason::ScalerMissing, message, secs);
             }
             Seen::Unreadable(why) => {
                 let message = format!("cannot read the autoscaler: {why}");
-                return draft.hold(reason::CANNOT_SEE, message);
+                return draft.hold(Reason::CannotSee, message);
             }
         }
     }
@@ -157,7 +153,7 @@ fn switch(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> Step {
         Seen::Absent => false,
         Seen::Unreadable(why) => {
             let message = format!("cannot read the apex Service: {why}");
-            return draft.hold(reason::CANNOT_SEE, message);
+            return draft.hold(Reason::CannotSee, message);
         }
     };
     if !apex_switched {
@@ -177,22 +173,22 @@ fn switch(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> Step {
             false
         }
         Seen::Unreadable(why) => {
-            return draft.hold(reason::CANNOT_SEE, format!("cannot read the route: {why}"));
+            return draft.hold(Reason::CannotSee, format!("cannot read the route: {why}"));
         }
     };
     if !apex_switched || !routed {
         draft.status.drain_time = None;
-        return draft.hold(reason::INITIALIZING, "The traffic moves to the primary.");
+        return draft.hold(Reason::Initializing, "The traffic moves to the primary.");
     }
     match draft.drain_end() {
         None => {
             draft.status.drain_time = Some(draft.now);
             let secs = draft.settings.drain_secs;
-            draft.act(reason::INITIALIZING, "The target finishes what it began.", secs)
+            draft.act(Reason::Initializing, "The target finishes what it began.", secs)
         }
         Some(end) if end > draft.now => {
             let secs = draft.drain_left();
-            draft.quiet(reason::INITIALIZING, "The target finishes what it began.", secs)
+            draft.quiet(Reason::Initializing, "The target finishes what it began.", secs)
         }
         Some(_) => initialized(draft, target, primary),
     }
@@ -223,8 +219,8 @@ fn initialized(mut draft: Draft<'_>, target: &Workload, primary: &Workload) -> S
     draft.status.drain_time = None;
     draft.enter(Phase::Initialized);
     let message = format!("Initialization done! {}", draft.name());
-    draft.note(reason::INITIALIZED, message);
+    draft.note(Reason::Initialized, message);
     let alert = format!("New {} detected, initialization completed.", draft.kind());
     draft.alert(Severity::Info, alert, true);
-    draft.hold(reason::INITIALIZED, "The primary serves everything and the target rests.")
+    draft.hold(Reason::Initialized, "The primary serves everything and the target rests.")
 }

@@ -6,6 +6,7 @@ use super::Draft;
 use crate::model::{Phase, Running, Weight};
 use crate::observed::{Seen, Workload};
 use crate::plan::Action;
+use crate::reason::Reason;
 
 /// A release begins: what the primary has now carries everything.
 pub(super) fn begin(draft: &mut Draft<'_>) {
@@ -143,7 +144,7 @@ pub(super) fn warn_of_short_canary(draft: &mut Draft<'_>, share: Weight) {
         let message = format!(
             "The canary gets {share} % with {available} of the {wanted} ready pods that it needs: progressDeadlineSeconds are over"
         );
-        draft.warn(crate::reason::CAPACITY_SHORT, message);
+        draft.warn(Reason::CapacityShort, message);
     }
 }
 
@@ -173,7 +174,7 @@ fn warn_of_few(draft: &mut Draft<'_>, why: &str) {
         let message = format!(
             "The primary gets all traffic with {available} of the {wanted} ready pods that carried it: {why}"
         );
-        draft.warn(crate::reason::CAPACITY_SHORT, message);
+        draft.warn(Reason::CapacityShort, message);
     }
 }
 

@@ -108,21 +108,6 @@ pub fn limit_text(limit: Limit) -> String {
     }
 }
 
-/// A finding as deliberate bugs would have it.
-pub(super) fn distorted(mut finding: Judgement) -> Judgement {
-    let passes = match finding.verdict {
-        Verdict::Pass => false,
-        Verdict::Fail => crate::mutant!(BlindChecks),
-        Verdict::NoData => crate::mutant!(NoDataPasses),
-        Verdict::CannotMeasure => crate::mutant!(UnreachablePasses),
-        Verdict::Early => false,
-    };
-    if passes {
-        (finding.verdict, finding.effect) = (Verdict::Pass, Effect::GoesOn);
-    }
-    finding
-}
-
 /// One source of a metric.
 pub fn metric(
     metric: &Metric,

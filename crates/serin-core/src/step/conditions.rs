@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::model::{Condition, Finding, FindingCode, FindingSeverity, Phase, Status, sentence};
 use crate::observed::Fitness;
-use crate::reason;
+use crate::reason::Reason;
 use crate::step::check::{self, Verdict};
 
 /// Whether everything can be measured that is to be.
@@ -19,8 +19,8 @@ pub(super) const SUSPENDED: &str = "Suspended";
 pub(super) struct Stance<'a> {
     pub generation: i64,
     pub kind: &'a str,
-    /// The decision's code and sentence.
-    pub code: &'a str,
+    /// The decision's reason and sentence.
+    pub reason: Reason,
     pub message: &'a str,
     /// It will not go on without a person.
     pub stalled: bool,
@@ -60,7 +60,7 @@ pub(super) fn write(status: &mut Status, stance: &Stance<'_>, now: Timestamp) {
     }
     // The user has taken back what failed, or it failed when the primary ran it already: nothing is wrong any more. The
     // phase stays, for Flagger's tools.
-    let settled = stance.serves && !is_rejected(status) && !crate::mutant!(StayRed);
+    let settled = stance.serves && !is_rejected(status);
     let (ready, reconciling) = match status.phase {
         Some(Phase::Initialized | Phase::Succeeded) => ("True", "False"),
         Some(Phase::Failed) if settled => ("True", "False"),
@@ -80,7 +80,7 @@ pub(super) fn write(status: &mut Status, stance: &Stance<'_>, now: Timestamp) {
     let ready = if stance.stalled { "False" } else { ready };
     let reconciling = if stalled { "False" } else { reconciling };
     let phase = status.phase.map_or("Pending", Phase::name);
-    let why = if stance.stalled { stance.code } else { phase };
+    let why = if stance.stalled { stance.reason.code() } else { phase };
     set(status, "Ready", ready, why, stance, now);
     set(status, "Reconciling", reconciling, phase, stance, now);
     let (value, why) = if stalled { ("True", why) } else { ("False", "Working") };
@@ -98,7 +98,7 @@ fn of_spec(findings: &[Finding]) -> (&'static str, &'static str, String) {
         Some(FindingSeverity::Warning) => {
             ("True", "Warnings", format!("The spec makes sense, and this is to be known: {list}"))
         }
-        Some(FindingSeverity::Unsupported) => ("Unknown", reason::UNSUPPORTED, list),
+        Some(FindingSeverity::Unsupported) => ("Unknown", Reason::Unsupported.code(), list),
         Some(FindingSeverity::Error) => ("False", "Invalid", list),
     }
 }
@@ -118,14 +118,16 @@ fn is_rejected(status: &Status) -> bool {
 }
 
 /// What a round of checks says of its metrics; only another round takes it back.
-const FROM_CHECKS: [&str; 2] = [reason::CANNOT_MEASURE, reason::NO_DATA];
+const FROM_CHECKS: [Reason; 2] = [Reason::CannotMeasure, Reason::NoData];
 
 fn of_metrics(status: &Status) -> Option<&Condition> {
     status.conditions.iter().find(|condition| condition.kind == METRICS_READY)
 }
 
 fn blamed_by_checks(status: &Status) -> bool {
-    of_metrics(status).is_some_and(|found| FROM_CHECKS.contains(&found.reason.as_str()))
+    of_metrics(status)
+        .and_then(|found| Reason::of_code(&found.reason))
+        .is_some_and(|reason| FROM_CHECKS.contains(&reason))
 }
 
 /// Reasons that come from looking at the queries themselves; only another look takes them back.
@@ -184,13 +186,13 @@ pub(super) fn checked(
 ) {
     let first = |verdict| findings.iter().find(|f| f.is_metric() && f.verdict == verdict);
     let unfit = first(Verdict::CannotMeasure)
-        .map(|finding| (reason::CANNOT_MEASURE, finding))
-        .or_else(|| first(Verdict::NoData).map(|finding| (reason::NO_DATA, finding)));
+        .map(|finding| (Reason::CannotMeasure, finding))
+        .or_else(|| first(Verdict::NoData).map(|finding| (Reason::NoData, finding)));
     if let Some((why, finding)) = unfit {
         if is_explained(status, generation) {
             return;
         }
-        put(status, METRICS_READY, "False", why, &finding.message, generation, now);
+        put(status, METRICS_READY, "False", why.code(), &finding.message, generation, now);
     } else if (blamed_by_checks(status) || not_measured(status))
         && findings.iter().any(check::Judgement::is_metric)
     {
@@ -255,16 +257,13 @@ fn put(
             let respecified = old.observed_generation != Some(generation);
             old.observed_generation = Some(generation);
             let moves = kind == METRICS_READY
-                && !FROM_CHECKS.contains(&reason)
+                && !Reason::of_code(reason).is_some_and(|reason| FROM_CHECKS.contains(&reason))
                 && !is_of_queries(reason)
                 && !respecified;
             if old.status == value && old.reason == reason && moves {
                 return;
             }
             if old.status == value && old.reason == reason && old.message == message {
-                return;
-            }
-            if old.status == value && crate::mutant!(KeepSentence) {
                 return;
             }
             if old.status != value {

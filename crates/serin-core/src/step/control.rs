@@ -8,7 +8,7 @@ use crate::control::{ByHand, Command, Control, Handled, Outcome, Request, releas
 use crate::model::{Exposure, Phase, Status, Weight};
 use crate::observed::{Guard, Seen};
 use crate::plan::Action;
-use crate::reason;
+use crate::reason::Reason;
 
 /// The release that a request may be about now: the one at a gate, which is whatever the target is, else the one last taken
 /// up. None where it cannot be seen.
@@ -76,8 +76,7 @@ pub(super) fn take(mut draft: Draft<'_>) -> Next<'_> {
             Effect::NotYet if request.expires <= draft.now => expire(&mut draft, request),
             Effect::NotYet => {}
             Effect::Refused(why) => {
-                draft
-                    .warn(reason::ACTION_REFUSED, format!("{} is refused: {why}", request.command));
+                draft.warn(Reason::ActionRefused, format!("{} is refused: {why}", request.command));
                 say(&mut draft, request, Outcome::Refused(why));
             }
             Effect::Noted(what) => carry_out(&mut draft, request, what),
@@ -103,7 +102,7 @@ fn say(draft: &mut Draft<'_>, request: &Request, outcome: Outcome) {
 fn carry_out(draft: &mut Draft<'_>, request: &Request, what: String) {
     draft.status.remember_request(&request.uid);
     let by = by_hand(draft, request);
-    draft.note(reason::ACTION_TAKEN, format!("{} {by}: {what}", request.command));
+    draft.note(Reason::ActionTaken, format!("{} {by}: {what}", request.command));
     say(draft, request, Outcome::Done(what));
 }
 
@@ -331,7 +330,7 @@ fn unless_in_vain(draft: Draft<'_>, request: &Request) -> Step {
         Step::Act(mut plan) if stands(&plan.status) == before => {
             plan.status.handled_actions.retain(|uid| *uid != request.uid);
             plan.handled.retain(|handled| handled.uid != request.uid);
-            plan.notices.retain(|notice| notice.reason != reason::ACTION_TAKEN);
+            plan.notices.retain(|notice| notice.reason != Reason::ActionTaken);
             Step::Act(plan)
         }
         step @ (Step::Act(_) | Step::Ask(_)) => step,
@@ -354,13 +353,13 @@ fn share(mut draft: Draft<'_>, weight: Weight, by: ByHand) -> Step {
     }
     let secs = draft.spec.analysis.interval_secs;
     let message = format!("The canary gets {weight} %, {by}; the release is paused.");
-    draft.act(reason::PAUSED, message, secs)
+    draft.act(Reason::Paused, message, secs)
 }
 
 /// Why nothing is raised, where a person has paused the release.
-pub(super) fn paused(draft: &Draft<'_>) -> Option<(&'static str, String)> {
+pub(super) fn paused(draft: &Draft<'_>) -> Option<(Reason, String)> {
     let by = control(draft)?.paused?;
-    Some((reason::PAUSED, format!("The release is paused {by}.")))
+    Some((Reason::Paused, format!("The release is paused {by}.")))
 }
 
 /// Promoted by a person before its analysis was over, and by whom.

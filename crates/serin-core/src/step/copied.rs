@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Draft;
 use crate::observed::{Seen, Workload};
-use crate::reason;
+use crate::reason::Reason;
 use crate::status::Sent;
 
 /// A copy replaces the very version of the primary that it was decided about, so that of many that were sent one arrives.
@@ -63,7 +63,7 @@ pub(super) fn arrived(draft: &mut Draft<'_>) -> Option<String> {
     let message = format!(
         "The primary runs {revision}, not {other}: the copy of a promotion that was given up had arrived"
     );
-    draft.warn(reason::COPY_ARRIVED, message.clone());
+    draft.warn(Reason::CopyArrived, message.clone());
     Some(format!("{message}."))
 }
 

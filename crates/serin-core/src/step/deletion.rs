@@ -6,17 +6,17 @@ use super::{Draft, Step, capacity};
 use crate::model::{Exposure, Phase, Running};
 use crate::observed::{ObstacleKind, Readiness, Seen, Selects};
 use crate::plan::Action;
-use crate::{mutant, reason};
+use crate::reason::Reason;
 
 pub(super) fn step(mut draft: Draft<'_>) -> Step {
     if !draft.canary.has_finalizer {
         let idle = draft.settings.idle_secs;
-        return draft.quiet(reason::TERMINATED, "Nothing holds the Canary back.", idle);
+        return draft.quiet(Reason::Terminated, "Nothing holds the Canary back.", idle);
     }
     if !draft.spec.revert_on_deletion {
         draft.actions.push(Action::Finalizer(false));
         let idle = draft.settings.idle_secs;
-        return draft.quiet(reason::TERMINATED, "revertOnDeletion is off.", idle);
+        return draft.quiet(Reason::Terminated, "revertOnDeletion is off.", idle);
     }
     let first = draft.status.phase != Some(Phase::Terminating);
     if first {
@@ -28,13 +28,10 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
     match &draft.seen.target {
         Seen::Unreadable(why) => {
             let message = format!("cannot read the target: {why}");
-            return draft.hold(reason::CANNOT_SEE, message);
+            return draft.hold(Reason::CannotSee, message);
         }
         Seen::Absent => return let_go(draft, "There is no target to give the traffic back to."),
         Seen::Present(_) => {}
-    }
-    if mutant!(DropFinalizerEarly) {
-        return let_go(draft, "The finalizer goes at once.");
     }
     let theirs = |one: &crate::observed::Obstacle| one.kind == ObstacleKind::NotOurs;
     let apex_taken =
@@ -53,9 +50,6 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         draft.status.drain_time = None;
     }
     draft.status.expose(Exposure::NONE);
-    if mutant!(RestoreRouteFirst) && draft.has_router() {
-        draft.actions.push(Action::ApexToTarget);
-    }
     scale_and_switch(draft)
 }
 
@@ -73,7 +67,7 @@ fn scale_and_switch(mut draft: Draft<'_>) -> Step {
     if running.is_below(enough) {
         draft.actions.push(Action::ScaleTarget(draft.spec.target.kind.running(enough)));
         keep_services(&mut draft);
-        return draft.hold(reason::TERMINATING, "The target is scaled up to take over.");
+        return draft.hold(Reason::Terminating, "The target is scaled up to take over.");
     }
     let waits = match (readiness, reach(&draft)) {
         (Readiness::Stuck(why), _) => {
@@ -82,11 +76,11 @@ fn scale_and_switch(mut draft: Draft<'_>) -> Step {
             let message = format!(
                 "The target cannot take the traffic back: {why}. Repair it, or let go of the traffic with revertOnDeletion: false."
             );
-            return draft.stall(reason::TARGET_NOT_READY, message, secs);
+            return draft.stall(Reason::TargetNotReady, message, secs);
         }
         (_, Reach::Unknown(why)) => {
             let message = format!("cannot read the Service of the target: {why}");
-            return draft.hold(reason::CANNOT_SEE, message);
+            return draft.hold(Reason::CannotSee, message);
         }
         (Readiness::Ready, Reach::Shown) => None,
         (Readiness::Ready, Reach::NotYet) => Some("no ready endpoint yet".to_owned()),
@@ -95,21 +89,21 @@ fn scale_and_switch(mut draft: Draft<'_>) -> Step {
     if let Some(why) = waits {
         keep_services(&mut draft);
         let message = format!("The target is not ready to take over: {why}.");
-        return draft.hold(reason::TERMINATING, message);
+        return draft.hold(Reason::Terminating, message);
     }
     if let Some(shortage) = capacity::of_target(&draft, primary) {
         keep_services(&mut draft);
-        return draft.hold(reason::CAPACITY_SHORT, shortage.message);
+        return draft.hold(Reason::CapacityShort, shortage.message);
     }
     let available = draft.seen.target.present().map_or(0, |target| target.available_replicas);
     if available < primary {
         let message = format!(
             "The target gets all traffic with {available} of the {primary} ready pods of the primary: progressDeadlineSeconds are over"
         );
-        draft.warn(reason::CAPACITY_SHORT, message);
+        draft.warn(Reason::CapacityShort, message);
     }
     draft.actions.push(Action::ApexToTarget);
-    draft.hold(reason::TERMINATING, "The apex Service goes back to the target.")
+    draft.hold(Reason::Terminating, "The apex Service goes back to the target.")
 }
 
 /// Users come in over these until the target takes them. A Service that cannot be written must not hold the rest, so this
@@ -149,10 +143,10 @@ fn announce(draft: &mut Draft<'_>) {
                 "Terminating canary {name}: its target takes the traffic with revision {}, which was not promoted",
                 target.revision
             );
-            draft.warn(reason::TERMINATING, message);
+            draft.warn(Reason::Terminating, message);
         }
         (Some(_) | None, _) => {
-            draft.note(reason::TERMINATING, format!("Terminating canary {name}"));
+            draft.note(Reason::Terminating, format!("Terminating canary {name}"));
         }
     }
 }
@@ -166,11 +160,11 @@ fn restored(mut draft: Draft<'_>) -> Step {
     if draft.status.drain_time.is_none() {
         draft.status.drain_time = Some(draft.now);
         let secs = draft.settings.drain_secs;
-        return draft.act(reason::TERMINATING, "The primary finishes what it began.", secs);
+        return draft.act(Reason::Terminating, "The primary finishes what it began.", secs);
     }
     if !draft.drained() {
         let secs = draft.drain_left();
-        return draft.quiet(reason::TERMINATING, "The primary finishes what it began.", secs);
+        return draft.quiet(Reason::Terminating, "The primary finishes what it began.", secs);
     }
     let_go(draft, "The target has the traffic again.")
 }
@@ -178,6 +172,6 @@ fn restored(mut draft: Draft<'_>) -> Step {
 fn let_go(mut draft: Draft<'_>, why: &str) -> Step {
     draft.actions.push(Action::Finalizer(false));
     let message = format!("Terminated canary {}", draft.name());
-    draft.note(reason::TERMINATED, message);
-    draft.hold(reason::TERMINATED, why)
+    draft.note(Reason::Terminated, message);
+    draft.hold(Reason::Terminated, why)
 }

@@ -11,8 +11,9 @@ use crate::model::{Canary, Exposure, Phase, Running, Severity, Spec, Status, Wei
 use crate::observed::{
     Check, Guard, Known, Observed, ObstacleKind, Readiness, ScalerCopy, Seen, Selects, Workload,
 };
-use crate::plan::{Action, Alert, Notice, Plan, Reason};
-use crate::reason;
+use crate::plan::{Action, Alert, Explanation, Notice, Plan};
+use crate::reason::Reason;
+use crate::status::ReasonRecord;
 
 /// The plan so far. It starts as "change nothing" and ends in [`Draft::act`], [`Draft::quiet`] or [`Draft::ask`].
 pub(super) struct Draft<'a> {
@@ -140,7 +141,7 @@ impl<'a> Draft<'a> {
         let pace = self.spec.analysis.evidence_pace()?;
         let known = self.seen.watched.known.as_ref()?;
         let before = self.canary.status.last_reason.as_ref()?;
-        if !UNTROUBLED.contains(&before.code.as_str()) {
+        if !before.reason().is_some_and(|reason| UNTROUBLED.contains(&reason)) {
             return None;
         }
         match self.judged_pace(known)? {
@@ -200,7 +201,7 @@ impl<'a> Draft<'a> {
 
     /// Whether the canary's pods had the time to finish what they began.
     pub(super) fn drained(&self) -> bool {
-        self.drain_end().is_none_or(|end| end <= self.now) || crate::mutant!(ForgetDrain)
+        self.drain_end().is_none_or(|end| end <= self.now)
     }
 
     /// Seconds until the drain is over, at least one.
@@ -272,16 +273,16 @@ impl<'a> Draft<'a> {
     }
 
     /// What is in the way, all of it in one sentence after another, under the reason of the first.
-    pub(super) fn obstacle(&self) -> Option<(&'static str, String)> {
+    pub(super) fn obstacle(&self) -> Option<(Reason, String)> {
         let all = &self.seen.obstacles;
         let messages: Vec<&str> = all.iter().map(|one| one.message.as_str()).collect();
-        Some((all.first()?.kind.code(), messages.join(" ")))
+        Some((all.first()?.kind.reason(), messages.join(" ")))
     }
 
     /// Copies that stand beside somebody else's objects, said when they are made.
     pub(super) fn tell_passed_over(&mut self) {
         for message in &self.seen.passed_over {
-            self.warn(reason::LEFT_ALONE, format!("{message}."));
+            self.warn(Reason::LeftAlone, format!("{message}."));
         }
     }
 
@@ -337,20 +338,17 @@ impl<'a> Draft<'a> {
             Seen::Present(exposure) if exposure.is_within(self.status.exposure()) => {
                 self.actions.push(Action::EnsureRoute(*exposure));
             }
-            Seen::Absent if crate::mutant!(RepairWithShare) => {
-                self.actions.push(Action::EnsureRoute(self.status.exposure()));
-            }
             Seen::Absent => self.actions.push(Action::EnsureRoute(Exposure::NONE)),
             // Too high is lowered elsewhere, at once; unreadable is left alone.
             Seen::Present(_) | Seen::Unreadable(_) => {}
         }
     }
 
-    pub(super) fn note(&mut self, reason: &'static str, message: impl Into<String>) {
+    pub(super) fn note(&mut self, reason: Reason, message: impl Into<String>) {
         self.notices.push(Notice { warning: false, reason, message: message.into(), alert: None });
     }
 
-    pub(super) fn warn(&mut self, reason: &'static str, message: impl Into<String>) {
+    pub(super) fn warn(&mut self, reason: Reason, message: impl Into<String>) {
         self.notices.push(Notice { warning: true, reason, message: message.into(), alert: None });
     }
 
@@ -362,29 +360,24 @@ impl<'a> Draft<'a> {
     }
 
     /// Says something once per wait: only when the last decision was another one.
-    pub(super) fn is_news(&self, code: &str) -> bool {
-        self.canary.status.last_reason.as_ref().is_none_or(|last| last.code != code)
+    pub(super) fn is_news(&self, reason: Reason) -> bool {
+        self.canary.status.last_reason.as_ref().is_none_or(|last| !last.is(reason))
     }
 
     /// A wait that a person must end: conditions say `Stalled`, and an Event says why, once.
-    pub(super) fn stall(
-        mut self,
-        code: &'static str,
-        message: impl Into<String>,
-        secs: i64,
-    ) -> Step {
+    pub(super) fn stall(mut self, reason: Reason, message: impl Into<String>, secs: i64) -> Step {
         let message = message.into();
         self.stalled = true;
-        if self.is_news(code) {
-            self.warn(code, message.clone());
+        if self.is_news(reason) {
+            self.warn(reason, message.clone());
         }
-        self.act(code, message, secs)
+        self.act(reason, message, secs)
     }
 
     /// A wait that ends by itself.
-    pub(super) fn hold(self, code: &'static str, message: impl Into<String>) -> Step {
+    pub(super) fn hold(self, reason: Reason, message: impl Into<String>) -> Step {
         let secs = self.settings.retry_secs;
-        self.act(code, message, secs)
+        self.act(reason, message, secs)
     }
 
     pub(super) fn ask(self, checks: Vec<Check>) -> Step {
@@ -392,37 +385,38 @@ impl<'a> Draft<'a> {
     }
 
     /// Ends the tick with a decision that the status remembers; looks again after `secs`.
-    pub(super) fn act(mut self, code: &'static str, message: impl Into<String>, secs: i64) -> Step {
-        let (code, mut message) = self.unless_refused(code, message.into());
-        if crate::mutant!(ForgetReason) {
-            message.clear();
-        }
+    pub(super) fn act(mut self, reason: Reason, message: impl Into<String>, secs: i64) -> Step {
+        let (reason, message) = self.unless_refused(reason, message.into());
+        self.remember(reason, &message);
+        self.tell_news(reason, &message);
+        self.finish(reason, message, secs)
+    }
+
+    /// The status says this from now on, with the time at which it became so.
+    pub(super) fn remember(&mut self, reason: Reason, message: &str) {
         let last = self.status.last_reason.as_ref();
-        if last.is_none_or(|last| last.code != code || last.message != message) {
-            self.status.last_reason = Some(crate::status::ReasonRecord {
-                code: code.to_owned(),
-                message: message.clone(),
+        if last.is_none_or(|last| !last.is(reason) || last.message != message) {
+            self.status.last_reason = Some(ReasonRecord {
+                code: reason.code().to_owned(),
+                message: message.to_owned(),
                 time: Some(self.now),
             });
         }
-        self.tell_news(code, &message);
-        self.finish(code, message, secs)
     }
 
     /// Ends the tick with nothing worth remembering: the status keeps its last reason.
-    pub(super) fn quiet(self, code: &'static str, message: impl Into<String>, secs: i64) -> Step {
+    pub(super) fn quiet(self, reason: Reason, message: impl Into<String>, secs: i64) -> Step {
         if self.refused_again().is_some() || self.is_out_of_the_way() {
-            return self.act(code, message, secs);
+            return self.act(reason, message, secs);
         }
-        self.finish(code, message.into(), secs)
+        self.finish(reason, message.into(), secs)
     }
 
     /// Whether the status still speaks of an obstacle that is gone.
     fn is_out_of_the_way(&self) -> bool {
-        let last = self.status.last_reason.as_ref().map(|last| last.code.as_str());
-        let of_obstacle = ObstacleKind::ALL.iter().any(|kind| last == Some(kind.code()));
-        let gone = of_obstacle && self.seen.obstacles.is_empty() && !self.spec.suspend;
-        gone && !crate::mutant!(KeepTrouble)
+        let last = self.status.last_reason.as_ref().and_then(ReasonRecord::reason);
+        let of_obstacle = ObstacleKind::ALL.iter().any(|kind| last == Some(kind.reason()));
+        of_obstacle && self.seen.obstacles.is_empty() && !self.spec.suspend
     }
 
     /// What was refused, where it is tried again and nothing more important was decided.
@@ -435,33 +429,34 @@ impl<'a> Draft<'a> {
     }
 
     /// As long as the API server refuses what the plan writes, that is what the user is told: once as an Event and an alert.
-    fn unless_refused(&mut self, code: &'static str, message: String) -> (&'static str, String) {
-        let Some(refused) = self.refused_again() else { return (code, message) };
+    fn unless_refused(&mut self, reason: Reason, message: String) -> (Reason, String) {
+        let Some(refused) = self.refused_again() else { return (reason, message) };
         let message = format!("{} cannot be written: {}", refused.object, refused.message);
         self.stalled = true;
         let last = self.canary.status.last_reason.as_ref();
-        if last.is_none_or(|last| last.code != reason::WRITE_REFUSED || last.message != message) {
-            self.warn(reason::WRITE_REFUSED, message.clone());
+        if last.is_none_or(|last| !last.is(Reason::WriteRefused) || last.message != message) {
+            self.warn(Reason::WriteRefused, message.clone());
             self.alert(Severity::Error, message.clone(), false);
         }
-        (reason::WRITE_REFUSED, message)
+        (Reason::WriteRefused, message)
     }
 
     /// A decision that is another than the last one is told to people, if nothing more exact was.
-    fn tell_news(&mut self, code: &'static str, message: &str) {
-        let told = self.notices.iter().any(|notice| notice.reason == code);
-        if !told && self.is_news(code) && reason::is_told(code) {
-            let notice = Notice {
-                warning: self.stalled,
-                reason: code,
-                message: message.into(),
-                alert: None,
-            };
+    fn tell_news(&mut self, reason: Reason, message: &str) {
+        let told = self.notices.iter().any(|notice| notice.reason == reason);
+        if !told && self.is_news(reason) && reason.is_told() {
+            let notice =
+                Notice { warning: self.stalled, reason, message: message.into(), alert: None };
             self.notices.push(notice);
         }
     }
 
-    fn finish(mut self, code: &'static str, message: String, secs: i64) -> Step {
+    fn finish(self, reason: Reason, message: String, secs: i64) -> Step {
+        Step::Act(Box::new(self.plan(reason, message, secs)))
+    }
+
+    /// What was drafted, as one plan.
+    pub(super) fn plan(mut self, reason: Reason, message: String, secs: i64) -> Plan {
         // Setting a route ensures it as well.
         let sets = |action: &Action| matches!(action, Action::Route(_));
         if self.actions.iter().chain(&self.urgent).any(sets) {
@@ -476,12 +471,12 @@ impl<'a> Draft<'a> {
         // Conditions speak of the decision that the status remembers.
         let remembered = self.status.last_reason.as_ref().map(|last| last.message.clone());
         // What is in the way goes away by a person, in whatever phase it is found.
-        let last = self.status.last_reason.as_ref().map(|last| last.code.as_str());
+        let last = self.status.last_reason.as_ref().and_then(ReasonRecord::reason);
         self.stalled |= self.obstacle().is_some_and(|(found, _)| last == Some(found));
         let stance = Stance {
             generation: self.canary.generation,
             kind: self.spec.target.kind.name(),
-            code,
+            reason,
             message: remembered.as_deref().unwrap_or(&message),
             stalled: self.stalled,
             serves: self.primary_ready(),
@@ -506,16 +501,16 @@ impl<'a> Draft<'a> {
         let blind = super::blind::deadline(&self).map(|deadline| deadline.max(self.after(1)));
         let words = super::seldom::put_off(&mut self);
         let next = [blind, words].into_iter().flatten().fold(regular, Timestamp::min);
-        Step::Act(Box::new(Plan {
+        Plan {
             urgent: self.urgent,
             status: self.status,
             actions: self.actions,
             calls: self.calls,
             notices: self.notices,
             handled: self.handled,
-            reason: Reason { code, message },
+            explanation: Explanation { reason, message },
             next,
-        }))
+        }
     }
 }
 

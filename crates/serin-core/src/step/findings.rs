@@ -3,7 +3,7 @@
 use super::Draft;
 use super::conditions;
 use crate::model::sentence;
-use crate::reason;
+use crate::reason::Reason;
 
 /// After the conditions are written: an Event where they say what they did not say before.
 pub(super) fn tell(draft: &mut Draft<'_>) {
@@ -13,12 +13,12 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
     let spec = &draft.spec.findings;
     if !spec.is_empty() && conditions::is_news_of_spec(&draft.canary.status, spec) {
         let message = format!("Spec of {}: {}", draft.name(), sentence(spec));
-        draft.warn(reason::SPEC_WARNING, message);
+        draft.warn(Reason::SpecWarning, message);
     }
     let unmeasurable = &draft.seen.unmeasurable;
     let (generation, now) = (draft.canary.generation, draft.now);
     if conditions::unmeasurable(&mut draft.status, unmeasurable, generation, now) {
         let message = format!("Metrics of {}: {}", draft.name(), sentence(unmeasurable));
-        draft.warn(reason::METRICS_NOT_READY, message);
+        draft.warn(Reason::MetricsNotReady, message);
     }
 }

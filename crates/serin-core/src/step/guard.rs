@@ -9,8 +9,8 @@ use crate::judge::design::{Memory, learn};
 use crate::judge::ledger;
 use crate::model::{Phase, Policy};
 use crate::observed::{Fitness, Guard, Unknown, Watched};
-use crate::reason;
-use crate::status::{CheckRecord, LEDGER_MAX};
+use crate::reason::Reason;
+use crate::status::{CheckRecord, GUARD_SOURCE, LEDGER_MAX};
 
 /// A memory is written along with any other change, and by itself at most this often: a gap is one longer block.
 pub const KEEP_EVERY_SECS: i64 = 15;
@@ -18,7 +18,6 @@ pub const KEEP_EVERY_SECS: i64 = 15;
 /// Name of the guard's records that are about none of its objectives.
 const NAME: &str = "guard";
 /// Where the guard's numbers come from, as the ledger says it.
-const SOURCE: &str = "guard";
 /// Their verdict while it lets nothing advance.
 const HOLD: &str = "hold";
 
@@ -34,7 +33,7 @@ pub(super) fn keep(draft: &mut Draft<'_>) {
         let news = conditions::metrics(&mut draft.status, fitness, generation, draft.now);
         if let (true, Fitness::Unfit { reason: _, message }) = (news, fitness) {
             let name = draft.name();
-            draft.warn(reason::METRICS_NOT_READY, format!("Metrics of {name}: {message}"));
+            draft.warn(Reason::MetricsNotReady, format!("Metrics of {name}: {message}"));
         }
     }
     let kept = draft.canary.status.guard.as_ref();
@@ -42,8 +41,7 @@ pub(super) fn keep(draft: &mut Draft<'_>) {
     let news = would.as_ref().filter(|_| !decided);
     if let Some(why) = news {
         let name = draft.name();
-        draft
-            .note(reason::GUARD_WOULD_ROLL_BACK, format!("Guard of {name} would roll back: {why}"));
+        draft.note(Reason::GuardWouldRollBack, format!("Guard of {name} would roll back: {why}"));
         record(draft, &format!("would have rolled back: {why}"));
     }
     let due = time.is_none_or(|time| {
@@ -120,7 +118,7 @@ pub(super) fn unknown(draft: &Draft<'_>) -> Vec<Judgement> {
             name: name.clone(),
             verdict,
             effect: Effect::from(*policy),
-            source: SOURCE.to_owned(),
+            source: GUARD_SOURCE.to_owned(),
             window: String::new(),
             value: None,
             limit: String::new(),

@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::conditions::{self, Stance};
 use crate::model::{Exposure, Finding, FindingSeverity, Phase, Status, sentence};
 use crate::observed::Seen;
-use crate::plan::{Action, Notice, Plan, Reason};
-use crate::reason;
+use crate::plan::{Action, Explanation, Notice, Plan};
+use crate::reason::Reason;
 use crate::status::ReasonRecord;
 
 /// When to look again: only an edit can help, and an edit wakes us.
@@ -45,18 +45,21 @@ pub fn invalid(
         next.analysis_start_time = Some(now);
         next.phase = Some(Phase::Progressing);
     }
-    let (code, message) = why(findings);
+    let (reason, message) = why(findings);
     let news =
-        status.last_reason.as_ref().is_none_or(|last| last.code != code || last.message != message);
+        status.last_reason.as_ref().is_none_or(|last| !last.is(reason) || last.message != message);
     if news {
-        next.last_reason =
-            Some(ReasonRecord { code: code.to_owned(), message: message.clone(), time: Some(now) });
+        next.last_reason = Some(ReasonRecord {
+            code: reason.code().to_owned(),
+            message: message.clone(),
+            time: Some(now),
+        });
     }
     next.observed_generation = Some(generation);
     let stance = Stance {
         generation,
         kind: "Deployment",
-        code,
+        reason,
         message: &message,
         stalled: true,
         serves: false,
@@ -67,7 +70,7 @@ pub fn invalid(
     if next.exposure() != status.exposure() || next.last_transition_time.is_none() {
         next.last_transition_time = Some(now);
     }
-    let event = Notice { warning: true, reason: code, message: message.clone(), alert: None };
+    let event = Notice { warning: true, reason, message: message.clone(), alert: None };
     Plan {
         urgent,
         status: next,
@@ -75,20 +78,20 @@ pub fn invalid(
         calls: Vec::new(),
         handled: Vec::new(),
         notices: if news { vec![event] } else { Vec::new() },
-        reason: Reason { code, message },
+        explanation: Explanation { reason, message },
         next: now.checked_add(SignedDuration::from_secs(IDLE_SECS)).unwrap_or(Timestamp::MAX),
     }
 }
 
 /// What keeps the object from being acted on, all of it. Who asks for what is not supported has made no mistake.
-fn why(findings: &[Finding]) -> (&'static str, String) {
+fn why(findings: &[Finding]) -> (Reason, String) {
     let obstacles: Vec<Finding> =
         findings.iter().filter(|finding| finding.severity.is_obstacle()).cloned().collect();
     let list = sentence(&obstacles);
     match obstacles.iter().map(|finding| finding.severity).min() {
-        Some(FindingSeverity::Unsupported) => (reason::UNSUPPORTED, list),
+        Some(FindingSeverity::Unsupported) => (Reason::Unsupported, list),
         Some(FindingSeverity::Error | FindingSeverity::Warning) | None => {
-            (reason::SPEC_INVALID, format!("The spec makes no sense: {list}"))
+            (Reason::SpecInvalid, format!("The spec makes no sense: {list}"))
         }
     }
 }

@@ -26,6 +26,7 @@ mod soak;
 mod suspended;
 #[cfg(test)]
 mod tests;
+mod unlawful;
 mod window;
 
 use jiff::Timestamp;
@@ -33,7 +34,7 @@ use jiff::Timestamp;
 use crate::model::{Canary, Phase, Weight};
 use crate::observed::{Duplicate, Guard, Observed, Seen};
 pub use crate::plan::Step;
-use crate::{mutant, reason};
+use crate::reason::Reason;
 
 pub use conditions::{METRICS_READY, SPEC_VALID};
 use draft::Draft;
@@ -44,6 +45,7 @@ use promotion::promote;
 use rest::gate;
 use rollback::{Cause, restart, revert, roll_back};
 pub use soak::token;
+pub use unlawful::unlawful;
 
 /// What the operator, not the user, decides about every canary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,18 +87,12 @@ fn decide(canary: &Canary, seen: &Observed, now: Timestamp, settings: &Settings)
         let message = format!(
             "Canary {older} already has {object}: name another target or Service, or delete one of the two."
         );
-        return draft.stall(reason::DUPLICATE_TARGET, message, settings.idle_secs);
+        return draft.stall(Reason::DuplicateTarget, message, settings.idle_secs);
     }
     // Before everything that could wait, `suspend` included: it pauses progress, not safety.
     if let Guard::RollBack(why) = &seen.guard
         && exposed(&draft)
-        && !ignored(&draft)
     {
-        let asks: Vec<_> = draft.hooks(crate::model::HookKind::Rollback).collect();
-        let unanswered = draft.unanswered(&asks);
-        if mutant!(RollBackAfterHook) && !unanswered.is_empty() {
-            return draft.ask(unanswered);
-        }
         return roll_back(draft, &Cause::Guard(why.clone()));
     }
     if blind::is_over(&draft) {
@@ -111,11 +107,6 @@ fn decide(canary: &Canary, seen: &Observed, now: Timestamp, settings: &Settings)
     }
     if canary.spec.revert_on_deletion != canary.has_finalizer || canary.other_finalizer {
         draft.actions.push(crate::plan::Action::Finalizer(canary.spec.revert_on_deletion));
-    }
-    let edited = canary.status.observed_generation != Some(canary.generation);
-    if mutant!(ResetOnSpecEdit) && edited && draft.status.phase == Some(Phase::Progressing) {
-        draft.take_off();
-        draft.reset_analysis();
     }
     match revision::adopt(draft) {
         revision::Adoption::Ours(draft) => table(*draft),
@@ -136,12 +127,6 @@ fn table(draft: Draft<'_>) -> Step {
         // Not being deleted, so the status is of an earlier object that was restored: it begins anew.
         Some(Phase::Terminating | Phase::Terminated) => bootstrap::step(draft),
     }
-}
-
-/// Deliberate bugs.
-fn ignored(draft: &Draft<'_>) -> bool {
-    let promotes = matches!(draft.status.phase, Some(Phase::Promoting | Phase::Finalising));
-    mutant!(IgnoreGuard) || (mutant!(IgnoreGuardInPromotion) && promotes)
 }
 
 /// Whether the canary has or may have traffic that a rollback takes away, or may get some again.

@@ -8,14 +8,14 @@ use crate::judge::sequential::pace::{
 };
 use crate::model::{Analysis, Canary, EvidencePace, Status, Weight};
 use crate::observed::Known;
-use crate::reason;
+use crate::reason::Reason;
 
 /// From the decision to lower a route to the last request that still takes the old one.
 pub const ACTUATION_SECS: f64 = 1.0;
 
 /// Decisions after which the next round need not wait for the interval: nothing was found wrong.
-pub(super) const UNTROUBLED: [&str; 4] =
-    [reason::ADVANCED, reason::GATHERING_EVIDENCE, reason::EVIDENCE_MISSING, reason::GUARD_HOLDS];
+pub(super) const UNTROUBLED: [Reason; 4] =
+    [Reason::Advanced, Reason::GatheringEvidence, Reason::EvidenceMissing, Reason::GuardHolds];
 
 fn limits(pace: &EvidencePace) -> PaceLimits {
     PaceLimits {

@@ -5,7 +5,7 @@ use super::{Cause, Draft, Step, roll_back};
 use crate::model::{Exposure, HookKind, Phase, Running, Severity, Weight};
 use crate::observed::{Guard, Readiness, Seen, Workload};
 use crate::plan::Action;
-use crate::reason;
+use crate::reason::Reason;
 
 /// The analysed revision, and no other, goes to the primary.
 pub(super) fn promote(mut draft: Draft<'_>) -> Step {
@@ -15,20 +15,17 @@ pub(super) fn promote(mut draft: Draft<'_>) -> Step {
         draft.spec.target.primary_name(),
         draft.canary.key.namespace
     );
-    draft.note(reason::PROMOTING, message);
+    draft.note(Reason::Promoting, message);
     draft.tell_passed_over();
     draft.enter(Phase::Promoting);
     draft.status.copied_time = None;
     draft.status.last_step_time = Some(draft.now);
     copy(&mut draft);
     let message = format!("Revision {} goes to the primary.", draft.status.last_applied_spec);
-    draft.hold(reason::PROMOTING, message)
+    draft.hold(Reason::Promoting, message)
 }
 
 fn copy(draft: &mut Draft<'_>) {
-    if crate::mutant!(PromoteWhateverIsThere) {
-        draft.take_up();
-    }
     super::copied::send(draft);
     let revision = draft.status.last_applied_spec.clone();
     if draft.seen.primary == Seen::Absent {
@@ -75,7 +72,7 @@ pub(super) fn promoting(mut draft: Draft<'_>) -> Step {
     {
         draft.urgent.push(Action::Route(live.meet(decided)));
         let message = format!("The route gave the canary {live}, more than {decided}.");
-        return draft.hold(reason::ROUTE_LOWERED, message);
+        return draft.hold(Reason::RouteLowered, message);
     }
     let copied = primary_runs_applied(&draft);
     let moved_on = match change(&mut draft) {
@@ -86,7 +83,6 @@ pub(super) fn promoting(mut draft: Draft<'_>) -> Step {
             }
             false
         }
-        Change::Revised if !copied && crate::mutant!(PromoteWhateverIsThere) => false,
         Change::Revised if !copied => return super::restart(draft),
         Change::Reverted if !copied => return super::revert(draft),
         Change::Revised | Change::Reverted => true,
@@ -95,7 +91,7 @@ pub(super) fn promoting(mut draft: Draft<'_>) -> Step {
     if gone && !draft.status.exposure().is_none() && draft.serving_primary().is_some() {
         // What runs in the canary now was not analysed, or nothing runs: the primary has what was.
         draft.take_off();
-        return draft.hold(reason::CANARY_LOST, "The canary is no longer what was analysed.");
+        return draft.hold(Reason::CanaryLost, "The canary is no longer what was analysed.");
     }
     if let Some(step) = ask_rollback(&mut draft) {
         return match step {
@@ -154,16 +150,16 @@ fn recopy(mut draft: Draft<'_>) -> Step {
         return roll_back(draft, &Cause::PromotionFailed(why));
     }
     if let Seen::Unreadable(why) = &draft.seen.primary {
-        return draft.hold(reason::CANNOT_SEE, format!("cannot read the primary: {why}"));
+        return draft.hold(Reason::CannotSee, format!("cannot read the primary: {why}"));
     }
-    if let Some((code, message)) = draft.obstacle() {
+    if let Some((reason, message)) = draft.obstacle() {
         let secs = draft.settings.retry_secs;
-        return draft.stall(code, message, secs);
+        return draft.stall(reason, message, secs);
     }
     draft.status.copied_time = None;
     copy(&mut draft);
     let message = format!("Revision {} goes to the primary.", draft.status.last_applied_spec);
-    draft.hold(reason::PROMOTING, message)
+    draft.hold(Reason::Promoting, message)
 }
 
 /// Why the copy is not there, where somebody keeps it from being made. A copy whose answer was lost is another matter.
@@ -180,7 +176,6 @@ fn wait_for_primary(mut draft: Draft<'_>) -> Step {
             let why = why.clone();
             failed_promotion(draft, why)
         }
-        Some(Readiness::Progressing(_)) if crate::mutant!(GiveBackEarly) => give_back(draft),
         Some(Readiness::Progressing(why)) => {
             let why = why.clone();
             // The time in which the copy could not be made is not the primary's.
@@ -188,18 +183,18 @@ fn wait_for_primary(mut draft: Draft<'_>) -> Step {
             if !ramped(&draft) && is_over(&draft, since) {
                 return failed_promotion(draft, why);
             }
-            draft.hold(reason::PRIMARY_NOT_READY, format!("The primary is not ready: {why}"))
+            draft.hold(Reason::PrimaryNotReady, format!("The primary is not ready: {why}"))
         }
         Some(Readiness::Ready) if draft.serving_primary().is_some() => {
             let since = draft.status.copied_time.or(draft.status.phase_time);
             if let Some(shortage) = super::capacity::of_primary(&draft, since) {
-                return draft.hold(reason::CAPACITY_SHORT, shortage.message);
+                return draft.hold(Reason::CapacityShort, shortage.message);
             }
             super::capacity::warn_of_short_primary(&mut draft);
             give_back(draft)
         }
         Some(Readiness::Ready) | None => {
-            draft.hold(reason::PRIMARY_NOT_READY, "The primary has no ready endpoint yet.")
+            draft.hold(Reason::PrimaryNotReady, "The primary has no ready endpoint yet.")
         }
     }
 }
@@ -223,7 +218,7 @@ fn give_back(mut draft: Draft<'_>) -> Step {
         Seen::Present(live) => draft.weight().min(live.share),
         Seen::Absent => Weight::ZERO,
         Seen::Unreadable(why) => {
-            return draft.hold(reason::CANNOT_SEE, format!("cannot read the route: {why}"));
+            return draft.hold(Reason::CannotSee, format!("cannot read the route: {why}"));
         }
     };
     if let Some(step) = promotion_step(&draft)
@@ -231,37 +226,34 @@ fn give_back(mut draft: Draft<'_>) -> Step {
     {
         if !draft.is_due() {
             let secs = draft.due().duration_since(draft.now).as_secs();
-            return draft.quiet(reason::NOT_DUE, "The next step back is not due yet.", secs);
+            return draft.quiet(Reason::NotDue, "The next step back is not due yet.", secs);
         }
         let weight = weight.minus(step);
         draft.status.expose(Exposure::share(weight));
         draft.status.last_step_time = Some(draft.now);
         draft.actions.push(Action::Route(Exposure::share(weight)));
         let message = format!("Advance {} primary weight {}", draft.name(), weight.rest());
-        draft.note(reason::PROMOTION_STEP, message);
+        draft.note(Reason::PromotionStep, message);
         let secs = draft.spec.analysis.interval_secs;
         let message = format!("The primary has {} % again.", weight.rest());
-        return draft.act(reason::PROMOTION_STEP, message, secs);
+        return draft.act(Reason::PromotionStep, message, secs);
     }
     if promotion_step(&draft).is_some() && weight > Weight::ZERO && !draft.is_due() {
         let secs = draft.due().duration_since(draft.now).as_secs();
-        return draft.quiet(reason::NOT_DUE, "The next step back is not due yet.", secs);
+        return draft.quiet(Reason::NotDue, "The next step back is not due yet.", secs);
     }
     finalise(draft)
 }
 
 fn finalise(mut draft: Draft<'_>) -> Step {
     if draft.has_router() {
-        draft.note(reason::FINALISING, "Routing all traffic to primary");
+        draft.note(Reason::Finalising, "Routing all traffic to primary");
         draft.actions.push(Action::Route(Exposure::NONE));
-    }
-    if crate::mutant!(ScaleDownWhileRouted) {
-        draft.actions.insert(0, Action::ScaleTarget(Running::Off));
     }
     draft.status.expose(Exposure::NONE);
     draft.status.drain_time = Some(draft.now);
     draft.enter(Phase::Finalising);
-    draft.hold(reason::FINALISING, "All traffic goes to the promoted primary.")
+    draft.hold(Reason::Finalising, "All traffic goes to the promoted primary.")
 }
 
 /// The primary has everything, which is looked at before the canary's pods go.
@@ -269,7 +261,7 @@ pub(super) fn finalising(mut draft: Draft<'_>) -> Step {
     draft.status.expose(Exposure::NONE);
     if draft.seen.primary == Seen::Absent {
         draft.enter(Phase::Promoting);
-        return draft.hold(reason::PRIMARY_MISSING, "The primary was deleted and is made anew.");
+        return draft.hold(Reason::PrimaryMissing, "The primary was deleted and is made anew.");
     }
     let stuck = match draft.seen.primary.present().map(|primary| &primary.readiness) {
         Some(Readiness::Stuck(why)) => Some(why.clone()),
@@ -280,26 +272,26 @@ pub(super) fn finalising(mut draft: Draft<'_>) -> Step {
     }
     match draft.route() {
         Seen::Unreadable(why) => {
-            return draft.hold(reason::CANNOT_SEE, format!("cannot read the route: {why}"));
+            return draft.hold(Reason::CannotSee, format!("cannot read the route: {why}"));
         }
         Seen::Present(live) if !live.is_none() => {
             if draft.serving_primary().is_some() {
                 draft.take_off();
             }
-            return draft.hold(reason::FINALISING, "All traffic goes to the promoted primary.");
+            return draft.hold(Reason::Finalising, "All traffic goes to the promoted primary.");
         }
         Seen::Present(_) | Seen::Absent => {}
     }
     draft.repair();
     if !draft.primary_ready() {
-        return draft.hold(reason::PRIMARY_NOT_READY, "The promoted primary is not ready.");
+        return draft.hold(Reason::PrimaryNotReady, "The promoted primary is not ready.");
     }
     if draft.apex_selects() != Some(crate::observed::Selects::Primary) {
-        return draft.hold(reason::FINALISING, "The apex Service does not select the primary yet.");
+        return draft.hold(Reason::Finalising, "The apex Service does not select the primary yet.");
     }
     if !draft.drained() {
         let secs = draft.drain_left();
-        return draft.quiet(reason::DRAINING, "The canary finishes what it began.", secs);
+        return draft.quiet(Reason::Draining, "The canary finishes what it began.", secs);
     }
     succeed(draft)
 }
@@ -311,35 +303,31 @@ fn succeed(mut draft: Draft<'_>) -> Step {
     }
     draft.enter(Phase::Succeeded);
     super::soak::begin(&mut draft);
-    if crate::mutant!(ForgetPromoted) {
-        draft.status.sent.clear();
-    } else {
-        draft.saw_promoted();
-    }
+    draft.saw_promoted();
     draft.status.iterations = 0;
     draft.call_post_rollout();
     let target = draft.target_name();
     let revision = draft.status.last_applied_spec.clone();
     if draft.spec.skip_analysis {
         let message = format!("Promotion completed! Canary analysis was skipped for {target}");
-        draft.note(reason::PROMOTED_UNANALYSED, message);
+        draft.note(Reason::PromotedUnanalysed, message);
         let alert = "Canary analysis was skipped, promotion finished.";
         draft.alert(Severity::Info, alert, false);
         let message = format!("Revision {revision} was promoted, its analysis was skipped.");
-        return draft.hold(reason::PROMOTED_UNANALYSED, message);
+        return draft.hold(Reason::PromotedUnanalysed, message);
     }
     if let Some(by) = by_hand {
         let message = format!("Promotion completed {by}! Scaling down {target}");
-        draft.note(reason::PROMOTED_UNANALYSED, message);
+        draft.note(Reason::PromotedUnanalysed, message);
         draft.alert(Severity::Info, format!("Promoted {by}, promotion finished."), false);
         let message =
             format!("Revision {revision} was promoted {by}, without the rest of its analysis.");
-        return draft.hold(reason::PROMOTED_UNANALYSED, message);
+        return draft.hold(Reason::PromotedUnanalysed, message);
     }
-    draft.note(reason::PROMOTED, format!("Promotion completed! Scaling down {target}"));
+    draft.note(Reason::Promoted, format!("Promotion completed! Scaling down {target}"));
     let alert = "Canary analysis completed successfully, promotion finished.";
     draft.alert(Severity::Info, alert, false);
-    draft.hold(reason::PROMOTED, format!("Revision {revision} was promoted."))
+    draft.hold(Reason::Promoted, format!("Revision {revision} was promoted."))
 }
 
 /// Half of its pods and more serve: enough to give everything to.
@@ -372,10 +360,10 @@ fn failed_promotion(mut draft: Draft<'_>, why: String) -> Step {
     draft.enter(Phase::Failed);
     draft.call_post_rollout();
     let message = format!("Promotion failed, primary not ready: {why}");
-    draft.warn(reason::PROMOTION_FAILED, message.clone());
+    draft.warn(Reason::PromotionFailed, message.clone());
     draft.alert(Severity::Error, message, false);
     let message = format!("The primary cannot serve ({why}); the analysed canary keeps the users.");
-    draft.hold(reason::PROMOTION_FAILED, message)
+    draft.hold(Reason::PromotionFailed, message)
 }
 
 /// Failed with the canary serving: it ends when the primary can serve again, or when the user brings something new.
@@ -383,18 +371,18 @@ pub(super) fn stranded(mut draft: Draft<'_>) -> Step {
     let moved = match change(&mut draft) {
         Change::None => false,
         Change::Revised | Change::Reverted => true,
-        Change::Unknown(why) => return draft.hold(reason::CANNOT_SEE, why),
+        Change::Unknown(why) => return draft.hold(Reason::CannotSee, why),
     };
     let serving = draft.serving_primary();
     if serving.is_some() && (moved || draft.canary_endpoints() == Some(0)) {
         // Nobody analysed what the target turns into; whatever the primary has left is better.
         draft.take_off();
         let message = "The target is no longer what was analysed; the primary has the traffic.";
-        return draft.hold(reason::ROUTE_LOWERED, message);
+        return draft.hold(Reason::RouteLowered, message);
     }
     if draft.primary_ready() && primary_runs_applied(&draft) {
         if let Some(shortage) = super::capacity::of_primary(&draft, draft.status.phase_time) {
-            return draft.hold(reason::CAPACITY_SHORT, shortage.message);
+            return draft.hold(Reason::CapacityShort, shortage.message);
         }
         super::capacity::warn_of_short_primary(&mut draft);
         return finalise(draft);
@@ -407,7 +395,7 @@ pub(super) fn stranded(mut draft: Draft<'_>) -> Step {
     let missing = draft.seen.primary == Seen::Absent;
     if missing && !moved {
         copy(&mut draft);
-        return draft.hold(reason::PRIMARY_MISSING, "The primary was deleted and is made anew.");
+        return draft.hold(Reason::PrimaryMissing, "The primary was deleted and is made anew.");
     }
     if moved && (stuck || missing) && draft.canary_ready() {
         // The target already serves everybody and no other version is left: copying it endangers nobody.
@@ -415,7 +403,7 @@ pub(super) fn stranded(mut draft: Draft<'_>) -> Step {
         draft.enter(Phase::Promoting);
         copy(&mut draft);
         let message = "Nothing else can serve: the primary takes up the target's fix.";
-        return draft.hold(reason::PRIMARY_REPAIRED, message);
+        return draft.hold(Reason::PrimaryRepaired, message);
     }
     if let Seen::Present(live) = draft.route()
         && !draft.status.exposure().is_within(live)
@@ -429,5 +417,5 @@ pub(super) fn stranded(mut draft: Draft<'_>) -> Step {
     let retry = draft.settings.idle_secs;
     let message = "The primary cannot serve; the analysed canary keeps the users.";
     draft.stalled = true;
-    draft.quiet(reason::PROMOTION_FAILED, message, retry)
+    draft.quiet(Reason::PromotionFailed, message, retry)
 }

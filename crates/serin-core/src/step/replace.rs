@@ -7,7 +7,7 @@
 use super::{Draft, Step};
 use crate::model::Running;
 use crate::observed::Seen;
-use crate::reason;
+use crate::reason::Reason;
 
 /// Notes whether the target's pods may have been started with other configs than it has now; before these are taken up.
 pub(super) fn note(draft: &mut Draft<'_>) {
@@ -33,27 +33,27 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         .target
         .present()
         .map_or((Running::Off, 0), |target| (target.running, target.pods));
-    let code = reason::PODS_REPLACED;
+    let reason = Reason::PodsReplaced;
     if running != Running::Off {
         if !draft.is_unreached() {
             let message = "The canary's pods are to be started again, and it cannot be seen that nothing reaches them.";
-            return draft.hold(reason::CANNOT_SEE, message);
+            return draft.hold(Reason::CannotSee, message);
         }
         if !draft.drained() {
             let secs = draft.drain_left();
-            return draft.quiet(reason::DRAINING, "The canary finishes what it began.", secs);
+            return draft.quiet(Reason::Draining, "The canary finishes what it began.", secs);
         }
         draft.scale_away();
         let message =
             "A config changed after the canary's pods were started: they are started again.";
-        return draft.hold(code, message);
+        return draft.hold(reason, message);
     }
     if pods > 0 {
         let message = format!("{pods} pods that were started before a config changed still run.");
-        return draft.hold(code, message);
+        return draft.hold(reason, message);
     }
     draft.status.outdated_pods = false;
     draft.status.analysis_start_time = Some(draft.now);
     super::analysis::scale_up(&mut draft);
-    draft.hold(code, "The canary's pods are started with the configs as they are now.")
+    draft.hold(reason, "The canary's pods are started with the configs as they are now.")
 }

@@ -5,12 +5,13 @@ use super::{Draft, Step, soak};
 use crate::model::{Exposure, HookKind, Phase, Running, Severity};
 use crate::observed::{Readiness, Scaler, ScalerCopy, Seen, Selects, ServiceSeen};
 use crate::plan::Action;
-use crate::reason;
+use crate::reason::Reason;
+use crate::status::ReasonRecord;
 
 /// Initialized, Succeeded and Failed.
 pub(super) fn step(mut draft: Draft<'_>) -> Step {
     if let Some(why) = lower(&mut draft) {
-        return draft.hold(reason::ROUTE_LOWERED, why);
+        return draft.hold(Reason::RouteLowered, why);
     }
     let mut draft = match soak::watch(draft) {
         soak::Watch::Rest(draft) => *draft,
@@ -24,20 +25,20 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
         draft.repair();
         let message = format!("{} {} does not exist.", draft.kind(), draft.target_name());
         let secs = draft.settings.idle_secs;
-        return draft.stall(reason::TARGET_MISSING, message, secs);
+        return draft.stall(Reason::TargetMissing, message, secs);
     }
     if let Some(message) = super::copied::arrived(&mut draft) {
-        return draft.hold(reason::COPY_ARRIVED, message);
+        return draft.hold(Reason::CopyArrived, message);
     }
     match change(&mut draft) {
         Change::Unknown(why) => {
             draft.repair();
-            draft.hold(reason::CANNOT_SEE, why)
+            draft.hold(Reason::CannotSee, why)
         }
         Change::Revised if draft.seen.primary == Seen::Absent => {
             draft.enter(Phase::Initializing);
             let message = "The primary is gone and the target changed: it is made anew.";
-            draft.hold(reason::INITIALIZING, message)
+            draft.hold(Reason::Initializing, message)
         }
         Change::Revised => super::gate(draft),
         Change::Reverted => {
@@ -45,8 +46,8 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
             // What was asked of the rejected revision says nothing of this one.
             draft.status.checks.clear();
             let message = format!("{} went back to the promoted revision.", draft.target_name());
-            draft.note(reason::REVERTED, message.clone());
-            draft.hold(reason::REVERTED, message)
+            draft.note(Reason::Reverted, message.clone());
+            draft.hold(Reason::Reverted, message)
         }
         Change::None => settle(draft),
     }
@@ -81,9 +82,9 @@ fn lower(draft: &mut Draft<'_>) -> Option<String> {
 fn settle(mut draft: Draft<'_>) -> Step {
     draft.repair();
     super::capacity::settle(&mut draft);
-    if let Some((code, message)) = draft.obstacle() {
+    if let Some((reason, message)) = draft.obstacle() {
         let secs = draft.settings.idle_secs;
-        return draft.stall(code, message, secs);
+        return draft.stall(reason, message, secs);
     }
     if draft.seen.primary == Seen::Absent {
         return remake_primary(draft);
@@ -97,30 +98,30 @@ fn settle(mut draft: Draft<'_>) -> Step {
         let copies = draft.seen.drift.copies.join(", ");
         let message = format!("{copies} was changed by hand and has the promoted contents again.");
         draft.actions.push(Action::RepairCopies);
-        draft.warn(reason::COPY_REPAIRED, message.clone());
-        return draft.hold(reason::COPY_REPAIRED, message);
+        draft.warn(Reason::CopyRepaired, message.clone());
+        return draft.hold(Reason::CopyRepaired, message);
     }
     if let Some(message) = repaired(&draft) {
-        draft.note(reason::REPAIRED, message.clone());
-        return draft.hold(reason::REPAIRED, message);
+        draft.note(Reason::Repaired, message.clone());
+        return draft.hold(Reason::Repaired, message);
     }
     let repairing = draft.actions.iter().any(|action| !matches!(action, Action::EnsureRoute(_)));
     if repairing {
         let retry = draft.settings.retry_secs;
-        return draft.quiet(reason::REPAIRED, "What had drifted is put right.", retry);
+        return draft.quiet(Reason::Repaired, "What had drifted is put right.", retry);
     }
     let idle = draft.settings.idle_secs;
     if let Some(until) = soak::until(&draft) {
         let left = until.duration_since(draft.now).as_secs();
         let message = format!("The promoted primary is watched until {until:.0}.");
-        return draft.act(reason::SOAKING, message, left.min(idle));
+        return draft.act(Reason::Soaking, message, left.min(idle));
     }
     if let Some(message) = edited(&draft) {
         let last = draft.canary.status.last_reason.as_ref();
         if last.is_none_or(|last| last.message != message) {
-            draft.warn(reason::PRIMARY_EDITED, message.clone());
+            draft.warn(Reason::PrimaryEdited, message.clone());
         }
-        return draft.act(reason::PRIMARY_EDITED, message, idle);
+        return draft.act(Reason::PrimaryEdited, message, idle);
     }
     at_rest(draft, idle)
 }
@@ -184,9 +185,9 @@ fn edited(draft: &Draft<'_>) -> Option<String> {
 
 /// A wait that is over is no longer what the status speaks of.
 fn at_rest(draft: Draft<'_>, idle: i64) -> Step {
-    let last = draft.status.last_reason.as_ref().map(|last| last.code.as_str());
-    if !last.is_some_and(reason::is_trouble) || crate::mutant!(KeepTrouble) {
-        return draft.quiet(reason::AT_REST, "Nothing has changed.", idle);
+    let last = draft.status.last_reason.as_ref().and_then(ReasonRecord::reason);
+    if !last.is_some_and(Reason::is_trouble) {
+        return draft.quiet(Reason::AtRest, "Nothing has changed.", idle);
     }
     if draft.status.phase == Some(Phase::Failed)
         && draft.status.last_applied_spec != draft.status.last_promoted_spec
@@ -195,9 +196,9 @@ fn at_rest(draft: Draft<'_>, idle: i64) -> Step {
             "The primary serves everything; revision {} stays rejected.",
             draft.status.last_applied_spec
         );
-        return draft.act(reason::ROLLED_BACK, message, idle);
+        return draft.act(Reason::RolledBack, message, idle);
     }
-    draft.act(reason::AT_REST, "The primary serves everything and nothing is in the way.", idle)
+    draft.act(Reason::AtRest, "The primary serves everything and nothing is in the way.", idle)
 }
 
 /// Only what the primary ran may be copied to it without an analysis.
@@ -209,11 +210,11 @@ fn remake_primary(mut draft: Draft<'_>) -> Step {
     if configs && target.is_some_and(|target| target.revision == revision) {
         let replicas = draft.canary_replicas().max(1);
         draft.actions.push(Action::CreatePrimary { revision, replicas });
-        return draft.hold(reason::PRIMARY_MISSING, "The primary was deleted and is made anew.");
+        return draft.hold(Reason::PrimaryMissing, "The primary was deleted and is made anew.");
     }
     let message = "The primary was deleted and the target has another revision than it ran.";
     let secs = draft.settings.idle_secs;
-    draft.stall(reason::PRIMARY_MISSING, message, secs)
+    draft.stall(Reason::PrimaryMissing, message, secs)
 }
 
 /// The target runs and nothing needs it: GitOps scaled it up, or a rollback is to be finished.
@@ -221,16 +222,16 @@ fn scale_down(mut draft: Draft<'_>, replicas: u32) -> Step {
     if !draft.is_unreached() {
         let message = "The target runs and it cannot be seen that nothing reaches it.";
         let retry = draft.settings.retry_secs;
-        return draft.quiet(reason::CANNOT_SEE, message, retry);
+        return draft.quiet(Reason::CannotSee, message, retry);
     }
     if !draft.drained() {
         let secs = draft.drain_left();
-        return draft.quiet(reason::DRAINING, "The canary finishes what it began.", secs);
+        return draft.quiet(Reason::Draining, "The canary finishes what it began.", secs);
     }
     draft.scale_away();
     let retry = draft.settings.retry_secs;
     if draft.status.phase == Some(Phase::Failed) {
-        return draft.quiet(reason::ROLLED_BACK, "The canary is scaled to zero.", retry);
+        return draft.quiet(Reason::RolledBack, "The canary is scaled to zero.", retry);
     }
     // Whoever scaled it up wants more pods to serve.
     let primary = format!("{} {}", draft.kind(), draft.spec.target.primary_name());
@@ -247,14 +248,14 @@ fn scale_down(mut draft: Draft<'_>, replicas: u32) -> Step {
         "Scaling down {}: {replicas} replicas run at rest, where {primary} serves; for more capacity {place}",
         draft.target_name()
     );
-    draft.note(reason::TARGET_SCALED_DOWN, message.clone());
-    draft.quiet(reason::TARGET_SCALED_DOWN, message, retry)
+    draft.note(Reason::TargetScaledDown, message.clone());
+    draft.quiet(Reason::TargetScaledDown, message, retry)
 }
 
 /// A `confirm-rollout` hook has not approved yet, whatever the target is by now.
 pub(super) fn waiting(mut draft: Draft<'_>) -> Step {
     if let Some(why) = lower(&mut draft) {
-        return draft.hold(reason::ROUTE_LOWERED, why);
+        return draft.hold(Reason::RouteLowered, why);
     }
     let mut draft = match soak::watch(draft) {
         soak::Watch::Rest(draft) => *draft,
@@ -264,13 +265,13 @@ pub(super) fn waiting(mut draft: Draft<'_>) -> Step {
         draft.repair();
         let message = format!("{} {} does not exist.", draft.kind(), draft.target_name());
         let secs = draft.settings.idle_secs;
-        return draft.stall(reason::TARGET_MISSING, message, secs);
+        return draft.stall(Reason::TargetMissing, message, secs);
     }
     if let Some(message) = super::copied::arrived(&mut draft) {
-        return draft.hold(reason::COPY_ARRIVED, message);
+        return draft.hold(Reason::CopyArrived, message);
     }
     match change(&mut draft) {
-        Change::Unknown(why) => draft.hold(reason::CANNOT_SEE, why),
+        Change::Unknown(why) => draft.hold(Reason::CannotSee, why),
         Change::Revised => super::gate(draft),
         Change::Reverted => super::revert(draft),
         // Back to what was there before the wait: promoted, or rejected.
@@ -285,8 +286,8 @@ pub(super) fn waiting(mut draft: Draft<'_>) -> Step {
             };
             draft.enter(phase);
             let message = format!("{} went back to the revision before.", draft.target_name());
-            draft.note(reason::REVERTED, message.clone());
-            draft.hold(reason::REVERTED, message)
+            draft.note(Reason::Reverted, message.clone());
+            draft.hold(Reason::Reverted, message)
         }
     }
 }
@@ -295,12 +296,12 @@ pub(super) fn waiting(mut draft: Draft<'_>) -> Step {
 pub(super) fn gate(mut draft: Draft<'_>) -> Step {
     draft.repair();
     let blocked = blocked(&draft);
-    if let Some((code, message)) = blocked {
-        if code == reason::SCALER_MISSING || !draft.seen.obstacles.is_empty() {
+    if let Some((reason, message)) = blocked {
+        if reason == Reason::ScalerMissing || !draft.seen.obstacles.is_empty() {
             let secs = draft.settings.idle_secs;
-            return draft.stall(code, message, secs);
+            return draft.stall(reason, message, secs);
         }
-        return draft.hold(code, message);
+        return draft.hold(reason, message);
     }
     let mut checks: Vec<_> = draft.hooks(HookKind::ConfirmRollout).collect();
     if super::control::promoted(&draft).is_some() {
@@ -311,22 +312,22 @@ pub(super) fn gate(mut draft: Draft<'_>) -> Step {
     if !unanswered.is_empty() {
         let retry = draft.settings.retry_secs;
         if waiting && !draft.is_due() {
-            return draft.quiet(reason::NOT_DUE, "The gate is asked once per interval.", retry);
+            return draft.quiet(Reason::NotDue, "The gate is asked once per interval.", retry);
         }
         return draft.ask(unanswered);
     }
     let Some(check) = draft.refused(&checks) else {
         for check in checks {
             let message = format!("Confirm-rollout check {} passed", draft.hook_name(check));
-            draft.note(reason::NEW_REVISION, message);
+            draft.note(Reason::NewRevision, message);
         }
         return start(draft);
     };
     let hook = draft.hook_name(check);
-    let code = reason::WAITING_FOR_ROLLOUT_APPROVAL;
+    let reason = Reason::WaitingForRolloutApproval;
     if !waiting {
         let halt = format!("Halt {} advancement waiting for approval {hook}", draft.name());
-        draft.warn(code, halt);
+        draft.warn(reason, halt);
         if !draft.hook_muted(check) {
             draft.alert(Severity::Warn, "Canary is waiting for approval.", false);
         }
@@ -334,11 +335,11 @@ pub(super) fn gate(mut draft: Draft<'_>) -> Step {
     }
     draft.status.last_step_time = Some(draft.now);
     let secs = draft.spec.analysis.interval_secs;
-    draft.act(code, format!("The hook {hook} has not approved the new revision."), secs)
+    draft.act(reason, format!("The hook {hook} has not approved the new revision."), secs)
 }
 
 /// What keeps an analysis from starting; the revision is not taken up, so it is not lost.
-fn blocked(draft: &Draft<'_>) -> Option<(&'static str, String)> {
+fn blocked(draft: &Draft<'_>) -> Option<(Reason, String)> {
     if let Some(obstacle) = draft.obstacle().or_else(|| super::control::paused(draft)) {
         return Some(obstacle);
     }
@@ -346,26 +347,26 @@ fn blocked(draft: &Draft<'_>) -> Option<(&'static str, String)> {
         match &draft.seen.scaler {
             Seen::Present(_) => {}
             Seen::Absent => {
-                return Some((reason::SCALER_MISSING, draft.missing_scaler()));
+                return Some((Reason::ScalerMissing, draft.missing_scaler()));
             }
             Seen::Unreadable(why) => {
-                return Some((reason::CANNOT_SEE, format!("cannot read the autoscaler: {why}")));
+                return Some((Reason::CannotSee, format!("cannot read the autoscaler: {why}")));
             }
         }
     }
     if let Seen::Unreadable(why) = draft.route() {
-        return Some((reason::CANNOT_SEE, format!("cannot read the route: {why}")));
+        return Some((Reason::CannotSee, format!("cannot read the route: {why}")));
     }
     if let Seen::Unreadable(why) = &draft.seen.primary {
-        return Some((reason::CANNOT_SEE, format!("cannot read the primary: {why}")));
+        return Some((Reason::CannotSee, format!("cannot read the primary: {why}")));
     }
     if draft.seen.services.canary.present().is_none() || draft.apex_selects().is_none() {
-        return Some((reason::CANNOT_SEE, "the Services are not there yet".to_owned()));
+        return Some((Reason::CannotSee, "the Services are not there yet".to_owned()));
     }
     // A target that the apex still selects would serve everybody.
     if draft.apex_selects() != Some(Selects::Primary) {
         let message = "the apex Service does not select the primary yet".to_owned();
-        return Some((reason::PRIMARY_NOT_READY, message));
+        return Some((Reason::PrimaryNotReady, message));
     }
     if draft.spec.skip_analysis {
         return None;
@@ -374,12 +375,12 @@ fn blocked(draft: &Draft<'_>) -> Option<(&'static str, String)> {
         Some(Readiness::Ready) if draft.serving_primary().is_some() => None,
         Some(Readiness::Ready) => {
             let message = "the primary's Service has no ready endpoint".to_owned();
-            Some((reason::PRIMARY_NOT_READY, message))
+            Some((Reason::PrimaryNotReady, message))
         }
         // A stuck primary may need exactly this release, and a deleted one is made anew by it.
         Some(Readiness::Stuck(_)) | None => None,
         Some(Readiness::Progressing(why)) => {
-            Some((reason::PRIMARY_NOT_READY, format!("the primary is not ready: {why}")))
+            Some((Reason::PrimaryNotReady, format!("the primary is not ready: {why}")))
         }
     }
 }
@@ -396,8 +397,8 @@ fn start(mut draft: Draft<'_>) -> Step {
         draft.start_target();
     }
     let message = format!("New revision detected! Scaling up {}", draft.target_name());
-    draft.note(reason::NEW_REVISION, message);
+    draft.note(Reason::NewRevision, message);
     draft.alert(Severity::Info, "New revision detected, progressing canary analysis.", true);
     let message = format!("Revision {} is analysed.", draft.status.last_applied_spec);
-    draft.hold(reason::NEW_REVISION, message)
+    draft.hold(Reason::NewRevision, message)
 }

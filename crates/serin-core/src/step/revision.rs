@@ -3,7 +3,7 @@
 use super::{Draft, REVISION_PREFIX, Step};
 use crate::model::{Phase, Status};
 use crate::observed::{Seen, Workload};
-use crate::reason;
+use crate::reason::Reason;
 
 /// How the target compares with what was last taken up.
 pub(super) enum Change {
@@ -36,7 +36,6 @@ pub(super) fn change(draft: &mut Draft<'_>) -> Change {
         Seen::Present(configs) => Some(configs),
         // Tracking is off.
         Seen::Absent => None,
-        Seen::Unreadable(_) if crate::mutant!(ReadErrorIsChange) => return Change::Revised,
         Seen::Unreadable(why) => {
             return Change::Unknown(format!("cannot read the target's configs: {why}"));
         }
@@ -53,8 +52,7 @@ pub(super) fn change(draft: &mut Draft<'_>) -> Change {
         }
         status.last_applied_spec.clone_from(&target.revision);
     }
-    let surprise = crate::mutant!(ReleaseOnGeneration) && moved;
-    if target.revision == status.last_applied_spec && configs_same && !surprise {
+    if target.revision == status.last_applied_spec && configs_same {
         status.saw(&target.uid, target.generation);
         return Change::None;
     }
@@ -63,7 +61,7 @@ pub(super) fn change(draft: &mut Draft<'_>) -> Change {
         (Some(_), None) => configs_same,
         (None, _) => true,
     };
-    if target.revision == status.last_promoted_spec && promoted_configs_same && !surprise {
+    if target.revision == status.last_promoted_spec && promoted_configs_same {
         return Change::Reverted;
     }
     Change::Revised
@@ -89,7 +87,7 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
     if let Some(why) = blind(&draft) {
         let message = format!("Adopting: {why}");
         pause(&mut draft, phase);
-        return Adoption::Done(draft.hold(reason::CANNOT_SEE, message));
+        return Adoption::Done(draft.hold(Reason::CannotSee, message));
     }
     let Some(target) = draft.seen.target.present() else {
         return Adoption::Ours(Box::new(draft));
@@ -98,16 +96,13 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
     tell_release(&mut draft, phase);
     draft.status.adopted = true;
     match phase {
-        Phase::Initialized | Phase::Succeeded if crate::mutant!(ReleaseOnAdoption) => {
-            Adoption::Done(super::restart(draft))
-        }
         Phase::Initialized | Phase::Succeeded => {
             if !same {
                 let message = format!(
                     "Adopted {} as it is, though it differs from its primary; change its pod template to release it",
                     draft.target_name()
                 );
-                draft.warn(reason::ADOPTED, message);
+                draft.warn(Reason::Adopted, message);
             }
             record(&mut draft, target);
             let promoted = &mut draft.status.last_promoted_spec;
@@ -119,7 +114,7 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
             }
             let idle = draft.settings.retry_secs;
             let message = format!("Adopted without an analysis.{}", guarded(&draft));
-            Adoption::Done(draft.act(reason::ADOPTED, message, idle))
+            Adoption::Done(draft.act(Reason::Adopted, message, idle))
         }
         Phase::Failed => {
             record(&mut draft, target);
@@ -127,11 +122,11 @@ pub(super) fn adopt(mut draft: Draft<'_>) -> Adoption<'_> {
                 draft.status.last_promoted_spec.clone_from(&target.revision);
             }
             let message = "Adopted a failed release; its revision stays rejected.";
-            Adoption::Done(draft.hold(reason::ADOPTED, message))
+            Adoption::Done(draft.hold(Reason::Adopted, message))
         }
         Phase::Promoting | Phase::Finalising if same => {
             record(&mut draft, target);
-            Adoption::Done(draft.hold(reason::ADOPTED, "Adopted a promotion under way."))
+            Adoption::Done(draft.hold(Reason::Adopted, "Adopted a promotion under way."))
         }
         Phase::Waiting if !same => Adoption::Ours(Box::new(draft)),
         Phase::Waiting
@@ -154,7 +149,7 @@ fn tell_release(draft: &mut Draft<'_>, phase: Phase) {
     if !draft.canary.status.adopted && !at_rest {
         let message =
             format!("Adopted {} in the middle of a release ({})", draft.name(), phase.name());
-        draft.note(reason::ADOPTED, message);
+        draft.note(Reason::Adopted, message);
     }
 }
 

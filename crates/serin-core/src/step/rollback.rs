@@ -4,7 +4,7 @@ use super::{Draft, Step};
 use crate::control::ByHand;
 use crate::model::{Exposure, HookKind, Phase, Severity};
 use crate::observed::Seen;
-use crate::reason;
+use crate::reason::Reason;
 
 /// What is said of a canary without pods.
 pub(super) const LOST: &str = "The canary had traffic and has no ready endpoint.";
@@ -24,15 +24,15 @@ pub(super) enum Cause {
 }
 
 impl Cause {
-    fn code(&self) -> &'static str {
+    fn reason(&self) -> Reason {
         match self {
-            Cause::Threshold(_) | Cause::Lost => reason::THRESHOLD_REACHED,
-            Cause::Guard(_) => reason::GUARD_ROLLED_BACK,
-            Cause::Hook(_) => reason::ROLLBACK_ASKED,
-            Cause::Aborted(_) => reason::ABORTED,
-            Cause::CanaryStuck(_) => reason::CANARY_STUCK,
-            Cause::TargetGone => reason::TARGET_GONE,
-            Cause::PromotionFailed(_) => reason::PROMOTION_FAILED,
+            Cause::Threshold(_) | Cause::Lost => Reason::ThresholdReached,
+            Cause::Guard(_) => Reason::GuardRolledBack,
+            Cause::Hook(_) => Reason::RollbackAsked,
+            Cause::Aborted(_) => Reason::Aborted,
+            Cause::CanaryStuck(_) => Reason::CanaryStuck,
+            Cause::TargetGone => Reason::TargetGone,
+            Cause::PromotionFailed(_) => Reason::PromotionFailed,
         }
     }
 }
@@ -43,18 +43,17 @@ pub(super) fn roll_back(mut draft: Draft<'_>, cause: &Cause) -> Step {
     let exposure = draft.status.exposure();
     super::capacity::warn_of_rollback(&mut draft);
     draft.take_off();
-    let code = cause.code();
+    let reason = cause.reason();
     let mut message = announce(&mut draft, cause, exposure);
     if let Cause::Guard(why) = cause {
         super::guard::record(&mut draft, why);
     }
     let scaling_down = format!("Canary failed! Scaling down {}", draft.name());
-    draft.warn(code, scaling_down);
+    draft.warn(reason, scaling_down);
     // The primary may have taken up what is being rejected: then this is what it runs.
     if super::promotion::primary_runs_applied(&draft) && promoting(&draft) {
         draft.saw_promoted();
-        let said = message.trim_end_matches('.');
-        message = format!("{said}; the primary had taken it up already and keeps it.");
+        message = format!("The primary had taken it up already and keeps it. {message}");
     }
     if matches!(cause, Cause::TargetGone) {
         // It was not found to be bad: should it come back, it is analysed.
@@ -63,16 +62,12 @@ pub(super) fn roll_back(mut draft: Draft<'_>, cause: &Cause) -> Step {
         // The generation belongs to a revision that is no longer recorded.
         draft.status.target_generation = None;
     }
-    if crate::mutant!(ForgetRejected) {
-        draft.status.last_applied_spec.clone_from(&draft.status.last_promoted_spec);
-        draft.status.target_generation = None;
-    }
     draft.status.failed_checks = 0;
     draft.status.iterations = 0;
     draft.enter(Phase::Failed);
     draft.call_post_rollout();
     let secs = draft.settings.drain_secs;
-    draft.act(code, message, secs)
+    draft.act(reason, message, secs)
 }
 
 fn promoting(draft: &Draft<'_>) -> bool {
@@ -82,40 +77,40 @@ fn promoting(draft: &Draft<'_>) -> bool {
 /// The Event and the alert of the cause, in Flagger's words; returns the sentence for the status.
 fn announce(draft: &mut Draft<'_>, cause: &Cause, exposure: Exposure) -> String {
     let name = draft.name();
-    let code = cause.code();
+    let reason = cause.reason();
     match cause {
         Cause::Threshold(last) => too_many(draft, "", last, exposure),
         // Flagger's words, and what the last of them was.
         Cause::Lost => too_many(draft, "canary has no ready endpoint, ", LOST, exposure),
         Cause::Guard(why) => {
-            draft.warn(code, format!("Rolling back {name} guard: {why}"));
+            draft.warn(reason, format!("Rolling back {name} guard: {why}"));
             draft.alert(Severity::Error, format!("Guard rolled back: {why}"), false);
             format!("The guard rolled back at {exposure}: {why}")
         }
         Cause::Hook(hook) => {
-            draft.warn(code, format!("Rollback check {hook} passed"));
-            draft.warn(code, format!("Rolling back {name} manual webhook invoked"));
+            draft.warn(reason, format!("Rollback check {hook} passed"));
+            draft.warn(reason, format!("Rolling back {name} manual webhook invoked"));
             draft.alert(Severity::Warn, "Rolling back manual webhook invoked", false);
             format!("The rollback hook {hook} asked for it at {exposure}.")
         }
         Cause::Aborted(by) => {
-            draft.warn(code, format!("Rolling back {name} aborted {by}"));
+            draft.warn(reason, format!("Rolling back {name} aborted {by}"));
             draft.alert(Severity::Warn, format!("Aborted {by}"), false);
             format!("The release was aborted {by}, at {exposure}.")
         }
         Cause::CanaryStuck(why) => {
-            draft.warn(code, format!("Rolling back {name} progress deadline exceeded {why}"));
+            draft.warn(reason, format!("Rolling back {name} progress deadline exceeded {why}"));
             draft.alert(Severity::Error, format!("Progress deadline exceeded {why}"), false);
             format!("The canary did not become ready: {why}")
         }
         Cause::TargetGone => {
             let target = draft.target_name();
-            draft.warn(code, format!("Rolling back {name} target {target} was deleted"));
+            draft.warn(reason, format!("Rolling back {name} target {target} was deleted"));
             draft.alert(Severity::Error, format!("Target {target} was deleted"), false);
             "The target was deleted during its analysis.".to_owned()
         }
         Cause::PromotionFailed(why) => {
-            draft.warn(code, format!("Promotion failed, primary not ready: {why}"));
+            draft.warn(reason, format!("Promotion failed, primary not ready: {why}"));
             let alert = format!("Promotion failed, primary not ready: {why}");
             draft.alert(Severity::Error, alert, false);
             format!("The primary did not become ready: {why}")
@@ -126,7 +121,7 @@ fn announce(draft: &mut Draft<'_>, cause: &Cause, exposure: Exposure) -> String 
 fn too_many(draft: &mut Draft<'_>, which: &str, last: &str, exposure: Exposure) -> String {
     let (name, failed) = (draft.name(), draft.status.failed_checks);
     let event = format!("Rolling back {name} {which}failed checks threshold reached {failed}");
-    draft.warn(reason::THRESHOLD_REACHED, event);
+    draft.warn(Reason::ThresholdReached, event);
     let alert = format!("Failed checks threshold reached {failed}: {last}");
     draft.alert(Severity::Error, alert, false);
     let threshold = draft.spec.analysis.threshold;
@@ -147,15 +142,9 @@ pub(super) fn asked_again(draft: Draft<'_>, by: &ByHand) -> Step {
 }
 
 fn begin_again(mut draft: Draft<'_>, event: String, message: String) -> Step {
-    let exposure = draft.status.exposure();
-    if !crate::mutant!(KeepShareOnRestart) {
-        draft.take_off();
-    }
+    draft.take_off();
     draft.reset_analysis();
-    if crate::mutant!(KeepShareOnRestart) {
-        draft.status.expose(exposure);
-    }
-    draft.note(reason::RESTARTED, event);
+    draft.note(Reason::Restarted, event);
     draft.alert(Severity::Info, "New revision detected, progressing canary analysis.", true);
     if draft.has_hooks(HookKind::ConfirmRollout) {
         // Neither the abandoned nor the new revision was taken up; the gate decides about whatever is there then.
@@ -170,7 +159,7 @@ fn begin_again(mut draft: Draft<'_>, event: String, message: String) -> Step {
         draft.enter(Phase::Progressing);
         draft.status.phase_time = Some(draft.now);
     }
-    draft.hold(reason::RESTARTED, message)
+    draft.hold(Reason::Restarted, message)
 }
 
 /// The user took the change back: the primary already runs this, so there is nothing to analyse or promote.
@@ -189,7 +178,7 @@ pub(super) fn revert(mut draft: Draft<'_>) -> Step {
         "{} went back to the promoted revision {revision}; the analysis ends without a promotion",
         draft.target_name()
     );
-    draft.note(reason::REVERTED, message.clone());
+    draft.note(Reason::Reverted, message.clone());
     draft.alert(Severity::Info, "Target was reverted, analysis ended.", false);
-    draft.hold(reason::REVERTED, message)
+    draft.hold(Reason::Reverted, message)
 }

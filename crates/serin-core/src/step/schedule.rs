@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::observed::Guard;
 use crate::plan::Action;
-use crate::{mutant, reason};
+use crate::reason::Reason;
 
 pub(super) fn advance(draft: Draft<'_>) -> Step {
     let spec = draft.spec;
@@ -24,13 +24,6 @@ pub(super) fn advance(draft: Draft<'_>) -> Step {
         return another_round(draft, wanted);
     }
     match schedule.after(at) {
-        Some(last) if mutant!(SkipLastStep) && schedule.after(last.exposure).is_none() => {
-            promotion_gate(draft)
-        }
-        Some(next) if mutant!(DoubleStep) => {
-            let beyond = schedule.after(next.exposure).unwrap_or(next);
-            enter(draft, beyond)
-        }
         Some(next) => enter(draft, next),
         None => promotion_gate(draft),
     }
@@ -88,29 +81,29 @@ fn raise(mut draft: Draft<'_>, weight: Weight, because: &str) -> Step {
     let secs = draft.spec.analysis.interval_secs;
     if let Some(check) = draft.refused(&checks) {
         let hook = draft.hook_name(check);
-        let code = reason::WAITING_FOR_TRAFFIC_APPROVAL;
-        if draft.is_news(code) {
+        let reason = Reason::WaitingForTrafficApproval;
+        if draft.is_news(reason) {
             let message =
                 format!("Halt {} waiting for traffic increase approval {hook}", draft.name());
-            draft.warn(code, message);
+            draft.warn(reason, message);
             if !draft.hook_muted(check) {
                 let alert = "Canary traffic increase is waiting for approval.";
                 draft.alert(Severity::Warn, alert, false);
             }
         }
-        return draft.act(code, format!("The hook {hook} has not approved {weight} %."), secs);
+        return draft.act(reason, format!("The hook {hook} has not approved {weight} %."), secs);
     }
     for check in checks {
         let message = format!("Confirm-traffic-increase check {} passed", draft.hook_name(check));
-        draft.note(reason::ADVANCED, message);
+        draft.note(Reason::Advanced, message);
     }
     capacity::warn_of_short_canary(&mut draft, weight);
     draft.enter(Phase::Progressing);
     draft.status.expose(Exposure::share(weight));
     draft.actions.push(Action::Route(Exposure::share(weight)));
     let message = format!("Advance {} canary weight {weight}", draft.name());
-    draft.note(reason::ADVANCED, message);
-    draft.act(reason::ADVANCED, format!("The canary gets {weight} %{because}."), secs)
+    draft.note(Reason::Advanced, message);
+    draft.act(Reason::Advanced, format!("The canary gets {weight} %{because}."), secs)
 }
 
 /// Whether this share needs pods first, which the canary then gets.
@@ -136,7 +129,7 @@ fn grow(mut draft: Draft<'_>, shortage: &capacity::Shortage) -> Step {
     // The checks were answered for this step; they are asked again with the next one.
     draft.status.last_step_time = Some(draft.now);
     let secs = draft.spec.analysis.interval_secs;
-    draft.act(reason::CAPACITY_SHORT, shortage.message.clone(), secs)
+    draft.act(Reason::CapacityShort, shortage.message.clone(), secs)
 }
 
 fn another_round(mut draft: Draft<'_>, total: u32) -> Step {
@@ -146,12 +139,12 @@ fn another_round(mut draft: Draft<'_>, total: u32) -> Step {
     draft.status.last_step_time = Some(draft.now);
     draft.enter(Phase::Progressing);
     let message = format!("Advance {} canary iteration {round}/{total}", draft.name());
-    draft.note(reason::ITERATION_PASSED, message);
+    draft.note(Reason::IterationPassed, message);
     let to = match draft.status.exposure() {
         Exposure::NONE => String::new(),
         exposure => format!("; the canary gets {exposure}"),
     };
-    draft.act(reason::ITERATION_PASSED, format!("Iteration {round} of {total}{to}."), secs)
+    draft.act(Reason::IterationPassed, format!("Iteration {round} of {total}{to}."), secs)
 }
 
 /// Everything was passed; whoever must approve the promotion is asked once per interval while the checks go on.
@@ -166,11 +159,11 @@ fn promotion_gate(mut draft: Draft<'_>) -> Step {
     }
     if let Some(check) = draft.refused(&checks) {
         let hook = draft.hook_name(check);
-        let code = reason::WAITING_FOR_PROMOTION_APPROVAL;
+        let reason = Reason::WaitingForPromotionApproval;
         if draft.status.phase != Some(Phase::WaitingPromotion) {
             let message =
                 format!("Halt {} advancement waiting for promotion approval {hook}", draft.name());
-            draft.warn(code, message);
+            draft.warn(reason, message);
             if !draft.hook_muted(check) {
                 let alert = "Canary promotion is waiting for approval.";
                 draft.alert(Severity::Warn, alert, false);
@@ -179,11 +172,11 @@ fn promotion_gate(mut draft: Draft<'_>) -> Step {
         }
         draft.status.last_step_time = Some(draft.now);
         let secs = draft.spec.analysis.interval_secs;
-        return draft.act(code, format!("The hook {hook} has not approved the promotion."), secs);
+        return draft.act(reason, format!("The hook {hook} has not approved the promotion."), secs);
     }
     for check in checks {
         let message = format!("Confirm-promotion check {} passed", draft.hook_name(check));
-        draft.note(reason::PROMOTING, message);
+        draft.note(Reason::Promoting, message);
     }
     let next = draft.spec.analysis.schedule.after(draft.status.exposure());
     match next.filter(|next| next.gate == Gate::Promotion) {
@@ -199,7 +192,7 @@ fn switch_all(mut draft: Draft<'_>, to: Exposure) -> Step {
         return grow(draft, &shortage);
     }
     let message = "Routing all traffic to canary";
-    draft.note(reason::ADVANCED, message);
+    draft.note(Reason::Advanced, message);
     capacity::warn_of_short_canary(&mut draft, to.share);
     draft.enter(Phase::Progressing);
     draft.status.iterations += 1;
@@ -207,17 +200,17 @@ fn switch_all(mut draft: Draft<'_>, to: Exposure) -> Step {
     draft.status.last_step_time = Some(draft.now);
     draft.actions.push(Action::Route(to));
     let secs = draft.spec.analysis.interval_secs;
-    draft.act(reason::ADVANCED, "The canary gets all traffic.", secs)
+    draft.act(Reason::Advanced, "The canary gets all traffic.", secs)
 }
 
 /// Before the first traffic: what must be known of it to say how little of it is little enough.
-pub(super) fn blind(draft: &Draft<'_>) -> Option<(&'static str, String)> {
+pub(super) fn blind(draft: &Draft<'_>) -> Option<(Reason, String)> {
     draft.spec.analysis.evidence_pace()?;
     match (&draft.seen.guard, &draft.seen.watched.known) {
-        (Guard::Hold(why) | Guard::RollBack(why), _) => Some((reason::GUARD_HOLDS, why.clone())),
+        (Guard::Hold(why) | Guard::RollBack(why), _) => Some((Reason::GuardHolds, why.clone())),
         (Guard::Quiet, None) => {
             let message = "The guard has not measured yet how much traffic there is.";
-            Some((reason::GATHERING_EVIDENCE, message.to_owned()))
+            Some((Reason::GatheringEvidence, message.to_owned()))
         }
         (Guard::Quiet, Some(_)) => None,
     }
@@ -227,7 +220,7 @@ pub(super) fn blind(draft: &Draft<'_>) -> Option<(&'static str, String)> {
 fn follow_evidence(draft: Draft<'_>, pace: &EvidencePace) -> Step {
     let Some(known) = draft.seen.watched.known else {
         let message = "The guard has not measured yet how much traffic there is.".to_owned();
-        return wait(draft, pace, reason::GATHERING_EVIDENCE, message);
+        return wait(draft, pace, Reason::GatheringEvidence, message);
     };
     let analysis = &draft.spec.analysis;
     if draft.weight() == Weight::ZERO {
@@ -255,15 +248,15 @@ fn follow_evidence(draft: Draft<'_>, pace: &EvidencePace) -> Step {
         Some(Judged::Promote) => promotion_gate(draft),
         Some(Judged::Wait(why)) => {
             let message = format!("At {} %: {why}; {}.", draft.weight(), so_far(&known));
-            let code = match why {
-                Wait::Held => reason::GUARD_HOLDS,
+            let reason = match why {
+                Wait::Held => Reason::GuardHolds,
                 Wait::Dwell { .. }
                 | Wait::Bake { .. }
                 | Wait::Requests { .. }
                 | Wait::BlastRadius { .. }
-                | Wait::GoEvidence { .. } => reason::GATHERING_EVIDENCE,
+                | Wait::GoEvidence { .. } => Reason::GatheringEvidence,
             };
-            wait(draft, pace, code, message)
+            wait(draft, pace, reason, message)
         }
         None => promotion_gate(draft),
     }
@@ -273,30 +266,30 @@ fn follow_evidence(draft: Draft<'_>, pace: &EvidencePace) -> Step {
 pub(super) fn wait(
     mut draft: Draft<'_>,
     pace: &EvidencePace,
-    code: &'static str,
+    reason: Reason,
     message: String,
 ) -> Step {
     draft.status.last_step_time = Some(draft.now);
     let secs = draft.spec.analysis.interval_secs;
     let took = pace::secs_since(draft.status.traffic_start_time, draft.now);
     if took < pace.max_duration_secs as f64 {
-        if code == reason::GUARD_HOLDS && draft.is_news(code) {
+        if reason == Reason::GuardHolds && draft.is_news(reason) {
             let event = format!("Halt {} advancement {message}", draft.name());
-            draft.warn(code, event);
+            draft.warn(reason, event);
         }
-        return draft.act(code, message, secs);
+        return draft.act(reason, message, secs);
     }
-    let code = reason::EVIDENCE_MISSING;
+    let reason = Reason::EvidenceMissing;
     let limit = pace.max_duration_secs;
     let message = format!("The evidence does not suffice after {limit} s. {message}");
     draft.stalled = true;
-    if draft.is_news(code) {
+    if draft.is_news(reason) {
         let event = format!("Halt {} advancement {message}", draft.name());
-        draft.warn(code, event);
+        draft.warn(reason, event);
         let alert = format!("The evidence for a promotion does not suffice after {limit} s.");
         draft.alert(Severity::Warn, alert, false);
     }
-    draft.act(code, message, secs)
+    draft.act(reason, message, secs)
 }
 
 /// Seconds of traffic that are missing before a promotion.
@@ -313,5 +306,5 @@ fn bake(mut draft: Draft<'_>, left: i64) -> Step {
     let secs = draft.spec.analysis.interval_secs;
     let exposure = draft.status.exposure();
     let message = format!("All checks passed; the canary keeps {exposure} for another {left} s.");
-    draft.act(reason::BAKING, message, secs)
+    draft.act(Reason::Baking, message, secs)
 }

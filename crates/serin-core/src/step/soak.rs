@@ -13,7 +13,7 @@ use super::{Draft, Step, capacity, guard};
 use crate::model::{Phase, Severity, Soak};
 use crate::observed::{Guard, Kept, Readiness, Seen};
 use crate::plan::Action;
-use crate::reason;
+use crate::reason::Reason;
 
 /// Names what a primary ran: a revision with its configs.
 pub fn token(revision: &str, configs: Option<&BTreeMap<String, String>>) -> String {
@@ -88,10 +88,8 @@ pub(super) fn watch(mut draft: Draft<'_>) -> Watch<'_> {
     }
     let Some(until) = until(&draft) else {
         end(&mut draft);
-        draft.note(
-            reason::SOAK_ENDED,
-            "The primary is no longer watched: the spec asks for no soak",
-        );
+        draft
+            .note(Reason::SoakEnded, "The primary is no longer watched: the spec asks for no soak");
         return rest(draft);
     };
     if let Guard::RollBack(why) = &draft.seen.guard {
@@ -103,9 +101,9 @@ pub(super) fn watch(mut draft: Draft<'_>) -> Watch<'_> {
     }
     end(&mut draft);
     let message = format!("{} was watched after its promotion and stays", draft.target_name());
-    draft.note(reason::SOAK_PASSED, message);
+    draft.note(Reason::SoakPassed, message);
     let message = "The primary was watched after its promotion, and nothing spoke against it.";
-    Watch::Done(draft.hold(reason::SOAK_PASSED, message))
+    Watch::Done(draft.hold(Reason::SoakPassed, message))
 }
 
 /// When the watch over the primary ends; none when there is none.
@@ -118,7 +116,7 @@ pub(super) fn until(draft: &Draft<'_>) -> Option<Timestamp> {
 pub(super) fn overtaken(draft: &mut Draft<'_>) {
     if draft.status.soak.is_some() {
         draft.status.soak = None;
-        draft.note(reason::SOAK_ENDED, "The primary is no longer watched: a new release begins");
+        draft.note(Reason::SoakEnded, "The primary is no longer watched: a new release begins");
     }
 }
 
@@ -132,13 +130,13 @@ fn alarm(mut draft: Draft<'_>, soak: &Soak, why: String) -> Step {
         let message = format!(
             "Promoted {name} breaks its objectives and nothing is kept to go back to: {why}"
         );
-        draft.warn(reason::SOAK_ALARM, message.clone());
+        draft.warn(Reason::SoakAlarm, message.clone());
         draft.alert(Severity::Error, message, true);
         let message =
             format!("Revision {revision} breaks its objectives after its promotion: {why}");
-        return draft.hold(reason::SOAK_ALARM, message);
+        return draft.hold(Reason::SoakAlarm, message);
     }
-    draft.warn(reason::UNDOING, format!("Undoing {name} guard: {why}"));
+    draft.warn(Reason::Undoing, format!("Undoing {name} guard: {why}"));
     draft.alert(Severity::Error, format!("Promotion is undone: {why}"), true);
     take_back(draft, soak, why)
 }
@@ -147,10 +145,10 @@ fn alarm(mut draft: Draft<'_>, soak: &Soak, why: String) -> Step {
 pub(super) fn undo(mut draft: Draft<'_>, by: String) -> Step {
     let Some(soak) = kept(&draft) else {
         let message = "Nothing is kept that the primary could go back to.";
-        return draft.hold(reason::ACTION_REFUSED, message);
+        return draft.hold(Reason::ActionRefused, message);
     };
     let name = draft.name();
-    draft.warn(reason::UNDOING, format!("Undoing {name} {by}"));
+    draft.warn(Reason::Undoing, format!("Undoing {name} {by}"));
     draft.alert(Severity::Warn, format!("Promotion is undone {by}"), true);
     take_back(draft, &soak, by)
 }
@@ -198,7 +196,7 @@ fn take_back(mut draft: Draft<'_>, soak: &Soak, why: String) -> Step {
     let previous = &soak.previous;
     let message =
         format!("Revision {revision} is taken back to {previous} after its promotion: {why}");
-    draft.hold(reason::UNDOING, message)
+    draft.hold(Reason::Undoing, message)
 }
 
 /// The status says that the primary goes back: it is made so, until it is.
@@ -207,7 +205,7 @@ fn undoing<'a>(mut draft: Draft<'a>, soak: &Soak) -> Watch<'a> {
     let kept = match &draft.seen.kept {
         Seen::Unreadable(why) => {
             let message = format!("cannot read what the primary ran before: {why}");
-            return Watch::Done(draft.hold(reason::CANNOT_SEE, message));
+            return Watch::Done(draft.hold(Reason::CannotSee, message));
         }
         Seen::Present(kept) => Some(kept.clone()),
         Seen::Absent => None,
@@ -215,7 +213,7 @@ fn undoing<'a>(mut draft: Draft<'a>, soak: &Soak) -> Watch<'a> {
     let readiness = match &draft.seen.primary {
         Seen::Unreadable(why) => {
             let message = format!("cannot read the primary: {why}");
-            return Watch::Done(draft.hold(reason::CANNOT_SEE, message));
+            return Watch::Done(draft.hold(Reason::CannotSee, message));
         }
         Seen::Present(primary) => Some(primary.readiness.clone()),
         Seen::Absent => None,
@@ -226,29 +224,29 @@ fn undoing<'a>(mut draft: Draft<'a>, soak: &Soak) -> Watch<'a> {
         end(&mut draft);
         let message =
             "The revision before, or the primary itself, was deleted before it was taken back";
-        draft.warn(reason::UNDO_LOST, message);
-        return Watch::Done(draft.hold(reason::UNDO_LOST, message));
+        draft.warn(Reason::UndoLost, message);
+        return Watch::Done(draft.hold(Reason::UndoLost, message));
     };
     draft.repair();
     if !in_force {
         draft.actions.push(Action::UndoPrimary { token: back });
         let message = format!("The primary goes back to {}: {}", soak.previous, soak.undo);
-        return Watch::Done(draft.hold(reason::UNDOING, message));
+        return Watch::Done(draft.hold(Reason::Undoing, message));
     }
     match readiness {
         Readiness::Ready => {
             if let Some(shortage) = capacity::of_undone(&draft) {
-                return Watch::Done(draft.hold(reason::CAPACITY_SHORT, shortage.message));
+                return Watch::Done(draft.hold(Reason::CapacityShort, shortage.message));
             }
             end(&mut draft);
             draft.status.primary_replicas = None;
-            draft.note(reason::UNDONE, format!("{} runs what it ran before", draft.target_name()));
+            draft.note(Reason::Undone, format!("{} runs what it ran before", draft.target_name()));
             let message = format!("The primary runs {} again.", soak.previous);
-            Watch::Done(draft.hold(reason::UNDONE, message))
+            Watch::Done(draft.hold(Reason::Undone, message))
         }
         Readiness::Progressing(why) => {
             let message = format!("The primary goes back to {}: {why}", soak.previous);
-            Watch::Done(draft.hold(reason::UNDOING, message))
+            Watch::Done(draft.hold(Reason::Undoing, message))
         }
         // A new revision is a way out of it.
         Readiness::Stuck(why) => match change(&mut draft) {
@@ -259,7 +257,7 @@ fn undoing<'a>(mut draft: Draft<'a>, soak: &Soak) -> Watch<'a> {
             Change::None | Change::Reverted | Change::Unknown(_) => {
                 let message = format!("The primary cannot go back to {}: {why}", soak.previous);
                 let idle = draft.settings.idle_secs;
-                Watch::Done(draft.stall(reason::UNDOING, message, idle))
+                Watch::Done(draft.stall(Reason::Undoing, message, idle))
             }
         },
     }

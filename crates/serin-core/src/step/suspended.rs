@@ -5,16 +5,16 @@ use super::conditions::{self, SUSPENDED};
 use super::{Draft, Step};
 use crate::model::{Exposure, Phase, Running};
 use crate::observed::Seen;
-use crate::reason;
+use crate::reason::Reason;
 
 /// Nothing is touched.
 pub(super) fn step(mut draft: Draft<'_>) -> Step {
     if !conditions::is_true(&draft.canary.status, SUSPENDED) {
         let message = format!("{} is suspended, skipping canary run", draft.name());
-        draft.note(reason::SUSPENDED, message);
+        draft.note(Reason::Suspended, message);
     }
     let (message, secs) = (message(&draft), draft.settings.idle_secs);
-    draft.quiet(reason::SUSPENDED, message, secs)
+    draft.quiet(Reason::Suspended, message, secs)
 }
 
 /// The condition speaks of the present, whatever was decided while it is set: the guard may have rolled back.

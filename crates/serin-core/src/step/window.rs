@@ -20,11 +20,11 @@ pub(super) fn owned(draft: &Draft<'_>, check: Check, finding: Judgement) -> Judg
                 format!("{}; its window begins before the canary's first request", finding.message);
             Judgement { effect: Effect::Waits, message, expected: true, ..finding }
         }
-        Verdict::Fail if !window.is_own(draft) && !crate::mutant!(BlameForOthers) => {
+        Verdict::Fail if !window.is_own(draft) => {
             let message = format!("{} does not count yet: {}", finding.message, window.why(draft));
             Judgement { verdict: Verdict::Early, effect: Effect::Waits, message, ..finding }
         }
-        Verdict::Pass if window.is_mixed(draft) && !crate::mutant!(BlameForOthers) => {
+        Verdict::Pass if window.is_mixed(draft) => {
             let halt = format!("Halt {} advancement", draft.name());
             let Judgement { name, .. } = &finding;
             let message = format!("{halt} {name} says little yet: {}", window.why(draft));

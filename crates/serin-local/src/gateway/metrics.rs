@@ -1,9 +1,10 @@
 //! Traefik's metrics: the same names, the same labels, the same disappearance of services that have left.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::ENTRY_POINT;
@@ -58,7 +59,7 @@ impl Registry {
     }
 
     fn series(&self) -> MutexGuard<'_, BTreeMap<Key, Series>> {
-        self.series.lock().unwrap_or_else(PoisonError::into_inner)
+        self.series.lock()
     }
 
     /// The page as of now; afterwards the series of what is no longer configured are gone.

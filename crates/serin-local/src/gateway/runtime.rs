@@ -1,7 +1,8 @@
 //! A configuration made ready to serve: routers in order, services with their balancers.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, header};
 
@@ -137,7 +138,7 @@ impl Runtime {
     fn descend(&self, at: usize, headers: &HeaderMap, choice: &mut Choice) -> Option<Target> {
         match self.nodes.get(at)? {
             Node::Servers { name, servers, turn, pass_host_header } => {
-                let mut turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut turn = turn.lock();
                 let authority = servers.get(*turn)?;
                 *turn = (*turn + 1) % servers.len();
                 Some(Target {
@@ -150,7 +151,7 @@ impl Runtime {
                 if let Some(child) = cookie.as_ref().and_then(|c| pinned(c, children, headers)) {
                     return self.descend(child.node, headers, choice);
                 }
-                let next = picker.lock().unwrap_or_else(PoisonError::into_inner).pick()?;
+                let next = picker.lock().pick()?;
                 let child = children.get(next)?;
                 if let Some(cookie) = cookie {
                     choice.cookies.extend(set_cookie(cookie, &child.cookie_value));
@@ -159,7 +160,7 @@ impl Runtime {
             }
             Node::Mirroring { main, mirrors, body } => {
                 for (mirror, percent, share) in mirrors {
-                    if share.lock().unwrap_or_else(PoisonError::into_inner).pick(*percent) {
+                    if share.lock().pick(*percent) {
                         choice.mirrors.push((*mirror, *body));
                     }
                 }

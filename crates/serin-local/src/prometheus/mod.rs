@@ -9,8 +9,9 @@ pub mod promql;
 pub mod scrape;
 pub mod store;
 
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -50,11 +51,11 @@ impl Shared {
 
     // A store whose writer panicked has whole samples or none; what is there can be read.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Store> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.read()
     }
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Store> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.0.write()
     }
 }
 

@@ -203,10 +203,6 @@ fn services(canary: &Canary, share: Weight, live: Option<&Value>) -> Vec<Value> 
     ];
     let mut services: Vec<Value> = sides
         .into_iter()
-        .map(|(name, weight, like)| match weight {
-            Weight::ZERO if serin_core::mutant!(RepairToHundred) => (name, Weight::FULL, like),
-            _ => (name, weight, like),
-        })
         .filter(|(_, weight, _)| *weight > Weight::ZERO)
         .map(|(name, weight, like)| entry(canary, name, weight, like))
         .collect();

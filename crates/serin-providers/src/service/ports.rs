@@ -41,7 +41,6 @@ pub(crate) struct Port {
 pub(crate) fn resolve(canary: &Canary, apex: Option<&Value>, primary: Option<&Value>) -> Port {
     let service = &canary.spec.service;
     let live = [apex, primary].into_iter().flatten().find_map(|live| entry(live, service.port));
-    let live = live.filter(|_| !serin_core::mutant!(OverwritePorts));
     let target = live.and_then(|live| match live.get("targetPort") {
         Some(Value::Number(_)) => {
             let number = int(live, "/targetPort").and_then(|number| u16::try_from(number).ok());

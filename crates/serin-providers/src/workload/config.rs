@@ -166,9 +166,6 @@ pub(crate) fn place(
     objects: &Objects,
 ) -> Result<ObjectRef, RenderError> {
     let (shared, own) = (copy_of(source), own_copy_of(canary, source));
-    if serin_core::mutant!(ShareCopies) {
-        return Ok(shared);
-    }
     match objects.get(&own) {
         Seen::Present(live) => {
             return match ownership::of(live, canary) {

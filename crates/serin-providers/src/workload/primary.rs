@@ -76,13 +76,6 @@ pub(crate) fn selector(
             }
         }
     }
-    if serin_core::mutant!(OneLabel) {
-        let one = |key: &String, _: &mut String| *key == label;
-        let mut target = labels;
-        target.retain(one);
-        serving.retain(one);
-        return Some(Selector { label, value, target, primary: of_primary, serving });
-    }
     Some(Selector { label, value, target: labels, primary: of_primary, serving })
 }
 

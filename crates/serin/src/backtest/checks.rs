@@ -153,7 +153,7 @@ fn decide(
                     seen.answers.insert(check, answer(canary, answers, check, now));
                 }
             }
-            Step::Act(plan) => return Some((plan.status, plan.reason.message, plan.next)),
+            Step::Act(plan) => return Some((plan.status, plan.explanation.message, plan.next)),
         }
     }
     None

@@ -1,7 +1,8 @@
 //! What is known of all Canaries while somebody looks: one watch, one track each, in bounded room.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -187,7 +188,7 @@ impl Board {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic while holding it leaves rows that the next event sets right.
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.state.lock()
     }
 
     fn tell(&self) {
@@ -351,7 +352,7 @@ impl Board {
     }
 
     fn details(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Detail>>> {
-        self.inner.details.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.details.lock()
     }
 
     /// The rows that have changed since, or all of them.

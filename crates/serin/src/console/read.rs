@@ -1,7 +1,8 @@
 //! What is read beside a Canary: its workloads, pods and Events, at most once a second for all who look.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -59,7 +60,7 @@ pub(super) fn detail(all: &mut BTreeMap<Key, Arc<Detail>>, key: &Key) -> Arc<Det
 
 impl Detail {
     fn known(&self) -> (Option<Instant>, Around) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known.lock().clone()
     }
 
     /// Reads anew unless it is fresh, or somebody is at it and something is known.
@@ -85,7 +86,7 @@ impl Detail {
             return known;
         }
         let around = around(client, key, workloads).await;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         *known = (Some(Instant::now()), around.clone());
         drop(known);
         drop(reading);

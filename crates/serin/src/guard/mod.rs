@@ -13,8 +13,9 @@ mod tests;
 mod ward;
 mod warm;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serin_core::model::{Canary, Exposure, Key, Phase};
@@ -50,7 +51,7 @@ struct Watched {
 }
 
 fn lock(ward: &Shared) -> MutexGuard<'_, Ward> {
-    ward.lock().unwrap_or_else(PoisonError::into_inner)
+    ward.lock()
 }
 
 /// Pages of gateways and answers of servers are in others' words.
@@ -86,7 +87,7 @@ impl Guards {
     }
 
     fn wards(&self) -> MutexGuard<'_, BTreeMap<Key, Watched>> {
-        self.wards.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wards.lock()
     }
 
     fn ward(&self, key: &Key) -> Option<Shared> {

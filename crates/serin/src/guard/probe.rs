@@ -1,8 +1,9 @@
 //! The fitness check: before the first release and after every change of a spec, two looks at what a canary at rest is to be
 //! judged by, to say what to put right before it matters.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -45,7 +46,7 @@ struct Probe {
 
 impl Probes {
     fn all(&self) -> MutexGuard<'_, BTreeMap<Key, Probe>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock()
     }
 
     /// A canary that is not exposed, as a tick has it.

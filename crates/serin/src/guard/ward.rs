@@ -161,9 +161,7 @@ impl Ward {
             not_before: None,
             counted_until: None,
         };
-        if let Some(kept) = &canary.status.guard
-            && !serin_core::mutant!(SpendAlphaAgain)
-        {
+        if let Some(kept) = &canary.status.guard {
             ward.inherited = true;
             ward.restore(kept);
         }

@@ -1,7 +1,8 @@
 //! The real client against servers that misbehave in every way they know: it never hangs, never keeps more than its bounds,
 //! and never takes half an answer for a whole one.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use serin_core::observed::Answer;
 use serin_providers::hook;
@@ -75,7 +76,7 @@ async fn misbehave(
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await?);
     }
-    asked.lock().unwrap().push(String::from_utf8_lossy(&head).to_lowercase());
+    asked.lock().push(String::from_utf8_lossy(&head).to_lowercase());
     stream.write_all(first).await?;
     match then {
         Then::Close => Ok(()),
@@ -318,7 +319,7 @@ async fn what_is_not_asked_for_is_not_done() {
     check(Manner::within(NEVER), cases).await;
     let server = Server::start(b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", Then::Close).await;
     drop(HttpOutside::new().unwrap().send(server.request(), Manner::within(NEVER)).await);
-    let heads = server.heads.lock().unwrap();
+    let heads = server.heads.lock();
     assert_eq!(heads.len(), 1, "redirects are not followed");
     assert!(!heads[0].contains("accept-encoding"), "{}", heads[0]);
 }
@@ -407,7 +408,7 @@ async fn user_and_password_of_a_url_are_sent_and_never_shown() {
     let request = Request::get(&url).body(Bytes::new()).unwrap();
     let outside = HttpOutside::new().unwrap();
     outside.send(request, Manner::within(NEVER)).await.unwrap();
-    let head = server.heads.lock().unwrap().join("\n");
+    let head = server.heads.lock().join("\n");
     let expected = format!("authorization: basic {}", STANDARD.encode("user:p@ss").to_lowercase());
     assert!(head.contains(&expected), "{head}");
     assert!(!head.contains("user:"), "{head}");
@@ -446,7 +447,7 @@ async fn objects_reach_only_the_hosts_that_are_allowed() {
     let by_proxy = Manner { proxy: Some(server.url.clone()), ..manner.clone() };
     let request = Request::get("http://10.0.0.7/").body(Bytes::new()).unwrap();
     assert!(matches!(outside.send(request, by_proxy).await, Err(OutsideError::NotAllowed { .. })));
-    assert!(server.heads.lock().unwrap().is_empty(), "nothing was sent");
+    assert!(server.heads.lock().is_empty(), "nothing was sent");
     // What the operator's own flags name.
     manner.trusted = true;
     assert!(outside.send(server.request(), manner).await.is_ok());

@@ -1,7 +1,7 @@
 //! What each reason means for whoever looks: its mark, what to do now, the command that helps, the page that explains it.
 
 use serde::Serialize;
-use serin_core::reason;
+use serin_core::reason::Reason;
 
 /// The shape of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -65,21 +65,14 @@ pub(super) enum Page {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Advice {
-    pub(super) code: &'static str,
     pub(super) mark: Mark,
     pub(super) todo: &'static str,
     pub(super) help: Help,
     pub(super) page: Page,
 }
 
-const fn advice(
-    code: &'static str,
-    mark: Mark,
-    help: Help,
-    page: Page,
-    todo: &'static str,
-) -> Advice {
-    Advice { code, mark, todo, help, page }
+const fn advice(mark: Mark, help: Help, page: Page, todo: &'static str) -> Advice {
+    Advice { mark, todo, help, page }
 }
 
 const NOTHING: &str = "Nothing has to be done.";
@@ -95,100 +88,104 @@ const MEASURE: &str =
     "See to it that the metrics can be read; nothing is counted against the canary meanwhile.";
 const RIGHTED: &str = "Nothing has to be done; find out who changes it if it comes again.";
 
-/// For every code of the catalogue.
+/// What a person is told beside each reason.
 #[rustfmt::skip]
-pub(super) const ADVICE: &[Advice] = &[
-    advice(reason::INITIALIZING, Mark::Start, Help::Pods, Page::Reasons, GOES_ON),
-    advice(reason::NOT_OURS, Mark::Trouble, Help::Describe, Page::Trouble, "Rename or remove the object that the sentence names, or give this Canary another name."),
-    advice(reason::NO_SELECTOR_LABEL, Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
-    advice(reason::TARGET_UNUSABLE, Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
-    advice(reason::PORT_NOT_SERVED, Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
-    advice(reason::FOREIGN_ENDPOINTS, Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
-    advice(reason::ROUTE_UNUSABLE, Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
-    advice(reason::LEFT_ALONE, Mark::Info, Help::Describe, Page::Trouble, NOTHING),
-    advice(reason::WRITE_REFUSED, Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
-    advice(reason::INITIALIZATION_OVERDUE, Mark::Trouble, Help::Pods, Page::Trouble, "Look at the primary's pods: they do not become ready. The target keeps the traffic."),
-    advice(reason::PRIMARY_STUCK, Mark::Trouble, Help::Pods, Page::Trouble, "Release a version that can start; the live one is left alone."),
-    advice(reason::PRIMARY_REPAIRED, Mark::Info, Help::Watch, Page::Reasons, GOES_ON),
-    advice(reason::INITIALIZED, Mark::Good, Help::Watch, Page::Reasons, "Change the image of the target to release a new version."),
-    advice(reason::ADOPTED, Mark::Good, Help::Explain, Page::Trouble, NOTHING),
-    advice(reason::REVISION_RECORDED, Mark::Info, Help::Explain, Page::Reasons, NOTHING),
-    advice(reason::AT_REST, Mark::End, Help::Explain, Page::Trouble, NOTHING),
-    advice(reason::REPAIRED, Mark::Info, Help::Describe, Page::Trouble, RIGHTED),
-    advice(reason::PRIMARY_EDITED, Mark::Info, Help::Describe, Page::Trouble, "Nothing is lost: the next promotion replaces it. Make the change in the target to keep it."),
-    advice(reason::COPY_REPAIRED, Mark::Info, Help::Describe, Page::Trouble, RIGHTED),
-    advice(reason::TARGET_SCALED_DOWN, Mark::Info, Help::Describe, Page::Trouble, RIGHTED),
-    advice(reason::NEW_REVISION, Mark::Info, Help::Watch, Page::Reasons, GOES_ON),
-    advice(reason::WAITING_FOR_ROLLOUT_APPROVAL, Mark::Gate, Help::Describe, Page::Trouble, APPROVE),
-    advice(reason::RESTARTED, Mark::Info, Help::Watch, Page::Reasons, GOES_ON),
-    advice(reason::REVERTED, Mark::End, Help::Explain, Page::Reasons, NOTHING),
-    advice(reason::COPY_ARRIVED, Mark::Info, Help::Explain, Page::Reasons, GOES_ON),
-    advice(reason::CANARY_NOT_READY, Mark::Start, Help::Pods, Page::Trouble, WAIT_FOR_PODS),
-    advice(reason::PODS_REPLACED, Mark::Start, Help::Pods, Page::Trouble, GOES_ON),
-    advice(reason::CANARY_LOST, Mark::Down, Help::Pods, Page::Reasons, "Look at why the canary's pods went away; the primary has the traffic."),
-    advice(reason::PRIMARY_NOT_READY, Mark::Hold, Help::Pods, Page::Trouble, "Look at the primary's pods: nothing advances while they are not ready."),
-    advice(reason::CAPACITY_SHORT, Mark::Start, Help::Pods, Page::Trouble, WAIT_FOR_PODS),
-    advice(reason::PRE_ROLLOUT_FAILED, Mark::Hold, Help::Explain, Page::Reasons, "Look at what the pre-rollout hook found; it is asked again until the threshold."),
-    advice(reason::NOT_DUE, Mark::Info, Help::Watch, Page::Reasons, GOES_ON),
-    advice(reason::ADVANCED, Mark::Up, Help::Watch, Page::Reasons, EITHER),
-    advice(reason::ITERATION_PASSED, Mark::Up, Help::Watch, Page::Reasons, EITHER),
-    advice(reason::ROUTE_REPAIRED, Mark::Info, Help::Watch, Page::Reasons, RIGHTED),
-    advice(reason::ROUTE_LOWERED, Mark::Info, Help::Describe, Page::Trouble, RIGHTED),
-    advice(reason::CHECK_FAILED, Mark::Hold, Help::Explain, Page::Reasons, "Nothing has to be done: at the threshold it is rolled back. Look at the check if you know better."),
-    advice(reason::NO_DATA, Mark::Hold, Help::Explain, Page::Trouble, "See whether the canary gets requests, and whether the query finds them."),
-    advice(reason::CANNOT_MEASURE, Mark::Hold, Help::Explain, Page::Trouble, MEASURE),
-    advice(reason::WINDOW_REACHES_BACK, Mark::Hold, Help::Watch, Page::Reasons, GOES_ON),
-    advice(reason::GUARD_HOLDS, Mark::Hold, Help::Explain, Page::Trouble, EITHER),
-    advice(reason::GUARD_BLIND, Mark::Hold, Help::Explain, Page::Trouble, MEASURE),
-    advice(reason::GATHERING_EVIDENCE, Mark::Hold, Help::Watch, Page::Trouble, EITHER),
-    advice(reason::EVIDENCE_MISSING, Mark::Hold, Help::Explain, Page::Trouble, "Send more traffic, or release without waiting: this many requests do not suffice for this share."),
-    advice(reason::BAKING, Mark::Hold, Help::Watch, Page::Trouble, GOES_ON),
-    advice(reason::WAITING_FOR_TRAFFIC_APPROVAL, Mark::Gate, Help::Describe, Page::Trouble, APPROVE),
-    advice(reason::WAITING_FOR_PROMOTION_APPROVAL, Mark::Gate, Help::Describe, Page::Trouble, APPROVE),
-    advice(reason::PROMOTING, Mark::Up, Help::Watch, Page::Reasons, GOES_ON),
-    advice(reason::PROMOTION_STEP, Mark::Up, Help::Watch, Page::Reasons, GOES_ON),
-    advice(reason::FINALISING, Mark::Up, Help::Watch, Page::Reasons, GOES_ON),
-    advice(reason::PROMOTED, Mark::Good, Help::Explain, Page::Reasons, NOTHING),
-    advice(reason::PROMOTED_UNANALYSED, Mark::Good, Help::Explain, Page::Reasons, NOTHING),
-    advice(reason::SOAKING, Mark::Good, Help::Watch, Page::Reasons, "Nothing has to be done: it is taken back by itself if it breaks an objective."),
-    advice(reason::SOAK_PASSED, Mark::Good, Help::Explain, Page::Reasons, NOTHING),
-    advice(reason::SOAK_ENDED, Mark::Info, Help::Explain, Page::Reasons, NOTHING),
-    advice(reason::SOAK_ALARM, Mark::Trouble, Help::Explain, Page::Trouble, "Release a fix: nothing is kept that the primary could be taken back to."),
-    advice(reason::UNDOING, Mark::Down, Help::Watch, Page::Reasons, GOES_ON),
-    advice(reason::UNDONE, Mark::Down, Help::Explain, Page::Reasons, FIX),
-    advice(reason::UNDO_LOST, Mark::Trouble, Help::Explain, Page::Reasons, "Release the version that is to run: what was kept of the one before is gone."),
-    advice(reason::THRESHOLD_REACHED, Mark::Down, Help::Explain, Page::Trouble, FIX),
-    advice(reason::METRICS_NOT_READY, Mark::Hold, Help::Explain, Page::Trouble, MEASURE),
-    advice(reason::GUARD_ROLLED_BACK, Mark::Down, Help::Explain, Page::Trouble, FIX),
-    advice(reason::GUARD_WOULD_ROLL_BACK, Mark::Hold, Help::Explain, Page::Trouble, "Look at the errors of the new version: the guard only observes and does not act."),
-    advice(reason::ABORTED, Mark::Down, Help::Ask("retry"), Page::Reasons, "Release a fix, or have the same revision analysed again."),
-    advice(reason::PAUSED, Mark::Hold, Help::Ask("resume"), Page::Reasons, "Resume the release when it may go on, or abort it; checks and the guard go on."),
-    advice(reason::ACTION_TAKEN, Mark::Info, Help::Explain, Page::Reasons, NOTHING),
-    advice(reason::ACTION_REFUSED, Mark::Info, Help::Explain, Page::Reasons, "Read why, and ask again for the release as it is now."),
-    advice(reason::ROLLBACK_ASKED, Mark::Down, Help::Explain, Page::Trouble, FIX),
-    advice(reason::CANARY_STUCK, Mark::Down, Help::Pods, Page::Trouble, "Look at why the new version's pods do not become ready, then release a fix."),
-    advice(reason::TARGET_GONE, Mark::Down, Help::Describe, Page::Trouble, "Apply the target again, or delete the Canary."),
-    advice(reason::PROMOTION_FAILED, Mark::Down, Help::Pods, Page::Trouble, FIX),
-    advice(reason::DRAINING, Mark::Info, Help::Watch, Page::Reasons, GOES_ON),
-    advice(reason::ROLLED_BACK, Mark::End, Help::Explain, Page::Reasons, FIX),
-    advice(reason::SUSPENDED, Mark::Info, Help::Unsuspend, Page::Trouble, "Set spec.suspend to false when it may go on."),
-    advice(reason::DUPLICATE_TARGET, Mark::Trouble, Help::Describe, Page::Trouble, "Delete one of the two Canaries, or give this one another target."),
-    advice(reason::TARGET_MISSING, Mark::Trouble, Help::Describe, Page::Trouble, "Apply the target, or delete the Canary."),
-    advice(reason::PRIMARY_MISSING, Mark::Trouble, Help::Pods, Page::Reasons, "Nothing has to be done but to find out who deleted the primary; it is made again."),
-    advice(reason::SCALER_MISSING, Mark::Trouble, Help::Describe, Page::Trouble, "Apply the autoscaler that the spec names, or take autoscalerRef out."),
-    advice(reason::CANNOT_SEE, Mark::Hold, Help::Describe, Page::Trouble, "See to it that the operator can read what the sentence names; rollbacks go on."),
-    advice(reason::UNSUPPORTED, Mark::Trouble, Help::Explain, Page::Trouble, "Take out of the spec what is named, or stay with the controller that has it."),
-    advice(reason::SPEC_WARNING, Mark::Info, Help::Explain, Page::Trouble, NOTHING),
-    advice(reason::SPEC_INVALID, Mark::Trouble, Help::Explain, Page::Trouble, "Correct the fields that are named; the running version keeps all traffic."),
-    advice(reason::TERMINATING, Mark::Info, Help::Describe, Page::Reasons, GOES_ON),
-    advice(reason::TARGET_NOT_READY, Mark::Trouble, Help::Pods, Page::Trouble, "Look at the target's pods: they have to take the traffic back."),
-    advice(reason::TERMINATED, Mark::End, Help::Describe, Page::Reasons, NOTHING),
-    advice(reason::LINT_BROKEN, Mark::Trouble, Help::Describe, Page::Trouble, "Please report it; the traffic stays where it is."),
-];
+pub(super) const fn advice_for(reason: Reason) -> Advice {
+    match reason {
+        Reason::Initializing => advice(Mark::Start, Help::Pods, Page::Reasons, GOES_ON),
+        Reason::NotOurs => advice(Mark::Trouble, Help::Describe, Page::Trouble, "Rename or remove the object that the sentence names, or give this Canary another name."),
+        Reason::NoSelectorLabel => advice(Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
+        Reason::TargetUnusable => advice(Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
+        Reason::PortNotServed => advice(Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
+        Reason::ForeignEndpoints => advice(Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
+        Reason::RouteUnusable => advice(Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
+        Reason::LeftAlone => advice(Mark::Info, Help::Describe, Page::Trouble, NOTHING),
+        Reason::WriteRefused => advice(Mark::Trouble, Help::Describe, Page::Trouble, PUT_RIGHT),
+        Reason::InitializationOverdue => advice(Mark::Trouble, Help::Pods, Page::Trouble, "Look at the primary's pods: they do not become ready. The target keeps the traffic."),
+        Reason::PrimaryStuck => advice(Mark::Trouble, Help::Pods, Page::Trouble, "Release a version that can start; the live one is left alone."),
+        Reason::PrimaryRepaired => advice(Mark::Info, Help::Watch, Page::Reasons, GOES_ON),
+        Reason::Initialized => advice(Mark::Good, Help::Watch, Page::Reasons, "Change the image of the target to release a new version."),
+        Reason::Adopted => advice(Mark::Good, Help::Explain, Page::Trouble, NOTHING),
+        Reason::RevisionRecorded => advice(Mark::Info, Help::Explain, Page::Reasons, NOTHING),
+        Reason::AtRest => advice(Mark::End, Help::Explain, Page::Trouble, NOTHING),
+        Reason::Repaired => advice(Mark::Info, Help::Describe, Page::Trouble, RIGHTED),
+        Reason::PrimaryEdited => advice(Mark::Info, Help::Describe, Page::Trouble, "Nothing is lost: the next promotion replaces it. Make the change in the target to keep it."),
+        Reason::CopyRepaired => advice(Mark::Info, Help::Describe, Page::Trouble, RIGHTED),
+        Reason::TargetScaledDown => advice(Mark::Info, Help::Describe, Page::Trouble, RIGHTED),
+        Reason::NewRevision => advice(Mark::Info, Help::Watch, Page::Reasons, GOES_ON),
+        Reason::WaitingForRolloutApproval => advice(Mark::Gate, Help::Describe, Page::Trouble, APPROVE),
+        Reason::Restarted => advice(Mark::Info, Help::Watch, Page::Reasons, GOES_ON),
+        Reason::Reverted => advice(Mark::End, Help::Explain, Page::Reasons, NOTHING),
+        Reason::CopyArrived => advice(Mark::Info, Help::Explain, Page::Reasons, GOES_ON),
+        Reason::CanaryNotReady => advice(Mark::Start, Help::Pods, Page::Trouble, WAIT_FOR_PODS),
+        Reason::PodsReplaced => advice(Mark::Start, Help::Pods, Page::Trouble, GOES_ON),
+        Reason::CanaryLost => advice(Mark::Down, Help::Pods, Page::Reasons, "Look at why the canary's pods went away; the primary has the traffic."),
+        Reason::PrimaryNotReady => advice(Mark::Hold, Help::Pods, Page::Trouble, "Look at the primary's pods: nothing advances while they are not ready."),
+        Reason::CapacityShort => advice(Mark::Start, Help::Pods, Page::Trouble, WAIT_FOR_PODS),
+        Reason::PreRolloutFailed => advice(Mark::Hold, Help::Explain, Page::Reasons, "Look at what the pre-rollout hook found; it is asked again until the threshold."),
+        Reason::NotDue => advice(Mark::Info, Help::Watch, Page::Reasons, GOES_ON),
+        Reason::Advanced => advice(Mark::Up, Help::Watch, Page::Reasons, EITHER),
+        Reason::IterationPassed => advice(Mark::Up, Help::Watch, Page::Reasons, EITHER),
+        Reason::RouteRepaired => advice(Mark::Info, Help::Watch, Page::Reasons, RIGHTED),
+        Reason::RouteLowered => advice(Mark::Info, Help::Describe, Page::Trouble, RIGHTED),
+        Reason::CheckFailed => advice(Mark::Hold, Help::Explain, Page::Reasons, "Nothing has to be done: at the threshold it is rolled back. Look at the check if you know better."),
+        Reason::NoData => advice(Mark::Hold, Help::Explain, Page::Trouble, "See whether the canary gets requests, and whether the query finds them."),
+        Reason::CannotMeasure => advice(Mark::Hold, Help::Explain, Page::Trouble, MEASURE),
+        Reason::WindowReachesBack => advice(Mark::Hold, Help::Watch, Page::Reasons, GOES_ON),
+        Reason::GuardHolds => advice(Mark::Hold, Help::Explain, Page::Trouble, EITHER),
+        Reason::GuardBlind => advice(Mark::Hold, Help::Explain, Page::Trouble, MEASURE),
+        Reason::GatheringEvidence => advice(Mark::Hold, Help::Watch, Page::Trouble, EITHER),
+        Reason::EvidenceMissing => advice(Mark::Hold, Help::Explain, Page::Trouble, "Send more traffic, or release without waiting: this many requests do not suffice for this share."),
+        Reason::Baking => advice(Mark::Hold, Help::Watch, Page::Trouble, GOES_ON),
+        Reason::WaitingForTrafficApproval => advice(Mark::Gate, Help::Describe, Page::Trouble, APPROVE),
+        Reason::WaitingForPromotionApproval => advice(Mark::Gate, Help::Describe, Page::Trouble, APPROVE),
+        Reason::Promoting => advice(Mark::Up, Help::Watch, Page::Reasons, GOES_ON),
+        Reason::PromotionStep => advice(Mark::Up, Help::Watch, Page::Reasons, GOES_ON),
+        Reason::Finalising => advice(Mark::Up, Help::Watch, Page::Reasons, GOES_ON),
+        Reason::Promoted => advice(Mark::Good, Help::Explain, Page::Reasons, NOTHING),
+        Reason::PromotedUnanalysed => advice(Mark::Good, Help::Explain, Page::Reasons, NOTHING),
+        Reason::Soaking => advice(Mark::Good, Help::Watch, Page::Reasons, "Nothing has to be done: it is taken back by itself if it breaks an objective."),
+        Reason::SoakPassed => advice(Mark::Good, Help::Explain, Page::Reasons, NOTHING),
+        Reason::SoakEnded => advice(Mark::Info, Help::Explain, Page::Reasons, NOTHING),
+        Reason::SoakAlarm => advice(Mark::Trouble, Help::Explain, Page::Trouble, "Release a fix: nothing is kept that the primary could be taken back to."),
+        Reason::Undoing => advice(Mark::Down, Help::Watch, Page::Reasons, GOES_ON),
+        Reason::Undone => advice(Mark::Down, Help::Explain, Page::Reasons, FIX),
+        Reason::UndoLost => advice(Mark::Trouble, Help::Explain, Page::Reasons, "Release the version that is to run: what was kept of the one before is gone."),
+        Reason::ThresholdReached => advice(Mark::Down, Help::Explain, Page::Trouble, FIX),
+        Reason::MetricsNotReady => advice(Mark::Hold, Help::Explain, Page::Trouble, MEASURE),
+        Reason::GuardRolledBack => advice(Mark::Down, Help::Explain, Page::Trouble, FIX),
+        Reason::GuardWouldRollBack => advice(Mark::Hold, Help::Explain, Page::Trouble, "Look at the errors of the new version: the guard only observes and does not act."),
+        Reason::Aborted => advice(Mark::Down, Help::Ask("retry"), Page::Reasons, "Release a fix, or have the same revision analysed again."),
+        Reason::Paused => advice(Mark::Hold, Help::Ask("resume"), Page::Reasons, "Resume the release when it may go on, or abort it; checks and the guard go on."),
+        Reason::ActionTaken => advice(Mark::Info, Help::Explain, Page::Reasons, NOTHING),
+        Reason::ActionRefused => advice(Mark::Info, Help::Explain, Page::Reasons, "Read why, and ask again for the release as it is now."),
+        Reason::HookPassed => advice(Mark::Info, Help::Explain, Page::Reasons, NOTHING),
+        Reason::HookFailed => advice(Mark::Info, Help::Explain, Page::Reasons, "Look at what the hook found; the promotion stands."),
+        Reason::RollbackAsked => advice(Mark::Down, Help::Explain, Page::Trouble, FIX),
+        Reason::CanaryStuck => advice(Mark::Down, Help::Pods, Page::Trouble, "Look at why the new version's pods do not become ready, then release a fix."),
+        Reason::TargetGone => advice(Mark::Down, Help::Describe, Page::Trouble, "Apply the target again, or delete the Canary."),
+        Reason::PromotionFailed => advice(Mark::Down, Help::Pods, Page::Trouble, FIX),
+        Reason::Draining => advice(Mark::Info, Help::Watch, Page::Reasons, GOES_ON),
+        Reason::RolledBack => advice(Mark::End, Help::Explain, Page::Reasons, FIX),
+        Reason::Suspended => advice(Mark::Info, Help::Unsuspend, Page::Trouble, "Set spec.suspend to false when it may go on."),
+        Reason::DuplicateTarget => advice(Mark::Trouble, Help::Describe, Page::Trouble, "Delete one of the two Canaries, or give this one another target."),
+        Reason::TargetMissing => advice(Mark::Trouble, Help::Describe, Page::Trouble, "Apply the target, or delete the Canary."),
+        Reason::PrimaryMissing => advice(Mark::Trouble, Help::Pods, Page::Reasons, "Nothing has to be done but to find out who deleted the primary; it is made again."),
+        Reason::ScalerMissing => advice(Mark::Trouble, Help::Describe, Page::Trouble, "Apply the autoscaler that the spec names, or take autoscalerRef out."),
+        Reason::CannotSee => advice(Mark::Hold, Help::Describe, Page::Trouble, "See to it that the operator can read what the sentence names; rollbacks go on."),
+        Reason::Unsupported => advice(Mark::Trouble, Help::Explain, Page::Trouble, "Take out of the spec what is named, or stay with the controller that has it."),
+        Reason::SpecWarning => advice(Mark::Info, Help::Explain, Page::Trouble, NOTHING),
+        Reason::SpecInvalid => advice(Mark::Trouble, Help::Explain, Page::Trouble, "Correct the fields that are named; the running version keeps all traffic."),
+        Reason::Terminating => advice(Mark::Info, Help::Describe, Page::Reasons, GOES_ON),
+        Reason::TargetNotReady => advice(Mark::Trouble, Help::Pods, Page::Trouble, "Look at the target's pods: they have to take the traffic back."),
+        Reason::Terminated => advice(Mark::End, Help::Describe, Page::Reasons, NOTHING),
+        Reason::LintBroken => advice(Mark::Trouble, Help::Describe, Page::Trouble, "Please report it; the traffic stays where it is."),
+    }
+}
 
 /// None for a code that this program does not know, as of a later operator.
-pub(super) fn of(code: &str) -> Option<&'static Advice> {
-    ADVICE.iter().find(|advice| advice.code == code)
+pub(super) fn of(code: &str) -> Option<Advice> {
+    Reason::of_code(code).map(advice_for)
 }
 
 /// The mark of a reason; what is not known is a note.
@@ -201,21 +198,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_advice_once() {
-        let codes: Vec<&str> = ADVICE.iter().map(|advice| advice.code).collect();
-        let all: Vec<&str> = reason::ALL.iter().map(|(code, _)| *code).collect();
-        assert_eq!(codes, all, "one entry for each reason, in the same order");
-        for Advice { code, todo, .. } in ADVICE {
-            assert!(todo.ends_with('.'), "{code}: {todo}");
+    fn every_advice_is_a_sentence() {
+        for reason in Reason::ALL {
+            let todo = advice_for(*reason).todo;
+            assert!(todo.ends_with('.'), "{reason}: {todo}");
         }
     }
 
     #[test]
     fn pages_that_are_named_are_there() {
         let guide = include_str!("../../../../docs/guides/troubleshooting.md");
-        for Advice { code, page, .. } in ADVICE {
-            let told = guide.lines().any(|line| line == format!("### `{code}`"));
-            assert_eq!(told, *page == Page::Trouble, "{code}");
+        for reason in Reason::ALL {
+            let told = guide.lines().any(|line| line == format!("### `{reason}`"));
+            assert_eq!(told, advice_for(*reason).page == Page::Trouble, "{reason}");
         }
     }
 }

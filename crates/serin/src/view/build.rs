@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serin_core::model::{
     Analysis, Bad, Form, GuardSpec, HookKind, Objective, Phase, Soak, Spec, Status, Webhook, Weight,
 };
-use serin_core::reason;
+use serin_core::reason::Reason;
+use serin_core::status::ReasonRecord;
 
 use super::headline::{headline, state};
 use super::objects::Pod;
@@ -255,18 +256,18 @@ fn ahead(spec: &Spec, status: &Status, state: State, begun: Timestamp) -> Vec<Ah
 }
 
 fn gates(spec: &Spec, status: &Status) -> Vec<Gate> {
-    let code = status.last_reason.as_ref().map_or("", |last| last.code.as_str());
+    let reason = status.last_reason.as_ref().and_then(ReasonRecord::reason);
     let gates = spec.analysis.webhooks.iter().filter_map(|hook| {
         let (waiting, passed) = match hook.kind {
             HookKind::ConfirmRollout => (
-                reason::WAITING_FOR_ROLLOUT_APPROVAL,
+                Reason::WaitingForRolloutApproval,
                 status.phase != Some(Phase::Waiting) && status.analysis_start_time.is_some(),
             ),
             HookKind::ConfirmTrafficIncrease => {
-                (reason::WAITING_FOR_TRAFFIC_APPROVAL, status.canary_weight > 0)
+                (Reason::WaitingForTrafficApproval, status.canary_weight > 0)
             }
             HookKind::ConfirmPromotion => (
-                reason::WAITING_FOR_PROMOTION_APPROVAL,
+                Reason::WaitingForPromotionApproval,
                 matches!(
                     status.phase,
                     Some(Phase::Promoting | Phase::Finalising | Phase::Succeeded)
@@ -278,7 +279,7 @@ fn gates(spec: &Spec, status: &Status) -> Vec<Gate> {
             | HookKind::Rollback
             | HookKind::Event => return None,
         };
-        let state = match (code == waiting, passed) {
+        let state = match (reason == Some(waiting), passed) {
             (true, _) => GateState::Open,
             (false, true) => GateState::Passed,
             (false, false) => GateState::Later,

@@ -1,7 +1,7 @@
 //! First what happened, then what to do: the sentence of the operator, and the advice for its reason.
 
 use serin_core::model::{Phase, Status};
-use serin_core::reason;
+use serin_core::reason::Reason;
 
 use super::advice::{self, Advice, Help, Mark, Page};
 use super::{Decision, Docs, Headline, State};
@@ -69,7 +69,7 @@ pub(super) fn headline(
         (_, None) => "The operator has not taken this Canary up yet.".to_owned(),
     };
     let (help, page) =
-        known.map_or((Help::Describe, Page::Reasons), |Advice { help, page, .. }| (*help, *page));
+        known.map_or((Help::Describe, Page::Reasons), |Advice { help, page, .. }| (help, page));
     let todo = match known {
         Some(Advice { todo, .. }) => (*todo).to_owned(),
         None if cause.is_none() => "See whether the operator runs.".to_owned(),
@@ -145,5 +145,5 @@ fn docs(code: Option<&str>, page: Page) -> Docs {
 
 /// Whether a reason is a moment of a release that people want to see.
 pub(super) fn is_moment(code: &str) -> bool {
-    ![reason::NOT_DUE, reason::AT_REST].contains(&code)
+    !matches!(Reason::of_code(code), Some(Reason::NotDue | Reason::AtRest))
 }

@@ -37,7 +37,7 @@ pub(crate) fn config() -> watcher::Config {
 impl World {
     pub(super) fn watch(&self, kind: Kind) -> tokio::task::JoinHandle<()> {
         let inner = std::sync::Arc::downgrade(&self.inner);
-        if is_told(&kind) && !serin_core::mutant!(WatchWhole) {
+        if is_told(&kind) {
             tokio::spawn(follow::<Told>(inner, kind, self.all(&kind)))
         } else {
             tokio::spawn(follow::<Packed>(inner, kind, self.all(&kind)))

@@ -100,7 +100,8 @@ fn links_lead_somewhere() {
 #[test]
 fn troubleshooting_knows_the_reasons() {
     let text = std::fs::read_to_string(root().join("docs/guides/troubleshooting.md")).unwrap();
-    let known: BTreeSet<&str> = serin_core::reason::ALL.iter().map(|(code, _)| *code).collect();
+    let known: BTreeSet<&str> =
+        serin_core::reason::Reason::ALL.iter().map(|reason| reason.code()).collect();
     let told: BTreeSet<&str> = prose(&text)
         .into_iter()
         .filter_map(|line| line.strip_prefix("### "))

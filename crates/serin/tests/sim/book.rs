@@ -308,6 +308,9 @@ impl Book {
             found.extend(self.raised(stated, applied.as_ref(), moment));
         }
         found.extend(self.contradicts(status));
+        if text(status, "/lastReason/code") == "LintBroken" {
+            found.push(broken("plans are lawful", text(status, "/lastReason/message").to_owned()));
+        }
         let known = |pointer: &str| !text(status, pointer).is_empty();
         if (entered || stated != self.stated)
             && !(known("/lastReason/code") && known("/lastReason/message"))
@@ -357,7 +360,7 @@ impl Book {
         moment: Moment,
     ) -> Option<Broken> {
         self.outcomes += 1;
-        let kept = text(status, "/lastReason/message").contains("the primary had taken it up");
+        let kept = text(status, "/lastReason/message").contains("The primary had taken it up");
         // What came too late to keep it off the primary says so, and the primary keeps it.
         let taken = kept && self.primary_image == self.image;
         if text(status, "/lastReason/code") != "TargetGone" && !taken {

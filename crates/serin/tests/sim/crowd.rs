@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serin_core::model::HookKind;
-use serin_core::mutant::{Mutant, Shows, Switched};
+use serin_mutants::{FoundBy, Switched};
 use tokio::time::Instant;
 
 use crate::plan::{Act, Plan, Quality, Shape};
@@ -86,15 +86,14 @@ fn hundreds_of_dead_hooks_delay_nobody_else() {
 }
 
 #[test]
-fn a_tick_that_keeps_its_turn_is_found() {
-    let bugs: Vec<Mutant> =
-        Mutant::ALL.iter().copied().filter(|bug| bug.shows() == Shows::InCrowds).collect();
-    assert!(!bugs.is_empty());
-    for bug in bugs {
-        let switched = Switched::on(bug);
+#[ignore = "needs the copy of the source with the bugs in it: make mutants"]
+fn every_deliberate_bug_in_a_crowd_is_found() {
+    for bug in serin_mutants::found_by(FoundBy::Crowds).unwrap() {
+        let switched = Switched::on(&bug);
         let (release, back) = run(HANGING);
         drop(switched);
-        println!("with {bug:?} a release takes {release:.1?}, a rollback {back:.1?}");
-        assert!(release > RELEASE_MAX && back > ROLLBACK_MAX, "{bug:?}: {release:?} {back:?}");
+        let name = bug.name;
+        println!("with {name} a release takes {release:.1?}, a rollback {back:.1?}");
+        assert!(release > RELEASE_MAX && back > ROLLBACK_MAX, "{name}: {release:?} {back:?}");
     }
 }

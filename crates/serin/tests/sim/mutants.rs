@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serin_core::mutant::{Mutant, Shows, Switched};
+use serin_mutants::{Bug, FoundBy, Switched};
 
 use crate::plan::Plan;
 use crate::run::{Options, report, run};
@@ -13,37 +13,39 @@ use crate::{chance, crossings, provoke};
 
 const LENGTH: u64 = 12;
 const THREADS: usize = 2;
+/// Lives that each bug is looked for in; SERIN_MUTANT_SEEDS says otherwise.
+const BUDGET: u64 = 100;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Where each was found first, so that the gate need not search: a seed that has gone stale makes it slower, not wrong.
-const KNOWN: [(Mutant, u64); 18] = [
-    (Mutant::WatchWhole, 0),
-    (Mutant::RepairToHundred, 0),
-    (Mutant::TouchTarget, 0),
-    (Mutant::TellTwice, 1),
-    (Mutant::DropFinalizerEarly, 1),
-    (Mutant::RestoreRouteFirst, 1),
-    (Mutant::UnfencedScale, 3),
-    (Mutant::ReadErrorIsChange, 5),
-    (Mutant::GatesOpen, 9),
-    (Mutant::PromoteWhateverIsThere, 11),
-    (Mutant::RollBackAfterHook, 15),
-    (Mutant::ActOnStaleCache, 19),
-    (Mutant::SpendAlphaAgain, 19),
-    (Mutant::LeadWithoutLease, 24),
-    (Mutant::BlindForEver, 23),
-    (Mutant::BlameForOthers, 86),
-    (Mutant::RetryConflict, 151),
-    (Mutant::RaiseLate, 365),
+/// The life in which each was found first, so that the gate need not search.
+const KNOWN: [(&str, u64); 18] = [
+    ("WatchWhole", 0),
+    ("RepairToHundred", 0),
+    ("TouchTarget", 0),
+    ("TellTwice", 1),
+    ("DropFinalizerEarly", 1),
+    ("RestoreRouteFirst", 1),
+    ("UnfencedScale", 3),
+    ("ReadErrorIsChange", 5),
+    ("GatesOpen", 9),
+    ("PromoteWhateverIsThere", 11),
+    ("RollBackAfterHook", 15),
+    ("ActOnStaleCache", 19),
+    ("SpendAlphaAgain", 19),
+    ("LeadWithoutLease", 24),
+    ("BlindForEver", 23),
+    ("BlameForOthers", 86),
+    ("RetryConflict", 151),
+    ("RaiseLate", 365),
 ];
 
 /// Seeds to be tried, the known one first; never more than the budget.
-fn seeds(mutant: Mutant, budget: u64) -> impl Iterator<Item = u64> {
+fn seeds(bug: &Bug, budget: u64) -> impl Iterator<Item = u64> {
     let fresh = std::env::var_os("SERIN_MUTANT_FRESH").is_some();
-    let of = |(known, seed): &(Mutant, u64)| (*known == mutant && !fresh).then_some(*seed);
+    let of = |(known, seed): &(&str, u64)| (*known == bug.name && !fresh).then_some(*seed);
     let known = KNOWN.iter().find_map(of);
     let others = (0..budget).filter(move |seed| Some(*seed) != known);
     known.into_iter().chain(others).take(usize::try_from(budget).unwrap_or(usize::MAX))
@@ -59,17 +61,17 @@ fn life(seed: u64) -> Plan {
 }
 
 /// The first life that breaks a law with the bug and keeps them all without it, and which law that is.
-fn find(mutant: Mutant, budget: u64) -> Option<(u64, String)> {
-    seeds(mutant, budget).find_map(|seed| {
+fn find(bug: &Bug, budget: u64) -> Option<(u64, String)> {
+    seeds(bug, budget).find_map(|seed| {
         let plan = life(seed);
-        let switched = Switched::on(mutant);
+        let switched = Switched::on(bug);
         let broken = run(&plan, &Options::default()).broken?;
         drop(switched);
         // A life that breaks a law anyway shows nothing.
         if let Some(anyway) = run(&plan, &Options::default()).broken {
             println!(
-                "life {seed} breaks a law without {mutant:?}: {}: {}",
-                anyway.law, anyway.what
+                "life {seed} breaks a law without {}: {}: {}",
+                bug.name, anyway.law, anyway.what
             );
             return None;
         }
@@ -88,25 +90,22 @@ fn no_life_that_provokes_breaks_a_law_without_a_bug() {
 }
 
 #[test]
+#[ignore = "needs the copy of the source with the bugs in it: make mutants"]
 fn every_deliberate_bug_is_found() {
-    let Some(budget) = number("SERIN_MUTANT_SEEDS") else {
-        println!("skipped: SERIN_MUTANT_SEEDS is not set; make simulation and make mutants set it");
-        return;
-    };
-    let all = Mutant::ALL.iter().copied();
-    let wanted: Vec<Mutant> = match std::env::var("SERIN_MUTANT") {
-        Ok(name) => all.filter(|mutant| format!("{mutant:?}") == name).collect(),
-        // The search of the small world shows the others.
-        Err(_) => all.filter(|mutant| mutant.shows() == Shows::InLives).collect(),
-    };
+    let budget = number("SERIN_MUTANT_SEEDS").unwrap_or(BUDGET);
+    let mut bugs = serin_mutants::found_by(FoundBy::Lives).unwrap();
+    if let Ok(name) = std::env::var("SERIN_MUTANT") {
+        bugs = serin_mutants::all().unwrap();
+        bugs.retain(|bug| bug.name == name);
+    }
     let next = AtomicUsize::new(0);
     let found = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                while let Some(mutant) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let how = find(*mutant, budget);
-                    found.lock().unwrap().insert(*mutant, how);
+                while let Some(bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let how = find(bug, budget);
+                    found.lock().unwrap().insert(&bug.name, (&bug.what, how));
                 }
             });
         }
@@ -114,16 +113,22 @@ fn every_deliberate_bug_is_found() {
     let found = found.into_inner().unwrap();
     let mut table =
         String::from("| deliberate bug | what it does | found in | law |\n|---|---|---|---|\n");
-    for (mutant, how) in &found {
-        let what = mutant.what();
+    for (name, (what, how)) in &found {
         match how {
-            Some((seed, law)) => writeln!(table, "| {mutant:?} | {what} | life {seed} | {law} |"),
-            None => writeln!(table, "| {mutant:?} | {what} | not in {budget} lives | |"),
+            Some((seed, law)) => writeln!(table, "| {name} | {what} | life {seed} | {law} |"),
+            None => writeln!(table, "| {name} | {what} | not in {budget} lives | |"),
         }
         .unwrap();
     }
     println!("{table}");
-    let missed: Vec<&Mutant> =
-        found.iter().filter(|(_, how)| how.is_none()).map(|(mutant, _)| mutant).collect();
+    let missed: Vec<_> =
+        found.iter().filter(|(_, (_, how))| how.is_none()).map(|(name, _)| name).collect();
     assert!(missed.is_empty(), "not found within {budget} lives: {missed:?}");
+    let stale = |(name, seed): &&(&str, u64)| {
+        let first = found.iter().find(|(bug, _)| bug.as_str() == *name);
+        first.and_then(|(_, (_, how))| how.as_ref()).is_some_and(|(first, _)| first != seed)
+    };
+    let fresh = std::env::var_os("SERIN_MUTANT_FRESH").is_some();
+    let stale: Vec<_> = KNOWN.iter().filter(stale).filter(|_| !fresh).collect();
+    assert!(stale.is_empty(), "no longer found where KNOWN says: {stale:?}; see the table above");
 }

@@ -499,7 +499,7 @@ fn is_pod_of(pod: &str, service: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serin_core::mutant::{Mutant, Shows, Switched};
+    use serin_mutants::{FoundBy, Switched};
 
     use super::*;
     use crate::run::{Options, report, run};
@@ -535,24 +535,20 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs the copy of the source with the bugs in it: make mutants"]
     fn every_deliberate_bug_among_strangers_is_found() {
         let budget = budget() * 10;
-        let bugs = Mutant::ALL.iter().filter(|bug| bug.shows() == Shows::AmongStrangers);
-        for bug in bugs {
+        for bug in serin_mutants::found_by(FoundBy::Strangers).unwrap() {
             let found = (0..budget).find_map(|seed| {
                 let plan = plan(seed, LENGTH);
-                let switched = Switched::on(*bug);
+                let switched = Switched::on(&bug);
                 let broken = run(&plan, &Options::default()).broken?;
                 drop(switched);
                 run(&plan, &Options::default()).broken.is_none().then_some((seed, broken))
             });
-            let Some((seed, broken)) = found else { panic!("{bug:?} is not in {budget} lives") };
-            println!(
-                "| {bug:?} | {} | life {seed} | {}: {} |",
-                bug.what(),
-                broken.law,
-                broken.what
-            );
+            let (name, what) = (&bug.name, &bug.what);
+            let Some((seed, broken)) = found else { panic!("{name} is not in {budget} lives") };
+            println!("| {name} | {what} | life {seed} | {}: {} |", broken.law, broken.what);
         }
     }
 }

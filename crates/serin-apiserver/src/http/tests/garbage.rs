@@ -140,6 +140,7 @@ async fn a_namespace_ends_after_everything_in_it() {
             "configmaps \"new\" is forbidden: unable to create new content in namespace t because it is being terminated"
         )
     );
+    assert_eq!(refused.text("/details/causes/0/reason"), "NamespaceTerminating");
     bed.patch(&format!("{maps}/held"), MERGE, json!({"metadata": {"finalizers": null}})).await;
     assert_eq!(bed.get("/api/v1/namespaces/t").await.code, 404);
     assert_eq!(bed.post("/api/v1/namespaces", namespace("t")).await.code, 201);

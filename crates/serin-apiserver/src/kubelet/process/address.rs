@@ -1,8 +1,9 @@
 //! A loopback address for every pod.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -39,7 +40,7 @@ impl Addresses {
 
     /// A free address on which nobody listens on any of `ports`; `None` when all are taken.
     pub(crate) fn lease(&self, ports: &[u16]) -> Option<Lease> {
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pool = self.pool.lock();
         let now = Instant::now();
         while pool.resting.front().is_some_and(|(until, _)| *until <= now) {
             pool.resting.pop_front();
@@ -70,7 +71,7 @@ fn is_free(ip: Ipv4Addr, ports: &[u16]) -> bool {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pool = self.pool.lock();
         pool.used.remove(&self.ip);
         pool.resting.push_back((Instant::now() + REST, self.ip));
     }
@@ -87,10 +88,10 @@ mod tests {
         let ip = first.ip;
         assert_eq!(ip, Ipv4Addr::new(127, 9, 1, 1));
         drop(first);
-        addresses.pool.lock().unwrap().next = 0;
+        addresses.pool.lock().next = 0;
         assert_eq!(addresses.lease(&[]).unwrap().ip, Ipv4Addr::new(127, 9, 1, 2));
         tokio::time::advance(REST).await;
-        addresses.pool.lock().unwrap().next = 0;
+        addresses.pool.lock().next = 0;
         assert_eq!(addresses.lease(&[]).unwrap().ip, ip);
     }
 

@@ -19,7 +19,7 @@ fn condition<'a>(plan: &'a Plan, kind: &str) -> (&'a str, &'a str, &'a str) {
 }
 
 fn told(plan: &Plan) -> Vec<(&'static str, bool)> {
-    plan.notices.iter().map(|notice| (notice.reason, notice.warning)).collect()
+    plan.notices.iter().map(|notice| (notice.reason.code(), notice.warning)).collect()
 }
 
 #[test]
@@ -87,13 +87,16 @@ fn what_is_not_supported_is_not_called_wrong() {
     assert_eq!(condition(&plan, "SpecValid"), ("Unknown", "Unsupported", sentence));
     assert_eq!(condition(&plan, "Stalled"), ("True", "Unsupported", sentence));
     assert_eq!(told(&plan), [("Unsupported", true)]);
-    assert_eq!((plan.reason.code, plan.notices[0].message.as_str()), ("Unsupported", sentence));
+    assert_eq!(
+        (plan.explanation.reason.code(), plan.notices[0].message.as_str()),
+        ("Unsupported", sentence)
+    );
     let wrong = Finding::error("spec.service.port", "is required");
     let both = [findings[0].clone(), wrong];
     let plan = crate::step::invalid(&world.canary.status, 2, &both, &route, world.now);
     assert_eq!(condition(&plan, "SpecValid").1, "Invalid");
-    assert!(plan.reason.message.contains("istio"), "{}", plan.reason.message);
-    assert!(plan.reason.message.contains("port"), "{}", plan.reason.message);
+    assert!(plan.explanation.message.contains("istio"), "{}", plan.explanation.message);
+    assert!(plan.explanation.message.contains("port"), "{}", plan.explanation.message);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use crate::lint::lint;
 use crate::model::{Exposure, Phase, Running, Weight};
 use crate::observed::{Guard, Selects};
 use crate::plan::{Action, Plan};
+use crate::reason::Reason;
+use crate::step::{Settings, unlawful};
 
 fn route(weight: u32) -> Action {
     Action::Route(Exposure::share(Weight::saturating(weight)))
@@ -15,7 +17,7 @@ fn laws(mut world: World, spoil: impl FnOnce(&mut World, &mut Plan)) -> Vec<u8> 
     let mut plan = world.decide();
     spoil(&mut world, &mut plan);
     let breaches = lint(&world.canary, &world.observe(), &plan, world.now);
-    breaches.into_iter().map(|breach| breach.law).collect()
+    breaches.into_iter().map(|breach| breach.law.number()).collect()
 }
 
 #[test]
@@ -55,5 +57,30 @@ fn bad_plans_are_found() {
     };
     assert!(laws(canary().resting(), rejected).contains(&3));
     assert_eq!(laws(at(10), |world, plan| plan.next = world.now), [9]);
-    assert_eq!(laws(at(10), |_, plan| plan.reason.code = "Made Up"), [10]);
+    assert_eq!(laws(at(10), |_, plan| plan.explanation.message.clear()), [10]);
+}
+
+#[test]
+fn a_plan_that_was_refused_changes_nothing_and_is_told_once() {
+    let mut world = canary().weighted(&[10, 20, 50]).at(10);
+    let mut plan = world.decide();
+    plan.urgent.push(route(60));
+    let seen = world.observe();
+    let breaches = lint(&world.canary, &seen, &plan, world.now);
+    let refused = unlawful(&world.canary, &seen, &breaches, world.now, &Settings::default());
+    assert!(refused.urgent.is_empty() && refused.actions.is_empty() && refused.calls.is_empty());
+    let (before, after) = (&world.canary.status, &refused.status);
+    assert_eq!((after.phase, after.exposure()), (before.phase, before.exposure()));
+    let last = after.last_reason.as_ref().unwrap();
+    assert_eq!(last.code, "LintBroken");
+    assert!(last.message.contains("law 2 (raising exposure is fenced): an urgent action raises"));
+    let stalled = after.conditions.iter().find(|one| one.kind == "Stalled").unwrap();
+    assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "LintBroken"));
+    let told =
+        |plan: &Plan| plan.notices.iter().filter(|one| one.reason == Reason::LintBroken).count();
+    assert_eq!(told(&refused), 1);
+    world.canary.status = refused.status;
+    let again = unlawful(&world.canary, &seen, &breaches, world.now, &Settings::default());
+    assert_eq!(told(&again), 0);
+    assert_eq!(again.status.last_reason, world.canary.status.last_reason);
 }

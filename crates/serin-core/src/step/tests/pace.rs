@@ -109,7 +109,12 @@ fn a_soak_without_anything_kept_raises_the_alarm_only() {
     world.canary.status.soak.as_mut().unwrap().previous.clear();
     world.guard = Guard::RollBack("error-rate".into());
     let plan = world.tick();
-    assert_eq!((plan.reason.code, plan.actions.len()), ("SoakAlarm", 0), "{}", world.log);
+    assert_eq!(
+        (plan.explanation.reason.code(), plan.actions.len()),
+        ("SoakAlarm", 0),
+        "{}",
+        world.log
+    );
     assert_eq!(world.canary.status.phase, Some(Phase::Succeeded));
 }
 
@@ -157,7 +162,12 @@ fn at(weight: u8, secs: i64, known: Option<Known>, guard: Guard) -> String {
     world.guard = guard;
     world.known = known;
     let plan = world.decide();
-    format!("{} {}: {}", plan.status.canary_weight, plan.reason.code, plan.reason.message)
+    format!(
+        "{} {}: {}",
+        plan.status.canary_weight,
+        plan.explanation.reason.code(),
+        plan.explanation.message
+    )
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn waiting() -> (World, Timestamp) {
     world.push("s1:v2");
     world.until(Phase::Progressing);
     let plan = decide(&world, &saying(&world, "0 of 2 pods are available"), world.now);
-    assert_eq!(plan.reason.code, "CanaryNotReady");
+    assert_eq!(plan.explanation.reason.code(), "CanaryNotReady");
     world.canary.status = plan.status;
     let written = world.now;
     (world, written)
@@ -44,7 +44,7 @@ fn other_words_for_one_wait_are_written_when_the_last_ones_have_stood_for_a_whil
         let plan = decide(&world, &other, later(written, secs));
         assert_eq!(&plan.status, status, "after {secs} s");
         assert!(plan.next <= later(written, 10), "after {secs} s");
-        assert!(plan.reason.message.contains("1 of 2"), "the log has the present");
+        assert!(plan.explanation.message.contains("1 of 2"), "the log has the present");
     }
     let now = later(written, 10);
     let plan = decide(&world, &other, now);

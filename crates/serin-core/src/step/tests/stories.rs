@@ -5,6 +5,7 @@ use expect_test::{Expect, expect};
 use super::world::{World, canary};
 use crate::model::*;
 use crate::observed::*;
+use crate::reason::Reason;
 
 fn check(world: &mut World, expected: &Expect) {
     expected.assert_eq(&world.take_log());
@@ -766,7 +767,7 @@ fn whatever_flagger_was_doing_its_adoption_is_told_once() {
             let mut told = 0;
             for _ in 0..30 {
                 let plan = world.tick();
-                told += plan.notices.iter().filter(|one| one.reason == "Adopted").count();
+                told += plan.notices.iter().filter(|one| one.reason == Reason::Adopted).count();
             }
             assert_eq!(told, 1, "{phase:?} beside {promoted}");
         }
@@ -782,7 +783,7 @@ fn a_duplicate_stays_out_of_the_way() {
     let step = crate::step::step(&world.canary, &seen, world.now, &world.settings);
     let crate::plan::Step::Act(plan) = step else { panic!("{step:?}") };
     assert!(plan.actions.is_empty() && plan.urgent.is_empty());
-    assert_eq!(plan.reason.code, "DuplicateTarget");
+    assert_eq!(plan.explanation.reason.code(), "DuplicateTarget");
 }
 
 #[test]

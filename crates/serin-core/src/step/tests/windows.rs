@@ -140,13 +140,3 @@ fn a_value_of_the_version_before_is_no_pass_either() {
     assert_eq!(status.checks.last().map(|check| check.verdict.as_str()), Some("hold"));
     world.until(Phase::Succeeded);
 }
-
-#[test]
-fn the_deliberate_bug_shows() {
-    let _on = crate::mutant::Switched::on(crate::mutant::Mutant::BlameForOthers);
-    let mut world = canary().window(60).at(10);
-    rolled_back(&mut world);
-    world.push("s1:v3");
-    world.run(6);
-    assert_eq!(world.canary.status.phase, Some(Phase::Failed), "{}", world.log);
-}

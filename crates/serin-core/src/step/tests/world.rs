@@ -608,7 +608,7 @@ impl World {
             "{at:>3}s {} {} (route {routed}) {}",
             status.phase.map_or("-", Phase::name),
             status.canary_weight,
-            plan.reason.code
+            plan.explanation.reason.code()
         );
         for action in plan.urgent.iter().map(|action| format!("!{}", word(action))).chain(
             plan.actions

@@ -1,7 +1,8 @@
 //! Gateways that are found in the cluster: the pods behind a Service, or those with certain labels, watched while leading.
 
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -177,7 +178,7 @@ impl Watched {
             futures::pin_mut!(events);
             while let Some(event) = events.next().await {
                 let why = event.err().map(|error| chain(&error));
-                *note.lock().unwrap_or_else(PoisonError::into_inner) = why;
+                *note.lock() = why;
             }
         });
         Self { found, slices, store, error, task: task.abort_handle() }
@@ -186,7 +187,7 @@ impl Watched {
     async fn urls(&self) -> Result<Vec<String>, String> {
         let ready = tokio::time::timeout(LIST_WAIT, self.store.wait_until_ready());
         if !matches!(ready.await, Ok(Ok(()))) {
-            let error = self.error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let error = self.error.lock().clone();
             let kind = if self.slices { "endpointslices" } else { "pods" };
             return Err(error.unwrap_or_else(|| format!("its {kind} are not listed yet")));
         }

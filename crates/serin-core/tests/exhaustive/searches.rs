@@ -4,11 +4,11 @@ use std::io::Write as _;
 
 use serde_json::json;
 
-use super::moves::State;
-use super::search::{Found, search};
-use super::world::{World, template};
-use crate::model::Canary;
-use crate::mutant::{Mutant, Shows, Switched};
+use crate::moves::State;
+use crate::search::{Found, search};
+use crate::world::{World, template};
+use serin_core::model::Canary;
+use serin_mutants::{Bug, FoundBy, Switched};
 
 fn say(text: &str) {
     drop(writeln!(std::io::stderr(), "{text}"));
@@ -87,7 +87,7 @@ fn every_way_with_old_lists_keeps_the_laws() {
 }
 
 /// The searches of the gate, the smaller ones first; the first that sees the bug ends it.
-fn find(mutant: Mutant) -> Option<String> {
+fn find(bug: &Bug) -> Option<String> {
     let canary = template(json!({}));
     let worlds = [
         ("an adoption", adoption(1)),
@@ -97,7 +97,7 @@ fn find(mutant: Mutant) -> Option<String> {
         ("two releases", change_of_mind(&canary, 0)),
         ("a release", release(&canary, 2)),
     ];
-    let _switched = Switched::on(mutant);
+    let _switched = Switched::on(bug);
     let mut states = 0;
     for (name, root) in worlds {
         let faults = root.faults_left;
@@ -115,13 +115,13 @@ fn find(mutant: Mutant) -> Option<String> {
 }
 
 #[test]
+#[ignore = "needs the copy of the source with the bugs in it: make mutants"]
 fn every_deliberate_bug_is_found() {
-    let shown = |mutant: &Mutant| mutant.shows() == Shows::InTheSmallWorld;
     let mut missed = Vec::new();
-    for mutant in Mutant::ALL.iter().copied().filter(shown) {
-        match find(mutant) {
-            Some(how) => say(&format!("| {mutant:?} | {} | {how} |", mutant.what())),
-            None => missed.push(mutant),
+    for bug in serin_mutants::found_by(FoundBy::SmallWorld).unwrap() {
+        match find(&bug) {
+            Some(how) => say(&format!("| {} | {} | {how} |", bug.name, bug.what)),
+            None => missed.push(bug.name),
         }
     }
     assert!(missed.is_empty(), "not found: {missed:?}");

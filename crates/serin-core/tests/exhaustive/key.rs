@@ -2,10 +2,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::moves::State;
-use super::world::{AGE_MAX, Flight, Kind, Objects, Side, World, at};
-use crate::course::Next;
-use crate::model::Status;
+use crate::moves::State;
+use crate::world::{AGE_MAX, Flight, Kind, Objects, Side, World, at};
+use serin_core::course::Next;
+use serin_core::model::Status;
 
 /// Both halves of the hash of a state; with so many bits no two states fall together by chance.
 pub(super) fn key(state: &State) -> u128 {
@@ -21,7 +21,7 @@ pub(super) fn key(state: &State) -> u128 {
 fn hash(state: &State, into: &mut DefaultHasher) {
     let State { world, ghost, faults_left, pushes_left, condemnations_left, stale } = state;
     (faults_left, pushes_left, condemnations_left).hash(into);
-    let super::laws::Ghost { pushed, brought, rejected, passed, unrouted, foreign, found } = ghost;
+    let crate::laws::Ghost { pushed, brought, rejected, passed, unrouted, foreign, found } = ghost;
     (pushed, brought, passed, foreign, found).hash(into);
     // Who decided before a rejection was noted may not know of it.
     let decided = [&world.flight, &world.zombie].map(|flight| flight.as_ref().map(|of| of.base));

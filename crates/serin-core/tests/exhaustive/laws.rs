@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::moves::{Verdict, apex_leads_to_target};
-use super::world::{BEAT, Flight, Objects, Revision, World};
-use crate::course::Next;
-use crate::model::{Phase, Status};
-use crate::observed::Guard;
-use crate::plan::Action;
+use crate::moves::{Verdict, apex_leads_to_target};
+use crate::world::{BEAT, Flight, Objects, Revision, World};
+use serin_core::course::Next;
+use serin_core::model::{Phase, Status};
+use serin_core::observed::Guard;
+use serin_core::plan::Action;
 
 /// A broken law: its number and what happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl Ghost {
 }
 
 fn seconds(time: jiff::Timestamp) -> i64 {
-    time.duration_since(super::world::at(0)).as_secs()
+    time.duration_since(crate::world::at(0)).as_secs()
 }
 
 fn share(objects: &Objects) -> u8 {
@@ -345,7 +345,7 @@ impl Look<'_> {
         }
         let same = old.last_applied_spec == new.last_applied_spec;
         let analysing = old.phase == Some(Phase::Progressing) && new.phase == old.phase;
-        let excused = [crate::reason::CANARY_LOST, crate::reason::ROUTE_REPAIRED].contains(&code);
+        let excused = ["CanaryLost", "RouteRepaired"].contains(&code);
         if analysing && same && new.canary_weight < old.canary_weight && !excused {
             return broken(9, "an analysis loses what it had reached, without a cause");
         }
@@ -376,7 +376,7 @@ pub(super) fn at_rest(world: &World, ghost: &Ghost) -> Result<(), Broken> {
     if share(truth) > 0 || truth.status.canary_weight > 0 {
         return broken(9, format!("at rest {} % are routed to the canary", share(truth)));
     }
-    if truth.route.is_none() || truth.apex != crate::observed::Selects::Primary {
+    if truth.route.is_none() || truth.apex != serin_core::observed::Selects::Primary {
         return broken(9, "at rest the route or the apex is not in order");
     }
     let primary = truth.primary.as_ref().map_or("", |primary| primary.revision);

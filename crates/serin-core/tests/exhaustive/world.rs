@@ -5,15 +5,15 @@ use std::rc::Rc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::course::{self, Course, Next};
-use crate::fence::{self, Seal};
-use crate::model::{Canary, Exposure, Running, Status, TargetKind, Weight};
-use crate::observed::{
+use serin_core::course::{self, Course, Next};
+use serin_core::fence::{self, Seal};
+use serin_core::model::{Canary, Exposure, Running, Status, TargetKind, Weight};
+use serin_core::observed::{
     Answer, Check, Drift, Guard, Observed, Readiness, Seen, Selects, ServiceSeen, Services,
     Watched, Workload,
 };
-use crate::plan::{Action, Plan, Step};
-use crate::step::{Settings, step};
+use serin_core::plan::{Action, Plan, Step};
+use serin_core::step::{Settings, step};
 
 /// Every wait of this world is as long, so that few ages have to be told apart.
 pub(super) const BEAT: i64 = 2;
@@ -208,7 +208,8 @@ pub(super) fn template(more: serde_json::Value) -> Canary {
     {
         analysis.extend(more.clone());
     }
-    let mut canary = crate::parse::canary(&json, &crate::parse::Limits::default()).unwrap();
+    let mut canary =
+        serin_core::parse::canary(&json, &serin_core::parse::Limits::default()).unwrap();
     canary.spec.analysis.interval_secs = BEAT;
     canary
 }
@@ -273,7 +274,7 @@ impl World {
         (world.truth.services, world.truth.apex) = (true, Selects::Primary);
         world.truth.route = Some((0, 1));
         world.truth.status = Rc::new(Status {
-            phase: Some(crate::model::Phase::Succeeded),
+            phase: Some(serin_core::model::Phase::Succeeded),
             last_applied_spec: "5f56684589".to_owned(),
             last_promoted_spec: "5f56684589".to_owned(),
             ..Status::default()
@@ -428,7 +429,8 @@ impl World {
                 if flight.plan.status == *flight.before {
                     return Ok(());
                 }
-                if self.truth.canary_version != flight.base && !crate::mutant!(UnfencedRecord) {
+                if self.truth.canary_version != flight.base && !serin_mutants::on("UnfencedRecord")
+                {
                     return Err(Refusal);
                 }
                 self.truth.canary_version += 1;
@@ -462,7 +464,7 @@ impl World {
                 let before = self.truth.route;
                 self.route(split.share, view)?;
                 let idle = self.truth.route == before && view.route.is_some();
-                if idle && *split == Exposure::NONE && !crate::mutant!(ForgetSeal) {
+                if idle && *split == Exposure::NONE && !serin_mutants::on("ForgetSeal") {
                     let moved = before.map(|(_, version)| version) != view.route.map(|(_, v)| v);
                     match fence::seal(&view.status) {
                         Seal::Fenced if moved => return Err(Refusal),
@@ -572,7 +574,7 @@ impl World {
 
 fn hook(canary: &Canary, index: usize) -> Answer {
     match canary.spec.analysis.webhooks.get(index).map(|hook| hook.kind) {
-        Some(crate::model::HookKind::Rollback) => Answer::Refused("no".to_owned()),
+        Some(serin_core::model::HookKind::Rollback) => Answer::Refused("no".to_owned()),
         Some(_) | None => Answer::Approved,
     }
 }

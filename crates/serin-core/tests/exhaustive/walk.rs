@@ -8,12 +8,12 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::key::key;
-use super::laws::{self, Broken};
-use super::moves::{Event, Move, State, Verdict};
-use super::search::tells;
-use super::world::{Fate, Kind, World, template};
-use crate::model::{Canary, Phase};
+use crate::key::key;
+use crate::laws::{self, Broken};
+use crate::moves::{Event, Move, State, Verdict};
+use crate::search::tells;
+use crate::world::{Fate, Kind, World, template};
+use serin_core::model::{Canary, Phase};
 
 /// Moves of one walk before everything is left alone.
 const MOVES: usize = 400;

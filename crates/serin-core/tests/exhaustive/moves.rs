@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use super::laws::{self, Broken, Ghost};
-use super::world::{BEAT, Fate, Flight, Kind, Objects, Revision, World};
-use crate::course::Next;
-use crate::model::Canary;
-use crate::observed::{Answer, Selects};
+use crate::laws::{self, Broken, Ghost};
+use crate::world::{BEAT, Fate, Flight, Kind, Objects, Revision, World};
+use serin_core::course::Next;
+use serin_core::model::Canary;
+use serin_core::observed::{Answer, Selects};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -504,17 +504,17 @@ fn hides(what: Move) -> &'static [Kind] {
 }
 
 fn wait(flight: &Flight, now: i64) -> i64 {
-    let next = flight.plan.next.duration_since(super::world::at(now)).as_secs();
+    let next = flight.plan.next.duration_since(crate::world::at(now)).as_secs();
     next.clamp(1, 2 * BEAT)
 }
 
-fn roll(side: &mut super::world::Side) {
+fn roll(side: &mut crate::world::Side) {
     side.rolled = true;
     side.serving = side.replicas > 0;
     side.version += 1;
 }
 
-fn die(side: &mut super::world::Side) {
+fn die(side: &mut crate::world::Side) {
     side.serving = false;
     side.rolled = side.replicas == 0;
     side.version += 1;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 
-use super::key::key;
-use super::laws::{self, Broken};
-use super::moves::{Event, State};
-use crate::model::Canary;
+use crate::key::key;
+use crate::laws::{self, Broken};
+use crate::moves::{Event, State};
+use serin_core::model::Canary;
 
 /// More states than a search may find before it gives up: a bound, not an aim.
 const STATES_MAX: usize = 5_000_000;
