@@ -70,7 +70,7 @@ mutants: ## Every deliberate bug (crates/serin-mutants) is planted in a copy of 
 	$(CARGO) run -q --locked -p serin-mutants -- target/mutants
 	SERIN_SEEDS=1000 SERIN_MUTANT_SEEDS=$(or $(SERIN_MUTANT_SEEDS),100) $(if $(FRESH),SERIN_MUTANT_FRESH=1) \
 	  $(CARGO) test --manifest-path target/mutants/Cargo.toml --target-dir target --profile sim -p serin-core -p serin \
-	  --test exhaustive --test sim -- --ignored deliberate --nocapture
+	  --test exhaustive --test sim --no-fail-fast -- --ignored deliberate --nocapture
 
 kill: ## Kills the parts of a real stack in the middle of 20 releases; six minutes.
 	parts=$$(scripts/parts.sh) && eval "$$parts" && SERIN_KILLS=$(or $(SERIN_KILLS),20) $(CARGO) test --locked -p serin --test stack -- --nocapture no_kill

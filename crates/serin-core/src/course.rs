@@ -6,8 +6,8 @@ use crate::plan::{Action, Plan};
 /// What is to be done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Next {
-    /// The urgent action of this index: it only lowers, and waits for nothing.
-    Lower(usize),
+    /// The route gets less, which waits for nothing.
+    Lower,
     /// The whole status, in one write with the version of the object that was decided about.
     Record,
     /// People hear of it: it is decided now, even where the rest takes another try.
@@ -23,7 +23,6 @@ pub enum Next {
 /// A plan on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Course {
-    urgent: usize,
     actions: usize,
     at: Next,
     /// What was to be lowered was not; the status is still right, and the rest waits for the next tick.
@@ -36,22 +35,19 @@ pub struct Course {
 
 impl Course {
     pub fn of(plan: &Plan) -> Self {
-        let mut course = Self {
-            urgent: plan.urgent.len(),
+        Self {
             actions: plan.actions.len(),
-            at: Next::Record,
+            at: Self::first(plan),
             lowered: true,
             raises: plan.actions.iter().position(raises).unwrap_or(plan.actions.len()),
             overtaken: false,
-        };
-        course.at = course.first();
-        course
+        }
     }
 
-    fn first(&self) -> Next {
-        match self.urgent {
-            0 => Next::Record,
-            _ => Next::Lower(0),
+    fn first(plan: &Plan) -> Next {
+        match plan.lower {
+            Some(_) => Next::Lower,
+            None => Next::Record,
         }
     }
 
@@ -62,8 +58,7 @@ impl Course {
     /// It succeeded.
     pub fn done(&mut self) {
         self.at = match self.at {
-            Next::Lower(index) if index + 1 < self.urgent => Next::Lower(index + 1),
-            Next::Lower(_) => Next::Record,
+            Next::Lower => Next::Record,
             Next::Record => Next::Tell,
             Next::Tell if !self.lowered => Next::GivenUp,
             Next::Tell => self.act(0),
@@ -76,7 +71,7 @@ impl Course {
     pub fn failed(&mut self) {
         self.at = match self.at {
             // What could not be lowered is no reason to keep silent about the decision.
-            Next::Lower(_) => {
+            Next::Lower => {
                 self.lowered = false;
                 Next::Record
             }
@@ -122,15 +117,6 @@ fn raises(action: &Action) -> bool {
     }
 }
 
-/// The action that a course has come to.
-pub fn action(plan: &Plan, next: Next) -> Option<&Action> {
-    match next {
-        Next::Lower(index) => plan.urgent.get(index),
-        Next::Act(index) => plan.actions.get(index),
-        Next::Record | Next::Tell | Next::Done | Next::GivenUp => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crate::model::Running;
@@ -144,8 +130,8 @@ mod tests {
     fn done(actions: Vec<Action>, overtaken: bool) -> Vec<Next> {
         let explanation = Explanation { reason: Reason::Advanced, message: String::new() };
         let (next, status) = (Timestamp::UNIX_EPOCH, Status::default());
-        let (urgent, calls, notices, handled) = Default::default();
-        let plan = Plan { urgent, status, actions, calls, notices, handled, explanation, next };
+        let (lower, calls, notices, handled) = Default::default();
+        let plan = Plan { lower, status, actions, calls, notices, handled, explanation, next };
         let mut course = Course::of(&plan);
         let mut path = Vec::new();
         while !matches!(course.next(), Next::Done | Next::GivenUp) {

@@ -5,7 +5,10 @@ use std::fmt;
 use jiff::Timestamp;
 
 use crate::control::{Command, Outcome, Request};
-use crate::law::Law;
+use crate::law::Law::{
+    self, AnalysedIsPromoted, EverythingEnds, NoRequestLost, NoSurpriseRelease, OnlyOurFields,
+    RaisingIsFenced, SaysWhy,
+};
 use crate::model::{Canary, Exposure, HookKind, Phase, Running, Status, Weight};
 use crate::observed::{Guard, Observed, Readiness, Seen, Selects};
 use crate::plan::{Action, Plan};
@@ -40,7 +43,7 @@ struct Lint<'a> {
 /// Every law that `plan` would break; a good plan has none.
 pub fn lint(canary: &Canary, seen: &Observed, plan: &Plan, now: Timestamp) -> Vec<Breach> {
     let mut lint = Lint { canary, seen, plan, breaches: Vec::new() };
-    lint.urgent_only_lowers();
+    lint.lowering_lowers();
     lint.route_follows_status();
     lint.raises_are_earned();
     lint.shares_have_pods();
@@ -86,37 +89,12 @@ impl Lint<'_> {
         }
     }
 
-    fn urgent_only_lowers(&mut self) {
-        for action in &self.plan.urgent {
-            match action {
-                Action::Route(exposure) => {
-                    let bad = !exposure.is_within(self.routed());
-                    self.forbid(
-                        Law::RaisingIsFenced,
-                        bad,
-                        "an urgent action raises the canary's share",
-                    );
-                    let bad = !exposure.is_within(self.plan.status.exposure());
-                    self.forbid(Law::RaisingIsFenced, bad, "an urgent route is above the status");
-                }
-                Action::Services
-                | Action::ApexToPrimary
-                | Action::ApexToTarget
-                | Action::CreatePrimary { .. }
-                | Action::PromotePrimary { .. }
-                | Action::KeepPrimary { .. }
-                | Action::UndoPrimary { .. }
-                | Action::PrimaryScaler
-                | Action::RepairCopies
-                | Action::HoldPrimary(_)
-                | Action::ScaleTarget(_)
-                | Action::EnsureRoute(_)
-                | Action::RestoreRoute
-                | Action::Finalizer(_) => {
-                    self.broken(Law::RaisingIsFenced, "something other than a route is urgent");
-                }
-            }
-        }
+    fn lowering_lowers(&mut self) {
+        let Some(exposure) = self.plan.lower else { return };
+        let bad = !exposure.is_within(self.routed());
+        self.forbid(RaisingIsFenced, bad, "what is to lower the canary's share raises it");
+        let bad = !exposure.is_within(self.plan.status.exposure());
+        self.forbid(RaisingIsFenced, bad, "the route is lowered to more than the status says");
     }
 
     fn route_follows_status(&mut self) {
@@ -126,18 +104,14 @@ impl Lint<'_> {
                 Action::Route(exposure) => {
                     let bad = *exposure != decided;
                     self.forbid(
-                        Law::RaisingIsFenced,
+                        RaisingIsFenced,
                         bad,
                         "a route is set to other than the status says",
                     );
                 }
                 Action::EnsureRoute(exposure) => {
                     let bad = !exposure.is_within(self.routed()) || !exposure.is_within(decided);
-                    self.forbid(
-                        Law::RaisingIsFenced,
-                        bad,
-                        "ensuring a route raises the canary's share",
-                    );
+                    self.forbid(RaisingIsFenced, bad, "ensuring a route raises the canary's share");
                 }
                 Action::Services
                 | Action::ApexToPrimary
@@ -195,7 +169,7 @@ impl Lint<'_> {
             self.seen.target.present().is_some_and(|target| target.readiness == Readiness::Ready);
         let endpoints = Self::endpoints(&self.seen.services.canary).unwrap_or(0);
         self.forbid(
-            Law::NoRequestLost,
+            NoRequestLost,
             !ready || endpoints == 0,
             "a canary that is not ready gets more traffic",
         );
@@ -205,23 +179,19 @@ impl Lint<'_> {
             Guard::Hold(_) => !self.keeps_users(),
             Guard::RollBack(_) => true,
         };
-        self.forbid(Law::RaisingIsFenced, against, "the canary rises against the guard");
+        self.forbid(RaisingIsFenced, against, "the canary rises against the guard");
         let same = self
             .seen
             .target
             .present()
             .is_some_and(|target| target.revision == self.plan.status.last_applied_spec);
         self.forbid(
-            Law::AnalysedIsPromoted,
+            AnalysedIsPromoted,
             !same,
             "a revision that is not the analysed one gets more traffic",
         );
         let terminal = self.canary.deleting || self.canary.spec.suspend;
-        self.forbid(
-            Law::RaisingIsFenced,
-            terminal,
-            "the canary of a suspended or deleted object rises",
-        );
+        self.forbid(RaisingIsFenced, terminal, "the canary of a suspended or deleted object rises");
         if self.keeps_users() {
             return;
         }
@@ -232,23 +202,19 @@ impl Lint<'_> {
             Seen::Unreadable(_) => false,
         };
         let bad = primary == 0 && !stuck;
-        self.forbid(
-            Law::NoRequestLost,
-            bad,
-            "the canary rises while the primary has no ready endpoint",
-        );
+        self.forbid(NoRequestLost, bad, "the canary rises while the primary has no ready endpoint");
         let paused = |status: &Status| {
             status.control.as_ref().is_some_and(|control| control.paused.is_some())
         };
         let set = self.asked(|command| matches!(command, Command::SetWeight(_)));
         let paused = paused(&self.canary.status) && paused(&self.plan.status) && !set;
-        self.forbid(Law::RaisingIsFenced, paused, "the canary of a paused release rises");
+        self.forbid(RaisingIsFenced, paused, "the canary of a paused release rises");
         let progressing = self.plan.status.phase == Some(Phase::Progressing);
-        self.forbid(Law::RaisingIsFenced, !progressing, "the canary rises outside an analysis");
+        self.forbid(RaisingIsFenced, !progressing, "the canary rises outside an analysis");
         if decided {
             let wanted = Command::SetWeight(new.share);
             let bad = !self.may_follow(old, new) && !self.asked(|command| *command == wanted);
-            self.forbid(Law::RaisingIsFenced, bad, "the canary rises beyond its next step");
+            self.forbid(RaisingIsFenced, bad, "the canary rises beyond its next step");
         }
     }
 
@@ -277,23 +243,19 @@ impl Lint<'_> {
         let untouched =
             self.canary.spec.suspend || self.seen.duplicate_of.is_some() || self.canary.deleting;
         let bad = exposed && analysing && empty && !untouched;
-        self.forbid(Law::NoRequestLost, bad, "a canary without a ready endpoint keeps its share");
+        self.forbid(NoRequestLost, bad, "a canary without a ready endpoint keeps its share");
         let resting = matches!(
             self.plan.status.phase,
             Some(Phase::Initialized | Phase::Succeeded | Phase::Finalising)
         );
         let entered = self.plan.status.phase != self.canary.status.phase;
-        self.forbid(
-            Law::EverythingEnds,
-            resting && exposed && entered,
-            "a canary has traffic at rest",
-        );
+        self.forbid(EverythingEnds, resting && exposed && entered, "a canary has traffic at rest");
 
         let giving_back = self.plan.status.phase == Some(Phase::Finalising)
             && self.canary.status.phase != Some(Phase::Finalising);
         let dead = Self::endpoints(&self.seen.services.primary) == Some(0);
         self.forbid(
-            Law::NoRequestLost,
+            NoRequestLost,
             giving_back && dead,
             "a primary without a ready endpoint gets everything",
         );
@@ -313,34 +275,30 @@ impl Lint<'_> {
         service.map_or(target.available_replicas, |service| service.ready_endpoints) > 0
     }
 
+    /// Before the target is scaled away.
+    fn target_is_idle(&mut self, apex: Option<Selects>) {
+        let routed = match &self.seen.route {
+            _ if !self.canary.spec.provider.has_router() => false,
+            Seen::Absent => false,
+            Seen::Present(live) => !live.is_none(),
+            Seen::Unreadable(_) => true,
+        } || !self.plan.status.exposure().is_none();
+        self.forbid(NoRequestLost, routed, "the target is scaled away while it is routed");
+        let selected = apex != Some(Selects::Primary);
+        let message = "the target is scaled away while the apex may select it";
+        self.forbid(NoRequestLost, selected, message);
+    }
+
     fn workloads(&mut self) {
         let apex = self.seen.services.apex.present().map(|apex| apex.selects);
         let primary = Self::endpoints(&self.seen.services.primary).unwrap_or(0);
         let phase = self.plan.status.phase;
         for action in &self.plan.actions {
             match action {
-                Action::ScaleTarget(Running::Off) => {
-                    let routed = match &self.seen.route {
-                        _ if !self.canary.spec.provider.has_router() => false,
-                        Seen::Absent => false,
-                        Seen::Present(live) => !live.is_none(),
-                        Seen::Unreadable(_) => true,
-                    } || !self.plan.status.exposure().is_none();
-                    self.forbid(
-                        Law::NoRequestLost,
-                        routed,
-                        "the target is scaled away while it is routed",
-                    );
-                    let selected = apex != Some(Selects::Primary);
-                    self.forbid(
-                        Law::NoRequestLost,
-                        selected,
-                        "the target is scaled away while the apex may select it",
-                    );
-                }
+                Action::ScaleTarget(Running::Off) => self.target_is_idle(apex),
                 Action::ApexToPrimary => {
                     self.forbid(
-                        Law::NoRequestLost,
+                        NoRequestLost,
                         primary == 0,
                         "the apex goes to a primary without endpoints",
                     );
@@ -348,13 +306,13 @@ impl Lint<'_> {
                 Action::ApexToTarget => {
                     let served = self.target_serves();
                     self.forbid(
-                        Law::NoRequestLost,
+                        NoRequestLost,
                         !served,
                         "the apex goes to a target without endpoints",
                     );
                     let bad = phase != Some(Phase::Terminating);
                     self.forbid(
-                        Law::NoRequestLost,
+                        NoRequestLost,
                         bad,
                         "the apex goes to the target though nobody leaves",
                     );
@@ -365,7 +323,7 @@ impl Lint<'_> {
                         && self.seen.target.present().is_some()
                         && apex != Some(Selects::Target);
                     self.forbid(
-                        Law::NoRequestLost,
+                        NoRequestLost,
                         held,
                         "the Canary goes before the target has its traffic",
                     );
@@ -396,7 +354,7 @@ impl Lint<'_> {
             let Action::PromotePrimary { revision } = action else { continue };
             let bad = *revision != new.last_applied_spec;
             self.forbid(
-                Law::AnalysedIsPromoted,
+                AnalysedIsPromoted,
                 bad,
                 "the primary gets a revision that was not taken up",
             );
@@ -418,7 +376,7 @@ impl Lint<'_> {
                 ) => false,
             };
             self.forbid(
-                Law::AnalysedIsPromoted,
+                AnalysedIsPromoted,
                 !analysed,
                 "the primary gets a revision that was not analysed",
             );
@@ -432,7 +390,7 @@ impl Lint<'_> {
                 .present()
                 .is_none_or(|now| Some(now) == old.tracked_configs.as_ref());
         let restarted = restarted && !self.asked(|command| *command == Command::Retry);
-        self.forbid(Law::NoSurpriseRelease, restarted, "a rejected revision is taken up again");
+        self.forbid(NoSurpriseRelease, restarted, "a rejected revision is taken up again");
         let began = matches!(old.phase, Some(Phase::Initialized | Phase::Succeeded))
             && matches!(new.phase, Some(Phase::Progressing | Phase::Waiting))
             && renamed
@@ -441,11 +399,7 @@ impl Lint<'_> {
                 .configs
                 .present()
                 .is_none_or(|now| Some(now) == old.tracked_configs.as_ref());
-        self.forbid(
-            Law::NoSurpriseRelease,
-            began,
-            "a release begins though the target did not change",
-        );
+        self.forbid(NoSurpriseRelease, began, "a release begins though the target did not change");
         let past = target.is_some_and(|target| {
             let same = Some(&target.uid) == old.target_uid.as_ref();
             same && !target.confirmed && Some(target.generation) < old.target_generation
@@ -453,14 +407,14 @@ impl Lint<'_> {
         let decided = (&old.last_applied_spec, &old.last_promoted_spec, old.target_generation)
             != (&new.last_applied_spec, &new.last_promoted_spec, new.target_generation);
         self.forbid(
-            Law::NoSurpriseRelease,
+            NoSurpriseRelease,
             past && decided,
             "a target of the past is taken for a change",
         );
         let ended =
             new.phase == Some(Phase::Succeeded) && new.last_applied_spec != new.last_promoted_spec;
         self.forbid(
-            Law::AnalysedIsPromoted,
+            AnalysedIsPromoted,
             ended && old.phase != new.phase,
             "success is claimed for another revision",
         );
@@ -481,14 +435,14 @@ impl Lint<'_> {
                     && soak.previous == new.last_promoted_spec
             });
             self.forbid(
-                Law::AnalysedIsPromoted,
+                AnalysedIsPromoted,
                 !said,
                 "the primary goes back to something the status does not say",
             );
             let asked = self.asked(|command| *command == Command::Undo);
             let earned = begun(old) || (condemned && old.soak.is_some()) || asked;
             self.forbid(
-                Law::AnalysedIsPromoted,
+                AnalysedIsPromoted,
                 !earned,
                 "the primary goes back without evidence against it",
             );
@@ -498,51 +452,43 @@ impl Lint<'_> {
     fn hands_off(&mut self) {
         let acts = !self.plan.actions.is_empty();
         let rolls_back = matches!(self.seen.guard, Guard::RollBack(_));
-        let urgent = !self.plan.urgent.is_empty();
+        let lowers = self.plan.lower.is_some();
         let deleting = self.canary.deleting;
         let other = self.seen.duplicate_of.is_some() && !deleting;
         self.forbid(
-            Law::OnlyOurFields,
-            other && (acts || urgent),
+            OnlyOurFields,
+            other && (acts || lowers),
             "the target of another Canary is touched",
         );
         let suspended = self.canary.spec.suspend && !deleting && !other;
-        self.forbid(Law::OnlyOurFields, suspended && acts, "a suspended canary is touched");
+        self.forbid(OnlyOurFields, suspended && acts, "a suspended canary is touched");
         let rolls_back = rolls_back || self.asked(|command| *command == Command::Abort);
         self.forbid(
-            Law::OnlyOurFields,
-            suspended && urgent && !rolls_back,
+            OnlyOurFields,
+            suspended && lowers && !rolls_back,
             "a suspended canary is lowered",
         );
     }
 
     fn form(&mut self, now: Timestamp) {
         let status = &self.plan.status;
+        self.forbid(EverythingEnds, self.plan.next <= now, "the next look is not in the future");
         self.forbid(
-            Law::EverythingEnds,
-            self.plan.next <= now,
-            "the next look is not in the future",
-        );
-        self.forbid(
-            Law::EverythingEnds,
+            EverythingEnds,
             status.checks.len() > LEDGER_MAX,
             "the ledger of checks is not bounded",
         );
         self.forbid(
-            Law::EverythingEnds,
+            EverythingEnds,
             status.canary_weight > 100,
             "the canary has more than everything",
         );
-        self.forbid(
-            Law::SaysWhy,
-            self.plan.explanation.message.is_empty(),
-            "the reason says nothing",
-        );
+        self.forbid(SaysWhy, self.plan.explanation.message.is_empty(), "the reason says nothing");
         let hooks = &self.canary.spec.analysis.webhooks;
         let bad =
             self.plan.calls.iter().any(|index| {
                 hooks.get(*index).is_none_or(|hook| hook.kind != HookKind::PostRollout)
             });
-        self.forbid(Law::EverythingEnds, bad, "a hook is called whose answer would count");
+        self.forbid(EverythingEnds, bad, "a hook is called whose answer would count");
     }
 }

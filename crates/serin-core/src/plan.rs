@@ -16,8 +16,8 @@ pub enum Step {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Carried out before the status is written, fenced by nothing: they can only lower the canary's exposure.
-    pub urgent: Vec<Action>,
+    /// The route is lowered to this before the status is written, fenced by nothing.
+    pub lower: Option<Exposure>,
     /// The whole next status, in one versioned write.
     pub status: Status,
     /// Carried out after the status write, in order; the first error ends the tick.

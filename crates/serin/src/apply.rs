@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use serin_core::model::{Canary, Key};
+use serin_core::model::{Canary, Exposure, Key};
 use serin_core::observed::Seen;
 use serin_core::plan::Action;
 use serin_providers::change::{CANARY, FIELD_MANAGER};
@@ -13,6 +13,7 @@ use serin_providers::{Change, ObjectRef, Objects, RenderError, references, rende
 
 use crate::controller::Context;
 use crate::patience::bounded;
+use crate::record::Recorded;
 use crate::world;
 
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +65,23 @@ impl Stage<'_> {
         }
     }
 
+    /// The route gets less. Law 1: this waits for no record.
+    pub async fn lower(&mut self, canary: &Canary, exposure: Exposure) -> Result<(), ApplyError> {
+        self.carry_out(canary, &Action::Route(exposure)).await
+    }
+
+    /// What the status says by now. Law 2: it may raise, so it takes the proof that the status was written.
+    pub async fn act(
+        &mut self,
+        _: &Recorded,
+        canary: &Canary,
+        action: &Action,
+    ) -> Result<(), ApplyError> {
+        self.carry_out(canary, action).await
+    }
+
     /// Renders an action and writes what comes of it.
-    pub async fn act(&mut self, canary: &Canary, action: &Action) -> Result<(), ApplyError> {
+    async fn carry_out(&mut self, canary: &Canary, action: &Action) -> Result<(), ApplyError> {
         let changes = render(canary, action, &self.objects, &self.context.settings.providers)
             .map_err(|source| ApplyError::Render {
                 action: format!("{action:?}"),

@@ -36,17 +36,30 @@ pub enum RecordError {
     },
 }
 
-/// Writes `status` over what `object` has. `None` when nothing would change.
+/// Proof that the object says what was decided. Only [`record`] makes one, and nothing that could raise is written without.
+#[derive(Debug)]
+pub struct Recorded {
+    /// The object as the write left it; none where it said the same already.
+    written: Option<Arc<DynamicObject>>,
+}
+
+impl Recorded {
+    pub fn written(&self) -> Option<&Arc<DynamicObject>> {
+        self.written.as_ref()
+    }
+}
+
+/// Writes `status` over what `object` has; nothing where nothing would change.
 pub async fn record(
     context: &Context,
     key: &Key,
     object: &DynamicObject,
     status: &Status,
-) -> Result<Option<Arc<DynamicObject>>, RecordError> {
+) -> Result<Recorded, RecordError> {
     let new = encode(key, status)?;
     let empty = Value::Object(Map::new());
     let old = object.data.get("status").unwrap_or(&empty);
-    let Some(change) = difference(old, &new) else { return Ok(None) };
+    let Some(change) = difference(old, &new) else { return Ok(Recorded { written: None }) };
     let api: Api<DynamicObject> =
         Api::namespaced_with(context.client.clone(), &key.namespace, &world::resource(&CANARY));
     let patch = json!({
@@ -60,7 +73,7 @@ pub async fn record(
     match bounded(context, key, write).await.and_then(|written| written) {
         Ok(mut written) => {
             written.metadata.managed_fields = None;
-            Ok(Some(Arc::new(written)))
+            Ok(Recorded { written: Some(Arc::new(written)) })
         }
         Err(kube::Error::Api(status)) if status.code == 409 => Err(RecordError::Conflict),
         Err(source) => Err(RecordError::Write { key: key.clone(), source }),

@@ -7,12 +7,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
 use serin_core::control::Handled;
-use serin_core::course::{self, Course, Next};
+use serin_core::course::{Course, Next};
 use serin_core::lint;
 use serin_core::model::{Builtin, Canary, Key, MetricSource, Phase};
 use serin_core::observed::{Answer, Check, Guard, Observed, Seen};
 use serin_core::parse::{self, ParseFailure};
-use serin_core::plan::{Explanation, Plan, Step};
+use serin_core::plan::{Action, Explanation, Plan, Step};
 use serin_core::step;
 use serin_providers::change::CANARY;
 use serin_providers::{Objects, notify};
@@ -21,7 +21,7 @@ use crate::actions::{self, Actions};
 use crate::apply::{ApplyError, Stage};
 use crate::controller::Context;
 use crate::observe::{self, Sight};
-use crate::record::{self, RecordError};
+use crate::record::{self, RecordError, Recorded};
 use crate::turns::Turn;
 use crate::unused::Asked;
 use crate::{ask, world};
@@ -251,18 +251,20 @@ async fn carry_out(
     let mut after = canary.clone();
     let mut news = plan.notices.clone();
     let (mut object, mut changed) = (Arc::clone(object), false);
+    let mut proof = None;
     let mut result = Ok(());
     loop {
         match course.next() {
             Next::Record => {
                 match record::record(context, &canary.key, &object, &plan.status).await {
                     Ok(recorded) => {
-                        changed = recorded.is_some();
-                        if let Some(recorded) = recorded {
-                            context.remember(&canary.key, &recorded);
-                            object = recorded;
+                        if let Some(written) = recorded.written() {
+                            changed = true;
+                            context.remember(&canary.key, written);
+                            object = Arc::clone(written);
                             stage.put_canary(canary, &object);
                         }
+                        proof = Some(recorded);
                         if is_overtaken(context, canary, &observed.guard, decided) {
                             course.overtaken();
                         }
@@ -285,12 +287,13 @@ async fn carry_out(
                 context.teller.tell(&after, &object, news, plan.calls.clone(), now);
                 course.done();
             }
-            step @ (Next::Lower(_) | Next::Act(_)) => {
-                let Some(action) = course::action(&plan, step) else { break };
-                match stage.act(&after, action).await {
+            next @ (Next::Lower | Next::Act(_)) => {
+                let written = write(&mut stage, &plan, next, proof.as_ref(), &after).await;
+                let Some((action, written)) = written else { break };
+                match written {
                     Ok(()) => course.done(),
                     Err(error) => {
-                        context.refusals.note(&canary.key, action, &error);
+                        context.refusals.note(&canary.key, &action, &error);
                         result = Err(TickError::Apply(Box::new(error)));
                         course.failed();
                     }
@@ -306,6 +309,27 @@ async fn carry_out(
     }
     // What was overtaken is decided again at once.
     Ok(now)
+}
+
+/// The write that is next: the lowering, which needs nothing, or an action, which needs the proof of the record.
+async fn write(
+    stage: &mut Stage<'_>,
+    plan: &Plan,
+    next: Next,
+    recorded: Option<&Recorded>,
+    canary: &Canary,
+) -> Option<(Action, Result<(), ApplyError>)> {
+    match next {
+        Next::Lower => {
+            let exposure = plan.lower?;
+            Some((Action::Route(exposure), stage.lower(canary, exposure).await))
+        }
+        Next::Act(index) => {
+            let action = plan.actions.get(index)?;
+            Some((action.clone(), stage.act(recorded?, canary, action).await))
+        }
+        Next::Record | Next::Tell | Next::Done | Next::GivenUp => None,
+    }
 }
 
 /// Whether a raise that was decided on `guard` must be decided again: the guard has found something meanwhile, or it is time
@@ -455,12 +479,12 @@ async fn tick_unknown(
     let plan =
         step::invalid(&failure.status, failure.generation, &failure.findings, &Seen::Absent, now);
     let recorded = record::record(context, key, object, &plan.status).await?;
-    let changed = recorded.is_some();
-    let object = recorded.unwrap_or_else(|| Arc::clone(object));
+    let changed = recorded.written().is_some();
+    let object = recorded.written().unwrap_or(object);
     if changed {
-        context.remember(key, &object);
+        context.remember(key, object);
     }
     log(key, &plan, changed);
-    context.teller.announce(key, &failure.uid, &object, plan.notices, now);
+    context.teller.announce(key, &failure.uid, object, plan.notices, now);
     Ok(plan.next)
 }

@@ -70,7 +70,7 @@ fn lower(draft: &mut Draft<'_>) -> Option<String> {
     let decided = draft.status.exposure();
     match draft.route() {
         Seen::Present(live) if !live.is_within(decided) => {
-            draft.urgent.push(Action::Route(live.meet(decided)));
+            draft.lower = Some(live.meet(decided));
             Some(format!("The route gave the canary {live}, lowered to {decided}."))
         }
         Seen::Present(_) | Seen::Absent | Seen::Unreadable(_) => None,

@@ -344,7 +344,7 @@ fn share(mut draft: Draft<'_>, weight: Weight, by: ByHand) -> Step {
     draft.status.expose(wanted);
     draft.status.last_step_time = Some(draft.now);
     match lowers {
-        true => draft.urgent.push(Action::Route(wanted)),
+        true => draft.lower = Some(wanted),
         false => draft.actions.push(Action::Route(wanted)),
     }
     if wanted.is_none() {

@@ -22,7 +22,7 @@ pub(super) struct Draft<'a> {
     pub seen: &'a Observed,
     pub settings: &'a Settings,
     pub now: Timestamp,
-    pub urgent: Vec<Action>,
+    pub lower: Option<Exposure>,
     pub status: Status,
     pub actions: Vec<Action>,
     pub calls: Vec<usize>,
@@ -46,7 +46,7 @@ impl<'a> Draft<'a> {
             seen,
             settings,
             now,
-            urgent: Vec::new(),
+            lower: None,
             status: canary.status.clone(),
             actions: Vec::new(),
             calls: Vec::new(),
@@ -171,10 +171,7 @@ impl<'a> Draft<'a> {
     pub(super) fn take_off(&mut self) {
         self.actions.retain(|action| !is_route(action));
         if self.has_router() {
-            let lowered = Action::Route(Exposure::NONE);
-            if !self.urgent.contains(&lowered) {
-                self.urgent.push(lowered);
-            }
+            self.lower = Some(Exposure::NONE);
         }
         self.status.expose(Exposure::NONE);
         self.status.drain_time = Some(self.now);
@@ -331,7 +328,7 @@ impl<'a> Draft<'a> {
 
     /// The route object with the split it has, or at the primary when it is missing.
     pub(super) fn ensure_route(&mut self) {
-        if !self.has_router() || self.urgent.iter().any(is_route) {
+        if !self.has_router() || self.lower.is_some() {
             return;
         }
         match &self.seen.route {
@@ -423,8 +420,9 @@ impl<'a> Draft<'a> {
     fn refused_again(&self) -> Option<&'a crate::observed::Refusal> {
         let refused = self.seen.refused.as_ref()?;
         let kind = std::mem::discriminant(&refused.action);
-        let again = self.urgent.iter().chain(&self.actions);
-        let again = again.into_iter().any(|action| std::mem::discriminant(action) == kind);
+        let lowering = self.lower.map(Action::Route);
+        let mut writes = lowering.iter().chain(&self.actions);
+        let again = writes.any(|action| std::mem::discriminant(action) == kind);
         (again && self.status.phase == self.canary.status.phase).then_some(refused)
     }
 
@@ -459,7 +457,7 @@ impl<'a> Draft<'a> {
     pub(super) fn plan(mut self, reason: Reason, message: String, secs: i64) -> Plan {
         // Setting a route ensures it as well.
         let sets = |action: &Action| matches!(action, Action::Route(_));
-        if self.actions.iter().chain(&self.urgent).any(sets) {
+        if self.lower.is_some() || self.actions.iter().any(sets) {
             self.actions.retain(|action| !matches!(action, Action::EnsureRoute(_)));
         }
         self.status.observed_generation = Some(self.canary.generation);
@@ -502,7 +500,7 @@ impl<'a> Draft<'a> {
         let words = super::seldom::put_off(&mut self);
         let next = [blind, words].into_iter().flatten().fold(regular, Timestamp::min);
         Plan {
-            urgent: self.urgent,
+            lower: self.lower,
             status: self.status,
             actions: self.actions,
             calls: self.calls,

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::conditions::{self, Stance};
 use crate::model::{Exposure, Finding, FindingSeverity, Phase, Status, sentence};
 use crate::observed::Seen;
-use crate::plan::{Action, Explanation, Notice, Plan};
+use crate::plan::{Explanation, Notice, Plan};
 use crate::reason::Reason;
 use crate::status::ReasonRecord;
 
@@ -22,7 +22,6 @@ pub fn invalid(
     now: Timestamp,
 ) -> Plan {
     let mut next = status.clone();
-    let mut urgent = Vec::new();
     let analysing = analysing(status.phase);
     let exposed = !status.exposure().is_none();
     let routed = match seen_route {
@@ -30,9 +29,7 @@ pub fn invalid(
         Seen::Absent => false,
         Seen::Unreadable(_) => exposed,
     };
-    if analysing && routed {
-        urgent.push(Action::Route(Exposure::NONE));
-    }
+    let lower = (analysing && routed).then_some(Exposure::NONE);
     if analysing && (routed || exposed || status.iterations > 0) {
         next.expose(Exposure::NONE);
         next.iterations = 0;
@@ -72,7 +69,7 @@ pub fn invalid(
     }
     let event = Notice { warning: true, reason, message: message.clone(), alert: None };
     Plan {
-        urgent,
+        lower,
         status: next,
         actions: Vec::new(),
         calls: Vec::new(),

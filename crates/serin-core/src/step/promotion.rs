@@ -70,7 +70,7 @@ pub(super) fn promoting(mut draft: Draft<'_>) -> Step {
     if let Seen::Present(live) = draft.route()
         && !live.is_within(decided)
     {
-        draft.urgent.push(Action::Route(live.meet(decided)));
+        draft.lower = Some(live.meet(decided));
         let message = format!("The route gave the canary {live}, more than {decided}.");
         return draft.hold(Reason::RouteLowered, message);
     }

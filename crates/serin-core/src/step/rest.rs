@@ -70,7 +70,7 @@ fn lower(draft: &mut Draft<'_>) -> Option<String> {
                 draft.seen.target.present().is_none_or(|target| target.running != Running::Off);
             let failed = draft.status.phase == Some(Phase::Failed) && running;
             if failed || !draft.status.exposure().is_none() {
-                draft.urgent.push(Action::Route(Exposure::NONE));
+                draft.lower = Some(Exposure::NONE);
                 draft.status.expose(Exposure::NONE);
             }
             None

@@ -140,15 +140,15 @@ fn flight(of: &Flight, truth: &Objects, now: i64, into: &mut DefaultHasher) {
     rendered(view, truth, into);
     (*base == truth.canary_version, disturbed, told).hash(into);
     // What is done needs no telling apart any more.
-    let (urgent, recorded, acted) = match course.next() {
-        Next::Lower(index) => (index, false, 0),
-        Next::Record => (usize::MAX, false, 0),
-        Next::Tell => (usize::MAX, true, 0),
-        Next::Act(index) => (usize::MAX, true, index),
-        Next::Done | Next::GivenUp => (usize::MAX, true, usize::MAX),
+    let (lowers, recorded, acted) = match course.next() {
+        Next::Lower => (plan.lower, false, 0),
+        Next::Record => (None, false, 0),
+        Next::Tell => (None, true, 0),
+        Next::Act(index) => (None, true, index),
+        Next::Done | Next::GivenUp => (None, true, usize::MAX),
     };
-    (urgent, recorded, acted).hash(into);
-    for action in plan.urgent.iter().skip(urgent).chain(plan.actions.iter().skip(acted)) {
+    (format!("{lowers:?}"), recorded, acted).hash(into);
+    for action in plan.actions.iter().skip(acted) {
         format!("{action:?}").hash(into);
     }
     format!("{course:?}").hash(into);

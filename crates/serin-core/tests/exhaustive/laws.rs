@@ -7,7 +7,6 @@ use crate::world::{BEAT, Flight, Objects, Revision, World};
 use serin_core::course::Next;
 use serin_core::model::{Phase, Status};
 use serin_core::observed::Guard;
-use serin_core::plan::Action;
 
 /// A broken law: its number and what happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,10 +126,10 @@ pub(super) fn decided(
     let releasing = before.phase.is_some_and(Phase::is_releasing);
     if condemned && releasing && share(&view) > 0 {
         let first = match flight.course.next() {
-            Next::Lower(index) => flight.plan.urgent.get(index),
+            Next::Lower => flight.plan.lower,
             Next::Record | Next::Tell | Next::Act(_) | Next::Done | Next::GivenUp => None,
         };
-        let lowers = matches!(first, Some(Action::Route(exposure)) if exposure.is_none());
+        let lowers = first.is_some_and(|exposure| exposure.is_none());
         if !lowers {
             return broken(1, "the guard condemns, and the first write is not the route");
         }

@@ -365,7 +365,7 @@ impl State {
     /// What the plan under way has lowered is lowered, and nobody will note when: the drain counts from the decision before.
     fn unnoted(&mut self) {
         let lowered = self.world.flight.as_ref().is_some_and(|flight| {
-            flight.course.next() == Next::Record && !flight.plan.urgent.is_empty()
+            flight.course.next() == Next::Record && flight.plan.lower.is_some()
         });
         if lowered {
             self.ghost.forgive_drain(self.world.now);
@@ -437,7 +437,7 @@ impl State {
                         flight.course.done();
                     }
                 }
-                Next::Record | Next::Lower(_) | Next::Act(_) => {
+                Next::Record | Next::Lower | Next::Act(_) => {
                     if self.asks_the_api() {
                         return Ok(());
                     }

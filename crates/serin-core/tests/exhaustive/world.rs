@@ -5,7 +5,7 @@ use std::rc::Rc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use serin_core::course::{self, Course, Next};
+use serin_core::course::{Course, Next};
 use serin_core::fence::{self, Seal};
 use serin_core::model::{Canary, Exposure, Running, Status, TargetKind, Weight};
 use serin_core::observed::{
@@ -438,8 +438,12 @@ impl World {
                 Ok(())
             }
             Next::Tell | Next::Done | Next::GivenUp => Ok(()),
-            next @ (Next::Lower(_) | Next::Act(_)) => {
-                course::action(&flight.plan, next).map_or(Ok(()), |action| self.act(action, view))
+            Next::Lower => flight
+                .plan
+                .lower
+                .map_or(Ok(()), |exposure| self.act(&Action::Route(exposure), view)),
+            Next::Act(index) => {
+                flight.plan.actions.get(index).map_or(Ok(()), |action| self.act(action, view))
             }
         }
     }

@@ -90,6 +90,7 @@ const RIGHTED: &str = "Nothing has to be done; find out who changes it if it com
 
 /// What a person is told beside each reason.
 #[rustfmt::skip]
+#[expect(clippy::too_many_lines, reason = "one line for each reason")]
 pub(super) const fn advice_for(reason: Reason) -> Advice {
     match reason {
         Reason::Initializing => advice(Mark::Start, Help::Pods, Page::Reasons, GOES_ON),

@@ -308,9 +308,7 @@ impl Book {
             found.extend(self.raised(stated, applied.as_ref(), moment));
         }
         found.extend(self.contradicts(status));
-        if text(status, "/lastReason/code") == "LintBroken" {
-            found.push(broken("plans are lawful", text(status, "/lastReason/message").to_owned()));
-        }
+        found.extend(unlawful(status));
         let known = |pointer: &str| !text(status, pointer).is_empty();
         if (entered || stated != self.stated)
             && !(known("/lastReason/code") && known("/lastReason/message"))
@@ -650,6 +648,12 @@ impl Book {
         }
         found
     }
+}
+
+/// The operator refused a plan of its own.
+fn unlawful(status: &Value) -> Option<Broken> {
+    let refused = text(status, "/lastReason/code") == "LintBroken";
+    refused.then(|| broken("plans are lawful", text(status, "/lastReason/message").to_owned()))
 }
 
 /// The ledger that the status keeps is bounded.

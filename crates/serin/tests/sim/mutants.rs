@@ -25,7 +25,7 @@ const KNOWN: [(&str, u64); 18] = [
     ("WatchWhole", 0),
     ("RepairToHundred", 0),
     ("TouchTarget", 0),
-    ("TellTwice", 1),
+    ("TellTwice", 5),
     ("DropFinalizerEarly", 1),
     ("RestoreRouteFirst", 1),
     ("UnfencedScale", 3),

@@ -195,7 +195,7 @@ proptest! {
             let before = world.canary.status.clone();
             let plan = world.tick();
             let still = plan.status == before
-                && plan.urgent.is_empty()
+                && plan.lower.is_none()
                 && plan.notices.is_empty()
                 && plan.actions.iter().all(|action| matches!(action, Action::EnsureRoute(_)));
             settled = if still && plan.status == world.canary.status { settled + 1 } else { 0 };
@@ -262,7 +262,7 @@ proptest! {
         match (with, without) {
             (Step::Ask(with), Step::Ask(without)) => prop_assert_eq!(with, without),
             (Step::Act(with), Step::Act(without)) => {
-                prop_assert_eq!(with.urgent, without.urgent);
+                prop_assert_eq!(with.lower, without.lower);
                 prop_assert_eq!(with.actions, without.actions);
                 prop_assert_eq!(with.status, without.status);
             }
@@ -294,9 +294,8 @@ proptest! {
             return Err(TestCaseError::fail("asked instead of acting"));
         };
         prop_assert!(plan.status.exposure().is_none());
-        let lowers = [Action::Route(Exposure::NONE)];
-        let wanted = &lowers[..usize::from(canary.spec.provider.has_router())];
-        prop_assert_eq!(plan.urgent.as_slice(), wanted);
+        let wanted = canary.spec.provider.has_router().then_some(Exposure::NONE);
+        prop_assert_eq!(plan.lower, wanted);
     }
 
     /// The guard's verdict lowers whatever else is known, in the same tick.
@@ -321,9 +320,8 @@ proptest! {
             return Err(TestCaseError::fail("asked instead of acting"));
         };
         prop_assert_eq!(plan.status.phase, Some(Phase::Failed));
-        let lowers = [Action::Route(Exposure::NONE)];
-        let wanted = &lowers[..usize::from(canary.spec.provider.has_router())];
-        prop_assert_eq!(plan.urgent.as_slice(), wanted);
+        let wanted = canary.spec.provider.has_router().then_some(Exposure::NONE);
+        prop_assert_eq!(plan.lower, wanted);
     }
 }
 

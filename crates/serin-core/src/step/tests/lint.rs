@@ -12,6 +12,10 @@ fn route(weight: u32) -> Action {
     Action::Route(Exposure::share(Weight::saturating(weight)))
 }
 
+fn share(weight: u32) -> Option<Exposure> {
+    Some(Exposure::share(Weight::saturating(weight)))
+}
+
 /// The laws that a plan breaks once it is made bad.
 fn laws(mut world: World, spoil: impl FnOnce(&mut World, &mut Plan)) -> Vec<u8> {
     let mut plan = world.decide();
@@ -24,7 +28,7 @@ fn laws(mut world: World, spoil: impl FnOnce(&mut World, &mut Plan)) -> Vec<u8> 
 fn bad_plans_are_found() {
     let at = |weight| canary().weighted(&[10, 20, 50]).at(weight);
     assert_eq!(laws(at(10), |_, _| {}), [0u8; 0]);
-    assert_eq!(laws(at(10), |_, plan| plan.urgent.push(route(60))), [2, 2]);
+    assert_eq!(laws(at(10), |_, plan| plan.lower = share(60)), [2, 2]);
     assert!(laws(at(10), |_, plan| plan.actions.push(route(60))).contains(&2));
     let skip = |_: &mut World, plan: &mut Plan| {
         plan.status.canary_weight = 50;
@@ -64,16 +68,16 @@ fn bad_plans_are_found() {
 fn a_plan_that_was_refused_changes_nothing_and_is_told_once() {
     let mut world = canary().weighted(&[10, 20, 50]).at(10);
     let mut plan = world.decide();
-    plan.urgent.push(route(60));
+    plan.lower = share(60);
     let seen = world.observe();
     let breaches = lint(&world.canary, &seen, &plan, world.now);
     let refused = unlawful(&world.canary, &seen, &breaches, world.now, &Settings::default());
-    assert!(refused.urgent.is_empty() && refused.actions.is_empty() && refused.calls.is_empty());
+    assert!(refused.lower.is_none() && refused.actions.is_empty() && refused.calls.is_empty());
     let (before, after) = (&world.canary.status, &refused.status);
     assert_eq!((after.phase, after.exposure()), (before.phase, before.exposure()));
     let last = after.last_reason.as_ref().unwrap();
     assert_eq!(last.code, "LintBroken");
-    assert!(last.message.contains("law 2 (raising exposure is fenced): an urgent action raises"));
+    assert!(last.message.contains("law 2 (raising exposure is fenced): what is to lower"));
     let stalled = after.conditions.iter().find(|one| one.kind == "Stalled").unwrap();
     assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "LintBroken"));
     let told =

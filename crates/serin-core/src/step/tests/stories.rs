@@ -187,7 +187,7 @@ fn a_rollback_waits_for_nothing_that_cannot_be_read() {
     world.blind.extend(["target", "primary", "configs", "scaler", "apex", "services", "route"]);
     world.guard = Guard::RollBack("errors".into());
     let plan = world.tick();
-    assert_eq!(plan.urgent, [crate::plan::Action::Route(Exposure::NONE)]);
+    assert_eq!(plan.lower, Some(Exposure::NONE));
     assert_eq!(plan.status.phase, Some(Phase::Failed));
     assert_eq!(world.route, Some(Exposure::NONE));
 }
@@ -606,7 +606,7 @@ fn a_canary_without_endpoints_loses_its_share_at_once() {
     let now = world.now;
     world.target.as_mut().unwrap().ready_at = super::world::later(now, 7);
     let plan = world.tick();
-    assert_eq!(plan.urgent, [crate::plan::Action::Route(Exposure::NONE)]);
+    assert_eq!(plan.lower, Some(Exposure::NONE));
     assert_eq!(plan.status.canary_weight, 0);
     world.until(Phase::Succeeded);
 }
@@ -616,7 +616,7 @@ fn a_route_by_hand_goes_down_at_once_and_up_only_with_a_passed_check() {
     let mut world = canary().at(10);
     world.route = Some(Exposure::share(Weight::saturating(60)));
     let plan = world.tick();
-    assert_eq!(plan.urgent, [crate::plan::Action::Route(Exposure::share(Weight::saturating(10)))]);
+    assert_eq!(plan.lower, Some(Exposure::share(Weight::saturating(10))));
     world.route = Some(Exposure::share(Weight::saturating(3)));
     world.failing.insert("s1:v2".into());
     while world.canary.status.failed_checks == 0 {
@@ -739,7 +739,7 @@ fn flaggers_analysis_under_way_begins_once_more() {
     world.canary.status.last_promoted_spec = "7d56684581".into();
     world.canary.status.target_generation = None;
     let plan = world.tick();
-    assert_eq!(plan.urgent, [crate::plan::Action::Route(Exposure::NONE)]);
+    assert_eq!(plan.lower, Some(Exposure::NONE));
     world.until(Phase::Succeeded);
 }
 
@@ -782,7 +782,7 @@ fn a_duplicate_stays_out_of_the_way() {
         Some(Duplicate { older: Key::new("develop", "older"), object: "Deployment api".into() });
     let step = crate::step::step(&world.canary, &seen, world.now, &world.settings);
     let crate::plan::Step::Act(plan) = step else { panic!("{step:?}") };
-    assert!(plan.actions.is_empty() && plan.urgent.is_empty());
+    assert!(plan.actions.is_empty() && plan.lower.is_none());
     assert_eq!(plan.explanation.reason.code(), "DuplicateTarget");
 }
 
@@ -793,12 +793,12 @@ fn a_spec_that_became_invalid_takes_the_canary_off_the_road_and_comes_back() {
     let route = Seen::Present(world.route.unwrap());
     let status = world.canary.status.clone();
     let plan = crate::step::invalid(&status, 2, &errors, &route, world.now);
-    assert_eq!(plan.urgent, [crate::plan::Action::Route(Exposure::NONE)]);
+    assert_eq!(plan.lower, Some(Exposure::NONE));
     assert_eq!(plan.notices.len(), 1);
     let route = Seen::Present(Exposure::NONE);
     let again = crate::step::invalid(&plan.status, 2, &errors, &route, plan.next);
     assert_eq!(again.status, plan.status);
-    assert!(again.notices.is_empty() && again.urgent.is_empty());
+    assert!(again.notices.is_empty() && again.lower.is_none());
     world.canary.status = plan.status;
     world.route = Some(Exposure::NONE);
     world.until(Phase::Succeeded);

@@ -451,8 +451,8 @@ impl World {
         self.write_log(&plan);
         // The operator dies after so many writes, the status being one of them.
         let budget = self.crash_after.take().unwrap_or(usize::MAX);
-        let writes =
-            plan.urgent.iter().map(Some).chain([None]).chain(plan.actions.iter().map(Some));
+        let lowering = plan.lower.map(Action::Route);
+        let writes = lowering.iter().map(Some).chain([None]).chain(plan.actions.iter().map(Some));
         let all = writes.clone().count();
         for write in writes.take(budget) {
             match write {
@@ -610,12 +610,14 @@ impl World {
             status.canary_weight,
             plan.explanation.reason.code()
         );
-        for action in plan.urgent.iter().map(|action| format!("!{}", word(action))).chain(
-            plan.actions
-                .iter()
-                .filter(|action| !matches!(action, Action::EnsureRoute(_)))
-                .map(word),
-        ) {
+        for action in
+            plan.lower.iter().map(|exposure| format!("!{}", word(&Action::Route(*exposure)))).chain(
+                plan.actions
+                    .iter()
+                    .filter(|action| !matches!(action, Action::EnsureRoute(_)))
+                    .map(word),
+            )
+        {
             let _ = write!(self.log, " [{action}]");
         }
         self.log.push('\n');
