@@ -1,5 +1,5 @@
 {{/*
-Written by `serin docs` from crates/serin/src/rights.rs: what the operator may do in the namespaces of the canaries.
+Written by `serin docs` from crates/serin/src/cli/rights.rs: what the operator may do in the namespaces of the canaries.
 */}}
 {{- define "serin.rules" -}}
 # `get` when a list is older than what the operator itself has written, as after a restore from a

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use serin::local::{Cluster, Options, Part, manifest};
+use serin::lab::local::{Cluster, Options, Part, manifest};
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::{DeleteOptions, Sub, WriteOptions};
 use serin_local::load::{self, Load, Snapshot};

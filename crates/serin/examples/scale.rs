@@ -17,7 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use serin::local::manifest;
+use serin::lab::local::manifest;
 use serin_apiserver::actors::Actors;
 use serin_apiserver::http::Api;
 use serin_apiserver::kubelet::{Behaviour, VirtualRuntime};

@@ -1,52 +1,33 @@
-//! The operator: reads the world, asks the core, carries the decision out.
+//! The operator and its commands: reads the world, asks the core, carries the decision out.
+//!
+//! Rooms, each of which may import what stands above it:
+//!
+//! - ground: `clock`, `document`, `http_client`, `http_server`, `kubeconfig`, `metrics`, `shutdown`, `telemetry`
+//! - `cache`: objects of the API server, kept by watches
+//! - `guard`: what counters say of canaries that have traffic, between ticks
+//! - `operator`: the control loop
+//! - `view`, `console`, `term`: a release as people see it
+//! - `lab`, `plan`, `backtest`: what needs no cluster
+//! - `cli`: the commands
 
-pub mod actions;
-pub mod apply;
-pub mod ask;
-pub mod aws;
 #[cfg(feature = "laboratory")]
 pub mod backtest;
-pub mod claims;
+pub mod cache;
 pub mod cli;
 pub mod clock;
-pub mod config;
 pub mod console;
-pub mod control;
-pub mod controller;
-#[cfg(feature = "laboratory")]
-pub mod demo;
-pub mod events;
-pub mod explain;
+pub(crate) mod document;
 pub mod guard;
-pub mod helm_values;
-pub mod http;
-pub mod leader;
+pub mod http_client;
+pub mod http_server;
+pub mod kubeconfig;
 #[cfg(feature = "laboratory")]
-pub mod local;
-mod managers;
+pub mod lab;
 pub mod metrics;
-pub mod migrate;
-pub mod observe;
 pub mod operator;
-pub mod outside;
-mod packed;
-pub mod pages;
-pub mod patience;
 #[cfg(feature = "laboratory")]
 pub mod plan;
-mod pods;
-pub mod queue;
-pub mod reach;
-pub mod record;
-mod refusal;
-mod releasing;
-pub mod rights;
+pub(crate) mod shutdown;
 pub mod telemetry;
-pub mod tell;
 pub mod term;
-pub mod tick;
-pub mod turns;
-mod unused;
 pub mod view;
-pub mod wake;
-pub mod world;

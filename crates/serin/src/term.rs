@@ -18,7 +18,7 @@ use clap::Args;
 use kube::Client;
 use serin_core::model::Key;
 
-use crate::reach::ClusterArgs;
+use crate::kubeconfig::ClusterArgs;
 use crate::view::Mark;
 
 pub use get::{GetArgs, get};

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serin_core::model::{Condition, Phase};
 use serin_core::status::{CheckRecord, ReasonRecord};
 
-use crate::explain::Evidence;
+use crate::guard::evidence::Evidence;
 
 pub use advice::{Mark, mark};
 pub use build::{Surroundings, view};

@@ -12,7 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use serin::local::{Cluster, Options, Part, manifest};
+use serin::lab::local::{Cluster, Options, Part, manifest};
 use serin_apiserver::registry::ResourceId;
 use serin_core::status::{Phase, Status};
 use serin_local::app::Faults;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use serin_local::prometheus::history::{self as recorded, History as Recorded};
 use serin_providers::call::percent_encoded;
 
-use crate::outside::{HttpOutside, Manner, Outside as _, OutsideError};
+use crate::http_client::{HttpOutside, Manner, Outside as _, OutsideError};
 
 /// An answer that is longer is asked for in smaller pages.
 const ANSWER_MAX: usize = 16 << 20;

@@ -28,7 +28,7 @@ use serin_core::model::{Canary, Key, MetricTemplate};
 use serin_core::parse::{self, Limits};
 
 use crate::clock::Clock;
-use crate::local::manifest;
+use crate::lab::local::manifest;
 use history::History;
 use report::Report;
 

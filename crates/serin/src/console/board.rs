@@ -17,12 +17,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::read::{self, Detail};
+use crate::cache;
 use crate::clock::SharedClock;
-use crate::explain::Evidence;
-use crate::outside::chain;
+use crate::guard::evidence::Evidence;
+use crate::http_client::chain;
 use crate::view::fleet::{Row, row};
 use crate::view::{ReleaseView, Track, VERSION, view};
-use crate::world;
 
 /// How often the guards of this process are asked, and images are read.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub trait Live: Send + Sync {
     fn evidence(&self, key: &Key) -> Option<Evidence>;
 }
 
-impl Live for crate::controller::Context {
+impl Live for crate::operator::context::Context {
     fn evidence(&self, key: &Key) -> Option<Evidence> {
         self.guards.evidence(key)
     }
@@ -207,13 +207,13 @@ impl Board {
     }
 
     async fn follow(&self) {
-        let resource = world::resource(&CANARY);
+        let resource = cache::resource(&CANARY);
         let client = self.inner.client.clone();
         let api: Api<DynamicObject> = match &self.inner.namespace {
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),
             None => Api::all_with(client, &resource),
         };
-        let events = watcher(api, world::watch_config()).default_backoff();
+        let events = watcher(api, cache::watch_config()).default_backoff();
         let mut events = std::pin::pin!(events);
         let mut listing = BTreeSet::new();
         while let Some(event) = events.next().await {
@@ -243,7 +243,7 @@ impl Board {
     }
 
     fn note(&self, object: &DynamicObject) {
-        let (Some(key), Some(value)) = (key_of(object), world::to_value(object)) else { return };
+        let (Some(key), Some(value)) = (key_of(object), cache::to_value(object)) else { return };
         let now = self.inner.clock.now();
         let mut state = self.state();
         if let Some(entry) = state.entries.get_mut(&key) {

@@ -15,9 +15,9 @@ use serin_core::words::{SENTENCE_MAX, line};
 use serin_providers::change::{DEPLOYMENT, Kind};
 use tokio::time::Instant;
 
-use crate::outside::chain;
+use crate::cache::{self, EVENT};
+use crate::http_client::chain;
 use crate::view::{self, Images, Side, Surroundings};
-use crate::world::{self, EVENT};
 
 const POD: Kind = Kind { group: "", version: "v1", kind: "Pod", plural: "pods" };
 /// What was read is good for so long.
@@ -169,7 +169,7 @@ pub(crate) async fn images(
 }
 
 async fn get(client: &Client, namespace: &str, name: &str) -> Result<Option<Value>, String> {
-    let resource = world::resource(&DEPLOYMENT);
+    let resource = cache::resource(&DEPLOYMENT);
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let object = in_time(api.get_opt(name)).await?;
     Ok(object.and_then(|object| serde_json::to_value(object).ok()))
@@ -182,7 +182,7 @@ async fn list(
     params: ListParams,
 ) -> Result<Vec<Value>, String> {
     let api: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), namespace, &world::resource(kind));
+        Api::namespaced_with(client.clone(), namespace, &cache::resource(kind));
     let list = in_time(api.list(&params.limit(LIST_MAX))).await?;
     Ok(list.items.into_iter().filter_map(|object| serde_json::to_value(object).ok()).collect())
 }

@@ -25,7 +25,7 @@ type Answer = Response<Full<Bytes>>;
 /// Serves until dropped.
 pub async fn serve(listener: TcpListener, board: Board) {
     let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
-    crate::http::listen(listener, move |request| {
+    crate::http_server::listen(listener, move |request| {
         let board = board.clone();
         async move { secured(answer(&request, port, &board).await) }
     })

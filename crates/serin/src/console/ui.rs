@@ -18,7 +18,7 @@ pub struct UiArgs {
     #[arg(short, long, env = "SERIN_NAMESPACE")]
     namespace: Option<String>,
     #[command(flatten)]
-    pub cluster: crate::reach::ClusterArgs,
+    pub cluster: crate::kubeconfig::ClusterArgs,
     /// Where the console listens. It shows what you may read to whoever reaches it, so it must be loopback.
     #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 8003)))]
     address: SocketAddr,
@@ -44,6 +44,6 @@ pub async fn run(
     tokio::select! {
         () = board.run() => anyhow::bail!("the watch on Canaries has ended"),
         () = serve(listener, board.clone()) => anyhow::bail!("the console has ended"),
-        stopped = crate::cli::stop_signal() => stopped,
+        stopped = crate::shutdown::signal() => stopped,
     }
 }

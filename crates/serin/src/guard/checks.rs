@@ -7,8 +7,8 @@ use serin_providers::gateway::{Page, Pair};
 
 use super::fitness::{renamed, unfit};
 use super::source::Look;
-use crate::controller::Context;
-use crate::world::METRIC_TEMPLATE;
+use crate::cache::METRIC_TEMPLATE;
+use crate::guard::Environment;
 
 /// What only a query about the gateway's own counters has in it.
 const OF_GATEWAY: &str = "traefik_service_";
@@ -33,7 +33,7 @@ enum What {
 }
 
 /// The checks of this canary that ask the metrics server about the gateway.
-pub(super) fn asked<'c>(context: &Context, canary: &'c Canary) -> Vec<Asked<'c>> {
+pub(super) fn asked<'c>(env: &Environment, canary: &'c Canary) -> Vec<Asked<'c>> {
     let metrics = canary.spec.analysis.metrics.iter();
     let sources = metrics.flat_map(|metric| metric.sources.iter().map(move |s| (metric, s)));
     let all = sources.filter_map(|(metric, source)| {
@@ -44,7 +44,7 @@ pub(super) fn asked<'c>(context: &Context, canary: &'c Canary) -> Vec<Asked<'c>>
             }
             MetricSource::Query(text) => (Some(What::Written(text.clone())), None),
             MetricSource::Template { namespace, name, variables: _ } => {
-                let (text, server) = template(context, namespace, name)?;
+                let (text, server) = template(env, namespace, name)?;
                 (Some(What::Written(text)), server)
             }
         };
@@ -58,9 +58,8 @@ pub(super) fn asked<'c>(context: &Context, canary: &'c Canary) -> Vec<Asked<'c>>
 }
 
 /// The query of a template that asks a Prometheus, and which one it names. One that wants a password is not asked.
-fn template(context: &Context, namespace: &str, name: &str) -> Option<(String, Option<String>)> {
-    let Seen::Present(object) = context.world.object(&METRIC_TEMPLATE.named(namespace, name))
-    else {
+fn template(env: &Environment, namespace: &str, name: &str) -> Option<(String, Option<String>)> {
+    let Seen::Present(object) = env.world.object(&METRIC_TEMPLATE.named(namespace, name)) else {
         return None;
     };
     let text = |path: &str| object.pointer(path).and_then(serde_json::Value::as_str);

@@ -4,6 +4,7 @@
 //! opinion has changed. It decides nothing: `step` does, and the status keeps what must outlive this process.
 
 mod checks;
+pub(crate) mod evidence;
 mod fitness;
 mod probe;
 mod scrape;
@@ -18,18 +19,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::Client;
 use serin_core::model::{Canary, Exposure, Key, Phase};
 use serin_core::observed::{self, Fitness, Guard};
 use serin_core::words::{SENTENCE_MAX, line};
 use tokio::sync::{Notify, watch};
 
-use crate::explain::Evidence;
+use crate::cache::World;
+use crate::cache::wake::Wake;
+use crate::clock::SharedClock;
+use crate::guard::evidence::Evidence;
+use crate::http_client::Outside;
+use crate::metrics::Metrics;
 pub use scrape::run;
 use source::SourceKey;
 pub use source::{Sources, Target, targets};
 use ward::{Trust, Ward};
 
 type Shared = Arc<Mutex<Ward>>;
+
+/// What the guard works with.
+pub struct Environment {
+    pub client: Client,
+    pub world: World,
+    pub wake: Wake,
+    pub clock: SharedClock,
+    pub outside: Arc<dyn Outside>,
+    pub metrics: Arc<Metrics>,
+    /// `/metrics` of every replica of the gateway.
+    pub gateways: Vec<String>,
+    pub guards: Arc<Guards>,
+}
 
 /// The canaries that have traffic and a guard.
 #[derive(Default)]

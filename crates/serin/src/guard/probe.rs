@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::checks::{self, Asked};
 use super::fitness::{self, Rest};
 use super::source::{Discovery, Look, SourceKey, Sources};
-use crate::controller::Context;
+use crate::guard::Environment;
 
 /// Who comes within this is looked at together.
 const GATHER: Duration = Duration::from_secs(1);
@@ -122,8 +122,8 @@ impl Probes {
 }
 
 /// Looks until dropped.
-pub(super) async fn run(context: &Context, gateways: &Arc<Discovery>) {
-    let probes = &context.guards.probes;
+pub(super) async fn run(env: &Environment, gateways: &Arc<Discovery>) {
+    let probes = &env.guards.probes;
     let mut came = probes.came.subscribe();
     loop {
         came.borrow_and_update();
@@ -139,9 +139,9 @@ pub(super) async fn run(context: &Context, gateways: &Arc<Discovery>) {
         if due.is_empty() {
             continue;
         }
-        for (canary, fitness) in check(context, gateways, &due).await {
+        for (canary, fitness) in check(env, gateways, &due).await {
             if probes.put(canary, fitness) {
-                context.wake.wake(&canary.key);
+                env.wake.wake(&canary.key);
             }
         }
     }
@@ -151,14 +151,14 @@ type Both = (Look, Look);
 
 /// Looks at each source twice, for all canaries that it is about, and says what came of it.
 async fn check<'c>(
-    context: &Context,
+    env: &Environment,
     gateways: &Arc<Discovery>,
     canaries: &'c [Canary],
 ) -> Vec<(&'c Canary, Fitness)> {
     let mut wanted: BTreeMap<SourceKey, Wanted> = BTreeMap::new();
-    let sources = &context.guards.sources;
+    let sources = &env.guards.sources;
     let canaries: Vec<(&Canary, Vec<Asked<'_>>)> =
-        canaries.iter().map(|canary| (canary, checks::asked(context, canary))).collect();
+        canaries.iter().map(|canary| (canary, checks::asked(env, canary))).collect();
     let measured = canaries.into_iter();
     let canaries: Vec<(&Canary, Vec<Asked<'_>>)> = measured
         .filter(|(canary, asked)| canary.spec.analysis.guard.is_some() || !asked.is_empty())
@@ -181,15 +181,15 @@ async fn check<'c>(
     }
     let looks = wanted.iter().map(|(key, wanted)| async move {
         let mut source = key.open(gateways);
-        let first = source.look(context, wanted).await;
+        let first = source.look(env, wanted).await;
         tokio::time::sleep(apart(&first)).await;
-        (key.clone(), (first, source.look(context, wanted).await))
+        (key.clone(), (first, source.look(env, wanted).await))
     });
     let looks: BTreeMap<SourceKey, Both> = join_all(looks).await.into_iter().collect();
     let judged = canaries.iter().map(|(canary, asked)| {
         let of_guard = canary.spec.analysis.guard.as_ref();
         let unfit = of_guard
-            .map(|spec| judge(context, canary, spec, &looks))
+            .map(|spec| judge(env, canary, spec, &looks))
             .filter(|fitness| *fitness != Fitness::Fit);
         // A guard that is fit has seen its requests.
         let used = of_guard.is_some();
@@ -251,12 +251,12 @@ fn apart(first: &Look) -> Duration {
 
 /// Whether the guard can measure.
 fn judge(
-    context: &Context,
+    env: &Environment,
     canary: &Canary,
     spec: &GuardSpec,
     looks: &BTreeMap<SourceKey, Both>,
 ) -> Fitness {
-    let Some(key) = context.guards.sources.key(canary, spec) else { return fitness::nobody() };
+    let Some(key) = env.guards.sources.key(canary, spec) else { return fitness::nobody() };
     let Some((first, second)) = looks.get(&key) else { return fitness::nobody() };
     let recorded = matches!(key, SourceKey::Prometheus(_));
     Rest { canary, spec, recorded, first, second }.judge()

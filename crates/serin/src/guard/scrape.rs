@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::source::{Discovery, Look, Source, SourceKey, targets};
 use super::ward::News;
 use super::{lock, probe};
-use crate::controller::Context;
+use crate::guard::Environment;
 
 /// Evidence that is growing is looked at again after this long.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -21,24 +21,24 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const GAP: Duration = Duration::from_millis(100);
 
 /// Looks until dropped; ends only when one of the loops has panicked.
-pub async fn run(context: Arc<Context>) {
-    let gateways = Arc::new(gateways(&context));
+pub async fn run(env: Arc<Environment>) {
+    let gateways = Arc::new(gateways(&env));
     tokio::select! {
         biased;
-        () = watch_all(&context, &gateways) => {}
-        () = probe::run(&context, &gateways) => {}
+        () = watch_all(&env, &gateways) => {}
+        () = probe::run(&env, &gateways) => {}
     }
 }
 
-async fn watch_all(context: &Arc<Context>, gateways: &Arc<Discovery>) {
-    let mut came = context.guards.came.subscribe();
+async fn watch_all(env: &Arc<Environment>, gateways: &Arc<Discovery>) {
+    let mut came = env.guards.came.subscribe();
     let mut loops = JoinSet::new();
     let mut running = BTreeSet::new();
     loop {
         came.borrow_and_update();
-        for key in context.guards.sources() {
+        for key in env.guards.sources() {
             if running.insert(key.clone()) {
-                loops.spawn(watch(Arc::clone(context), key, Arc::clone(gateways)));
+                loops.spawn(watch(Arc::clone(env), key, Arc::clone(gateways)));
             }
         }
         tokio::select! {
@@ -53,23 +53,23 @@ async fn watch_all(context: &Arc<Context>, gateways: &Arc<Discovery>) {
 }
 
 /// Those that the operator was told of; what makes no sense was refused at the start.
-fn gateways(context: &Context) -> Discovery {
-    let targets = targets(&context.settings.gateways).unwrap_or_else(|why| {
+fn gateways(env: &Environment) -> Discovery {
+    let targets = targets(&env.gateways).unwrap_or_else(|why| {
         tracing::error!(error = %why, "no gateway is asked");
         Vec::new()
     });
-    Discovery::start(&context.client, targets)
+    Discovery::start(&env.client, targets)
 }
 
 /// Looks at one source for as long as a canary needs it. No source waits for another.
-async fn watch(context: Arc<Context>, key: SourceKey, gateways: Arc<Discovery>) -> SourceKey {
-    let guards = &context.guards;
+async fn watch(env: Arc<Environment>, key: SourceKey, gateways: Arc<Discovery>) -> SourceKey {
+    let guards = &env.guards;
     let mut came = guards.came.subscribe();
     let mut source = key.open(&gateways);
     loop {
         came.borrow_and_update();
         let last = Instant::now();
-        let Turn { again, wait } = look(&context, &key, source.as_mut()).await;
+        let Turn { again, wait } = look(&env, &key, source.as_mut()).await;
         let Some(interval) = guards.interval(&key) else { return key };
         let pause = if again { AGAIN.min(interval) } else { interval };
         tokio::select! {
@@ -82,18 +82,18 @@ async fn watch(context: Arc<Context>, key: SourceKey, gateways: Arc<Discovery>) 
 }
 
 /// A look takes long: whoever waits for it for too long is told.
-fn hang(context: &Context, key: &SourceKey) {
-    let now = context.clock.now();
+fn hang(env: &Environment, key: &SourceKey) {
+    let now = env.clock.now();
     let mut turned = false;
-    for (name, ward) in &context.guards.of(key) {
+    for (name, ward) in &env.guards.of(key) {
         let news = lock(ward).hangs(now);
         turned |= news.turned;
         if news.wake {
-            context.wake.wake(name);
+            env.wake.wake(name);
         }
     }
     if turned {
-        context.guards.turned.notify_waiters();
+        env.guards.turned.notify_waiters();
     }
 }
 
@@ -106,29 +106,29 @@ struct Turn {
 }
 
 /// One look for all canaries that are judged by a source.
-async fn look(context: &Context, key: &SourceKey, source: &mut dyn Source) -> Turn {
+async fn look(env: &Environment, key: &SourceKey, source: &mut dyn Source) -> Turn {
     let mut wanted = Wanted::default();
-    let asked = context.clock.now();
-    for (_, ward) in &context.guards.of(key) {
+    let asked = env.clock.now();
+    for (_, ward) in &env.guards.of(key) {
         let mut ward = lock(ward);
         ward.want(&mut wanted);
         ward.ask(asked);
     }
     let Look { pages, failure, answered: _, renamed: _, beyond, wait } = {
-        let look = source.look(context, &wanted);
+        let look = source.look(env, &wanted);
         tokio::pin!(look);
         loop {
             tokio::select! {
                 biased;
                 look = &mut look => break look,
-                () = tokio::time::sleep(PATIENCE) => hang(context, key),
+                () = tokio::time::sleep(PATIENCE) => hang(env, key),
             }
         }
     };
-    let now = context.clock.now();
+    let now = env.clock.now();
     let (mut again, mut turned) = (false, false);
     // Who came in between was not asked for.
-    for (name, ward) in &context.guards.of(key) {
+    for (name, ward) in &env.guards.of(key) {
         let mut ward = lock(ward);
         if !wanted.has(ward.canary()) {
             continue;
@@ -136,17 +136,17 @@ async fn look(context: &Context, key: &SourceKey, source: &mut dyn Source) -> Tu
         ward.leave_out(beyond);
         let news: News = ward.look(&pages, failure.as_deref(), now);
         if let Some(log_e) = ward.log_evidence() {
-            context.metrics.show_guard(ward.canary(), log_e);
+            env.metrics.show_guard(ward.canary(), log_e);
         }
         again |= news.again;
         turned |= news.turned;
         drop(ward);
         if news.wake {
-            context.wake.wake(name);
+            env.wake.wake(name);
         }
     }
     if turned {
-        context.guards.turned.notify_waiters();
+        env.guards.turned.notify_waiters();
     }
     Turn { again, wait }
 }

@@ -68,8 +68,8 @@ fn read(file: &str, namespace: &str) -> anyhow::Result<Vec<Value>> {
     };
     let size = size.with_context(|| format!("cannot read {what}"))?;
     anyhow::ensure!(size as u64 <= FILE_BYTES_MAX, "{what} has more than {FILE_BYTES_MAX} bytes");
-    let read =
-        crate::local::manifest::documents(&text).with_context(|| format!("{what} is no YAML"))?;
+    let read = crate::lab::local::manifest::documents(&text)
+        .with_context(|| format!("{what} is no YAML"))?;
     let mut documents = Vec::new();
     for document in read {
         anyhow::ensure!(document.is_object(), "{what} has a document that is no object");

@@ -14,7 +14,7 @@ use serin_providers::change::CANARY;
 
 use super::differ::{differences, overlay};
 use super::report::Write;
-use crate::world;
+use crate::cache;
 
 pub(crate) struct Look<'a> {
     pub(crate) client: Option<&'a Client>,
@@ -52,7 +52,7 @@ impl Look<'_> {
     async fn cluster(&self, target: &ObjectRef) -> anyhow::Result<Seen<Value>> {
         let Some(client) = self.client else { return Ok(Seen::Absent) };
         let api: Api<DynamicObject> =
-            Api::namespaced_with(client.clone(), &target.namespace, &world::resource(&target.kind));
+            Api::namespaced_with(client.clone(), &target.namespace, &cache::resource(&target.kind));
         get(&api, &target.name).await.with_context(|| format!("cannot read {target}"))
     }
 
@@ -151,7 +151,7 @@ async fn discover(
 async fn get(api: &Api<DynamicObject>, name: &str) -> Result<Seen<Value>, kube::Error> {
     match api.get_opt(name).await {
         Ok(found) => {
-            Ok(found.as_ref().and_then(world::to_value).map_or(Seen::Absent, Seen::Present))
+            Ok(found.as_ref().and_then(cache::to_value).map_or(Seen::Absent, Seen::Present))
         }
         // The kind itself is not installed.
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(Seen::Absent),

@@ -5,7 +5,7 @@ use serin_providers::change::SECRET;
 use serin_providers::{Aws, Objects, Settings, metric, notify};
 
 use super::look::Look;
-use crate::world::{ALERT_PROVIDER, METRIC_TEMPLATE};
+use crate::cache::{ALERT_PROVIDER, METRIC_TEMPLATE};
 
 /// The controller's own list. What the files do not have may well be in a cluster that nobody asked.
 pub(crate) async fn findings(canary: &Canary, look: &Look<'_>) -> anyhow::Result<Vec<Finding>> {

@@ -30,7 +30,7 @@ use report::{CanaryPlan, Outcome, Plan};
 use schedule::Paces;
 use simulate::Traffic;
 
-use crate::explain;
+use crate::document;
 
 /// What is planned, and under which traffic.
 #[derive(Clone, Debug, Args)]
@@ -129,7 +129,7 @@ async fn one(object: &Value, look: &Look<'_>, args: &PlanArgs) -> anyhow::Result
     if let (Some(root), Some(status)) = (merged.as_object_mut(), status) {
         root.insert("status".to_owned(), status.clone());
     }
-    let told = explain::limits(&merged, args.mesh_provider.as_deref());
+    let told = document::limits(&merged, args.mesh_provider.as_deref());
     let limits = Limits { min_interval_secs: args.min_interval, ..told };
     let (canary, mut findings) = match parse::canary(&merged, &limits) {
         Ok(canary) => {

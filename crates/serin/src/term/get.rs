@@ -11,11 +11,11 @@ use serin_core::words::About;
 use serin_providers::change::CANARY;
 
 use super::Terminal;
+use crate::cache;
 use crate::console::read_images;
-use crate::reach::ClusterArgs;
+use crate::kubeconfig::ClusterArgs;
 use crate::view::fleet::{Row, row};
 use crate::view::{Track, VERSION};
-use crate::world;
 
 /// Workloads that are read at once for their versions.
 const READS_AT_ONCE: usize = 8;
@@ -64,7 +64,7 @@ pub async fn get(args: &GetArgs) -> anyhow::Result<String> {
     };
     let objects = read(&client, namespace.as_deref(), &args.canaries).await?;
     let now = Timestamp::now();
-    let values = objects.iter().filter_map(world::to_value);
+    let values = objects.iter().filter_map(cache::to_value);
     let mut tracks: Vec<Track> = values.filter_map(|value| Track::new(value, now)).collect();
     // Names, and a table that has no column for them, need no versions.
     if args.output.is_some() && args.output != Some(Output::Name) {
@@ -89,7 +89,7 @@ async fn read(
     namespace: Option<&str>,
     names: &[String],
 ) -> anyhow::Result<Vec<DynamicObject>> {
-    let resource = world::resource(&CANARY);
+    let resource = cache::resource(&CANARY);
     let api: Api<DynamicObject> = match namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),

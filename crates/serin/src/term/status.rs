@@ -12,10 +12,10 @@ use serin_providers::change::DEPLOYMENT;
 use tokio::time::Instant;
 
 use super::{OneArgs, Terminal, say};
+use crate::cache;
 use crate::clock::SystemClock;
 use crate::console::Board;
 use crate::view::{ReleaseView, State};
-use crate::world;
 
 /// A change of the target is taken up within a moment; after this it is not going to be.
 const TAKEN_UP: Duration = Duration::from_secs(20);
@@ -184,7 +184,7 @@ pub(super) async fn found(board: &Board, key: &Key) -> anyhow::Result<Option<Rel
 async fn is_taken_up(client: &Client, board: &Board, key: &Key) -> bool {
     let Some((target, seen)) = board.target(key) else { return true };
     let api: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), &key.namespace, &world::resource(&DEPLOYMENT));
+        Api::namespaced_with(client.clone(), &key.namespace, &cache::resource(&DEPLOYMENT));
     match api.get_opt(&target).await {
         Ok(Some(target)) => {
             let now = target.metadata.generation;

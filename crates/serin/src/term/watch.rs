@@ -44,7 +44,7 @@ pub async fn watch(args: &WatchArgs) -> anyhow::Result<()> {
     tokio::select! {
         () = board.run() => anyhow::bail!("the watch on Canaries has ended"),
         watched = follow(&board, &key, here) => watched,
-        stopped = crate::cli::stop_signal() => stopped,
+        stopped = crate::shutdown::signal() => stopped,
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     Ahead, Columns, Decision, Gate, GateState, GuardView, Looks, ObjectiveView, Plan, Release,
     ReleaseView, SideColumns, State, Step, VERSION, mark,
 };
-use crate::explain;
+use crate::guard::evidence;
 
 /// What is read beside the Canary while somebody looks at it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -144,7 +144,7 @@ fn guard_view(spec: &Spec, track: &Track) -> Option<GuardView> {
         alpha: guard.alpha,
         log_limit: track.evidence.as_ref().map_or(-guard.alpha.ln(), |known| known.log_limit),
         log_hold: 0.0,
-        pace: explain::pace(&guard),
+        pace: evidence::pace(&guard),
         objectives: objectives.collect(),
         evidence: track.evidence.clone(),
         unreadable: track.unreadable.clone(),

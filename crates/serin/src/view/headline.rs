@@ -5,7 +5,7 @@ use serin_core::reason::Reason;
 
 use super::advice::{self, Advice, Help, Mark, Page};
 use super::{Decision, Docs, Headline, State};
-use crate::explain::Evidence;
+use crate::guard::evidence::Evidence;
 
 /// Where the documentation is read.
 const DOCS: &str = "https://serin-rs.github.io/serin";

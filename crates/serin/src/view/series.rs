@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serin_core::model::{Bad, GuardSpec};
 use serin_core::status::Counts;
 
-use crate::explain::{Check, Evidence};
+use crate::guard::evidence::{Check, Evidence};
 
 /// Enough for the widest screen.
 pub const LOOKS_MAX: usize = 600;

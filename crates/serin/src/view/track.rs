@@ -10,7 +10,8 @@ use super::advice::{Mark, mark};
 use super::headline::is_moment;
 use super::objects::Images;
 use super::series::{Look, Series};
-use crate::explain::{self, Evidence, legible};
+use crate::document::{self, legible};
+use crate::guard::evidence::{self, Evidence};
 
 /// Decisions of one release that are remembered.
 pub const DECISIONS_MAX: usize = 200;
@@ -133,7 +134,7 @@ impl Track {
         if let (Some(guard), Some(kept)) = (guard, self.status.guard.clone()) {
             let of_soak = self.status.soak.is_some();
             let guard = if of_soak { guard.of_soak() } else { guard };
-            match explain::evidence(&guard, &kept) {
+            match evidence::evidence(&guard, &kept) {
                 Ok(evidence) => {
                     self.unreadable = None;
                     self.look(evidence);
@@ -239,7 +240,7 @@ fn read(object: &mut Value) -> (Status, Option<Spec>, Vec<String>) {
     if let Some(status) = object.get_mut("status") {
         legible(status);
     }
-    let limits: Limits = explain::limits(object, None);
+    let limits: Limits = document::limits(object, None);
     match parse::canary(object, &limits) {
         Ok(Canary { status, spec, .. }) => {
             let findings = spec.findings.iter().map(ToString::to_string).collect();

@@ -1,7 +1,7 @@
 //! What people ask with ReleaseActions, as kubectl would send them.
 
 use serde_json::{Value, json};
-use serin::outside::OutsideError;
+use serin::http_client::OutsideError;
 
 use crate::bed::{Bed, value};
 

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use serin::outside::OutsideError;
+use serin::http_client::OutsideError;
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::DeleteOptions;
 

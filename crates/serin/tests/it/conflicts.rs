@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
-use serin::outside::OutsideError;
+use serin::http_client::OutsideError;
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::{Sub, WriteOptions};
 use tokio::time::Instant;

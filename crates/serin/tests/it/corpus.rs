@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use serin::local::manifest;
+use serin::lab::local::manifest;
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::{Unknown, WriteOptions};
 use serin_core::model::FindingSeverity;

@@ -116,7 +116,7 @@ fn troubleshooting_knows_the_reasons() {
 #[test]
 fn every_alert_has_a_runbook_and_stories() {
     let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
-    let documents = |text: &str| serin::local::manifest::documents(text).unwrap().remove(0);
+    let documents = |text: &str| serin::lab::local::manifest::documents(text).unwrap().remove(0);
     let alerts = documents(&read("charts/serin/files/alerts.yaml"));
     let stories = read("deploy/monitoring/alerts.test.yaml");
     let index = read("docs/runbooks/README.md");

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use serin::outside::OutsideError;
+use serin::http_client::OutsideError;
 use serin_apiserver::http::{Api, Body};
 use tower::Service;
 use tracing_subscriber::fmt::MakeWriter;
@@ -208,7 +208,7 @@ async fn nothing_that_is_planted_at_an_edge_comes_out_of_a_sink() {
     assert!(metrics.contains("planted"), "{metrics}");
     clean_text("/metrics", &metrics);
     let canary = bed.get(CANARIES, "backend").unwrap();
-    let explained = serin::explain::report(&canary).to_string();
+    let explained = serin::cli::explain::report(&canary).to_string();
     assert!(explained.contains("planted"), "{explained}");
     clean_text("serin explain", &explained);
     let log = String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();

@@ -290,7 +290,7 @@ async fn one_replica_that_is_out_of_reach_is_told() {
     recorded_beside(&bed, EVERY, |url, counts| match url {
         "http://gateway-1:9100/metrics" => Ok((200, page(counts, 1.7e9))),
         "http://gateway-2:9100/metrics" => {
-            Err(serin::outside::OutsideError::Timeout(Duration::ZERO))
+            Err(serin::http_client::OutsideError::Timeout(Duration::ZERO))
         }
         _ => value(99.9),
     });

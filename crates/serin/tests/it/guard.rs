@@ -12,9 +12,9 @@ use http::{Request, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use serin::clock::Clock;
-use serin::local::manifest;
+use serin::http_client::{Manner, Outside, OutsideError};
+use serin::lab::local::manifest;
 use serin::operator::{Operator, Options};
-use serin::outside::{Manner, Outside, OutsideError};
 use serin_apiserver::actors::Actors;
 use serin_apiserver::crds::traefik_crds;
 use serin_apiserver::http::Api;
@@ -484,7 +484,7 @@ async fn slow_hooks_of_others_delay_no_rollback() {
 /// Canary requests that the kept evidence stands on.
 pub(crate) fn counted(bed: &Bed) -> u64 {
     let canary = bed.store.get(&id("flagger.app", "canaries"), "develop", "backend").unwrap();
-    let report = serde_json::to_value(serin::explain::report(&canary)).unwrap();
+    let report = serde_json::to_value(serin::cli::explain::report(&canary)).unwrap();
     let requests = report.pointer("/guard/evidence/checks/0/canary/requests");
     requests.and_then(Value::as_u64).unwrap_or(0)
 }
@@ -560,9 +560,9 @@ async fn everybody_is_told_the_same_sentence() {
     let said = status["lastReason"]["message"].as_str().unwrap().to_owned();
     assert!(said.contains(&why), "{said}");
     let canary = bed.store.get(&id("flagger.app", "canaries"), "develop", "backend").unwrap();
-    let text = serin::explain::report(&canary).to_string();
+    let text = serin::cli::explain::report(&canary).to_string();
     assert!(text.contains(&why) && text.contains(&said), "{text}");
-    let json = serde_json::to_value(serin::explain::report(&canary)).unwrap();
+    let json = serde_json::to_value(serin::cli::explain::report(&canary)).unwrap();
     // The server keeps 0.0 as 0.
     let read = |record: &Value| serde_json::from_value::<CheckRecord>(record.clone()).unwrap();
     assert_eq!(json["checks"].as_array().unwrap().last().map(read), Some(read(&record)));

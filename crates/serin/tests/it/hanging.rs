@@ -46,7 +46,7 @@ async fn a_server_that_hangs_is_known_before_it_gives_up_twice() {
     bed.set_image("local/app:v2");
     bed.until("traffic", |bed| bed.canary_share() > 0).await;
     bed.pass(8).await;
-    bed.answer(|_, _| Err(serin::outside::OutsideError::Timeout(Duration::ZERO)));
+    bed.answer(|_, _| Err(serin::http_client::OutsideError::Timeout(Duration::ZERO)));
     let began = Instant::now();
     bed.until("hold", |bed| metrics_ready(bed).0 == "PrometheusUnreachable").await;
     // The next look is due after five seconds, and then has five.

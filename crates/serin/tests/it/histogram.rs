@@ -89,7 +89,7 @@ async fn a_latency_that_was_asked_for_holds_until_it_is_timed() {
         "{why}"
     );
     let canary = bed.store.get(&id("flagger.app", "canaries"), "develop", "backend").unwrap();
-    let report = serin::explain::report(&canary).to_string();
+    let report = serin::cli::explain::report(&canary).to_string();
     assert!(report.contains("NoHistogram") && report.contains("slower than 500 ms"), "{report}");
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!(bed.status()["canaryWeight"], 5);

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use serde_json::{Value, json};
-use serin::migrate::{self, MigrateArgs};
+use serin::cli::migrate::{self, MigrateArgs};
 use serin_apiserver::http::Api;
 
 use crate::bed::{Bed, CANARIES};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin::outside::OutsideError;
+use serin::http_client::OutsideError;
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::Store;
 use tokio::time::Instant;
@@ -169,7 +169,7 @@ fn listed(bed: &Bed, addresses: &[&str]) {
 /// Canary requests and failures that the kept evidence stands on.
 fn counted(bed: &Bed) -> (f64, f64) {
     let canary = bed.get(CANARIES, "backend").unwrap();
-    let report = serde_json::to_value(serin::explain::report(&canary)).unwrap();
+    let report = serde_json::to_value(serin::cli::explain::report(&canary)).unwrap();
     let of = |field: &str| {
         let path = format!("/guard/evidence/checks/0/canary/{field}");
         report.pointer(&path).and_then(Value::as_f64).unwrap_or(0.0)

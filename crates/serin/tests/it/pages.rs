@@ -5,7 +5,7 @@ use std::path::Path;
 #[test]
 fn generated_pages_are_fresh() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let stale: Vec<&str> = serin::pages::generated()
+    let stale: Vec<&str> = serin::cli::docs::generated()
         .unwrap()
         .into_iter()
         .filter(|(path, text)| std::fs::read_to_string(root.join(path)).ok().as_ref() != Some(text))

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
-use serin::local::manifest;
+use serin::lab::local::manifest;
 use serin_apiserver::http::{Api, Body};
 use serin_apiserver::registry::ResourceId;
 use tower::Service;
@@ -466,20 +466,20 @@ const CONFIGS_REPLACED: &[&str] = &["update /configmaps", "update /secrets"];
 
 /// Every call in the source of the operator, and every change that the providers make.
 const CALLS: &[Call] = &[
-    ("serin/src/apply.rs", "api.create(", 1, &[]),
-    ("serin/src/apply.rs", "api.patch(", 2, &[]),
-    ("serin/src/apply.rs", "api.patch_scale(", 1, &[]),
-    ("serin/src/apply.rs", "api.replace(", 1, &[]),
-    ("serin/src/ask.rs", "api.get_opt(", 1, &["get metrics.keptn.sh/keptnmetrics"]),
-    ("serin/src/controller.rs", "api.get_metadata_opt(", 1, &["get flagger.app/canaries"]),
+    ("serin/src/operator/apply.rs", "api.create(", 1, &[]),
+    ("serin/src/operator/apply.rs", "api.patch(", 2, &[]),
+    ("serin/src/operator/apply.rs", "api.patch_scale(", 1, &[]),
+    ("serin/src/operator/apply.rs", "api.replace(", 1, &[]),
+    ("serin/src/operator/ask.rs", "api.get_opt(", 1, &["get metrics.keptn.sh/keptnmetrics"]),
+    ("serin/src/operator/controller.rs", "api.get_metadata_opt(", 1, &["get flagger.app/canaries"]),
     (
-        "serin/src/controller.rs",
+        "serin/src/operator/controller.rs",
         "watcher(",
         1,
         &["list flagger.app/canaries", "watch flagger.app/canaries"],
     ),
-    ("serin/src/events.rs", "api.create(", 1, &["create /events"]),
-    ("serin/src/events.rs", "api.patch(", 1, &["patch /events"]),
+    ("serin/src/operator/events.rs", "api.create(", 1, &["create /events"]),
+    ("serin/src/operator/events.rs", "api.patch(", 1, &["patch /events"]),
     (
         "serin/src/guard/source/discovery.rs",
         "watcher(",
@@ -491,30 +491,50 @@ const CALLS: &[Call] = &[
             "watch discovery.k8s.io/endpointslices",
         ],
     ),
-    ("serin/src/actions.rs", "api.delete(", 1, &["delete serin.dev/releaseactions"]),
-    ("serin/src/actions.rs", "api.patch_status(", 1, &["patch serin.dev/releaseactions/status"]),
-    ("serin/src/leader.rs", "leases.create(", 1, &["create coordination.k8s.io/leases"]),
-    ("serin/src/leader.rs", "leases.get_opt(", 2, &["get coordination.k8s.io/leases"]),
-    ("serin/src/leader.rs", "leases.replace(", 3, &["update coordination.k8s.io/leases"]),
+    ("serin/src/operator/actions.rs", "api.delete(", 1, &["delete serin.dev/releaseactions"]),
     (
-        "serin/src/leader.rs",
+        "serin/src/operator/actions.rs",
+        "api.patch_status(",
+        1,
+        &["patch serin.dev/releaseactions/status"],
+    ),
+    ("serin/src/operator/leader.rs", "leases.create(", 1, &["create coordination.k8s.io/leases"]),
+    ("serin/src/operator/leader.rs", "leases.get_opt(", 2, &["get coordination.k8s.io/leases"]),
+    ("serin/src/operator/leader.rs", "leases.replace(", 3, &["update coordination.k8s.io/leases"]),
+    (
+        "serin/src/operator/leader.rs",
         "watcher(",
         1,
         &["list coordination.k8s.io/leases", "watch coordination.k8s.io/leases"],
     ),
-    ("serin/src/operator.rs", "leases.get_opt(", 1, &["get coordination.k8s.io/leases"]),
-    ("serin/src/pods.rs", "api.get_metadata_opt(", 1, &["get /pods", "get apps/replicasets"]),
-    ("serin/src/record.rs", "api.patch_status(", 2, &["patch flagger.app/canaries/status"]),
-    ("serin/src/tell.rs", "api.get(", 1, &["get flagger.app/alertproviders", "get /secrets"]),
-    ("serin/src/world.rs", "api.get_opt(", 1, NAMED),
+    ("serin/src/operator/mod.rs", "leases.get_opt(", 1, &["get coordination.k8s.io/leases"]),
     (
-        "serin/src/world.rs",
+        "serin/src/operator/pods.rs",
+        "api.get_metadata_opt(",
+        1,
+        &["get /pods", "get apps/replicasets"],
+    ),
+    (
+        "serin/src/operator/record.rs",
+        "api.patch_status(",
+        1,
+        &["patch flagger.app/canaries/status"],
+    ),
+    (
+        "serin/src/operator/notifier.rs",
+        "api.get(",
+        1,
+        &["get flagger.app/alertproviders", "get /secrets"],
+    ),
+    ("serin/src/cache/mod.rs", "api.get_opt(", 1, NAMED),
+    (
+        "serin/src/cache/mod.rs",
         "api.list(",
         2,
         &["list discovery.k8s.io/endpointslices", "list serin.dev/releaseactions"],
     ),
-    ("serin/src/world/watching.rs", "watcher(", 1, WATCHED),
-    ("serin-providers/src/render.rs", "Change::MergePatch {", 3, &["patch flagger.app/canaries"]),
+    ("serin/src/cache/watching.rs", "watcher(", 1, WATCHED),
+    ("serin-providers/src/render.rs", "Change::MergePatch {", 2, &["patch flagger.app/canaries"]),
     (
         "serin-providers/src/router/gateway_api.rs",
         "Change::Apply {",
@@ -634,7 +654,7 @@ const NOT_THE_OPERATOR: &[&str] = &[
     "serin/src/migrate",
     "serin/src/cli",
     "serin/src/console",
-    "serin/src/control.rs",
+    "serin/src/cli/control.rs",
     "serin/src/term",
 ];
 

@@ -46,7 +46,7 @@ async fn a_slower_release_is_found_that_breaks_no_objective() {
         "{said}"
     );
     let canary = bed.store.get(&id("flagger.app", "canaries"), "develop", "backend").unwrap();
-    let report = serin::explain::report(&canary).to_string();
+    let report = serin::cli::explain::report(&canary).to_string();
     assert!(report.contains("latency-shape: slower than each bound of the histogram at most 1.25 x primary + 0.500 points"), "{report}");
     assert!(bed.status()["guard"].to_string().len() < 2000);
 }

@@ -237,7 +237,7 @@ async fn serve(store: Store, every: Duration, recorder: Shared) {
     }
 }
 
-type Answer = Result<(u16, String), serin::outside::OutsideError>;
+type Answer = Result<(u16, String), serin::http_client::OutsideError>;
 
 /// A bed whose metric server is a recorder; what the builtin checks ask for is fine.
 pub(crate) fn recorded(bed: &Bed, every: Duration) -> Shared {

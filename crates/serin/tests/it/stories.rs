@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use expect_test::expect;
 use serde_json::{Value, json};
-use serin::outside::OutsideError;
+use serin::http_client::OutsideError;
 
 use crate::bed::{Bed, CANARIES, DEPLOYMENTS, ROUTES, value};
 use crate::ear::Ear;

@@ -139,10 +139,9 @@ fn no_test_sleeps() {
     for (name, text) in sources() {
         let in_tests = name.contains("/tests/") || name.ends_with("tests.rs");
         for (number, line) in text.lines().enumerate() {
-            if in_tests
-                && (line.contains(concat!("thread::", "sleep"))
-                    || line.contains(concat!("#[ig", "nore")))
-            {
+            // Deliberate bugs are only in the copy of the source that `make mutants` builds.
+            let hidden = line.contains(concat!("#[ig", "nore")) && !line.contains(": make mutants");
+            if in_tests && (hidden || line.contains(concat!("thread::", "sleep"))) {
                 offenders.push(format!("{name}:{}", number + 1));
             }
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use serde_json::{Value, json};
-use serin::outside::{Manner, Outside, OutsideError};
+use serin::http_client::{Manner, Outside, OutsideError};
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::Store;
 use serin_core::model::TargetKind;

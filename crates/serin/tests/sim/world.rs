@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use serin::clock::Clock;
-use serin::local::manifest;
+use serin::http_client::Outside;
+use serin::lab::local::manifest;
 use serin::operator::{Operator, Options};
-use serin::outside::Outside;
 use serin_apiserver::actors::Actors;
 use serin_apiserver::http::Api;
 use serin_apiserver::kubelet::{Behaviour, Trouble, VirtualRuntime};
@@ -401,7 +401,7 @@ fn options(
     let gateways =
         if guarded { vec!["http://gateway:9100/metrics".to_owned()] } else { Vec::new() };
     Options {
-        settings: serin::controller::Settings {
+        settings: serin::operator::settings::Settings {
             namespace: None,
             concurrency: 16,
             core: serin_core::step::Settings {

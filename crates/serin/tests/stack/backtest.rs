@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use serin::local::get::get;
+use serin::lab::local::get::get;
 use serin_local::prometheus::{Options, Prometheus, Target};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

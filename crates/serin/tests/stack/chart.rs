@@ -7,8 +7,8 @@ use std::process::Command;
 
 use clap::Args as _;
 use serde_json::Value;
-use serin::config::ControllerArgs;
-use serin::local::{Cluster, Options, manifest};
+use serin::cli::config::ControllerArgs;
+use serin::lab::local::{Cluster, Options, manifest};
 use serin_local::load;
 
 use crate::alone;

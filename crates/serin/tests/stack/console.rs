@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::{Value, json};
-use serin::local::{Cluster, Options, manifest};
+use serin::lab::local::{Cluster, Options, manifest};
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::{Sub, WriteOptions};
 use serin_local::load;

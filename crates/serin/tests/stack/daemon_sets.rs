@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serin::local::{Cluster, Options, Part};
+use serin::lab::local::{Cluster, Options, Part};
 use serin_local::load;
 
 use crate::alone;

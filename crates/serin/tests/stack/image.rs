@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use serin::local::{Cluster, Options};
+use serin::lab::local::{Cluster, Options};
 
 use crate::alone;
 use crate::chart::released;

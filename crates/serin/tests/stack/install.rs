@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use serin::local::get::get;
-use serin::local::{Cluster, Options};
+use serin::lab::local::get::get;
+use serin::lab::local::{Cluster, Options};
 use serin_apiserver::registry::ResourceId;
 use serin_local::load;
 

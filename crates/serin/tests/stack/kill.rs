@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use serin::local::get::get;
+use serin::lab::local::get::get;
 
 use crate::alone;
 use crate::local::part as program;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serin::local::{Cluster, Options};
+use serin::lab::local::{Cluster, Options};
 
 use crate::alone;
 

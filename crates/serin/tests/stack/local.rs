@@ -7,8 +7,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use serin::local::get::get;
-use serin::local::{Cluster, Options, Part, manifest};
+use serin::lab::local::get::get;
+use serin::lab::local::{Cluster, Options, Part, manifest};
 use serin_apiserver::registry::ResourceId;
 use serin_local::load::{self, Snapshot};
 

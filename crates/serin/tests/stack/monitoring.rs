@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use serin::local::get::get;
+use serin::lab::local::get::get;
 
 use crate::chart::root;
 use crate::local::{PATIENCE, part, until};

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use serin::local::{Cluster, Options};
+use serin::lab::local::{Cluster, Options};
 use serin_apiserver::registry::ResourceId;
 
 use crate::alone;

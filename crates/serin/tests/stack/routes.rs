@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin::local::{Cluster, Options, Part, manifest};
+use serin::lab::local::{Cluster, Options, Part, manifest};
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::{Sub, WriteOptions};
 use serin_local::load;

@@ -14,8 +14,8 @@ use serde_json::Value;
 use serin_providers::change::{ENDPOINT_SLICE, Kind};
 use tokio::task::AbortHandle;
 
-use crate::outside::chain;
-use crate::world::resource;
+use crate::cache::resource;
+use crate::http_client::chain;
 
 /// What makes a Service's slices its own.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";

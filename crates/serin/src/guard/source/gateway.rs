@@ -12,9 +12,9 @@ use serin_providers::gateway::{ACCEPT, Scrape, Wanted, narrowed};
 use tokio::time::Instant;
 
 use super::{Discovery, Look, Source};
-use crate::controller::Context;
+use crate::guard::Environment;
 use crate::guard::ward::Scraped;
-use crate::outside::{Manner, OutsideError, shown};
+use crate::http_client::{Manner, OutsideError, shown};
 
 /// Replicas that come and go are noticed after this long.
 const KNOWN: Duration = Duration::from_secs(10);
@@ -96,9 +96,9 @@ struct Replicas {
 }
 
 impl Source for Gateway {
-    fn look<'a>(&'a mut self, context: &'a Context, wanted: &'a Wanted) -> BoxFuture<'a, Look> {
+    fn look<'a>(&'a mut self, env: &'a Environment, wanted: &'a Wanted) -> BoxFuture<'a, Look> {
         Box::pin(async move {
-            let Replicas { gateways, beyond, mut failure } = self.replicas(context).await;
+            let Replicas { gateways, beyond, mut failure } = self.replicas(env).await;
             let now = Instant::now();
             self.replicas.retain(|gateway, _| gateways.contains(gateway));
             let (mut resting, mut due) = (Vec::new(), Vec::new());
@@ -111,7 +111,7 @@ impl Source for Gateway {
             }
             let scrapes = due.iter().map(|gateway| {
                 let narrow = self.replicas.get(gateway).is_none_or(|known| !known.whole_page);
-                ask(context, gateway, wanted, self.patience(gateway), narrow)
+                ask(env, gateway, wanted, self.patience(gateway), narrow)
             });
             let answers = join_all(scrapes).await;
             let (mut pages, mut bytes) = (Vec::new(), 0_u64);
@@ -121,7 +121,7 @@ impl Source for Gateway {
                     Ok(scraped) => pages.push(scraped),
                     Err(why) => {
                         let gateway = shown(&gateway);
-                        context.metrics.count_scrape_failure(&gateway);
+                        env.metrics.count_scrape_failure(&gateway);
                         tracing::debug!(gateway, error = %why, "the guard cannot see");
                         failure = Some(format!("{gateway}: {why}"));
                     }
@@ -189,11 +189,11 @@ impl Gateway {
     }
 
     /// Every replica that is known now.
-    async fn replicas(&mut self, context: &Context) -> Replicas {
-        let mut failure = self.look_up(context).await;
+    async fn replicas(&mut self, env: &Environment) -> Replicas {
+        let mut failure = self.look_up(env).await;
         let (mut all, unknown) = self.gateways.found().await;
         if let Some(why) = unknown {
-            context.metrics.count_scrape_failure("discovery");
+            env.metrics.count_scrape_failure("discovery");
             failure = Some(why);
         }
         all.extend(self.named.iter().cloned());
@@ -213,17 +213,17 @@ impl Gateway {
     }
 
     /// Looks the names up again when it is time to. Returns what went wrong with one of them.
-    async fn look_up(&mut self, context: &Context) -> Option<String> {
+    async fn look_up(&mut self, env: &Environment) -> Option<String> {
         if self.since.is_some_and(|since| since.elapsed() < KNOWN) {
             return None;
         }
         let mut failure = None;
         let mut named = Vec::new();
         for url in &self.gateways.urls {
-            match replicas(context, url).await {
+            match replicas(env, url).await {
                 Ok(replicas) => named.extend(replicas),
                 Err(why) => {
-                    context.metrics.count_scrape_failure(&shown(url));
+                    env.metrics.count_scrape_failure(&shown(url));
                     failure = Some(format!("{}: {why}", shown(url)));
                 }
             }
@@ -237,7 +237,7 @@ impl Gateway {
 }
 
 /// The URLs of the replicas behind a URL.
-async fn replicas(context: &Context, gateway: &str) -> Result<Vec<String>, String> {
+async fn replicas(env: &Environment, gateway: &str) -> Result<Vec<String>, String> {
     let uri: Uri = gateway.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
     let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
         // Certificates speak of names.
@@ -247,7 +247,7 @@ async fn replicas(context: &Context, gateway: &str) -> Result<Vec<String>, Strin
         return Ok(vec![gateway.to_owned()]);
     }
     let port = uri.port_u16().unwrap_or(80);
-    let found = context.outside.resolve(host, port).await.map_err(|error| error.to_string())?;
+    let found = env.outside.resolve(host, port).await.map_err(|error| error.to_string())?;
     let Some(found) = found else { return Ok(vec![gateway.to_owned()]) };
     let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     Ok(found.iter().map(|address| format!("http://{address}{path}")).collect())
@@ -255,7 +255,7 @@ async fn replicas(context: &Context, gateway: &str) -> Result<Vec<String>, Strin
 
 /// One gateway's page: as little of it as the gateway can give, and else all of it.
 async fn ask(
-    context: &Context,
+    env: &Environment,
     gateway: &str,
     wanted: &Wanted,
     patience: Duration,
@@ -264,13 +264,13 @@ async fn ask(
     let began = Instant::now();
     let mut bytes = 0;
     if narrow && let Some(address) = narrowed(gateway) {
-        let result = scrape(context, gateway, &address, wanted, patience, &mut bytes).await;
+        let result = scrape(env, gateway, &address, wanted, patience, &mut bytes).await;
         // Nobody knows before whether it understands.
         if !matches!(&result, Err(Failure { kind: Unread::Senseless, .. })) {
             return Asked { result, bytes, took: began.elapsed(), whole_page: false };
         }
     }
-    let result = scrape(context, gateway, gateway, wanted, patience, &mut bytes).await;
+    let result = scrape(env, gateway, gateway, wanted, patience, &mut bytes).await;
     // Where neither can be read it may be something else.
     let whole_page = !narrow || result.is_ok();
     Asked { result, bytes, took: began.elapsed(), whole_page }
@@ -278,7 +278,7 @@ async fn ask(
 
 /// One gateway's page, under a name that changes when the process behind the address does.
 async fn scrape(
-    context: &Context,
+    env: &Environment,
     gateway: &str,
     address: &str,
     wanted: &Wanted,
@@ -294,7 +294,7 @@ async fn scrape(
         *bytes = bytes.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         scrape.push(piece);
     };
-    let status = context.outside.read(request, manner, &mut take).await.map_err(failure)?;
+    let status = env.outside.read(request, manner, &mut take).await.map_err(failure)?;
     // A part of a page (206) is a success, too.
     if status != StatusCode::OK {
         return Err(senseless(format!("it answers {status}")));
@@ -310,7 +310,7 @@ async fn scrape(
     let name = format!("{gateway}#{}", page.started.unwrap_or_default());
     if page.started.is_none() {
         // Not to the second, and so no part of the name.
-        let now = context.clock.now().as_second() as f64;
+        let now = env.clock.now().as_second() as f64;
         page.started = page.uptime.map(|uptime| now - uptime);
     }
     Ok((name, page))

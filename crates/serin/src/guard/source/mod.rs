@@ -15,7 +15,7 @@ pub(super) use self::discovery::Discovery;
 pub use self::discovery::{Target, targets};
 pub(super) use self::gateway::REPLICAS_MAX;
 use super::ward::Scraped;
-use crate::controller::{Context, Settings};
+use crate::guard::Environment;
 
 /// Whom a canary's counters are asked of; one look serves all canaries with the same one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,11 +43,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    pub fn of(settings: &Settings) -> Self {
-        Self {
-            gateways: !settings.gateways.is_empty(),
-            metrics_server: settings.providers.metrics_server.clone(),
-        }
+    pub fn new(gateways: bool, metrics_server: &str) -> Self {
+        Self { gateways, metrics_server: metrics_server.to_owned() }
     }
 
     /// Whom this guard asks; none when there is nobody. The gateway is nearer to the requests and comes first.
@@ -87,5 +84,5 @@ pub(super) struct Look {
 /// Somebody who counts requests of both versions.
 pub(super) trait Source: Send {
     /// Reads the counters of everything that is wanted, once for all canaries.
-    fn look<'a>(&'a mut self, context: &'a Context, wanted: &'a Wanted) -> BoxFuture<'a, Look>;
+    fn look<'a>(&'a mut self, env: &'a Environment, wanted: &'a Wanted) -> BoxFuture<'a, Look>;
 }

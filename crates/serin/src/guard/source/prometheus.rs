@@ -9,8 +9,8 @@ use serin_providers::gateway::recorded::{self, Recorded};
 use tokio::time::Instant;
 
 use super::{Look, Source};
-use crate::controller::Context;
-use crate::outside::{Manner, shown};
+use crate::guard::Environment;
+use crate::http_client::{Manner, shown};
 
 /// A server that needs longer has missed this look.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,12 +55,12 @@ pub(super) struct Prometheus {
 }
 
 impl Source for Prometheus {
-    fn look<'a>(&'a mut self, context: &'a Context, wanted: &'a Wanted) -> BoxFuture<'a, Look> {
+    fn look<'a>(&'a mut self, env: &'a Environment, wanted: &'a Wanted) -> BoxFuture<'a, Look> {
         Box::pin(async move {
-            match self.read(context, wanted).await {
+            match self.read(env, wanted).await {
                 Ok(look) => look,
                 Err(Missed { why, answered, renamed }) => {
-                    context.metrics.count_scrape_failure(&shown(&self.server));
+                    env.metrics.count_scrape_failure(&shown(&self.server));
                     tracing::debug!(server = shown(&self.server), error = %why, "the guard cannot see");
                     let failure = Some(format!("{}: {why}", shown(&self.server)));
                     Look { failure, answered, renamed, ..Look::default() }
@@ -75,9 +75,9 @@ impl Prometheus {
         Self { server, every_millis: None, newest: None, bounds: None }
     }
 
-    async fn read(&mut self, context: &Context, wanted: &Wanted) -> Result<Look, Missed> {
+    async fn read(&mut self, env: &Environment, wanted: &Wanted) -> Result<Look, Missed> {
         let window = recorded::window_secs(self.every_millis);
-        let bodies = self.ask(context, &recorded::queries(wanted, window)).await?;
+        let bodies = self.ask(env, &recorded::queries(wanted, window)).await?;
         let mut recorded = Recorded::read(wanted, &bodies)?;
         if recorded.pages.is_empty() {
             if let Some((known, since)) =
@@ -86,7 +86,7 @@ impl Prometheus {
                 return Err(Missed::answered(self.late(known.len(), since.elapsed())));
             }
             self.every_millis = None;
-            let (some, renamed) = self.elsewhere(context, wanted).await?;
+            let (some, renamed) = self.elsewhere(env, wanted).await?;
             let why = match (some, renamed) {
                 (_, true) => "it keeps the gateway's label service as exported_service",
                 (true, false) => "it has requests of other services only",
@@ -99,11 +99,11 @@ impl Prometheus {
         let mut renamed = false;
         if wanted.looks_around() && !wanted.is_known(&recorded.pages) {
             let some;
-            (some, renamed) = self.elsewhere(context, wanted).await?;
+            (some, renamed) = self.elsewhere(env, wanted).await?;
             recorded.pages.values_mut().for_each(|page| page.services |= some);
         }
         if recorded.lacks_bounds(wanted) {
-            recorded.add_bounds(wanted, &self.bounds(context, wanted).await?);
+            recorded.add_bounds(wanted, &self.bounds(env, wanted).await?);
         }
         self.every_millis = recorded.every_millis().or(self.every_millis);
         let news = self.note(&recorded).map_err(Missed::answered)?;
@@ -146,42 +146,42 @@ impl Prometheus {
     }
 
     /// Whether it has requests of any service, and whether it has those that are wanted under another label.
-    async fn elsewhere(&self, context: &Context, wanted: &Wanted) -> Result<(bool, bool), String> {
+    async fn elsewhere(&self, env: &Environment, wanted: &Wanted) -> Result<(bool, bool), String> {
         let (some, renamed) = recorded::elsewhere_queries(wanted);
-        let some = recorded::is_something(&self.ask_one(context, &some).await?)?;
+        let some = recorded::is_something(&self.ask_one(env, &some).await?)?;
         let mut other = false;
-        for body in self.ask(context, &renamed).await? {
+        for body in self.ask(env, &renamed).await? {
             other |= recorded::is_something(&body)?;
         }
         Ok((some, other))
     }
 
-    async fn bounds(&mut self, context: &Context, wanted: &Wanted) -> Result<Vec<f64>, String> {
+    async fn bounds(&mut self, env: &Environment, wanted: &Wanted) -> Result<Vec<f64>, String> {
         if let Some((bounds, since)) = &self.bounds
             && since.elapsed() < BOUNDS_KNOWN
         {
             return Ok(bounds.clone());
         }
         let mut found = Vec::new();
-        for body in self.ask(context, &recorded::bounds_queries(wanted)).await? {
+        for body in self.ask(env, &recorded::bounds_queries(wanted)).await? {
             found.extend(recorded::bounds(&body)?);
         }
         self.bounds = Some((found.clone(), Instant::now()));
         Ok(found)
     }
 
-    async fn ask(&self, context: &Context, queries: &[String]) -> Result<Vec<Bytes>, String> {
-        try_join_all(queries.iter().map(|query| self.ask_one(context, query))).await
+    async fn ask(&self, env: &Environment, queries: &[String]) -> Result<Vec<Bytes>, String> {
+        try_join_all(queries.iter().map(|query| self.ask_one(env, query))).await
     }
 
-    async fn ask_one(&self, context: &Context, query: &str) -> Result<Bytes, String> {
+    async fn ask_one(&self, env: &Environment, query: &str) -> Result<Bytes, String> {
         let request = recorded::request(&self.server, query)?;
         let mut body = BytesMut::new();
         let mut take = |piece: &[u8]| {
             let room = (ANSWER_MAX + 1).saturating_sub(body.len());
             body.extend_from_slice(piece.get(..room).unwrap_or(piece));
         };
-        let status = context
+        let status = env
             .outside
             .read(request, Manner::within(PATIENCE), &mut take)
             .await

@@ -9,7 +9,7 @@ use serin_core::step::allows_more;
 
 use super::choice::Lack;
 use super::{State, Ward, sightless};
-use crate::explain::Evidence;
+use crate::guard::evidence::Evidence;
 use crate::guard::fitness;
 
 impl Ward {
