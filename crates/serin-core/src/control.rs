@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Status, Weight};
+use crate::exposure::Weight;
 use crate::names;
 
 /// Requests that a Canary's status remembers as carried out. As many again may be under way.
@@ -171,7 +171,7 @@ pub struct Control {
 }
 
 impl Control {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.paused.is_none() && self.promoted.is_none() && self.gates.is_empty()
     }
 }
@@ -214,28 +214,10 @@ pub fn release_of(revision: &str, configs: Option<&BTreeMap<String, String>>) ->
     format!("{revision}.{}", names::hash(&configs.join("\n")))
 }
 
-impl Status {
-    /// What people decided about this release; nothing of one before.
-    pub(crate) fn control_of(&self, release: &str) -> Control {
-        let known = self.control.clone().filter(|control| control.release == release);
-        known.unwrap_or_else(|| Control { release: release.to_owned(), ..Control::default() })
-    }
-
-    pub(crate) fn set_control(&mut self, control: Control) {
-        self.control = (!control.is_empty()).then_some(control);
-    }
-
-    /// Requests come again until the object that asks says what came of them.
-    pub(crate) fn remember_request(&mut self, uid: &str) {
-        self.handled_actions.push(uid.to_owned());
-        let beyond = self.handled_actions.len().saturating_sub(REMEMBERED_MAX);
-        self.handled_actions.drain(..beyond);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::Status;
 
     #[test]
     fn a_release_is_a_revision_with_its_configs() {

@@ -1,6 +1,7 @@
 //! What Serin decides: canaries, strategies, verdicts and plans, as pure functions without I/O or a clock.
 
 pub mod api;
+pub mod check;
 pub mod configs;
 pub mod control;
 pub mod course;

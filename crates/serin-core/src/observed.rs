@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use crate::check::{Answer, Check};
 use crate::control::Request;
 use crate::model::{Exposure, Finding, Key, Policy, Running};
 use crate::plan::Action;
@@ -231,29 +232,6 @@ pub enum Selects {
     Primary,
     Target,
     Other,
-}
-
-/// A question to the world outside the cluster, by its index in the spec.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Check {
-    /// `analysis.webhooks[i]`.
-    Hook(usize),
-    /// `analysis.metrics[i].sources[j]`.
-    Metric(usize, usize),
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Answer {
-    /// A hook said yes.
-    Approved,
-    /// A hook said no, in its own words (bounded).
-    Refused(String),
-    /// A number came back.
-    Value(f64),
-    /// The query worked and there is nothing to judge (empty, NaN).
-    NoData(String),
-    /// Could not ask, or the answer made no sense.
-    Unreachable(String),
 }
 
 /// What the guard says. It can hold and roll back, never advance.

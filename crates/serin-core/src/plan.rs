@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
+use crate::check::Check;
 use crate::control::Handled;
 use crate::model::{Exposure, Running, Severity, Status};
-use crate::observed::Check;
 use crate::reason::Reason;
 
 /// What `step` wants: to know more, or to act.

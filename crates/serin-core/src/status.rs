@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::control::Control;
+use crate::control::{Control, REMEMBERED_MAX};
 use crate::exposure::{Exposure, Weight};
 use crate::reason::Reason;
 use crate::words::Percent;
@@ -468,5 +468,24 @@ impl Status {
         let seen = self.target_generation?;
         let same = self.target_uid.as_deref() == Some(uid);
         (same && generation < seen).then_some(seen)
+    }
+}
+
+impl Status {
+    /// What people decided about this release; nothing of one before.
+    pub(crate) fn control_of(&self, release: &str) -> Control {
+        let known = self.control.clone().filter(|control| control.release == release);
+        known.unwrap_or_else(|| Control { release: release.to_owned(), ..Control::default() })
+    }
+
+    pub(crate) fn set_control(&mut self, control: Control) {
+        self.control = (!control.is_empty()).then_some(control);
+    }
+
+    /// Requests come again until the object that asks says what came of them.
+    pub(crate) fn remember_request(&mut self, uid: &str) {
+        self.handled_actions.push(uid.to_owned());
+        let beyond = self.handled_actions.len().saturating_sub(REMEMBERED_MAX);
+        self.handled_actions.drain(..beyond);
     }
 }

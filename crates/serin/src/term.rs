@@ -9,6 +9,7 @@ pub mod shell;
 mod status;
 #[cfg(all(test, feature = "laboratory"))]
 mod tests;
+mod tone;
 #[cfg(feature = "laboratory")]
 mod watch;
 

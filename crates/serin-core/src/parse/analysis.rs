@@ -4,7 +4,7 @@ use super::doc::Doc;
 use super::{Limits, duration, is_http, saturating_u32, units};
 use crate::model::{
     AlertRef, Analysis, Builtin, Finding, Form, HookKind, Limit, Metric, MetricSource, Pace,
-    Policy, Provider, Schedule, Severity, Webhook, Weight,
+    Provider, Schedule, Severity, Webhook, Weight,
 };
 
 /// Flagger's step clock when the object has none that it can read, in seconds.
@@ -57,7 +57,7 @@ pub(super) fn read(spec: &Doc<'_>, scope: &Scope<'_>) -> Analysis {
     if guard.as_ref().is_some_and(|guard| guard.pace != Pace::Fixed) {
         schedule = super::pace::climb(&doc, schedule);
     }
-    let matched = doc.raw("match").is_some_and(super::refused::says_something);
+    let matched = doc.raw("match").is_some_and(super::doc::says_something);
     let testable = scope.provider.is_some_and(|provider| provider.capabilities.matches);
     let beside = scope.provider.is_some_and(|one| !one.honours("spec.service.gatewayRefs"));
     if schedule.form() == Form::Matched && beside && spec.raw("routeRef").is_none() {
@@ -187,7 +187,7 @@ fn iterations(doc: &Doc<'_>, scope: &Scope<'_>) -> Schedule {
             );
         }
         let rounds = saturating_u32(count);
-        let matched = doc.raw("match").is_some_and(super::refused::says_something);
+        let matched = doc.raw("match").is_some_and(super::doc::says_something);
         let testable = scope.provider.is_some_and(|provider| provider.capabilities.matches);
         return match matched && testable {
             true => Schedule::matched(rounds),
@@ -311,19 +311,9 @@ fn metric(doc: &Doc<'_>, scope: &Scope<'_>) -> Metric {
         interval: interval.to_owned(),
         sources,
         limit,
-        no_data: policy(doc, "noData").unwrap_or_default(),
-        cannot_measure: policy(doc, "cannotMeasure").unwrap_or_default(),
+        no_data: doc.policy("noData").unwrap_or_default(),
+        cannot_measure: doc.policy("cannotMeasure").unwrap_or_default(),
     }
-}
-
-/// What follows from not knowing, where the spec says so.
-pub(super) fn policy(doc: &Doc<'_>, field: &str) -> Option<Policy> {
-    let text = doc.text(field)?;
-    let known = Policy::ALL.into_iter().find(|policy| policy.name() == text);
-    if known.is_none() {
-        doc.error(field, format!("{text:?} is none of hold, pass, fail"));
-    }
-    known
 }
 
 fn sources(doc: &Doc<'_>, builtin: Option<Builtin>, scope: &Scope<'_>) -> Vec<MetricSource> {

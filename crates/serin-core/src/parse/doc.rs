@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::model::{Finding, FindingCode};
+use crate::model::{Finding, FindingCode, Policy};
 use crate::words::{NAME_MAX, SENTENCE_MAX, line};
 
 /// More findings than a person reads; a huge broken object must not make a huge status.
@@ -285,6 +285,16 @@ impl<'a> Doc<'a> {
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'a String, &'a Value)> + use<'a> {
         self.fields.into_iter().flat_map(Map::iter)
     }
+
+    /// What follows from not knowing, where the spec says so.
+    pub(super) fn policy(&self, field: &str) -> Option<Policy> {
+        let text = self.text(field)?;
+        let known = Policy::ALL.into_iter().find(|policy| policy.name() == text);
+        if known.is_none() {
+            self.error(field, format!("{text:?} is none of hold, pass, fail"));
+        }
+        known
+    }
 }
 
 /// A number without a fraction. API servers store `5.0` as they got it, and it means 5.
@@ -306,5 +316,17 @@ pub(super) fn kind(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
+    }
+}
+
+/// Something that says something: not null, false, zero or empty.
+pub(super) fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(flag) => *flag,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
     }
 }

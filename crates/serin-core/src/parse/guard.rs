@@ -1,6 +1,5 @@
 //! `spec.analysis.guard`: what the fast clock watches, asked for by name or derived from the builtin checks.
 
-use super::analysis::policy;
 use super::doc::Doc;
 use super::{duration, pace, units};
 use crate::model::{
@@ -209,7 +208,7 @@ fn asked(
 
 /// `noData` and `cannotMeasure`.
 fn policies(doc: &Doc<'_>) -> (Option<Policy>, Option<Policy>) {
-    (policy(doc, "noData"), policy(doc, "cannotMeasure"))
+    (doc.policy("noData"), doc.policy("cannotMeasure"))
 }
 
 fn threshold(doc: &Doc<'_>) -> Option<f64> {

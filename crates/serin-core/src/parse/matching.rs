@@ -56,7 +56,7 @@ pub(super) fn read_rules(service: &Doc<'_>) -> Vec<RequestMatch> {
 }
 
 fn foreign<'a>(doc: &'a Doc<'_>) -> impl Iterator<Item = &'static str> + 'a {
-    let set = |field: &&str| doc.raw(field).is_some_and(super::refused::says_something);
+    let set = |field: &&str| doc.raw(field).is_some_and(super::doc::says_something);
     FOREIGN.into_iter().filter(set)
 }
 

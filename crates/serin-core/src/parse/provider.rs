@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::doc::Doc;
-use super::refused::says_something;
+use super::doc::says_something;
 use crate::model::provider::use_one;
 use crate::model::{Finding, FindingCode, FindingSeverity, Provider};
 

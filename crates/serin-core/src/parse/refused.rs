@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::doc::Complaints;
+use super::doc::says_something;
 use crate::model::provider::{PROVIDERS, use_one};
 use crate::model::{Finding, FindingCode, Provider, metric_kind};
 
@@ -80,18 +81,6 @@ const MIRROR: Words = Words::Same(
     "mirroring is not supported with this provider yet, and users would not get what it says",
     REMOVE,
 );
-
-/// Something that says something: not null, false, zero or empty.
-pub(super) fn says_something(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(flag) => *flag,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(list) => !list.is_empty(),
-        Value::Object(map) => !map.is_empty(),
-    }
-}
 
 fn scaled_object(value: &Value) -> bool {
     value == "ScaledObject"

@@ -1,7 +1,7 @@
 //! The part of `spec.service` that makes a route: read only for providers that carry it out.
 
 use super::doc::Doc;
-use super::refused::says_something;
+use super::doc::says_something;
 use super::{duration, matching, object_name};
 use crate::model::Provider;
 use crate::model::routing::{Cors, GatewayRef, HeaderChanges, PathRewrite, Rewrite, Routing};

@@ -57,7 +57,7 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
     if draft.status.outdated_pods && draft.status.exposure().is_none() {
         return super::replace::step(draft);
     }
-    scale_up(&mut draft);
+    draft.start_target();
     if draft.status.exposure().is_none() && draft.status.iterations <= 0 {
         opening(draft, held)
     } else {
@@ -144,11 +144,6 @@ fn unfit(draft: &Draft<'_>) -> Option<(Reason, String)> {
         // What it ran is lost; the promotion makes it anew.
         Seen::Absent => None,
     }
-}
-
-/// What is analysed must run; somebody scaled it away, or the scaling up never happened.
-pub(super) fn scale_up(draft: &mut Draft<'_>) {
-    draft.start_target();
 }
 
 /// Before the first traffic: the canary's pods become ready within the deadline, or it is rolled back.
@@ -490,7 +485,7 @@ fn promoted_by_hand(mut draft: Draft<'_>, held: Option<(Reason, String)>) -> Ste
     if draft.status.outdated_pods && draft.status.exposure().is_none() {
         return super::replace::step(draft);
     }
-    scale_up(&mut draft);
+    draft.start_target();
     if let Some(cause) = until_ready(&draft).filter(|_| draft.status.exposure().is_none()) {
         return roll_back(draft, &cause);
     }
@@ -506,7 +501,7 @@ fn skip(mut draft: Draft<'_>, held: Option<(Reason, String)>) -> Step {
         draft.take_off();
     }
     draft.repair();
-    scale_up(&mut draft);
+    draft.start_target();
     if let Some(cause) = until_ready(&draft) {
         return roll_back(draft, &cause);
     }

@@ -85,3 +85,20 @@ pub(super) fn runs_rejected(draft: &Draft<'_>) -> bool {
                     || made_with(primary, status.tracked_configs.as_ref()))
         })
 }
+
+/// Whether the primary was made from the revision last taken up, with its configs.
+pub(super) fn primary_runs_applied(draft: &Draft<'_>) -> bool {
+    let applied = &draft.status.last_applied_spec;
+    let target = draft.seen.target.present();
+    // Where they are the same as before, a primary that Flagger made need not say with which it was made.
+    let (wanted, before) = (&draft.status.tracked_configs, &draft.status.promoted_configs);
+    draft.seen.primary.present().is_some_and(|primary| {
+        if wanted != before && !made_with(primary, wanted.as_ref()) {
+            return false;
+        }
+        primary.revision == *applied
+            || (primary.revision.is_empty()
+                && primary.matches_target
+                && target.is_some_and(|target| target.revision == *applied))
+    })
+}

@@ -12,6 +12,7 @@ mod copied;
 mod deletion;
 mod draft;
 mod findings;
+mod finish;
 mod guard;
 mod invalid;
 mod pace;

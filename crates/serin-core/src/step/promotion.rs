@@ -48,23 +48,6 @@ fn copy_scaler(draft: &mut Draft<'_>) {
     }
 }
 
-/// Whether the primary was made from the revision last taken up, with its configs.
-pub(super) fn primary_runs_applied(draft: &Draft<'_>) -> bool {
-    let applied = &draft.status.last_applied_spec;
-    let target = draft.seen.target.present();
-    // Where they are the same as before, a primary that Flagger made need not say with which it was made.
-    let (wanted, before) = (&draft.status.tracked_configs, &draft.status.promoted_configs);
-    draft.seen.primary.present().is_some_and(|primary| {
-        if wanted != before && !super::copied::made_with(primary, wanted.as_ref()) {
-            return false;
-        }
-        primary.revision == *applied
-            || (primary.revision.is_empty()
-                && primary.matches_target
-                && target.is_some_and(|target| target.revision == *applied))
-    })
-}
-
 pub(super) fn promoting(mut draft: Draft<'_>) -> Step {
     let decided = draft.status.exposure();
     if let Seen::Present(live) = draft.route()
@@ -74,7 +57,7 @@ pub(super) fn promoting(mut draft: Draft<'_>) -> Step {
         let message = format!("The route gave the canary {live}, more than {decided}.");
         return draft.hold(Reason::RouteLowered, message);
     }
-    let copied = primary_runs_applied(&draft);
+    let copied = super::copied::primary_runs_applied(&draft);
     let moved_on = match change(&mut draft) {
         Change::None => false,
         Change::Unknown(_) => {
@@ -349,7 +332,7 @@ fn failed_promotion(mut draft: Draft<'_>, why: String) -> Step {
     if serves || condemned || !draft.has_router() || !draft.canary_ready() || !analysed {
         return roll_back(draft, &Cause::PromotionFailed(why));
     }
-    if primary_runs_applied(&draft) {
+    if super::copied::primary_runs_applied(&draft) {
         draft.saw_promoted();
     }
     draft.actions.clear();
@@ -380,7 +363,7 @@ pub(super) fn stranded(mut draft: Draft<'_>) -> Step {
         let message = "The target is no longer what was analysed; the primary has the traffic.";
         return draft.hold(Reason::RouteLowered, message);
     }
-    if draft.primary_ready() && primary_runs_applied(&draft) {
+    if draft.primary_ready() && super::copied::primary_runs_applied(&draft) {
         if let Some(shortage) = super::capacity::of_primary(&draft, draft.status.phase_time) {
             return draft.hold(Reason::CapacityShort, shortage.message);
         }

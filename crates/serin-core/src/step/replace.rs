@@ -54,6 +54,6 @@ pub(super) fn step(mut draft: Draft<'_>) -> Step {
     }
     draft.status.outdated_pods = false;
     draft.status.analysis_start_time = Some(draft.now);
-    super::analysis::scale_up(&mut draft);
+    draft.start_target();
     draft.hold(reason, "The canary's pods are started with the configs as they are now.")
 }

@@ -51,7 +51,7 @@ pub(super) fn roll_back(mut draft: Draft<'_>, cause: &Cause) -> Step {
     let scaling_down = format!("Canary failed! Scaling down {}", draft.name());
     draft.warn(reason, scaling_down);
     // The primary may have taken up what is being rejected: then this is what it runs.
-    if super::promotion::primary_runs_applied(&draft) && promoting(&draft) {
+    if super::copied::primary_runs_applied(&draft) && promoting(&draft) {
         draft.saw_promoted();
         message = format!("The primary had taken it up already and keeps it. {message}");
     }

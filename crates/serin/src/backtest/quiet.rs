@@ -7,71 +7,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::bail;
-use serde::Serialize;
 use serin_core::model::Canary;
 use serin_local::prometheus::history::History as Recorded;
 
-use super::chance::{self, Coin};
+use super::chance::Coin;
 use super::counters::{self, BUCKET, REQUESTS, TIMED};
 use super::history::{Curve, History};
 use super::release::{self, BEFORE_MS};
-use super::{Outcome, Policy, Stretch, checks, past};
+use super::report::{Alarms, Quiet};
+use super::{Policy, Stretch, checks, past};
 
 /// More releases than this say nothing new, and take long.
 const WINDOWS_MAX: usize = 5000;
 /// Fewer requests in a whole window are no traffic to release into.
 const REQUESTS_MIN: f64 = 20.0;
-
-/// Releases of nothing, and how many of them a rule stopped.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Alarms {
-    pub(super) releases: u64,
-    pub(super) false_alarms: u64,
-    /// The share of releases, and where it may lie with 95 % confidence.
-    pub(super) share: Option<f64>,
-    pub(super) low: f64,
-    pub(super) high: f64,
-    /// The first of them, as it was said.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) example: Option<String>,
-}
-
-impl Alarms {
-    fn add(&mut self, outcome: Outcome, why: &str) {
-        self.releases += 1;
-        if outcome == Outcome::RolledBack {
-            self.false_alarms += 1;
-            self.example.get_or_insert_with(|| why.to_owned());
-        }
-    }
-
-    fn weighed(mut self) -> Self {
-        (self.low, self.high) = chance::interval(self.false_alarms, self.releases);
-        self.share = (self.releases > 0).then(|| self.false_alarms as f64 / self.releases as f64);
-        self
-    }
-}
-
-/// What quiet days say of a policy.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Quiet {
-    pub(super) from: jiff::Timestamp,
-    pub(super) to: jiff::Timestamp,
-    /// How long one release takes.
-    pub(super) release_secs: i64,
-    /// How many of them there were.
-    pub(super) tried: u64,
-    /// Stretches without enough traffic.
-    pub(super) skipped: u64,
-    /// Stretches in which another version had requests as well: they were not quiet.
-    pub(super) unquiet: u64,
-    pub(super) flagger: Option<Alarms>,
-    pub(super) checks: Option<Alarms>,
-    pub(super) guard: Option<Alarms>,
-    pub(super) notes: Vec<String>,
-}
 
 /// Counts the false alarms of both rules.
 pub(super) async fn alarms(

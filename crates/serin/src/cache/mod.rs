@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::{Client, Resource};
 use serde_json::{Value, json};
 use serin_core::model::Key;
 use serin_core::observed::Seen;
@@ -384,4 +384,9 @@ pub fn to_value(object: &DynamicObject) -> Option<Value> {
         };
     }
     Some(value)
+}
+
+/// The name of an object that has a namespace.
+pub fn key_of(object: &impl Resource) -> Option<Key> {
+    Some(Key::new(object.meta().namespace.clone()?, object.meta().name.clone()?))
 }

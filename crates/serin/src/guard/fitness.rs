@@ -5,8 +5,7 @@ use serin_core::model::{Bad, Canary, GuardSpec, Objective};
 use serin_core::observed::Fitness;
 use serin_providers::gateway::{Counted, Page, Pair};
 
-use super::source::{Look, REPLICAS_MAX};
-use super::ward::Scraped;
+use super::source::{Look, REPLICAS_MAX, Scraped};
 
 /// What a gateway has not counted by then after the first traffic is missing for a reason.
 const GRACE: SignedDuration = SignedDuration::from_secs(10);

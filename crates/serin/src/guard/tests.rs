@@ -10,7 +10,8 @@ use serin_core::observed::{Fitness, Guard};
 use serin_core::parse::{self, Limits};
 use serin_providers::gateway::{Sampled, Scrape, Wanted};
 
-use super::ward::{Scraped, Trust, Ward};
+use super::source::Scraped;
+use super::ward::{Trust, Ward};
 use super::{Guards, Shared, lock};
 
 fn canary(analysis: &Value, status: &Value) -> Canary {

@@ -20,7 +20,7 @@ use serin_providers::gateway::{Page, Pair, Sides, Wanted};
 
 use self::choice::{Lack, Waiting};
 use super::fitness;
-use super::source::SourceKey;
+use super::source::{Scraped, SourceKey};
 use super::warm::Warmth;
 
 /// Not seeing anything for this long is a reason not to go on.
@@ -35,9 +35,6 @@ const SENTENCE_MAX: usize = 400;
 /// Where the counts come from, as the ledger says it.
 const COUNTED: &str = "guard, from the gateway's counters";
 const RECORDED: &str = "guard, from what Prometheus has of the gateway";
-
-/// A process that was scraped, by a name that changes when it restarts.
-pub(super) type Scraped = (String, Page);
 
 /// How a ward takes what its source says, or that it says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The world outside the cluster: metric servers, webhooks and chats, over one bounded HTTP client.
 
 pub mod aws;
+pub mod retry;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -394,7 +394,7 @@ fn a_refusal_of_the_api_is_in_its_own_words() {
         name: "backend".to_owned(),
     };
     let source = Box::new(kube::Error::Api(Box::new(status)));
-    let error = crate::operator::apply::ApplyError::Write { target, source };
+    let error = crate::operator::error::ApplyError::Write { target, source };
     assert_eq!(
         chain(&error),
         "cannot write Event develop/backend: backend has been modified (409)"

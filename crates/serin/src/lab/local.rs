@@ -10,6 +10,7 @@ mod http_routes;
 mod images;
 pub mod manifest;
 mod metrics;
+mod options;
 mod problem;
 mod targets;
 
@@ -21,8 +22,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 
-pub use cluster::{Cluster, LocalError, Options, Part};
+pub use cluster::{Cluster, LocalError};
 pub use images::{AppArgs, run_app};
+pub use options::{Options, Part};
 
 /// Flags of `serin local`.
 #[derive(Clone, Debug, Args)]
@@ -118,7 +120,7 @@ impl LocalArgs {
 /// The command after the hidden verb that starts pods: it is taken as it is, not read as flags of ours.
 pub fn pod_command(args: impl IntoIterator<Item = OsString>) -> Option<Vec<OsString>> {
     let mut args = args.into_iter().skip(1);
-    (args.next()? == cluster::POD_EXEC).then(|| args.collect())
+    (args.next()? == options::POD_EXEC).then(|| args.collect())
 }
 
 fn at(port: u16) -> SocketAddr {

@@ -9,46 +9,13 @@ use serin_core::observed::Seen;
 use serin_core::plan::Action;
 use serin_providers::change::{CANARY, FIELD_MANAGER};
 use serin_providers::render::released;
-use serin_providers::{Change, ObjectRef, Objects, RenderError, references, render};
+use serin_providers::{Change, ObjectRef, Objects, references, render};
 
 use crate::cache;
 use crate::operator::context::Context;
+use crate::operator::error::ApplyError;
 use crate::operator::record::Recorded;
 use crate::operator::write_timeout::bounded;
-
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    #[error("cannot render {action}")]
-    Render {
-        action: String,
-        #[source]
-        source: Box<RenderError>,
-    },
-    #[error("cannot write {target}")]
-    Write {
-        target: ObjectRef,
-        #[source]
-        source: Box<kube::Error>,
-    },
-    #[error("cannot encode {target}")]
-    Encode {
-        target: ObjectRef,
-        #[source]
-        source: serde_json::Error,
-    },
-}
-
-impl ApplyError {
-    /// The object is not, or not any more, what the write was made for.
-    pub fn is_conflict(&self) -> bool {
-        match self {
-            Self::Write { source, .. } => {
-                matches!(&**source, kube::Error::Api(status) if status.code == 409)
-            }
-            Self::Render { .. } | Self::Encode { .. } => false,
-        }
-    }
-}
 
 /// The objects that a plan was decided about, as its own writes leave them behind. What others change meanwhile is not in
 /// here: a write that depends on it is to conflict, not to be carried out on a world that nobody looked at.

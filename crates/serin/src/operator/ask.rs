@@ -4,30 +4,24 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::StreamExt;
-use http::Response;
 use serde_json::Value;
 use serin_core::model::{Canary, MetricSource};
 use serin_core::observed::{Answer, Check, Seen};
 use serin_core::parse;
 use serin_core::words::{SENTENCE_MAX, line};
-use serin_providers::call::Call;
 use serin_providers::metric::{Measured, Progress, Question};
 use serin_providers::{hook, metric};
 use tokio::io::AsyncReadExt as _;
 
 use crate::cache::{METRIC_TEMPLATE, Slot};
-use crate::http_client::{Manner, Outside, OutsideError, chain};
+use crate::http_client::chain;
+use crate::http_client::retry::{manner, send_with_retries};
 use crate::operator::context::Context;
 use crate::operator::observe;
 
 /// Questions of one canary at a time.
 const PARALLEL_MAX: usize = 8;
-/// More retries than this are not worth a release's time, whatever the spec says.
-const RETRIES_MAX: u32 = 10;
-/// No attempt begins later than this after the first: as long as the longest attempt may take.
-const RETRIES_WITHIN: Duration = Duration::from_secs(300);
 
 /// A token and its keys, pages of an answer, each asked for again a few times. More means that a backend asks in circles.
 const ROUNDS_MAX: u32 = 24;
@@ -83,47 +77,6 @@ async fn ask_hook(context: &Context, canary: &Canary, index: usize) -> Answer {
     match send_with_retries(context.outside.as_ref(), call, hook.retries).await {
         Ok(response) => hook::outcome(&response),
         Err(error) => Answer::Unreachable(error.to_string()),
-    }
-}
-
-/// Sends until an answer is final or the retries are used up; the last answer counts.
-pub async fn send_with_retries(
-    outside: &dyn Outside,
-    call: Call,
-    retries: u32,
-) -> Result<Response<Bytes>, OutsideError> {
-    let mut attempt = 0;
-    let until = tokio::time::Instant::now() + RETRIES_WITHIN;
-    loop {
-        let result = outside.send(call.request.clone(), manner(&call)).await;
-        let again = match &result {
-            Ok(response) => hook::may_retry(response.status()),
-            Err(OutsideError::Timeout(_) | OutsideError::Connect { .. }) => true,
-            Err(
-                OutsideError::TooLong
-                | OutsideError::Unframed
-                | OutsideError::Setup(_)
-                | OutsideError::NotAllowed { .. },
-            ) => false,
-        };
-        let wait = Duration::from_secs(hook::backoff_secs(attempt, result.as_ref().ok()));
-        let late = tokio::time::Instant::now() + wait > until;
-        if !again || late || attempt >= retries.min(RETRIES_MAX) {
-            return result;
-        }
-        tokio::time::sleep(wait).await;
-        attempt += 1;
-    }
-}
-
-pub fn manner(call: &Call) -> Manner {
-    Manner {
-        timeout: Duration::from_secs(u64::from(call.timeout_secs)),
-        insecure: call.insecure,
-        ca: call.ca.clone(),
-        proxy: call.proxy.clone(),
-        trusted: call.trusted,
-        framed: false,
     }
 }
 

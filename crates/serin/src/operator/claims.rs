@@ -9,7 +9,7 @@ use serin_core::model::{CANARY, Key, PRIMARY, TargetKind};
 use serin_core::names::{LABEL_MAX, OBJECT_MAX, derived};
 use serin_core::observed::Duplicate;
 
-use crate::operator::context::key_of;
+use crate::cache::key_of;
 
 /// Names are taken from documents as they are, valid or not: a Canary that waits for an edit keeps what it has.
 #[derive(Default)]

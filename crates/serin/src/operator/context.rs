@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use kube::{Client, Resource};
-use serin_core::model::Key;
+use kube::Client;
 
 use crate::cache::World;
 use crate::cache::wake::Wake;
@@ -37,11 +36,6 @@ pub struct Context {
     pub(crate) releasing: Releasing,
     /// What is remembered of each canary.
     pub memory: Memory,
-}
-
-/// The name of an object that has a namespace.
-pub fn key_of(object: &impl Resource) -> Option<Key> {
-    Some(Key::new(object.meta().namespace.clone()?, object.meta().name.clone()?))
 }
 
 impl Context {

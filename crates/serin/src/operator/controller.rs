@@ -14,9 +14,11 @@ use serin_providers::change::CANARY;
 use tokio::sync::watch;
 
 use crate::cache;
+use crate::cache::key_of;
 use crate::cache::packed::Packed;
-use crate::operator::context::{Context, key_of};
-use crate::operator::reconcile::{self, TickError};
+use crate::operator::context::Context;
+use crate::operator::error::TickError;
+use crate::operator::reconcile;
 
 /// The canaries as the API has them, kept by a watch on every replica, leading or not.
 pub struct Canaries {

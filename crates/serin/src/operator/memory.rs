@@ -1,16 +1,16 @@
 //! What the operator remembers of each canary from tick to tick. All of it goes with the canary.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kube::api::DynamicObject;
 use parking_lot::Mutex;
 use serin_core::model::{Canary, Key};
+use serin_providers::PodOwner;
 
 use crate::cache;
 use crate::cache::packed::Packed;
 use crate::operator::answer_cache::Answers;
-use crate::operator::pods::Pods;
 use crate::operator::refusal::Refused;
 
 /// By canary.
@@ -34,6 +34,13 @@ pub(crate) struct Entry {
     pub refused: Refused,
     /// Whose the pods behind the Services are.
     pub pods: Pods,
+}
+
+/// What was found out. Owners of a pod do not change; those of pods that are gone are dropped.
+#[derive(Default)]
+pub(crate) struct Pods {
+    pub owners: BTreeMap<String, PodOwner>,
+    pub listens: BTreeSet<(String, u16)>,
 }
 
 impl Memory {

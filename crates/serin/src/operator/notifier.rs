@@ -21,8 +21,8 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::cache::{ALERT_PROVIDER, resource, to_value};
 use crate::clock::SharedClock;
+use crate::http_client::retry::{manner, send_with_retries};
 use crate::http_client::{Outside, chain};
-use crate::operator::ask::{manner, send_with_retries};
 use crate::operator::events::{Events, Subject};
 use crate::operator::settings::Settings;
 

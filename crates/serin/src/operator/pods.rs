@@ -1,6 +1,6 @@
 //! Whose the pods behind a canary's Services are, and whether they listen: read once for each pod, when traffic is to move.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use futures::StreamExt;
@@ -14,6 +14,7 @@ use serin_providers::{Listening, Objects, PodOwner, PodRef, to_identify, to_prob
 use crate::cache::READ_TIMEOUT;
 use crate::http_client::chain;
 use crate::operator::context::Context;
+use crate::operator::memory::Pods;
 
 const POD: Kind = Kind { group: "", version: "v1", kind: "Pod", plural: "pods" };
 const REPLICA_SET: Kind =
@@ -22,13 +23,6 @@ const REPLICA_SET: Kind =
 /// Reads of one tick; the rest is read by the next.
 const READS_MAX: usize = 64;
 const READS_AT_ONCE: usize = 8;
-
-/// What was found out. Owners of a pod do not change; those of pods that are gone are dropped.
-#[derive(Default)]
-pub(crate) struct Pods {
-    owners: BTreeMap<String, PodOwner>,
-    listens: BTreeSet<(String, u16)>,
-}
 
 /// Adds what has to be known of pods to what was seen.
 pub(crate) async fn look(context: &Context, canary: &Canary, objects: &mut Objects) {

@@ -14,88 +14,24 @@ use serin_core::observed::{Answer, Check, Guard, Observed, Seen};
 use serin_core::parse::{self, ParseFailure};
 use serin_core::plan::{Action, Explanation, Plan, Step};
 use serin_core::step;
-use serin_providers::change::CANARY;
 use serin_providers::{Objects, notify};
 
 use crate::cache;
+use crate::cache::key_of;
 use crate::operator::actions::{self, Actions};
 use crate::operator::answer_cache::Asked;
-use crate::operator::apply::{ApplyError, Stage};
+use crate::operator::apply::Stage;
 use crate::operator::ask;
-use crate::operator::context::{Context, key_of};
+use crate::operator::context::Context;
+use crate::operator::error::{ASK_ROUNDS_MAX, ApplyError, TickError};
 use crate::operator::observe::{self, Sight};
-use crate::operator::record::{self, RecordError, Recorded};
+use crate::operator::record::{self, Recorded};
 use crate::operator::turns::Turn;
-
-/// Gates, then hooks, then metrics, then one to spare. More means that `step` asks in circles.
-const ASK_ROUNDS_MAX: u32 = 4;
 
 /// A raise that is recorded later than this after it was decided, or than the next round of checks is due, is decided again.
 const RAISE_WITHIN: Duration = Duration::from_secs(10);
 
 type Answers = BTreeMap<Check, Answer>;
-
-#[derive(Debug, thiserror::Error)]
-pub enum TickError {
-    #[error("the canary has changed since it was read")]
-    Conflict,
-    #[error("cannot carry out the plan")]
-    Apply(#[source] Box<ApplyError>),
-    #[error("cannot record the status")]
-    Record(#[source] RecordError),
-    #[error("step asked more than {ASK_ROUNDS_MAX} times; this is a bug, nothing was changed")]
-    AsksInCircles,
-    #[error("a bug in this canary's tick stopped it, nothing else is affected")]
-    Panicked,
-    #[error("cannot read the canary as JSON")]
-    Encode,
-}
-
-impl TickError {
-    /// Somebody else was faster, with the Canary or with what was to be written.
-    pub fn is_conflict(&self) -> bool {
-        match self {
-            TickError::Conflict => true,
-            TickError::Apply(error) => error.is_conflict(),
-            TickError::Record(_)
-            | TickError::AsksInCircles
-            | TickError::Panicked
-            | TickError::Encode => false,
-        }
-    }
-
-    /// The API server knows no such canary.
-    pub fn is_absence(&self) -> bool {
-        let source = match self {
-            TickError::Apply(error) => match &**error {
-                ApplyError::Write { target, source } if target.kind == CANARY => &**source,
-                ApplyError::Write { .. }
-                | ApplyError::Render { .. }
-                | ApplyError::Encode { .. } => return false,
-            },
-            TickError::Record(RecordError::Write { source, .. }) => source,
-            TickError::Record(
-                RecordError::Conflict | RecordError::TooLarge { .. } | RecordError::Encode { .. },
-            )
-            | TickError::Conflict
-            | TickError::AsksInCircles
-            | TickError::Panicked
-            | TickError::Encode => return false,
-        };
-        matches!(source, kube::Error::Api(status) if status.code == 404)
-    }
-}
-
-impl From<RecordError> for TickError {
-    fn from(error: RecordError) -> Self {
-        match error {
-            RecordError::Conflict => TickError::Conflict,
-            error @ (RecordError::Write { .. }
-            | RecordError::TooLarge { .. }
-            | RecordError::Encode { .. }) => TickError::Record(error),
-        }
-    }
-}
 
 /// Registers what a canary wants to see, so that the first list of each kind brings it.
 pub fn announce(context: &Context, object: &DynamicObject) {

@@ -11,30 +11,8 @@ use serin_providers::change::{CANARY, FIELD_MANAGER};
 
 use crate::cache;
 use crate::operator::context::Context;
+use crate::operator::error::{RecordError, STATUS_MAX};
 use crate::operator::write_timeout::bounded;
-
-/// An API server takes an object of 1.5 MiB, of which the user's part is some.
-const STATUS_MAX: usize = 512 << 10;
-
-#[derive(Debug, thiserror::Error)]
-pub enum RecordError {
-    #[error("the canary has changed since it was read")]
-    Conflict,
-    #[error("cannot write the status of canary {key}")]
-    Write {
-        key: Key,
-        #[source]
-        source: kube::Error,
-    },
-    #[error("the status of canary {key} has {bytes} bytes, more than {STATUS_MAX}")]
-    TooLarge { key: Key, bytes: usize },
-    #[error("cannot encode the status of canary {key}")]
-    Encode {
-        key: Key,
-        #[source]
-        source: serde_json::Error,
-    },
-}
 
 /// Proof that the object says what was decided. Only [`record`] makes one, and nothing that could raise is written without.
 #[derive(Debug)]

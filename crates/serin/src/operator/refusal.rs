@@ -7,7 +7,7 @@ use serin_core::words::line;
 use serin_providers::RenderError;
 
 use crate::http_client::chain;
-use crate::operator::apply::ApplyError;
+use crate::operator::error::ApplyError;
 
 /// A failure that may pass by itself (a conflict, a server that is busy) is told from so many in a row on.
 const PATIENCE: u32 = 4;

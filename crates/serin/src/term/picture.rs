@@ -1,6 +1,6 @@
 //! The pictures of the terminal: staircase, ranges, rates over time and the evidence, in blocks and signs.
 
-use super::screen::{Row, Tone, tone_of};
+use super::tone::{Row, Tone, tone_of};
 use crate::view::{Mark, ReleaseView, SideColumns};
 
 /// The signs of a terminal, or those that ASCII has for them.

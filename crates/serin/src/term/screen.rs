@@ -3,25 +3,9 @@
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::picture::{self, Chart, Signs};
-use crate::view::{Ahead, Looks, Mark, Pod, ReleaseView, SideColumns, State};
+use super::tone::{Row, Tone, tone_of};
+use crate::view::{Ahead, Looks, Pod, ReleaseView, SideColumns, State};
 use serin_core::words::{About, Percent};
-
-/// What a piece of text means; whoever draws it has the colours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tone {
-    Plain,
-    Bold,
-    Dim,
-    Title,
-    Canary,
-    Primary,
-    Bad,
-    Hold,
-    Good,
-}
-
-/// Pieces of one row, as wide as the terminal.
-pub type Row = Vec<(Tone, String)>;
 
 /// How a release is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,16 +102,6 @@ fn tone(state: State) -> Tone {
         State::Running | State::Starting => Tone::Canary,
         State::Suspended => Tone::Dim,
         State::Rest => Tone::Good,
-    }
-}
-
-pub(super) fn tone_of(mark: Mark) -> Tone {
-    match mark {
-        Mark::Up => Tone::Canary,
-        Mark::Down | Mark::Trouble => Tone::Bad,
-        Mark::Hold | Mark::Gate | Mark::Start => Tone::Hold,
-        Mark::Good => Tone::Good,
-        Mark::End | Mark::Info => Tone::Dim,
     }
 }
 

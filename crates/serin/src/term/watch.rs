@@ -12,8 +12,9 @@ use ratatui::widgets::Paragraph;
 use serin_core::model::Key;
 use tokio::sync::mpsc;
 
-use super::screen::{self, Look, Tone};
+use super::screen::{self, Look};
 use super::status::{Lines, found};
+use super::tone::{Row, Tone};
 use super::{OneArgs, Terminal};
 use crate::clock::SystemClock;
 use crate::console::Board;
@@ -157,7 +158,7 @@ fn press(look: &mut Look, key: KeyEvent, view: &ReleaseView) -> bool {
     false
 }
 
-fn line(row: screen::Row, color: bool) -> Line<'static> {
+fn line(row: Row, color: bool) -> Line<'static> {
     Line::from_iter(row.into_iter().map(|(tone, text)| Span::styled(text, style(tone, color))))
 }
 

@@ -11,9 +11,9 @@ use http::{Request, StatusCode, Uri};
 use serin_providers::gateway::{ACCEPT, Scrape, Wanted, narrowed};
 use tokio::time::Instant;
 
+use super::Scraped;
 use super::{Discovery, Look, Source};
 use crate::guard::Environment;
-use crate::guard::ward::Scraped;
 use crate::http_client::{Manner, OutsideError, shown};
 
 /// Replicas that come and go are noticed after this long.

@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serin_core::model::{Canary, GuardSource, GuardSpec};
-use serin_providers::gateway::Wanted;
+use serin_providers::gateway::{Page, Wanted};
 
 pub(super) use self::discovery::Discovery;
 pub use self::discovery::{Target, targets};
 pub(super) use self::gateway::REPLICAS_MAX;
-use super::ward::Scraped;
 use crate::guard::Environment;
 
 /// Whom a canary's counters are asked of; one look serves all canaries with the same one.
@@ -64,6 +63,9 @@ impl Sources {
         (!server.is_empty()).then(|| SourceKey::Prometheus(server.to_owned()))
     }
 }
+
+/// A process that was scraped, by a name that changes when it restarts.
+pub(in crate::guard) type Scraped = (String, Page);
 
 /// What came of a look.
 #[derive(Default)]

@@ -8,7 +8,8 @@ use serin_core::judge::watch::Watch;
 use serin_core::model::{Bad, Objective};
 use serin_providers::gateway::{Counters, Page, Sides};
 
-use super::{PROCESSES_MAX, Scraped, State, Ward, readings};
+use super::{PROCESSES_MAX, State, Ward, readings};
+use crate::guard::source::Scraped;
 
 /// A histogram comes with the first request that it counts: when this many looks have brought requests and no histogram,
 /// there is none.

@@ -12,7 +12,7 @@ use serin_core::status::{Phase, ReasonRecord, Status};
 use serin_local::load::{self, Load};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::summary::{Release, Summary};
+use super::summary::{BAD, GOOD, Release, Summary};
 use super::view::{Frame, View};
 use crate::lab::local::get::get;
 use crate::lab::local::{Cluster, manifest};
@@ -21,9 +21,6 @@ use crate::operator::context::Context;
 const NAMESPACE: &str = "develop";
 const NAME: &str = "backend";
 pub(super) const OLD: &str = "v1";
-pub(super) const GOOD: &str = "v2";
-/// The tag makes the sample application fail and slow down three of ten requests.
-pub(super) const BAD: &str = "v3-bad";
 
 /// The same files that users apply by hand.
 const MANIFESTS: [&str; 5] = [

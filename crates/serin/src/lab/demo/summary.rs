@@ -6,8 +6,11 @@ use std::time::Duration;
 use serin_core::status::{Phase, ReasonRecord};
 use serin_local::load::{Snapshot, UNVERSIONED};
 
-use super::story::{BAD, GOOD};
 use super::view::{p99, rate};
+
+pub(super) const GOOD: &str = "v2";
+/// The tag makes the sample application fail and slow down three of ten requests.
+pub(super) const BAD: &str = "v3-bad";
 
 /// How a release ended.
 pub(super) struct Release {

@@ -12,8 +12,8 @@ use tokio::process::{Child as Process, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::cluster::launcher;
 use super::get::get;
+use super::options::launcher;
 
 /// A cold start on a busy machine.
 const READY_MAX: Duration = Duration::from_secs(60);

@@ -1,6 +1,5 @@
 //! A whole cluster in one process: the API, its actors, pods as processes, a gateway, metrics and the operator.
 
-use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,14 +20,13 @@ use super::dir::{DirError, RunDir};
 use super::gateway::{Gateway, GatewayError};
 use super::manifest::{self, ManifestError};
 use super::metrics::{Metrics, MetricsError};
+use super::options::{Options, launcher};
 use super::{images, targets};
 use crate::clock::SystemClock;
 use crate::console::{Board, Live};
 use crate::operator::context::Context;
 use crate::operator::{Operator, Options as OperatorOptions};
 
-/// How often the gateway and annotated pods are scraped. Checks that are seconds apart need samples as close.
-pub const SCRAPE_EVERY: Duration = Duration::from_secs(1);
 /// How long a pod that is to end still serves, as a `preStop` of five seconds would make it: the gateways learn of it
 /// within 200 ms, but a machine whose cores are all taken needs seconds.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -38,62 +36,6 @@ const BLOCKS: u8 = 120;
 const CLAIM_PORT: u16 = 47_127;
 /// For pods and gateways to end in order; after that they are killed.
 const STOP_MAX: Duration = Duration::from_secs(20);
-
-/// The hidden verb that ties a process to this one and then becomes it.
-pub(super) const POD_EXEC: &str = "pod-exec";
-
-/// A part that is built in, or a real program at this path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    Embedded,
-    Real(PathBuf),
-}
-
-/// What runs, and where.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub api: SocketAddr,
-    /// Traffic comes in here.
-    pub gateway: SocketAddr,
-    /// The gateway's own `/metrics` and `/api`.
-    pub gateway_admin: SocketAddr,
-    pub prometheus: SocketAddr,
-    /// Where the console listens; nowhere without.
-    pub console: Option<SocketAddr>,
-    /// Keeps the cluster's objects over restarts.
-    pub data: Option<PathBuf>,
-    pub router: Part,
-    pub metrics: Part,
-    /// This program: pods that have no other command are run by its hidden `app`.
-    pub program: PathBuf,
-    /// Commands for images, before the built-in ones.
-    pub images: Vec<(String, Vec<String>)>,
-    /// Without it the cluster has no operator, and one can be run against it by hand.
-    pub operator: bool,
-    /// The shortest analysis interval that the operator takes.
-    pub min_interval_secs: i64,
-}
-
-impl Options {
-    /// Everything embedded, on free ports of loopback.
-    pub fn new(program: PathBuf) -> Self {
-        let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self {
-            api: free,
-            gateway: free,
-            gateway_admin: free,
-            prometheus: free,
-            console: None,
-            data: None,
-            router: Part::Embedded,
-            metrics: Part::Embedded,
-            program,
-            images: Vec::new(),
-            operator: true,
-            min_interval_secs: 1,
-        }
-    }
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
@@ -347,11 +289,6 @@ impl Claim {
         }
         Err(LocalError::Addresses(last))
     }
-}
-
-/// What is put before a command so that its process does not outlive this one.
-pub(super) fn launcher(program: &Path) -> Vec<OsString> {
-    vec![program.into(), POD_EXEC.into()]
 }
 
 /// A client of this cluster's API.

@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::child::{self, Child, ChildError, Plan};
-use super::cluster::{Options, Part};
 use super::follow::follow;
 use super::http_routes;
+use super::options::{Options, Part};
 
 /// For the rest of a set of files to be applied, and for the operator to make what they refer to.
 const PATIENCE: Duration = Duration::from_secs(3);

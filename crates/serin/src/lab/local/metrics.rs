@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::child::{self, Child, ChildError, Plan};
-use super::cluster::{Options, Part, SCRAPE_EVERY};
 use super::dir::{self, DirError};
+use super::options::{Options, Part, SCRAPE_EVERY};
 use super::targets;
 
 /// A day at a laptop; what is older nobody looks at.
