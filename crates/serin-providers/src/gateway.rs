@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serin_core::judge::evidence::{Born, Reading, Side};
 use serin_core::model::Canary;
+use serin_judge::counters::{Born, Reading, Side};
 
 use self::line::{Sample, Series};
 pub(crate) use self::traefik::pattern as traefik_pattern;
@@ -138,8 +138,8 @@ pub struct Counters {
     pub requests: u64,
     pub errors: u64,
     pub timed: u64,
-    /// At or below each of the wanted bounds.
-    pub within: Vec<u64>,
+    /// At or below each of the wanted bounds; none where that is not read.
+    pub within: Vec<Option<u64>>,
 }
 
 /// One process as it was scraped.
@@ -234,7 +234,7 @@ impl Page {
             let counters = self.counters.get(counted).unwrap_or(&self.zeros);
             let within = bounds.iter().map(|bound| {
                 let place = self.wanted.iter().position(|wanted| same(*wanted, *bound));
-                place.and_then(|place| counters.within.get(place).copied()).unwrap_or(0)
+                place.and_then(|place| counters.within.get(place).copied()).flatten()
             });
             Counters { within: within.collect(), ..*counters }
         };
@@ -248,7 +248,7 @@ impl Page {
 
 impl Page {
     fn empty(wanted: &Wanted) -> Self {
-        let zeros = Counters { within: vec![0; wanted.bounds.len()], ..Counters::default() };
+        let zeros = Counters { within: vec![Some(0); wanted.bounds.len()], ..Counters::default() };
         Self { zeros, wanted: wanted.bounds.clone(), ..Self::default() }
     }
 
@@ -295,7 +295,7 @@ impl Page {
                 let place =
                     bound.and_then(|bound| wanted.bounds.iter().position(|b| same(*b, bound)));
                 if let Some(within) = place.and_then(|place| counters.within.get_mut(place)) {
-                    *within = within.saturating_add(value);
+                    *within = Some(within.unwrap_or(0).saturating_add(value));
                 }
             }
             Count::Routed | Count::Entered => {}

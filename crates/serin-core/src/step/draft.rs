@@ -6,7 +6,6 @@ use super::conditions::{self, Stance};
 use super::pace::{UNTROUBLED, judged};
 use super::{Settings, Step};
 use crate::control::Handled;
-use crate::judge::sequential::pace::Pace as Judged;
 use crate::model::{Canary, Exposure, Phase, Running, Severity, Spec, Status, Weight};
 use crate::observed::{
     Check, Guard, Known, Observed, ObstacleKind, Readiness, ScalerCopy, Seen, Selects, Workload,
@@ -14,6 +13,7 @@ use crate::observed::{
 use crate::plan::{Action, Alert, Explanation, Notice, Plan};
 use crate::reason::Reason;
 use crate::status::ReasonRecord;
+use serin_judge::pace::Pace as Judged;
 
 /// The plan so far. It starts as "change nothing" and ends in [`Draft::act`], [`Draft::quiet`] or [`Draft::ask`].
 pub(super) struct Draft<'a> {

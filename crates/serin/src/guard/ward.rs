@@ -9,13 +9,14 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use serin_core::judge::design::{Design, Measured, Memory, weight_steps};
-use serin_core::judge::evidence::{Order, Reading};
-use serin_core::judge::sequential::{Decision, Percent, Verdict};
-use serin_core::judge::traffic::Traffic;
-use serin_core::judge::watch::Watch;
 use serin_core::model::{Bad, Canary, GuardSpec, Objective};
 use serin_core::observed::{Fitness, Guard};
 use serin_core::step::KEEP_EVERY_SECS;
+use serin_judge::counters::{Monotonic, Reading};
+use serin_judge::monitor::Monitor;
+use serin_judge::traffic::Traffic;
+use serin_judge::words::Percent;
+use serin_judge::{Decision, Verdict};
 use serin_providers::gateway::{Page, Pair, Sides, Wanted};
 
 use self::choice::{Lack, Waiting};
@@ -74,7 +75,7 @@ enum State {
     /// Nothing was seen that says which objectives can be measured.
     New(Waiting),
     Watching {
-        watch: Box<Watch>,
+        watch: Box<Monitor>,
         measured: Measured,
         bounds: Vec<f64>,
     },
@@ -120,7 +121,7 @@ pub(super) struct Ward {
     samples: BTreeMap<String, i64>,
     /// When a look last brought something that was not known.
     moved: Option<Timestamp>,
-    ordered: Order,
+    ordered: Monotonic,
     /// None has been taken since the canary's share was changed.
     stale: bool,
     /// Samples that are older have been counted by another source.
@@ -156,7 +157,7 @@ impl Ward {
             trust: Trust::default(),
             samples: BTreeMap::new(),
             moved: None,
-            ordered: Order::default(),
+            ordered: Monotonic::default(),
             stale: true,
             not_before: None,
             counted_until: None,
@@ -183,7 +184,7 @@ impl Ward {
         };
         let Memory { time, weight, steps, measured, decided, watch } = memory;
         let Design { config, sources, bounds } = Design::new(&self.spec, &measured, steps);
-        self.state = match Watch::restore(config, bounds.len(), sources, &watch) {
+        self.state = match Monitor::restore(config, bounds.len(), sources, &watch) {
             Ok(mut watch) => {
                 if weight != self.canary.status.canary_weight {
                     watch.weight_changed();
@@ -437,7 +438,7 @@ impl Ward {
     /// When this look was, for the evidence.
     fn order(&mut self, now: Timestamp) -> u64 {
         let after = match &self.state {
-            State::Watching { watch, .. } => watch.evidence().at_millis(),
+            State::Watching { watch, .. } => watch.counters().at_millis(),
             State::New(_) | State::Lost(_) => None,
         };
         self.ordered.at(now.as_millisecond(), self.spec.interval_millis, after)
@@ -468,8 +469,8 @@ impl Ward {
             .map(|(process, page)| (process.as_str(), page.sides(&self.pair, bounds, began)))
             .collect();
         let State::Watching { watch, .. } = &mut self.state else { return None };
-        let verdict = watch.observe(at_millis, readings(&sides, warm));
-        let increase = watch.evidence().increase();
+        let verdict = watch.observe(at_millis, readings(&sides, warm)).ok();
+        let increase = watch.counters().increase();
         if verdict.is_some() {
             let requests = increase.canary.requests.saturating_add(increase.primary.requests);
             self.traffic.observe(increase.secs, requests);
@@ -499,7 +500,7 @@ impl Ward {
         let State::Watching { watch, measured, bounds: _ } = &self.state else {
             return None;
         };
-        let at = i64::try_from(watch.evidence().at_millis()?).ok()?;
+        let at = i64::try_from(watch.counters().at_millis()?).ok()?;
         let counted = Timestamp::from_millisecond(at).ok()?;
         let memory = Memory {
             time: self.seen.unwrap_or(counted),
@@ -507,7 +508,7 @@ impl Ward {
             steps: self.steps,
             measured: measured.clone(),
             decided: self.decided.clone(),
-            watch: watch.kept(),
+            watch: watch.save(),
         };
         Some(memory.to_value())
     }
@@ -549,7 +550,7 @@ fn pair(canary: &Canary) -> Pair {
 }
 
 /// Counts of the primary, odds and limit, in one sentence.
-fn verdict_of_soak(watch: &Watch) -> String {
+fn verdict_of_soak(watch: &Monitor) -> String {
     let explanation = watch.explain();
     let needed = explanation.threshold.exp();
     let main = explanation.checks.first().map_or_else(String::new, |check| {
@@ -561,7 +562,7 @@ fn verdict_of_soak(watch: &Watch) -> String {
 }
 
 /// Counts on both sides, odds and limit, in one sentence.
-fn sentence(watch: &Watch) -> String {
+fn sentence(watch: &Monitor) -> String {
     let explanation = watch.explain();
     let needed = explanation.threshold.exp();
     let main = explanation.checks.first().map(ToString::to_string).unwrap_or_default();

@@ -1,31 +1,23 @@
-//! One canary under guard: raw readings in, a verdict out, and a memory that fits a status.
+//! One rollout under test: raw readings of counters in, verdicts out, and a state of little more than a kilobyte.
 
-use serde::{Deserialize, Serialize};
-
-use super::evidence::{Evidence, Reading};
-use super::ledger;
-use super::paper::{Damaged, Paper, Pen};
-use super::sequential::{
-    CheckReason, Decision, DispersionMeter, Explanation, Guard, GuardConfig, GuardError, Hold,
-    Metric, Question, RestoreError, Sample, Verdict,
+use crate::codec::{Damaged, Decoder, Encoder};
+use crate::counters::{Reading, Tracker};
+use crate::{
+    DispersionMeter, Explanation, Guard, GuardConfig, GuardError, Metric, Question, RestoreError,
+    Sample, Unjudged, Verdict,
 };
-use crate::observed;
-use crate::status::CheckRecord;
 
 /// What is kept in a status stays below this; raw counters that do not fit are left out.
 pub const KEPT_BYTES_MAX: usize = 1400;
 
-/// Where more of the primary's requests are slower, a bound is no tail: the shares there move with the hour, which is not the
-/// size of groups.
-const TAIL: f64 = 0.05;
-
 /// The first byte of what is kept: whether the raw counters follow. Another way to write it takes other numbers.
 const WITH_COUNTERS: u8 = 3;
 const WITHOUT_COUNTERS: u8 = 4;
+/// Counters of which some have not measured every bound.
+const WITH_UNEVEN_COUNTERS: u8 = 5;
 
 /// Where a sample of the guard comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// Failed requests among all.
     Errors,
@@ -35,21 +27,30 @@ pub enum Source {
 
 /// Why a canary cannot be watched.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum WatchError {
+pub enum MonitorError {
+    /// The guard cannot be asked this.
     #[error("the guard's configuration is not valid: {0}")]
     Config(#[from] GuardError),
+    /// Every sample needs one source.
     #[error("{sources} sources are named for {samples} samples")]
-    Sources { sources: usize, samples: usize },
+    Sources {
+        /// How many were named.
+        sources: usize,
+        /// How many are needed.
+        samples: usize,
+    },
+    /// What was kept was changed, or written by another release.
     #[error("what was kept cannot be read, {0}")]
     Unreadable(#[from] Damaged),
+    /// What was kept is about something else.
     #[error("what was kept cannot be continued: {0}")]
     Restore(#[from] RestoreError),
 }
 
 /// The evidence and the guard of one rollout, moving together.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Watch {
-    evidence: Evidence,
+pub struct Monitor {
+    counters: Tracker,
     guard: Guard,
     sources: Vec<Source>,
     /// The samples of a scrape, kept so that a scrape allocates nothing.
@@ -58,18 +59,19 @@ pub struct Watch {
     meters: Vec<DispersionMeter>,
 }
 
-impl Watch {
+impl Monitor {
     /// Watches from the first request on; `bounds` cumulative buckets come with every reading, and `sources` name for each
     /// sample of the guard what it counts.
     pub fn new(
         config: GuardConfig,
         bounds: usize,
         sources: Vec<Source>,
-    ) -> Result<Self, WatchError> {
-        Self::with(Guard::new(config)?, Evidence::new(bounds), sources)
+    ) -> Result<Self, MonitorError> {
+        let counters = Tracker::with(bounds, config.settings.counters);
+        Self::with(Guard::new(config)?, counters, sources)
     }
 
-    /// Goes on where [`Watch::kept`] was taken; the gap becomes one longer block.
+    /// Goes on where [`Monitor::save`] was taken; the gap becomes one longer block.
     ///
     /// On an error the caller must not start anew within the same rollout: that would spend alpha a second time.
     pub fn restore(
@@ -77,37 +79,38 @@ impl Watch {
         bounds: usize,
         sources: Vec<Source>,
         kept: &str,
-    ) -> Result<Self, WatchError> {
-        let mut paper = Paper::sealed(kept)?;
-        let counters = match paper.byte()? {
-            WITH_COUNTERS => true,
+    ) -> Result<Self, MonitorError> {
+        let mut decoder = Decoder::sealed(kept)?;
+        let counted = match decoder.byte()? {
+            WITH_COUNTERS | WITH_UNEVEN_COUNTERS => true,
             WITHOUT_COUNTERS => false,
             _ => return Err(Damaged("it was written by another release").into()),
         };
-        let guard = Guard::read(config, &mut paper)?;
-        let evidence = match counters {
-            true => Evidence::read(bounds, &mut paper)?,
-            false => Evidence::new(bounds),
+        let settings = config.settings.counters;
+        let guard = Guard::read(config, &mut decoder)?;
+        let counters = match counted {
+            true => Tracker::read(bounds, settings, &mut decoder)?,
+            false => Tracker::with(bounds, settings),
         };
-        Self::with(guard, evidence, sources)
+        Self::with(guard, counters, sources)
     }
 
-    fn with(guard: Guard, evidence: Evidence, sources: Vec<Source>) -> Result<Self, WatchError> {
+    fn with(guard: Guard, counters: Tracker, sources: Vec<Source>) -> Result<Self, MonitorError> {
         let (named, samples) = (sources.len(), guard.samples());
         if named != samples {
-            return Err(WatchError::Sources { sources: named, samples });
+            return Err(MonitorError::Sources { sources: named, samples });
         }
-        let meters = vec![DispersionMeter::new(1); samples];
-        Ok(Self { evidence, guard, sources, samples: Vec::with_capacity(samples), meters })
+        let meters = vec![DispersionMeter::with(1, guard.config().settings.groups); samples];
+        Ok(Self { counters, guard, sources, samples: Vec::with_capacity(samples), meters })
     }
 
-    /// Takes in one scrape; nothing when its time is not after the last one's.
+    /// Takes in one scrape, with the time when it was taken.
     pub fn observe<'a>(
         &mut self,
         at_millis: u64,
         readings: impl IntoIterator<Item = Reading<'a>, IntoIter: Clone>,
-    ) -> Option<Verdict> {
-        let increase = self.evidence.observe(at_millis, readings)?;
+    ) -> Result<Verdict, Unjudged> {
+        let increase = self.counters.observe(at_millis, readings)?;
         self.samples.clear();
         self.samples.extend(self.sources.iter().map(|source| match source {
             Source::Errors => increase.errors(),
@@ -119,18 +122,19 @@ impl Watch {
             meter.observe(0, sample.m, sample.y);
         }
         self.assume();
-        Some(verdict)
+        Ok(verdict)
     }
 
     /// Goes by the groups of errors that the primary shows, from the next scrape on.
     fn assume(&mut self) {
+        let tail = self.guard.config().settings.groups.tail;
         let mut meters = self.meters.iter();
         for metric in 0..self.guard.config().metrics.len() {
             let groups = match &self.guard.config().metrics[metric].question {
                 Question::Share { slo, .. } => meters.next().map_or(1.0, |m| m.beyond_doubt(*slo)),
                 Question::Dominance { bounds, .. } => {
                     let each = meters.by_ref().take(bounds.len());
-                    each.map(|meter| meter.beyond_doubt(TAIL)).fold(1.0, f64::max)
+                    each.map(|meter| meter.beyond_doubt(tail)).fold(1.0, f64::max)
                 }
             };
             self.guard.assume(metric, groups);
@@ -140,12 +144,13 @@ impl Watch {
     /// How many of the primary's requests shared one fate, by metric, where that could be seen.
     pub fn dispersion(&self) -> impl Iterator<Item = (&str, f64)> {
         let mut meters = self.meters.iter();
+        let tail = self.guard.config().settings.groups.tail;
         self.guard.config().metrics.iter().filter_map(move |metric| {
             let Metric { name, question, weight: _, dispersion: _ } = metric;
             let seen = match question {
                 Question::Share { slo, .. } => meters.next()?.usual(*slo),
                 Question::Dominance { bounds, .. } => {
-                    let each = meters.by_ref().take(bounds.len()).map(|meter| meter.usual(TAIL));
+                    let each = meters.by_ref().take(bounds.len()).map(|meter| meter.usual(tail));
                     // In order, as a fold has to come by all of them.
                     each.fold(None, |most: Option<f64>, seen| {
                         most.into_iter().chain(seen).reduce(f64::max)
@@ -171,79 +176,50 @@ impl Watch {
         self.guard.settle();
     }
 
+    /// The guard, to be asked for its evidence.
     pub fn guard(&self) -> &Guard {
         &self.guard
     }
 
-    pub fn evidence(&self) -> &Evidence {
-        &self.evidence
+    /// The counters of the last scrape.
+    pub fn counters(&self) -> &Tracker {
+        &self.counters
     }
 
+    /// See [`Guard::explain`].
     pub fn explain(&self) -> Explanation {
         self.guard.explain()
     }
 
-    /// What the ledger is told.
-    pub fn records(&self, source: &str) -> Vec<CheckRecord> {
-        if self.guard.is_silent() {
-            return Vec::new();
-        }
-        ledger::records(&self.guard.explain(), source)
-    }
-
-    /// What the next step is told.
-    pub fn opinion(&self) -> observed::Guard {
-        match self.guard.decision() {
-            Decision::Continue => observed::Guard::Quiet,
-            Decision::Hold(why) => {
-                let main = match why {
-                    Hold::Suspicion => self.main_reason(),
-                    Hold::ObjectiveBurning => self.burning(),
-                };
-                observed::Guard::Hold(format!("{why}: {main}"))
-            }
-            Decision::RollBack => observed::Guard::RollBack(self.main_reason()),
-        }
-    }
-
-    /// The check with the largest part of the evidence, in words.
-    fn main_reason(&self) -> String {
-        self.guard.explain().checks.first().map(ToString::to_string).unwrap_or_default()
-    }
-
-    /// The objective that is furthest from being kept, in words: where both versions suffer, the evidence speaks of others.
-    fn burning(&self) -> String {
-        let checks = self.guard.explain().checks;
-        let missing =
-            |check: &&CheckReason| check.missing.as_ref().map_or(0, |missing| missing.requests);
-        checks.iter().max_by_key(missing).map(ToString::to_string).unwrap_or_default()
-    }
-
     /// What to keep in the status: the guard's memory, and the raw counters of the same scrape if they fit.
-    pub fn kept(&self) -> String {
-        let mut counters = Pen::default();
-        self.evidence.write(&mut counters);
-        let paper = |fine: bool, counted: bool| {
-            let mut pen = Pen::default();
-            pen.byte(if counted { WITH_COUNTERS } else { WITHOUT_COUNTERS });
-            self.guard.write(fine, &mut pen);
+    pub fn save(&self) -> String {
+        let mut counters = Encoder::default();
+        self.counters.write(&mut counters);
+        let text = |fine: bool, counted: bool| {
+            let mut encoder = Encoder::default();
+            encoder.byte(match (counted, self.counters.is_even()) {
+                (true, true) => WITH_COUNTERS,
+                (true, false) => WITH_UNEVEN_COUNTERS,
+                (false, _) => WITHOUT_COUNTERS,
+            });
+            self.guard.write(fine, &mut encoder);
             if counted {
-                pen.append(&counters);
+                encoder.append(&counters);
             }
-            pen.seal();
-            pen.text()
+            encoder.seal();
+            encoder.text()
         };
         let kinds = [(true, true), (false, true), (true, false)];
-        let mut papers = kinds.iter().map(|(fine, counted)| paper(*fine, *counted));
-        papers.find(|text| text.len() <= KEPT_BYTES_MAX).unwrap_or_else(|| paper(false, false))
+        let mut texts = kinds.iter().map(|(fine, counted)| text(*fine, *counted));
+        texts.find(|text| text.len() <= KEPT_BYTES_MAX).unwrap_or_else(|| text(false, false))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::evidence::{Born, Side};
-    use super::super::sequential::{Attribution, Question, Tolerance};
     use super::*;
+    use crate::counters::{Born, Side};
+    use crate::{Attribution, Decision, Hold, Tolerance};
 
     fn config() -> GuardConfig {
         let tolerance = Tolerance { rho: 1.0, delta: 0.005 };
@@ -263,14 +239,14 @@ mod tests {
         series: &'a str,
         requests: u64,
         errors: u64,
-        within: &'a [u64],
+        within: &'a [Option<u64>],
     ) -> Reading<'a> {
         let (born, warm, timed, started) = (Born::Before, true, requests, None);
         Reading { side, series, born, started, warm, requests, errors, timed, within }
     }
 
-    fn scrape(watch: &mut Watch, k: u64, bad: u64) -> Verdict {
-        let fast = [10 * k, 190 * k];
+    fn scrape(watch: &mut Monitor, k: u64, bad: u64) -> Verdict {
+        let fast = [Some(10 * k), Some(190 * k)];
         let both = [
             reading(Side::Canary, "gateway-1", 10 * k, bad, &fast[..1]),
             reading(Side::Primary, "gateway-1", 190 * k, k / 10, &fast[1..]),
@@ -280,74 +256,96 @@ mod tests {
 
     #[test]
     fn watches_over_a_restart_and_tells_why() {
-        let mut watch = Watch::new(config(), 1, sources()).unwrap();
+        let mut watch = Monitor::new(config(), 1, sources()).unwrap();
         for k in 1..60 {
             assert_ne!(scrape(&mut watch, k, 0).decision, Decision::RollBack);
         }
-        assert_eq!(watch.opinion(), observed::Guard::Quiet);
-        let kept = watch.kept();
+        assert_eq!(watch.guard().decision(), Decision::Continue);
+        let kept = watch.save();
         assert!(kept.len() < 400, "{}", kept.len());
-        let mut watch = Watch::restore(config(), 1, sources(), &kept).unwrap();
+        let mut watch = Monitor::restore(config(), 1, sources(), &kept).unwrap();
         // The gap of five scrapes is one block, with the errors in it.
         let gap = scrape(&mut watch, 65, 10);
         assert_eq!((gap.requests, gap.decision), (60, Decision::Hold(Hold::ObjectiveBurning)));
-        assert!(matches!(watch.opinion(), observed::Guard::Hold(_)));
         for k in 66..69 {
             scrape(&mut watch, k, 10 * (k - 64));
         }
-        let observed::Guard::RollBack(why) = watch.opinion() else {
-            panic!("{:?}", watch.opinion())
-        };
-        assert!(why.starts_with("error-rate against "), "{why}");
+        assert_eq!(watch.guard().decision(), Decision::RollBack);
         // What is told of a decision is what is read of it later, to the digit.
         watch.settle();
         let told = watch.explain().to_string();
-        let read = Watch::restore(config(), 1, sources(), &watch.kept()).unwrap();
+        let read = Monitor::restore(config(), 1, sources(), &watch.save()).unwrap();
         let without_rate = |text: &str| text.replace(", and none come", "");
         assert_eq!(without_rate(&read.explain().to_string()), without_rate(&told));
-        assert!(watch.observe(1000, []).is_none(), "an old scrape is ignored");
-    }
-
-    #[test]
-    fn what_both_suffer_holds_for_the_objective_that_burns() {
-        let mut watch = Watch::new(config(), 1, sources()).unwrap();
-        for k in 1..40 {
-            let fast = [10 * k, 190 * k];
-            let both = [
-                reading(Side::Canary, "gateway-1", 10 * k, 3 * k, &fast[..1]),
-                reading(Side::Primary, "gateway-1", 190 * k, 57 * k, &fast[1..]),
-            ];
-            watch.observe(1000 * k, both).unwrap();
-        }
-        let observed::Guard::Hold(why) = watch.opinion() else { panic!("{:?}", watch.opinion()) };
-        let said = "the canary breaks its objective now: error-rate against its objective of 1 %";
-        assert!(why.starts_with(said), "{why}");
+        let old = watch.observe(1000, []);
+        assert_eq!(old, Err(Unjudged::ClockWentBack { millis: 67_000 }));
+        assert_eq!(watch.observe(68_000, []), Err(Unjudged::Duplicate));
+        assert_eq!(watch.observe(69_000, []), Err(Unjudged::NotMeasured));
     }
 
     #[test]
     fn memory_leaves_the_counters_out_when_there_are_too_many() {
-        let mut watch = Watch::new(config(), 1, sources()).unwrap();
+        let mut watch = Monitor::new(config(), 1, sources()).unwrap();
         let names: Vec<String> = (0..60).map(|i| format!("gateway-{i}")).collect();
-        let fast = [1 << 40];
+        let fast = [Some(1 << 40)];
         let readings =
             names.iter().map(|name| reading(Side::Canary, name, 1 << 41, 1 << 30, &fast));
         watch.observe(1, readings).unwrap();
-        let kept = watch.kept();
+        let kept = watch.save();
         assert!(kept.len() <= KEPT_BYTES_MAX, "{}", kept.len());
-        assert_eq!(Watch::restore(config(), 1, sources(), &kept).unwrap().evidence().series(), 0);
+        assert_eq!(Monitor::restore(config(), 1, sources(), &kept).unwrap().counters().series(), 0);
     }
 
     #[test]
     fn what_cannot_be_continued_is_an_error() {
-        let watch = Watch::new(config(), 1, sources()).unwrap();
-        for broken in ["", "7", "AAAA", "no base64", &watch.kept()[..20]] {
-            let unreadable = Watch::restore(config(), 1, sources(), broken).unwrap_err();
+        let watch = Monitor::new(config(), 1, sources()).unwrap();
+        for broken in ["", "7", "AAAA", "no base64", &watch.save()[..20]] {
+            let unreadable = Monitor::restore(config(), 1, sources(), broken).unwrap_err();
             assert!(unreadable.to_string().starts_with("what was kept cannot be"), "{unreadable}");
         }
         let other = GuardConfig { weight_steps: 3, ..config() };
-        let refused = Watch::restore(other, 1, sources(), &watch.kept()).unwrap_err();
-        assert_eq!(refused, WatchError::Restore(RestoreError::OtherQuestions));
-        let missing = Watch::new(config(), 1, vec![Source::Errors]).unwrap_err();
-        assert_eq!(missing, WatchError::Sources { sources: 1, samples: 2 });
+        let refused = Monitor::restore(other, 1, sources(), &watch.save()).unwrap_err();
+        assert_eq!(refused, MonitorError::Restore(RestoreError::OtherQuestions));
+        let missing = Monitor::new(config(), 1, vec![Source::Errors]).unwrap_err();
+        assert_eq!(missing, MonitorError::Sources { sources: 1, samples: 2 });
+    }
+
+    /// What the version before this crate wrote of the release below.
+    const BEFORE: &str = "AziqNQxxUcZk3gJkAa6UA08m0bywjsUSAAH8ArQ4vgGaHORA2EUAAAAAAAAAgRUAhAOLCNYQ4RqMI7QuiEOgdOnMAd8IAHb6AtQH6RCYIIMryzP-PuNRtQQBAOoBzQfhE9Mh2Sy7Pa1o278B_QkAvQHABNEKzhT8IaQroDOxPpRRFJhHQQAAAAAFDQNU3sYD81AAjgSCkwH2mALyrwLB1wK4jgO4jgO4jgOyGzZEAAAAAHL4BTlUiLkB6yXXAgDrN_iJAaibAdC4Ae6BAriOA7iOA7IbNkMAAAAAJr4BEwLY0PPCsTQCADfhtq54gkKfgOLPqgYAhgMFAOoBTgUA8jkNAJgMhgORNAaSjoYDKg";
+
+    #[test]
+    fn what_the_version_before_wrote_is_read_and_written_alike() {
+        let tolerance = Tolerance { rho: 1.25, delta: 0.005 };
+        let attribution = Attribution::Primary;
+        let share = Question::Share { slo: 0.01, attribution, tolerance };
+        let bounds = vec!["100 ms".to_owned(), "500 ms".to_owned()];
+        let shape = Question::Dominance { bounds, tolerance, scale: 0.01 };
+        let questions = vec![("error-rate".to_owned(), share), ("shape".to_owned(), shape)];
+        let mut config = GuardConfig::new(questions, 6);
+        config.metrics[0].dispersion = 3.5;
+        let sources = vec![Source::Errors, Source::Slower(0), Source::Slower(1)];
+        let mut watch = Monitor::new(config.clone(), 2, sources.clone()).unwrap();
+        for k in 1..40_u64 {
+            let (canary, primary) = ([7 * k, 9 * k].map(Some), [170 * k, 185 * k].map(Some));
+            let reading = |side, requests, errors, within| Reading {
+                started: Some(1_700_000_000),
+                ..reading(side, "gateway-1", requests, errors, within)
+            };
+            let both = [
+                reading(Side::Canary, 10 * k, k / 7, &canary[..]),
+                reading(Side::Primary, 190 * k, k / 3, &primary[..]),
+            ];
+            let verdict = watch.observe(1_800_000_000_000 + 1000 * k, both).unwrap();
+            if k == 20 {
+                watch.weight_changed();
+            }
+            if k == 39 {
+                assert!((verdict.log_e - 25.878_523_987_045_224).abs() < 1e-9);
+            }
+        }
+        assert_eq!(watch.save(), BEFORE);
+        let read = Monitor::restore(config, 2, sources, BEFORE).unwrap();
+        let less = watch.guard().log_evidence() - read.guard().log_evidence();
+        assert!((0.0..0.01).contains(&less), "{less}");
     }
 }

@@ -1,19 +1,9 @@
 //! How many requests share one fate, measured on healthy pods before the rollout.
 
+use crate::settings::GroupSettings;
+
 /// Windows of 1, 2, 4 .. 64 scrapes.
 const SCALES: usize = 7;
-/// Fewer windows say nothing about their spread.
-const WINDOWS_MIN: f64 = 20.0;
-/// Dispersion up to this is noise and counts as 1.
-pub const DISPERSION_IGNORED: f64 = 1.2;
-/// More than this makes the guard blind; it is held at the bound and reported.
-pub const DISPERSION_MAX: f64 = 1000.0;
-
-/// Fewer bad requests do not tell groups from chance.
-const BAD_MIN: f64 = 10.0;
-/// What is measured beside one release may make the guard of the next one this much slower, and no more.
-pub const DISPERSION_KEPT_MAX: f64 = 50.0;
-
 /// The open window of one pod at every scale.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Open {
@@ -39,12 +29,18 @@ struct Closed {
 pub struct DispersionMeter {
     pods: Vec<(Open, u64)>,
     closed: [Closed; SCALES],
+    settings: GroupSettings,
 }
 
 impl DispersionMeter {
     /// A meter for `pods` pods, numbered from 0.
     pub fn new(pods: usize) -> Self {
-        Self { pods: vec![(Open::default(), 0); pods], closed: Default::default() }
+        Self::with(pods, GroupSettings::default())
+    }
+
+    /// The same with other settings.
+    pub fn with(pods: usize, settings: GroupSettings) -> Self {
+        Self { pods: vec![(Open::default(), 0); pods], closed: Default::default(), settings }
     }
 
     /// Takes in one scrape of a pod: `n` requests, `x` of them bad. Scrapes of unknown pods are left out.
@@ -72,16 +68,20 @@ impl DispersionMeter {
     /// every scrape, and a false answer makes the guard slow.
     pub fn beyond_doubt(&self, slo: f64) -> f64 {
         let Closed { windows, n, x, squares: _ } = self.closed[0];
-        let seen = windows >= WINDOWS_MIN && x >= BAD_MIN && x <= slo * n;
-        if seen { self.above(4.0).min(DISPERSION_KEPT_MAX) } else { 1.0 }
+        let seen = self.tells(windows, x) && x <= slo * n;
+        if seen {
+            self.above(self.settings.deviations_now).min(self.settings.most_learned)
+        } else {
+            1.0
+        }
     }
 
     /// What the next release may go by: none when there was too little to see, or when more was bad than `slo` allows, as
     /// incidents are no sign of what is usual.
     pub fn usual(&self, slo: f64) -> Option<f64> {
         let Closed { windows, n, x, squares: _ } = self.closed[0];
-        let seen = windows >= WINDOWS_MIN && x >= BAD_MIN && x <= slo * n;
-        seen.then(|| self.value().min(DISPERSION_KEPT_MAX))
+        let seen = self.tells(windows, x) && x <= slo * n;
+        seen.then(|| self.value().min(self.settings.most_learned))
     }
 
     /// The dispersion seen so far; 1 when nothing tells the requests from independent ones.
@@ -89,14 +89,18 @@ impl DispersionMeter {
     /// A scale counts once it has 20 windows and its statistic stands two standard deviations
     /// (`sqrt(2/windows + 1/errors)` for rare errors) above 1.
     pub fn value(&self) -> f64 {
-        self.above(2.0)
+        self.above(self.settings.deviations_next)
+    }
+
+    fn tells(&self, windows: f64, bad: f64) -> bool {
+        windows >= self.settings.windows_min && bad >= self.settings.bad_min
     }
 
     fn above(&self, deviations: f64) -> f64 {
         let mut largest = 1.0_f64;
         for closed in &self.closed {
             let p = closed.x / closed.n;
-            if closed.windows < WINDOWS_MIN || closed.x <= 0.0 || p >= 1.0 {
+            if closed.windows < self.settings.windows_min || closed.x <= 0.0 || p >= 1.0 {
                 continue;
             }
             let spread = closed.squares - closed.x * closed.x / closed.n;
@@ -106,7 +110,7 @@ impl DispersionMeter {
                 largest = largest.max(pearson);
             }
         }
-        if largest <= DISPERSION_IGNORED { 1.0 } else { largest.min(DISPERSION_MAX) }
+        if largest <= self.settings.ignored { 1.0 } else { largest.min(self.settings.most) }
     }
 }
 
