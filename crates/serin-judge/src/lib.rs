@@ -19,6 +19,7 @@
 //! | judge raw counters of processes that come, go and restart | [`monitor::Monitor`] |
 //! | raise a share as fast as a mistake would stay small | [`pace`] |
 //! | watch a version with nothing beside it, for ever | [`Soak`] |
+//! | notice that requests of the canary are counted nowhere | [`ShareTest`] |
 //! | measure how many requests share one fate | [`DispersionMeter`] |
 //!
 //! Nothing in this crate does I/O, reads a clock or knows who serves the requests.
@@ -36,6 +37,7 @@ pub mod math;
 pub mod monitor;
 pub mod pace;
 pub mod settings;
+pub mod share;
 pub mod soak;
 mod stream;
 pub mod traffic;
@@ -55,6 +57,7 @@ pub use digest::digest;
 pub use dispersion::DispersionMeter;
 pub use guard::{Guard, RestoreError, Unjudged};
 pub use settings::Settings;
+pub use share::ShareTest;
 pub use soak::Soak;
 pub use stream::Sample;
 pub use verdict::{

@@ -111,7 +111,7 @@ pub(crate) struct Wealth {
 const SCALE_RANGE: std::ops::Range<f64> = 1e-60..1e60;
 
 impl Wealth {
-    const NONE: Self = Self { scale: 0.0, factor: 1.0, values: [0.0; ALTERNATIVES] };
+    pub(crate) const NONE: Self = Self { scale: 0.0, factor: 1.0, values: [0.0; ALTERNATIVES] };
 
     pub(crate) fn of_logs(logs: &[f64; ALTERNATIVES]) -> Self {
         let scale = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -126,7 +126,7 @@ impl Wealth {
     }
 
     /// Everybody gets the mass.
-    fn add(&mut self, mass: f64) {
+    pub(crate) fn add(&mut self, mass: f64) {
         if mass <= 0.0 {
             return;
         }
@@ -142,7 +142,7 @@ impl Wealth {
     }
 
     /// Everybody's wealth grows by `e^says`.
-    fn multiply(&mut self, says: &[f64; ALTERNATIVES]) {
+    pub(crate) fn multiply(&mut self, says: &[f64; ALTERNATIVES]) {
         let mut largest = 0.0_f64;
         for j in (0..ALTERNATIVES).step_by(2) {
             let [one, other] = exps_up_to_700([says[j], says[j + 1]]);
@@ -160,13 +160,13 @@ impl Wealth {
     }
 
     /// Everybody's wealth shrinks by `e^by`.
-    fn shrink(&mut self, by: f64) {
+    pub(crate) fn shrink(&mut self, by: f64) {
         self.scale -= by;
         self.factor = self.scale.exp();
     }
 
     /// All of it; infinite when that is too much for a number.
-    fn sum(&self) -> f64 {
+    pub(crate) fn sum(&self) -> f64 {
         self.values.iter().sum::<f64>() * self.factor
     }
 

@@ -142,10 +142,22 @@ pub struct Counters {
     pub within: Vec<Option<u64>>,
 }
 
+/// What the requests of a service are like, as far as its process tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Traits {
+    /// Seconds that all of them took together, where that is counted.
+    pub secs: Option<f64>,
+    /// Some stay open, such as websockets, and are counted when they end.
+    pub streams: bool,
+    /// Some are calls of gRPC, counted under the status that stands for both a healthy one and an unknown failure.
+    pub ambiguous: bool,
+}
+
 /// One process as it was scraped.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
     counters: BTreeMap<Counted, Counters>,
+    traits: BTreeMap<Counted, Traits>,
     /// Bounds of the histogram in milliseconds, rising.
     pub bounds: Vec<f64>,
     /// When the process started, in seconds since 1970.
@@ -204,6 +216,16 @@ impl Page {
         self.counters.get(counted).map_or(0, |counters| counters.requests)
     }
 
+    /// What the requests of the service are like.
+    pub fn traits(&self, counted: &Counted) -> Traits {
+        self.traits.get(counted).copied().unwrap_or_default()
+    }
+
+    /// Requests with a measured duration.
+    pub fn timed_requests(&self, counted: &Counted) -> u64 {
+        self.counters.get(counted).map_or(0, |counters| counters.timed)
+    }
+
     /// Whether the histogram has this bound; true as long as there is no histogram to tell.
     pub fn has_bound(&self, millis: f64) -> bool {
         self.bounds.is_empty() || self.lists_bound(millis)
@@ -257,6 +279,11 @@ impl Page {
             .or_else(|| envoy::read(wanted, series))
             .or_else(|| nginx::read(wanted, series));
         let Some(Said { counted, count }) = said else { return };
+        if let (Count::Took, Some(counted)) = (count, counted) {
+            let secs = &mut self.traits.entry(counted.clone()).or_default().secs;
+            *secs = Some(secs.unwrap_or(0.0) + value.max(0.0));
+            return;
+        }
         let value = whole(value);
         match count {
             Count::Entered => {
@@ -272,7 +299,7 @@ impl Page {
                 return;
             }
             Count::Within(Some(bound)) => self.note(bound),
-            Count::Within(None) | Count::Requests(_) | Count::Timed => {}
+            Count::Within(None) | Count::Requests(_) | Count::Timed | Count::Took => {}
         }
         self.services = true;
         let Some(counted) = counted else {
@@ -281,6 +308,13 @@ impl Page {
             return;
         };
         self.safe |= traefik::is_safe(series);
+        if let Some(kind) = traefik::kind(series) {
+            let traits = self.traits.entry(counted.clone()).or_default();
+            match kind {
+                traefik::Kind::Stream => traits.streams = true,
+                traefik::Kind::AmbiguousCall => traits.ambiguous = true,
+            }
+        }
         let zeros = &self.zeros;
         let counters = self.counters.entry(counted.clone()).or_insert_with(|| zeros.clone());
         match count {
@@ -298,7 +332,7 @@ impl Page {
                     *within = Some(within.unwrap_or(0).saturating_add(value));
                 }
             }
-            Count::Routed | Count::Entered => {}
+            Count::Routed | Count::Entered | Count::Took => {}
         }
     }
 
@@ -321,6 +355,8 @@ enum Count {
     Requests(bool),
     /// Requests with a measured duration.
     Timed,
+    /// Seconds that these took together.
+    Took,
     /// Those of them at or below a bound in milliseconds; none is `+Inf`, the count once more.
     Within(Option<f64>),
     /// Requests that a router sent to an apex.

@@ -56,6 +56,44 @@ fn both_forms_of_names_are_found_and_everything_else_is_left() {
 }
 
 #[test]
+fn calls_of_grpc_are_known_by_their_codes_and_streams_by_their_protocol() {
+    let (wanted, pair) = wanted(&[]);
+    let line = |code: &str, protocol: &str, count: u64| {
+        let service = "develop-backend-canary-80@kubernetescrd";
+        format!(
+            "traefik_service_requests_total{{code=\"{code}\",method=\"POST\",protocol=\"{protocol}\",service=\"{service}\"}} {count}\n"
+        )
+    };
+    for (code, failed) in [
+        ("200", 0),
+        ("500", 1),
+        ("503", 1),
+        ("0", 0),
+        ("2", 0),
+        ("5", 0),
+        ("3", 0),
+        ("4", 1),
+        ("12", 1),
+        ("13", 1),
+        ("14", 1),
+        ("15", 1),
+        ("16", 0),
+    ] {
+        let page = scrape(&wanted, &[line(code, "http", 1).as_bytes()]);
+        assert_eq!(page.sides(&pair, &[], 0.0).canary.errors, failed, "{code}");
+        assert_eq!(page.traits(&pair.canary).ambiguous, code == "2", "{code}");
+        assert!(!page.traits(&pair.canary).streams);
+    }
+    for protocol in ["websocket", "sse"] {
+        let page = scrape(&wanted, &[line("0", protocol, 1).as_bytes()]);
+        assert!(page.traits(&pair.canary).streams && !page.traits(&pair.primary).streams);
+    }
+    let page = scrape(&wanted, &[PAGE.as_bytes()]);
+    assert_eq!(page.traits(&pair.canary).secs, Some(1.5));
+    assert_eq!(page.traits(&pair.primary), Traits::default());
+}
+
+#[test]
 fn absent_series_are_zeros_and_bounds_unknown_without_a_histogram() {
     let (wanted, pair) = wanted(&[500.0]);
     let page = scrape(&wanted, &[b"up 1\n"]);

@@ -2,6 +2,7 @@
 
 mod choice;
 mod opinion;
+mod shortfall;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +21,8 @@ use serin_judge::{Decision, Verdict};
 use serin_providers::gateway::{Page, Pair, Sides, Wanted};
 
 use self::choice::{Lack, Waiting};
+use self::shortfall::Shortfall;
+pub(super) use self::shortfall::{Untested, is_ambiguous};
 use super::fitness;
 use super::source::SourceKey;
 use super::warm::Warmth;
@@ -114,6 +117,7 @@ pub(super) struct Ward {
     fitness: Option<Fitness>,
     /// Places of the objectives that are not measured.
     lacks: BTreeMap<usize, Lack>,
+    shortfall: Shortfall,
     /// When the status last got our memory, as far as is known, or was last asked to.
     saved: Option<Timestamp>,
     trust: Trust,
@@ -153,6 +157,7 @@ impl Ward {
             ready: false,
             fitness: blind.then(fitness::nobody),
             lacks: BTreeMap::new(),
+            shortfall: Shortfall::new(spec.alpha, canary.status.exposure()),
             saved: None,
             trust: Trust::default(),
             samples: BTreeMap::new(),
@@ -226,6 +231,7 @@ impl Ward {
         if let Some((time, _)) = canary.status.guard.as_ref().map(Memory::glance) {
             self.saved = self.saved.max(time);
         }
+        self.shortfall.follow(canary.status.exposure());
         let changed = *spec != self.spec;
         self.canary = canary.clone();
         self.pair = pair(canary);
@@ -243,6 +249,11 @@ impl Ward {
     /// Whether the route lacks the traffic that the status speaks of.
     pub(super) fn see_route(&mut self, lacks: bool) {
         self.taken_off = Some(lacks && self.taken_off.unwrap_or(true));
+    }
+
+    /// Whether the route keeps clients with a version.
+    pub(super) fn stick(&mut self, sticky: bool) {
+        self.shortfall.stick(sticky);
     }
 
     /// How many of the pods that are judged can serve.
@@ -474,6 +485,9 @@ impl Ward {
         if verdict.is_some() {
             let requests = increase.canary.requests.saturating_add(increase.primary.requests);
             self.traffic.observe(increase.secs, requests);
+            if !self.trust.recorded && !super::soaks(&self.canary) {
+                self.shortfall.take(&self.pair, pages, increase, now);
+            }
         }
         verdict
     }
@@ -491,8 +505,14 @@ impl Ward {
             Lack::Late => Some(fitness::late(objective)),
             Lack::Bucket => None,
             Lack::Fallen | Lack::Ahead => Some(fitness::contradictory(objective, lack.why())),
+            Lack::Missing => {
+                let told = self.shortfall.told().unwrap_or_default();
+                Some(fitness::missing(objective, told))
+            }
         });
         let partly = (self.beyond > 0).then(|| fitness::too_many(self.beyond));
+        let partly =
+            partly.or_else(|| fitness::unseen(self.shortfall.untested(), pages, &self.pair));
         Some(lacking.or(partly).filter(|_| found == Fitness::Fit).unwrap_or(found))
     }
 

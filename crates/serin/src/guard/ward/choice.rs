@@ -27,6 +27,8 @@ pub(super) enum Lack {
     Fallen,
     /// More failures than requests were counted.
     Ahead,
+    /// Fewer requests are counted than the canary's share of them.
+    Missing,
 }
 
 impl Lack {
@@ -41,6 +43,9 @@ impl Lack {
                 "its counters are below what they were, and the gateway has not restarted"
             }
             Lack::Ahead => "the gateway counts failures without their requests",
+            Lack::Missing => {
+                "the gateway counts fewer requests of the canary than its share of them"
+            }
         }
     }
 }
@@ -202,15 +207,16 @@ impl Ward {
                 (place, lack)
             })
             .collect();
-        let disorder = match &self.state {
+        let inconsistency = match &self.state {
             State::Watching { watch, .. } => watch.counters().inconsistency(),
             State::New(_) | State::Lost(_) => None,
         };
-        if let Some(disorder) = disorder {
-            let lack = match disorder {
-                Inconsistency::Fallen => Lack::Fallen,
-                Inconsistency::Ahead => Lack::Ahead,
-            };
+        let lack = match inconsistency {
+            Some(Inconsistency::Fallen) => Some(Lack::Fallen),
+            Some(Inconsistency::Ahead) => Some(Lack::Ahead),
+            None => self.shortfall.told().map(|_| Lack::Missing),
+        };
+        if let Some(lack) = lack {
             let all = self.spec.objectives.iter().enumerate();
             let failures = all.filter(|(_, objective)| objective.bad == Bad::Failed);
             self.lacks.extend(failures.map(|(place, _)| (place, lack)));

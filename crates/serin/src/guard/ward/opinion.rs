@@ -115,7 +115,7 @@ impl Ward {
             return Sight::Unknown;
         }
         match self.unmeasured().find(|(objective, _)| holds(objective)) {
-            Some((_, Lack::Fallen | Lack::Ahead)) => Sight::Contradicted,
+            Some((_, Lack::Fallen | Lack::Ahead | Lack::Missing)) => Sight::Contradicted,
             Some((_, Lack::Histogram | Lack::Bucket | Lack::Late)) => Sight::Blind,
             None => Sight::Clear,
         }
@@ -197,7 +197,7 @@ impl Ward {
                 let passable = lacking && fitness::is_about_histogram(reason);
                 !(passable || fitness::is_about_replicas(reason))
             }
-            Some(Fitness::Fit | Fitness::Unknown { .. }) | None => false,
+            Some(Fitness::Fit | Fitness::Partial { .. } | Fitness::Unknown { .. }) | None => false,
         };
         if self.sightless || unfit {
             return None;
