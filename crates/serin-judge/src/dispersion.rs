@@ -84,6 +84,16 @@ impl DispersionMeter {
         seen.then(|| self.value().min(self.settings.most_learned))
     }
 
+    /// What is left of a dispersion of `known` when there was too little to see: all of it, or after many requests of which hardly
+    /// any was bad, half of what is above 1. A service that no longer fails has no groups that could speak for a bad canary.
+    pub fn faded(&self, known: f64) -> Option<f64> {
+        let Closed { windows, n, x, squares: _ } = self.closed[0];
+        let GroupSettings { windows_min, bad_min, clean_requests, ignored, .. } = self.settings;
+        let clean = windows >= windows_min && x < bad_min && n >= clean_requests;
+        let left = 1.0 + 0.5 * (known - 1.0);
+        (clean && known > 1.0).then_some(if left <= ignored { 1.0 } else { left })
+    }
+
     /// The dispersion seen so far; 1 when nothing tells the requests from independent ones.
     ///
     /// A scale counts once it has 20 windows and its statistic stands two standard deviations
@@ -164,6 +174,28 @@ mod tests {
         assert_eq!(meter(&|k| u64::from(k % 3 == 0)), Some(1.0));
         let groups = meter(&|k| if k % 30 == 0 { 20 } else { 0 }).unwrap();
         assert!((15.0..30.0).contains(&groups), "{groups}");
+    }
+
+    #[test]
+    fn what_was_learned_fades_with_clean_traffic_and_with_nothing_else() {
+        let meter = |requests: u64, bad: &dyn Fn(u64) -> u64| {
+            let mut meter = DispersionMeter::new(1);
+            (0..300).for_each(|k| meter.observe(0, requests, bad(k)));
+            meter
+        };
+        let clean = meter(200, &|k| u64::from(k % 100 == 0));
+        let mut known = 50.0;
+        let mut releases = 0;
+        while let Some(left) = clean.faded(known) {
+            (known, releases) = (left, releases + 1);
+        }
+        assert_eq!((known, releases), (1.0, 8));
+        assert_eq!(meter(100, &|_| 0).faded(50.0), None, "too few requests to call it clean");
+        assert_eq!(
+            meter(200, &|k| u64::from(k % 20 == 0)).faded(50.0),
+            None,
+            "there is something to see"
+        );
     }
 
     #[test]

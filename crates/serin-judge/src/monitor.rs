@@ -141,14 +141,18 @@ impl Monitor {
         }
     }
 
-    /// How many of the primary's requests shared one fate, by metric, where that could be seen.
+    /// How many of the primary's requests shared one fate, by metric, where that could be seen, or what is left of what was
+    /// known where hardly any was bad.
     pub fn dispersion(&self) -> impl Iterator<Item = (&str, f64)> {
         let mut meters = self.meters.iter();
         let tail = self.guard.config().settings.groups.tail;
         self.guard.config().metrics.iter().filter_map(move |metric| {
-            let Metric { name, question, weight: _, dispersion: _ } = metric;
+            let Metric { name, question, weight: _, dispersion } = metric;
             let seen = match question {
-                Question::Share { slo, .. } => meters.next()?.usual(*slo),
+                Question::Share { slo, .. } => {
+                    let meter = meters.next()?;
+                    meter.usual(*slo).or_else(|| meter.faded(*dispersion))
+                }
                 Question::Dominance { bounds, .. } => {
                     let each = meters.by_ref().take(bounds.len()).map(|meter| meter.usual(tail));
                     // In order, as a fold has to come by all of them.

@@ -78,6 +78,8 @@ pub struct GroupSettings {
     pub most_learned: f64,
     /// No dispersion beyond this is told.
     pub most: f64,
+    /// So many requests with fewer bad ones than that are clean: what was learned before fades by half of what is above 1.
+    pub clean_requests: f64,
     /// Where more of the baseline's requests are slower, a latency bound is no tail: the shares there move with the hour,
     /// which is not the size of groups.
     pub tail: f64,
@@ -151,6 +153,7 @@ impl Default for GroupSettings {
             ignored: 1.2,
             most_learned: 50.0,
             most: 1000.0,
+            clean_requests: 50_000.0,
             tail: 0.05,
         }
     }
@@ -196,7 +199,7 @@ impl Settings {
 impl GroupSettings {
     fn check(&self) -> Result<(), GuardError> {
         let Self { windows_min, bad_min, deviations_now, deviations_next, .. } = *self;
-        let Self { ignored, most_learned, most, tail, .. } = *self;
+        let Self { ignored, most_learned, most, clean_requests, tail, .. } = *self;
         at_least("groups.windows_min", windows_min, 2.0)?;
         at_least("groups.bad_min", bad_min, 1.0)?;
         at_least("groups.deviations_now", deviations_now, 0.0)?;
@@ -204,6 +207,7 @@ impl GroupSettings {
         at_least("groups.ignored", ignored, 1.0)?;
         at_least("groups.most_learned", most_learned, 1.0)?;
         at_least("groups.most", most, 1.0)?;
+        at_least("groups.clean_requests", clean_requests, 1.0)?;
         at_least("groups.tail", tail, 0.0)
     }
 }
