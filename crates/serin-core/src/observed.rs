@@ -309,6 +309,11 @@ pub struct Unknown {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fitness {
     Fit,
+    /// What is counted is right, and there is something that nobody counts, in words.
+    Partial {
+        reason: &'static str,
+        message: String,
+    },
     /// The first thing to put right, in words.
     Unfit {
         reason: &'static str,

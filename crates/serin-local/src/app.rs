@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, Limited, StreamBody};
 use hyper::body::Incoming;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -29,6 +30,22 @@ use metrics::Metrics;
 pub const VERSION_HEADER: &str = "x-version";
 /// Enough for a page of JSON with six numbers.
 const FAULTS_BODY_MAX: usize = 4096;
+
+/// The same answer, whose connection is closed after the first byte of the body.
+fn cut(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    let length = http_body::Body::size_hint(&body).exact().unwrap_or(2);
+    head.headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+    let begin = async { Ok(http_body::Frame::data(bytes::Bytes::from_static(b"{"))) };
+    let end = async {
+        // The head and the first byte leave in between.
+        tokio::task::yield_now().await;
+        Err("the answer breaks off, as told".into())
+    };
+    let body = futures::stream::once(begin).chain(futures::stream::once(end));
+    let body = StreamBody::new(body);
+    Response::from_parts(head, body.boxed_unsync())
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -184,7 +201,8 @@ impl Shared {
         let path = if request.uri().path() == "/" { "/" } else { "other" };
         let seconds = begun.elapsed().as_secs_f64();
         self.metrics().observe(request.method(), path, status, seconds);
-        answer(status, "application/json", format!("{body}\n"))
+        let response = answer(status, "application/json", format!("{body}\n"));
+        if fault.cut { cut(response) } else { response }
     }
 
     async fn faults(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {

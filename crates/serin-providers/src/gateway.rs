@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serin_core::judge::evidence::{Born, Reading, Side};
 use serin_core::model::Canary;
+use serin_judge::counters::{Born, Reading, Side};
 
 use self::line::{Sample, Series};
 pub(crate) use self::traefik::pattern as traefik_pattern;
@@ -138,14 +138,26 @@ pub struct Counters {
     pub requests: u64,
     pub errors: u64,
     pub timed: u64,
-    /// At or below each of the wanted bounds.
-    pub within: Vec<u64>,
+    /// At or below each of the wanted bounds; none where that is not read.
+    pub within: Vec<Option<u64>>,
+}
+
+/// What the requests of a service are like, as far as its process tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Traits {
+    /// Seconds that all of them took together, where that is counted.
+    pub secs: Option<f64>,
+    /// Some stay open, such as websockets, and are counted when they end.
+    pub streams: bool,
+    /// Some are calls of gRPC, counted under the status that stands for both a healthy one and an unknown failure.
+    pub ambiguous: bool,
 }
 
 /// One process as it was scraped.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
     counters: BTreeMap<Counted, Counters>,
+    traits: BTreeMap<Counted, Traits>,
     /// Bounds of the histogram in milliseconds, rising.
     pub bounds: Vec<f64>,
     /// When the process started, in seconds since 1970.
@@ -204,6 +216,16 @@ impl Page {
         self.counters.get(counted).map_or(0, |counters| counters.requests)
     }
 
+    /// What the requests of the service are like.
+    pub fn traits(&self, counted: &Counted) -> Traits {
+        self.traits.get(counted).copied().unwrap_or_default()
+    }
+
+    /// Requests with a measured duration.
+    pub fn timed_requests(&self, counted: &Counted) -> u64 {
+        self.counters.get(counted).map_or(0, |counters| counters.timed)
+    }
+
     /// Whether the histogram has this bound; true as long as there is no histogram to tell.
     pub fn has_bound(&self, millis: f64) -> bool {
         self.bounds.is_empty() || self.lists_bound(millis)
@@ -234,7 +256,7 @@ impl Page {
             let counters = self.counters.get(counted).unwrap_or(&self.zeros);
             let within = bounds.iter().map(|bound| {
                 let place = self.wanted.iter().position(|wanted| same(*wanted, *bound));
-                place.and_then(|place| counters.within.get(place).copied()).unwrap_or(0)
+                place.and_then(|place| counters.within.get(place).copied()).flatten()
             });
             Counters { within: within.collect(), ..*counters }
         };
@@ -248,7 +270,7 @@ impl Page {
 
 impl Page {
     fn empty(wanted: &Wanted) -> Self {
-        let zeros = Counters { within: vec![0; wanted.bounds.len()], ..Counters::default() };
+        let zeros = Counters { within: vec![Some(0); wanted.bounds.len()], ..Counters::default() };
         Self { zeros, wanted: wanted.bounds.clone(), ..Self::default() }
     }
 
@@ -257,6 +279,11 @@ impl Page {
             .or_else(|| envoy::read(wanted, series))
             .or_else(|| nginx::read(wanted, series));
         let Some(Said { counted, count }) = said else { return };
+        if let (Count::Took, Some(counted)) = (count, counted) {
+            let secs = &mut self.traits.entry(counted.clone()).or_default().secs;
+            *secs = Some(secs.unwrap_or(0.0) + value.max(0.0));
+            return;
+        }
         let value = whole(value);
         match count {
             Count::Entered => {
@@ -272,7 +299,7 @@ impl Page {
                 return;
             }
             Count::Within(Some(bound)) => self.note(bound),
-            Count::Within(None) | Count::Requests(_) | Count::Timed => {}
+            Count::Within(None) | Count::Requests(_) | Count::Timed | Count::Took => {}
         }
         self.services = true;
         let Some(counted) = counted else {
@@ -281,6 +308,13 @@ impl Page {
             return;
         };
         self.safe |= traefik::is_safe(series);
+        if let Some(kind) = traefik::kind(series) {
+            let traits = self.traits.entry(counted.clone()).or_default();
+            match kind {
+                traefik::Kind::Stream => traits.streams = true,
+                traefik::Kind::AmbiguousCall => traits.ambiguous = true,
+            }
+        }
         let zeros = &self.zeros;
         let counters = self.counters.entry(counted.clone()).or_insert_with(|| zeros.clone());
         match count {
@@ -295,10 +329,10 @@ impl Page {
                 let place =
                     bound.and_then(|bound| wanted.bounds.iter().position(|b| same(*b, bound)));
                 if let Some(within) = place.and_then(|place| counters.within.get_mut(place)) {
-                    *within = within.saturating_add(value);
+                    *within = Some(within.unwrap_or(0).saturating_add(value));
                 }
             }
-            Count::Routed | Count::Entered => {}
+            Count::Routed | Count::Entered | Count::Took => {}
         }
     }
 
@@ -321,6 +355,8 @@ enum Count {
     Requests(bool),
     /// Requests with a measured duration.
     Timed,
+    /// Seconds that these took together.
+    Took,
     /// Those of them at or below a bound in milliseconds; none is `+Inf`, the count once more.
     Within(Option<f64>),
     /// Requests that a router sent to an apex.

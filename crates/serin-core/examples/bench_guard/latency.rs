@@ -1,8 +1,6 @@
 //! Latency from histogram buckets: one bound with an objective against dominance over all bounds.
 
-use serin_core::judge::sequential::{
-    Attribution, Decision, Guard, GuardConfig, Metric, Question, Sample, Tolerance,
-};
+use serin_judge::{Attribution, Decision, Guard, GuardConfig, Metric, Question, Sample, Tolerance};
 
 use crate::stream::{Poisson, hash, uniform};
 use crate::{SEED, THREADS, quantile};

@@ -8,7 +8,7 @@
 
 use std::process::ExitCode;
 
-use serin_core::judge::sequential::{Bets, Guard, Sample};
+use serin_judge::{Bets, Guard, Sample};
 
 mod latency;
 mod operator;

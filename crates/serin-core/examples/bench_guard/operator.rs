@@ -1,8 +1,8 @@
 //! The size of error groups as the operator measures it: during releases, on the primary's pods together, and kept for the next.
 
-use serin_core::judge::evidence::{Born, Reading, Side};
-use serin_core::judge::sequential::{Attribution, Decision, GuardConfig, Question, Tolerance};
-use serin_core::judge::watch::{Source, Watch};
+use serin_judge::counters::{Born, Reading, Side};
+use serin_judge::monitor::{Monitor, Source};
+use serin_judge::{Attribution, Decision, GuardConfig, Question, Tolerance};
 
 use crate::policy::{ALPHA, DELTA, P0};
 use crate::stream::{Counters, Pattern, QUARTERS, World};
@@ -20,7 +20,7 @@ struct Released {
     seen: Option<f64>,
 }
 
-fn watch(known: f64) -> Option<Watch> {
+fn watch(known: f64) -> Option<Monitor> {
     let tolerance = Tolerance { rho: 1.0, delta: DELTA };
     let question = Question::Share { slo: P0, attribution: Attribution::Primary, tolerance };
     let questions = vec![("error-rate".to_owned(), question)];
@@ -28,7 +28,7 @@ fn watch(known: f64) -> Option<Watch> {
     for metric in &mut config.metrics {
         metric.dispersion = known;
     }
-    Watch::new(config, 0, vec![Source::Errors]).ok()
+    Monitor::new(config, 0, vec![Source::Errors]).ok()
 }
 
 fn reading(side: Side, requests: u64, errors: u64) -> Reading<'static> {
@@ -48,7 +48,7 @@ fn release(world: &World, seed: u64, known: f64) -> Option<Released> {
         }
         let Counters { n, x, m, y } = counters;
         let both = [reading(Side::Canary, n, x), reading(Side::Primary, m, y)];
-        let verdict = watch.observe(second * 1000, both)?;
+        let verdict = watch.observe(second * 1000, both).ok()?;
         match verdict.decision {
             Decision::RollBack => return Some(Released { rolled_back: true, seen: None }),
             Decision::Continue if second.is_multiple_of(STEP_SECS) => {

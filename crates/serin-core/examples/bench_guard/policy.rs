@@ -1,8 +1,8 @@
 //! The rules that are compared: Flagger's, transcribed from its behaviour, and the guard's.
 
-use serin_core::judge::sequential::pace::{self, Pace, PaceFacts, PaceLimits};
-use serin_core::judge::sequential::{
-    Attribution, Bets, Decision, Guard, GuardConfig, Metric, Question, Sample, Tolerance,
+use serin_judge::pace::{self, Pace, PaceFacts, PaceLimits};
+use serin_judge::{
+    Attribution, Bets, Decision, Guard, GuardConfig, Metric, Question, Sample, Settings, Tolerance,
 };
 
 use crate::stream::{Counters, QUARTERS, World};
@@ -114,7 +114,7 @@ impl Player {
 
 /// Fifteen minutes of the primary on two pods before the rollout; what goes wrong later is not in it.
 fn measure(world: &World, seed: u64) -> f64 {
-    use serin_core::judge::sequential::DispersionMeter;
+    use serin_judge::DispersionMeter;
     let mut meter = DispersionMeter::new(2);
     let mut last = Counters::default();
     let mut now = last;
@@ -147,6 +147,7 @@ fn guard(dispersion: f64, steps: usize, bets: Bets, mass: f64) -> Guard {
             weight: mass,
             dispersion: 1.0,
         }],
+        settings: Settings::default(),
     };
     Guard::new(config).expect("the reference's setting is valid")
 }

@@ -3,9 +3,9 @@
 
 use jiff::Timestamp;
 use serin_core::judge::design::{Measured, Memory};
-use serin_core::judge::evidence::{Born, Order, Reading, Side};
-use serin_core::judge::sequential::{Attribution, Decision, GuardConfig, Question, Tolerance};
-use serin_core::judge::watch::{Source, Watch};
+use serin_judge::counters::{Born, Monotonic, Reading, Side};
+use serin_judge::monitor::{Monitor, Source};
+use serin_judge::{Attribution, Decision, GuardConfig, Question, Tolerance};
 
 use crate::policy::{ALPHA, DELTA, P0};
 use crate::stream::{Counters, Pattern, QUARTERS, World, hash, uniform};
@@ -20,7 +20,7 @@ const FAULTS: [f64; 3] = [1.0, 0.2, 0.05];
 const OUTAGES: [(f64, f64, u64); 5] =
     [(0.2, 0.5, 48), (0.05, 0.5, 170), (1.0, 0.9, 172), (2.0, 0.95, 183), (1.0, 0.5, 0)];
 
-fn watch(bounds: usize) -> Option<Watch> {
+fn watch(bounds: usize) -> Option<Monitor> {
     let tolerance = Tolerance { rho: 1.0, delta: DELTA };
     let ask = || Question::Share { slo: P0, attribution: Attribution::Primary, tolerance };
     let mut questions = vec![("error-rate".to_owned(), ask())];
@@ -30,7 +30,7 @@ fn watch(bounds: usize) -> Option<Watch> {
         sources.push(Source::Slower(bound));
     }
     let config = GuardConfig { alpha: ALPHA, ..GuardConfig::new(questions, 6) };
-    Watch::new(config, bounds, sources).ok()
+    Monitor::new(config, bounds, sources).ok()
 }
 
 fn reading(side: Side, requests: u64, errors: u64) -> Reading<'static> {
@@ -39,7 +39,7 @@ fn reading(side: Side, requests: u64, errors: u64) -> Reading<'static> {
     Reading { side, series, born, started, warm, requests, errors, timed, within: &[] }
 }
 
-fn rolled_back(watch: &Watch) -> bool {
+fn rolled_back(watch: &Monitor) -> bool {
     watch.guard().decision() == Decision::RollBack
 }
 
@@ -62,7 +62,7 @@ fn burst(seed: u64, errors: u64, fault: f64, back: bool) -> (f64, bool) {
     let world = World::new(100.0, Pattern::Late { at: AT as f64, fault, base: 0.001 });
     let Some(mut watch) = watch(0) else { return (0.0, false) };
     watch.at_share(0.05);
-    let (mut counters, mut order) = (Counters::default(), Order::default());
+    let (mut counters, mut order) = (Counters::default(), Monotonic::default());
     let (mut before, mut decided) = (0, None);
     for second in 1..=AT + 600 {
         for quarter in 0..QUARTERS {
@@ -82,7 +82,7 @@ fn burst(seed: u64, errors: u64, fault: f64, back: bool) -> (f64, bool) {
         let told = i64::try_from(10_000_000 + told).unwrap_or(0);
         let Counters { n, x, m, y } = counters;
         let both = [reading(Side::Canary, n, x), reading(Side::Primary, m, y)];
-        watch.observe(order.at(told, 1000, watch.evidence().at_millis()), both);
+        let _ = watch.observe(order.at(told, 1000, watch.counters().at_millis()), both);
         if rolled_back(&watch) {
             decided.get_or_insert(second);
         }
@@ -106,7 +106,7 @@ fn outage(seed: u64, rps: f64, share: f64) -> bool {
         }
         let Counters { n, x, m, y } = counters;
         let both = [reading(Side::Canary, n, x), reading(Side::Primary, m, y)];
-        watch.observe(1000 * second, both);
+        let _ = watch.observe(1000 * second, both);
         rolled_back(&watch)
     })
 }
@@ -124,7 +124,7 @@ fn flapping(seed: u64, what: u64) -> bool {
         }
         let Counters { n, x, m, y } = counters;
         let missing = uniform(hash(seed ^ 0xf1a9, second, what)) < 0.05;
-        let (fast, slow) = ([n], [0]);
+        let (fast, slow) = ([Some(n)], [Some(0)]);
         let mut canary = Reading { within: &fast, ..reading(Side::Canary, n, x) };
         match (missing, what) {
             (true, 0) => canary = Reading { requests: n - x, errors: 0, ..canary },
@@ -134,9 +134,9 @@ fn flapping(seed: u64, what: u64) -> bool {
             }
             (false, _) => {}
         }
-        let of_primary = [m];
+        let of_primary = [Some(m)];
         let primary = Reading { within: &of_primary, ..reading(Side::Primary, m, y) };
-        watch.observe(1000 * second, [canary, primary]);
+        let _ = watch.observe(1000 * second, [canary, primary]);
         rolled_back(&watch)
     })
 }
@@ -159,7 +159,7 @@ fn damaged(kept: &str, seed: u64) -> Option<bool> {
         return None;
     }
     let Memory { decided, watch, .. } = memory;
-    let watch = Watch::restore(config(), 0, vec![Source::Errors], &watch).ok()?;
+    let watch = Monitor::restore(config(), 0, vec![Source::Errors], &watch).ok()?;
     Some(decided.is_some() || rolled_back(&watch))
 }
 
@@ -174,11 +174,11 @@ fn memory() -> String {
             reading(Side::Canary, 5 * second, second / 40),
             reading(Side::Primary, 95 * second, second / 9),
         ];
-        watch.observe(1000 * second, both);
+        let _ = watch.observe(1000 * second, both);
     }
     let time = Timestamp::from_second(1_800_000_000).unwrap_or_default();
     let measured = Measured { objectives: vec![0], ..Measured::default() };
-    let memory = Memory { time, weight: 5, steps: 6, measured, decided: None, watch: watch.kept() };
+    let memory = Memory { time, weight: 5, steps: 6, measured, decided: None, watch: watch.save() };
     memory.to_value().to_string()
 }
 

@@ -6,10 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::digest::digest;
-use super::sequential::{Attribution, GuardConfig, METRICS_MAX, Question, Tolerance};
-use super::watch::Source;
 use crate::model::{Analysis, Bad, GuardSpec, Margin, Objective};
+use serin_judge::monitor::Source;
+use serin_judge::{Attribution, GuardConfig, METRICS_MAX, Question, Tolerance, digest};
 
 /// The guard of one rollout, before its first request.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,7 +153,7 @@ pub struct Memory {
     /// Why it rolled back, or would have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<String>,
-    /// See [`super::watch::Watch::kept`].
+    /// See [`serin_judge::monitor::Monitor::save`].
     pub watch: String,
 }
 
@@ -233,11 +232,11 @@ mod tests {
     use serde_json::json;
 
     use super::{Design, MEMORY_BYTES_MAX, Measured, Memory, shape_bounds};
-    use crate::judge::evidence::{Born, Reading, Side};
-    use crate::judge::watch::Watch;
     use crate::model::GuardSpec;
     use jiff::Timestamp;
     use serde_json::Value;
+    use serin_judge::counters::{Born, Reading, Side};
+    use serin_judge::monitor::Monitor;
 
     /// A spec with failures, so many latencies and the shape.
     fn spec(latencies: usize) -> GuardSpec {
@@ -264,8 +263,8 @@ mod tests {
         prop_oneof![0..50_u64, 0..1_000_000_u64, any::<u64>()]
     }
 
-    fn page() -> impl Strategy<Value = (u64, u64, u64, u64, [u64; 24])> {
-        (any::<u64>(), count(), count(), count(), prop::array::uniform24(count()))
+    fn page() -> impl Strategy<Value = (u64, u64, u64, u64, [Option<u64>; 24])> {
+        (any::<u64>(), count(), count(), count(), prop::array::uniform24(count().prop_map(Some)))
     }
 
     proptest! {
@@ -288,7 +287,7 @@ mod tests {
             let shape = if shaped { shape_bounds(&spec, &every) } else { Vec::new() };
             let measured = Measured { dispersion: vec![dispersion; all.len()], objectives: all, shape };
             let Design { config, sources, bounds } = Design::new(&spec, &measured, steps);
-            let mut watch = Watch::new(config.clone(), bounds.len(), sources.clone()).unwrap();
+            let mut watch = Monitor::new(config.clone(), bounds.len(), sources.clone()).unwrap();
             let mut at = 1_800_000_000_000;
             for page in &pages {
                 let names: Vec<String> = page.iter().map(|(name, ..)| name.to_string()).collect();
@@ -303,18 +302,18 @@ mod tests {
                     timed: *timed,
                     within: within.get(..bounds.len()).unwrap(),
                 });
-                watch.observe(at, readings);
+                let _ = watch.observe(at, readings);
                 at += gap;
                 if at % 3 == 0 {
                     watch.weight_changed();
                 }
             }
             let time = Timestamp::from_nanosecond(1_800_000_000_123_456_789).unwrap();
-            let memory = Memory { time, weight, steps, measured, decided, watch: watch.kept() };
+            let memory = Memory { time, weight, steps, measured, decided, watch: watch.save() };
             let value = memory.to_value();
             prop_assert!(value.to_string().len() <= MEMORY_BYTES_MAX, "{} bytes", value.to_string().len());
             let back = Memory::read(&value).unwrap();
-            let back = Watch::restore(config, bounds.len(), sources, &back.watch).unwrap();
+            let back = Monitor::restore(config, bounds.len(), sources, &back.watch).unwrap();
             // Whatever few characters are changed, nobody goes on from it.
             let text = value.to_string();
             for place in (weight as usize % 17..text.len()).step_by(17) {

@@ -1,12 +1,4 @@
-//! From counters to a verdict: the guard that decides whether a canary is worse than it may be.
+//! From a spec to a monitor of `serin_judge`, and from what it says to what a step and a status are told.
 
-#[cfg(test)]
-mod adversary;
 pub mod design;
-mod digest;
-pub mod evidence;
-pub mod ledger;
-pub mod paper;
-pub mod sequential;
-pub mod traffic;
-pub mod watch;
+pub mod records;

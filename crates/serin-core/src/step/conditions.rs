@@ -217,6 +217,7 @@ pub(super) fn metrics(
             "Measured",
             "Requests are counted as they must be, with the labels and buckets that are asked for.",
         ),
+        Fitness::Partial { reason, message } => ("True", *reason, message.as_str()),
         Fitness::Unfit { reason, message } => ("False", *reason, message.as_str()),
         Fitness::Unknown { reason, message } => ("Unknown", *reason, message.as_str()),
     };

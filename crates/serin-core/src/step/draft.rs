@@ -5,13 +5,13 @@ use jiff::{SignedDuration, Timestamp};
 use super::Settings;
 use super::pace::{UNTROUBLED, judged};
 use crate::control::Handled;
-use crate::judge::sequential::pace::Pace as Judged;
 use crate::model::{Canary, Exposure, Phase, Running, Severity, Spec, Status, Weight};
 use crate::observed::{
     Guard, Known, Observed, ObstacleKind, Readiness, ScalerCopy, Seen, Selects, Workload,
 };
 use crate::plan::{Action, Alert, Notice};
 use crate::reason::Reason;
+use serin_judge::pace::Pace as Judged;
 
 /// The plan so far. It starts as "change nothing" and ends in [`Draft::act`], [`Draft::quiet`] or [`Draft::ask`].
 pub(super) struct Draft<'a> {

@@ -6,7 +6,7 @@ use super::Draft;
 use super::check::{Effect, Judgement, Verdict};
 use super::conditions;
 use crate::judge::design::{Memory, learn};
-use crate::judge::ledger;
+use crate::judge::records;
 use crate::model::{Phase, Policy};
 use crate::observed::{Fitness, Guard, Unknown, Watched};
 use crate::reason::Reason;
@@ -150,7 +150,7 @@ pub(super) fn counted(draft: &Draft<'_>, finding: &Judgement) -> CheckRecord {
     let analysis = &draft.spec.analysis;
     let metric = analysis.metrics.iter().find(|metric| metric.name == finding.name);
     let name = analysis.guard.as_ref().zip(metric).and_then(|(guard, metric)| {
-        metric.sources.iter().find_map(|source| ledger::counted(guard, source))
+        metric.sources.iter().find_map(|source| records::counted(guard, source))
     });
     let seen = draft.seen.watched.checks.iter().find(|check| Some(check.name.as_str()) == name);
     let Some(seen) = seen else { return CheckRecord::default() };

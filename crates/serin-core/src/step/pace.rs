@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 
-use crate::judge::sequential::Percent;
-use crate::judge::sequential::pace::{
-    self, Pace as Judged, PaceFacts, PaceLimits, decide, expected_hurt, first_share,
-};
 use crate::model::{Analysis, Canary, EvidencePace, Status, Weight};
 use crate::observed::Known;
 use crate::reason::Reason;
+use crate::words::Percent;
+use serin_judge::pace::{
+    self, Pace as Judged, PaceFacts, PaceLimits, decide, expected_hurt, first_share,
+};
 
 /// From the decision to lower a route to the last request that still takes the old one.
 pub const ACTUATION_SECS: f64 = 1.0;

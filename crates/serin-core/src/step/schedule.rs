@@ -4,13 +4,13 @@ use jiff::Timestamp;
 
 use super::pace::{self, expected, first_share_of, share, so_far};
 use super::{Draft, Step, capacity, promote};
-use crate::judge::sequential::pace::{Pace as Judged, Wait, expected_hurt};
 use crate::model::{
     EvidencePace, Exposure, Gate, HookKind, Phase, Running, Schedule, Severity, Stage, Weight,
 };
 use crate::observed::Guard;
 use crate::plan::Action;
 use crate::reason::Reason;
+use serin_judge::pace::{Pace as Judged, Wait, expected_hurt};
 
 pub(super) fn advance(draft: Draft<'_>) -> Step {
     let spec = draft.spec;

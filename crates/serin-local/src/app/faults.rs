@@ -21,6 +21,8 @@ pub struct Faults {
     /// The share of requests that are slow, 0 to 1.
     pub latency_rate: f64,
     pub latency_ms: u64,
+    /// The share of requests whose answer breaks off in its body, 0 to 1.
+    pub cut_rate: f64,
     /// Each request has its own luck, instead of the shares being spread evenly.
     pub at_random: bool,
 }
@@ -32,6 +34,7 @@ impl Default for Faults {
             error_status: 500,
             latency_rate: 0.0,
             latency_ms: 0,
+            cut_rate: 0.0,
             at_random: false,
         }
     }
@@ -41,7 +44,12 @@ impl Faults {
     /// Itself, if every value is in its range.
     pub fn check(self) -> Result<Self, SettingError> {
         let wrong = |name, value: String, wanted| Err(SettingError { name, value, wanted });
-        for (name, rate) in [("errorRate", self.error_rate), ("latencyRate", self.latency_rate)] {
+        let shares = [
+            ("errorRate", self.error_rate),
+            ("latencyRate", self.latency_rate),
+            ("cutRate", self.cut_rate),
+        ];
+        for (name, rate) in shares {
             if !(0.0..=1.0).contains(&rate) {
                 return wrong(name, rate.to_string(), "a share between 0 and 1");
             }
@@ -65,6 +73,8 @@ impl Faults {
 pub(super) struct Fault {
     pub(super) status: Option<StatusCode>,
     pub(super) latency: Option<Duration>,
+    /// The answer breaks off.
+    pub(super) cut: bool,
 }
 
 /// Deals faults out.
@@ -98,18 +108,20 @@ impl Injector {
     pub(super) fn next(&mut self) -> Fault {
         let at = self.requests;
         self.requests += 1;
-        let Faults { error_rate, error_status, latency_rate, latency_ms, at_random } = self.faults;
+        let Faults { error_rate, error_status, latency_rate, latency_ms, cut_rate, at_random } =
+            self.faults;
         let seed = self.seed;
         let chosen = |rate: f64, what: u64| match at_random {
-            true => share(hash(seed ^ hash(2 * at + what))) < rate,
+            true => share(hash(seed ^ hash(what))) < rate,
             // Whether the running total passes a whole number with this request.
             false => (at as f64 * rate).ceil() < ((at + 1) as f64 * rate).ceil(),
         };
         Fault {
-            status: chosen(error_rate, 0)
+            status: chosen(error_rate, 2 * at)
                 .then(|| StatusCode::from_u16(error_status).ok())
                 .flatten(),
-            latency: chosen(latency_rate, 1).then(|| Duration::from_millis(latency_ms)),
+            latency: chosen(latency_rate, 2 * at + 1).then(|| Duration::from_millis(latency_ms)),
+            cut: chosen(cut_rate, u64::MAX - at),
         }
     }
 }

@@ -51,8 +51,8 @@ impl Options {
     }
 
     /// From variables: `HOST` (or `POD_IP`), `PORT`, `APP`, `VERSION` (or `IMAGE_TAG`), `POD_NAME`, `POD_NAMESPACE`,
-    /// `ERROR_RATE`, `ERROR_STATUS`, `LATENCY_RATE`, `LATENCY_MS`, `FAULTS_AT_RANDOM`, `READY_AFTER_SECS`,
-    /// `FAULTS_AFTER_SECS`, `EXIT_AFTER_SECS`.
+    /// `ERROR_RATE`, `ERROR_STATUS`, `LATENCY_RATE`, `LATENCY_MS`, `CUT_RATE`, `FAULTS_AT_RANDOM`,
+    /// `READY_AFTER_SECS`, `FAULTS_AFTER_SECS`, `EXIT_AFTER_SECS`.
     pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<Self, SettingError> {
         let get = |name: &str| get(name).filter(|value| !value.is_empty());
         let host = get("HOST").or_else(|| get("POD_IP"));
@@ -77,6 +77,7 @@ impl Options {
         set(&mut faults.error_status, parsed("ERROR_STATUS", get("ERROR_STATUS"), "a status")?);
         set(&mut faults.latency_rate, parsed("LATENCY_RATE", get("LATENCY_RATE"), share)?);
         set(&mut faults.latency_ms, parsed("LATENCY_MS", get("LATENCY_MS"), "milliseconds")?);
+        set(&mut faults.cut_rate, parsed("CUT_RATE", get("CUT_RATE"), share)?);
         let at_random = parsed("FAULTS_AT_RANDOM", get("FAULTS_AT_RANDOM"), "true or false")?;
         set(&mut faults.at_random, at_random);
         options.faults = options.faults.check()?;

@@ -185,6 +185,11 @@ impl Observation {
         self.code = status.as_u16();
     }
 
+    /// Counts it nowhere.
+    pub(super) fn forget(mut self) {
+        self.scopes.clear();
+    }
+
     /// To be raised by what reads the request's body.
     pub(super) fn bytes_in(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.bytes_in)

@@ -202,6 +202,27 @@ async fn an_empty_backend_answers_503_that_no_service_counts() {
 }
 
 #[tokio::test]
+async fn an_answer_that_breaks_off_is_counted_nowhere() {
+    let (mut world, v1, _v2) = two_versions().await;
+    world.weights(&[("backend-primary", 1)]);
+    world.update();
+    v1.set_faults(Faults { cut_rate: 0.5, ..Faults::default() });
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let mut whole = 0;
+    for _ in 0..10 {
+        let request = world.request("/").body(Full::default()).unwrap();
+        let response = client.request(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        whole += u32::from(response.into_body().collect().await.is_ok());
+    }
+    assert_eq!(whole, 5);
+    let labels = "code=\"200\",method=\"GET\",protocol=\"http\",service=\"develop-backend-primary-80@kubernetescrd\"";
+    world.metric(&format!("traefik_service_requests_total{{{labels}}} 5")).await;
+    let page = world.metrics().await;
+    assert!(page.contains("traefik_entrypoint_requests_total{code=\"200\",entrypoint=\"web\",method=\"GET\",protocol=\"http\"} 5"), "{page}");
+}
+
+#[tokio::test]
 async fn a_refused_connection_is_a_502_of_its_service() {
     let mut world = World::new().await;
     let closed = tokio::net::TcpListener::bind(LOOPBACK).await.unwrap().local_addr().unwrap();

@@ -393,7 +393,10 @@ mod tests {
         let (wanted, pair) = wanted();
         let page = &recorded.pages["10.0.0.1:9100"];
         let canary = page.sides(&pair, &[500.0, 1000.0], 0.0).canary;
-        assert_eq!(canary, Counters { requests: 7, errors: 3, timed: 4, within: vec![3, 4] });
+        assert_eq!(
+            canary,
+            Counters { requests: 7, errors: 3, timed: 4, within: vec![Some(3), Some(4)] }
+        );
         let sampled = Sampled { at_millis: 1_030_250, every_millis: Some(15_000) };
         assert_eq!(page.sampled, Some(sampled));
         assert_eq!((recorded.every_millis(), recorded.due_millis()), (Some(15_000), Some(10_000)));

@@ -44,8 +44,8 @@ fn both_forms_of_names_are_found_and_everything_else_is_left() {
     let (wanted, pair) = wanted(&[500.0]);
     let page = scrape(&wanted, &[PAGE.as_bytes()]);
     let sides = page.sides(&pair, &[500.0], 0.0);
-    let of_canary = Counters { requests: 12, errors: 2, timed: 11, within: vec![10] };
-    let primary = Counters { requests: 1004, errors: 4, timed: 0, within: vec![0] };
+    let of_canary = Counters { requests: 12, errors: 2, timed: 11, within: vec![Some(10)] };
+    let primary = Counters { requests: 1004, errors: 4, timed: 0, within: vec![Some(0)] };
     assert_eq!(
         sides,
         Sides { canary: of_canary, primary, born: Born::After, started: Some(1_700_000_000) }
@@ -56,10 +56,48 @@ fn both_forms_of_names_are_found_and_everything_else_is_left() {
 }
 
 #[test]
+fn calls_of_grpc_are_known_by_their_codes_and_streams_by_their_protocol() {
+    let (wanted, pair) = wanted(&[]);
+    let line = |code: &str, protocol: &str, count: u64| {
+        let service = "develop-backend-canary-80@kubernetescrd";
+        format!(
+            "traefik_service_requests_total{{code=\"{code}\",method=\"POST\",protocol=\"{protocol}\",service=\"{service}\"}} {count}\n"
+        )
+    };
+    for (code, failed) in [
+        ("200", 0),
+        ("500", 1),
+        ("503", 1),
+        ("0", 0),
+        ("2", 0),
+        ("5", 0),
+        ("3", 0),
+        ("4", 1),
+        ("12", 1),
+        ("13", 1),
+        ("14", 1),
+        ("15", 1),
+        ("16", 0),
+    ] {
+        let page = scrape(&wanted, &[line(code, "http", 1).as_bytes()]);
+        assert_eq!(page.sides(&pair, &[], 0.0).canary.errors, failed, "{code}");
+        assert_eq!(page.traits(&pair.canary).ambiguous, code == "2", "{code}");
+        assert!(!page.traits(&pair.canary).streams);
+    }
+    for protocol in ["websocket", "sse"] {
+        let page = scrape(&wanted, &[line("0", protocol, 1).as_bytes()]);
+        assert!(page.traits(&pair.canary).streams && !page.traits(&pair.primary).streams);
+    }
+    let page = scrape(&wanted, &[PAGE.as_bytes()]);
+    assert_eq!(page.traits(&pair.canary).secs, Some(1.5));
+    assert_eq!(page.traits(&pair.primary), Traits::default());
+}
+
+#[test]
 fn absent_series_are_zeros_and_bounds_unknown_without_a_histogram() {
     let (wanted, pair) = wanted(&[500.0]);
     let page = scrape(&wanted, &[b"up 1\n"]);
-    let zeros = Counters { within: vec![0], ..Counters::default() };
+    let zeros = Counters { within: vec![Some(0)], ..Counters::default() };
     let sides = page.sides(&pair, &[500.0], 0.0);
     assert_eq!((sides.canary, sides.primary), (zeros.clone(), zeros));
     assert!(page.has_bound(300.0) && !page.services && !page.knows(&pair.canary));
@@ -117,8 +155,8 @@ fn clusters_of_envoy_are_services_and_its_bounds_milliseconds() {
     let page = scrape(&wanted, &[ENVOY.as_bytes()]);
     let sides = page.sides(&pair, &[500.0], 0.0);
     // Two of the nine came in over Istio's name for the same Service.
-    let of_canary = Counters { requests: 9, errors: 0, timed: 9, within: vec![8] };
-    let primary = Counters { requests: 43, errors: 3, timed: 43, within: vec![38] };
+    let of_canary = Counters { requests: 9, errors: 0, timed: 9, within: vec![Some(8)] };
+    let primary = Counters { requests: 43, errors: 3, timed: 43, within: vec![Some(38)] };
     assert_eq!((sides.canary, sides.primary), (of_canary, primary));
     assert_eq!(page.bounds, [0.5, 5.0, 10.0, 100.0, 500.0, 1000.0, 10_000.0]);
     assert_eq!((page.uptime, page.started), (Some(15.0), None));
@@ -176,8 +214,8 @@ fn nginx_tells_the_canary_by_the_upstream_it_took_instead() {
     let (wanted, pair) = wanted(&[500.0]);
     let page = scrape(&wanted, &[NGINX.as_bytes()]);
     let sides = page.sides(&pair, &[500.0], 0.0);
-    let of_canary = Counters { requests: 9, errors: 2, timed: 7, within: vec![6] };
-    let primary = Counters { requests: 193, errors: 0, timed: 190, within: vec![189] };
+    let of_canary = Counters { requests: 9, errors: 2, timed: 7, within: vec![Some(6)] };
+    let primary = Counters { requests: 193, errors: 0, timed: 190, within: vec![Some(189)] };
     assert_eq!(
         sides,
         Sides { canary: of_canary, primary, born: Born::After, started: Some(1_700_000_000) }

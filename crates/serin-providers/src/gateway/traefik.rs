@@ -13,6 +13,12 @@ pub(super) const BUCKET: &str = "traefik_service_request_duration_seconds_bucket
 pub(super) const TIMED: &str = "traefik_service_request_duration_seconds_count";
 pub(super) const ROUTED: &str = "traefik_router_requests_total";
 pub(super) const ENTERED: &str = "traefik_entrypoint_requests_total";
+const TOOK: &str = "traefik_service_request_duration_seconds_sum";
+/// Calls of gRPC are counted under its own statuses instead of HTTP's. These are failures of whoever serves the call:
+/// DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS.
+const GRPC_FAILED: [&str; 5] = ["4", "12", "13", "14", "15"];
+/// UNKNOWN is what Traefik writes for a healthy unary call as well.
+const GRPC_UNKNOWN: &str = "2";
 /// Hexadecimal digits of a rule's hash.
 const HASH: usize = 20;
 /// Services of other providers have other names.
@@ -88,12 +94,36 @@ pub(super) fn plain_route<'n>(
     namespaces.find(|ns| route.strip_prefix(ns.as_str()).is_some_and(|r| r.starts_with('-')))
 }
 
+/// What a series of requests tells of them beside their number.
+pub(super) enum Kind {
+    /// They are counted when somebody closes them.
+    Stream,
+    /// Calls of gRPC that may be healthy or not.
+    AmbiguousCall,
+}
+
+pub(super) fn kind(series: &Series<'_>) -> Option<Kind> {
+    if series.name != REQUESTS {
+        return None;
+    }
+    if matches!(series.label("protocol"), "websocket" | "sse") {
+        return Some(Kind::Stream);
+    }
+    (series.label("code") == GRPC_UNKNOWN).then_some(Kind::AmbiguousCall)
+}
+
+/// Three digits are a status of HTTP, fewer are one of gRPC.
+fn failed(code: &str) -> bool {
+    if code.len() == 3 { class(code) } else { GRPC_FAILED.contains(&code) }
+}
+
 pub(super) fn read<'w>(wanted: &'w Wanted, series: &Series<'_>) -> Option<Said<'w>> {
     let count = match series.name {
         ENTERED if series.label("code") == "404" => return None,
         ENTERED => return Some(Said { counted: None, count: Count::Entered }),
-        REQUESTS | ROUTED => Count::Requests(class(series.label("code"))),
+        REQUESTS | ROUTED => Count::Requests(failed(series.label("code"))),
         TIMED => Count::Timed,
+        TOOK => Count::Took,
         BUCKET => Count::Within(seconds(series.label("le"))),
         _ => return None,
     };

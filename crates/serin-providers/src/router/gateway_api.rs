@@ -106,6 +106,14 @@ impl Router for GatewayApi {
         leads_elsewhere(canary, live).or_else(|| shared(canary, live)).into_iter().collect()
     }
 
+    fn is_sticky(&self, canary: &Canary, live: &Objects) -> bool {
+        let rules =
+            live.present(&object(canary)).map_or(&[][..], |live| items(live, "/spec/rules"));
+        rules
+            .iter()
+            .any(|rule| rule.get("sessionPersistence").is_some_and(|value| !value.is_null()))
+    }
+
     fn restore(&self, canary: &Canary, live: &Objects) -> Result<Vec<Change>, RouterError> {
         let Some(live) = look(canary, live)? else { return Ok(Vec::new()) };
         Ok(restored(canary, live).map_or_else(Vec::new, |patch| {

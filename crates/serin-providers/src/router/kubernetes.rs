@@ -46,6 +46,10 @@ impl Router for Kubernetes {
         Vec::new()
     }
 
+    fn is_sticky(&self, _canary: &Canary, _live: &Objects) -> bool {
+        false
+    }
+
     fn restore(&self, _canary: &Canary, _live: &Objects) -> Result<Vec<Change>, RouterError> {
         Ok(Vec::new())
     }

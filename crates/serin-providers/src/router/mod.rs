@@ -62,6 +62,8 @@ pub trait Router: Send + Sync {
     fn ports(&self, canary: &Canary, live: &Objects) -> BTreeSet<String>;
     /// Why the route must not be taken over as it is, all of it; empty when it may, or is not there.
     fn obstacles(&self, canary: &Canary, live: &Objects) -> Vec<RouterError>;
+    /// Whether the live route keeps clients with a version once they have been there, so that its weights are none of requests.
+    fn is_sticky(&self, canary: &Canary, live: &Objects) -> bool;
     /// All traffic to the apex Service, and nothing of ours left.
     fn restore(&self, canary: &Canary, live: &Objects) -> Result<Vec<Change>, RouterError>;
     /// What a builtin check of the canary asks Prometheus, over a window such as `1m`.

@@ -93,6 +93,11 @@ impl Router for Traefik {
         of_weighted.into_iter().chain(derived::obstacles(canary, live)).collect()
     }
 
+    fn is_sticky(&self, canary: &Canary, live: &Objects) -> bool {
+        let sticky = live.present(&object(canary)).and_then(|l| l.pointer("/spec/weighted/sticky"));
+        sticky.is_some_and(|sticky| !sticky.is_null())
+    }
+
     fn restore(&self, canary: &Canary, live: &Objects) -> Result<Vec<Change>, RouterError> {
         let weighted = look(canary, live)?.and_then(|weighted| restored(canary, weighted));
         let weighted = weighted.map(|patch| Change::MergePatch { target: object(canary), patch });

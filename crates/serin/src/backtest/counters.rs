@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serin_core::judge::design::shape_bounds;
-use serin_core::judge::evidence::Evidence;
 use serin_core::model::{Bad, Canary, GuardSpec};
+use serin_judge::counters::Tracker;
 use serin_providers::gateway::{Page, Pair, Scrape, Sides, Wanted};
 
 use super::history::{Curve, History};
@@ -247,13 +247,13 @@ fn read(wanted: &Wanted, text: &str) -> Page {
 
 /// The canary's requests and failures, counted up over the looks.
 pub(super) fn count(looks: &Looks) -> Vec<Counted> {
-    let mut evidence = Evidence::new(looks.bounds.len());
+    let mut evidence = Tracker::new(looks.bounds.len());
     let mut sum = Counted::default();
     let mut all = Vec::with_capacity(looks.looks.len());
     for look in &looks.looks {
         let at = u64::try_from(look.at).unwrap_or(0);
         let readings = look.pages.iter().flat_map(|(process, sides)| sides.readings(process, true));
-        if let Some(increase) = evidence.observe(at, readings) {
+        if let Ok(increase) = evidence.observe(at, readings) {
             sum.requests += increase.canary.requests;
             sum.failed += increase.canary.errors;
         }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serin_core::judge::design::{Design, Measured, weight_steps};
-use serin_core::judge::sequential::{Decision, Odds};
-use serin_core::judge::watch::Watch;
 use serin_core::model::{Bad, Canary};
+use serin_judge::monitor::Monitor;
+use serin_judge::{Decision, Odds};
 
 use super::Outcome;
 use super::counters::{Looks, watched};
@@ -68,7 +68,8 @@ pub(super) fn watch(
     let measured = Measured::new(spec, places, known, looks.shape.clone());
     let steps_expected = weight_steps(&canary.spec.analysis);
     let Design { config, sources, bounds } = Design::new(spec, &measured, steps_expected);
-    let mut watch = Watch::new(config, bounds.len(), sources).map_err(|error| error.to_string())?;
+    let mut watch =
+        Monitor::new(config, bounds.len(), sources).map_err(|error| error.to_string())?;
     let mut course = Course {
         outcome: if over <= end { Outcome::Passed } else { Outcome::Undecided },
         at: end,
@@ -89,7 +90,7 @@ pub(super) fn watch(
         let at = u64::try_from(look.at).unwrap_or(0);
         let pages = look.pages.iter();
         let readings = pages.flat_map(|(process, sides)| sides.readings(process, look.at >= warm));
-        let Some(verdict) = watch.observe(at, readings) else { continue };
+        let Ok(verdict) = watch.observe(at, readings) else { continue };
         course.looks += 1;
         course.peak = course.peak.max(verdict.log_e);
         match verdict.decision {

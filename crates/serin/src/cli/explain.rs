@@ -303,7 +303,7 @@ mod tests {
     use serin_core::judge::design::Measured;
 
     use serin_core::judge::design::{Design, Memory};
-    use serin_core::judge::watch::Watch;
+    use serin_judge::monitor::Monitor;
 
     use super::*;
 
@@ -346,9 +346,9 @@ mod tests {
         let spec = spec.analysis.guard.unwrap();
         let Design { config, sources, bounds } =
             Design::new(&spec, &Measured { objectives: vec![0], ..Measured::default() }, 2);
-        let mut watch = Watch::new(config, bounds.len(), sources).unwrap();
+        let mut watch = Monitor::new(config, bounds.len(), sources).unwrap();
         for k in 1..20 {
-            use serin_core::judge::evidence::{Born, Reading, Side};
+            use serin_judge::counters::{Born, Reading, Side};
             let reading = |side, requests, errors| Reading {
                 side,
                 series: "gateway",
@@ -360,10 +360,12 @@ mod tests {
                 timed: requests,
                 within: &[],
             };
-            watch.observe(
-                k * 1000,
-                [reading(Side::Canary, 10 * k, k), reading(Side::Primary, 190 * k, 0)],
-            );
+            watch
+                .observe(
+                    k * 1000,
+                    [reading(Side::Canary, 10 * k, k), reading(Side::Primary, 190 * k, 0)],
+                )
+                .unwrap();
         }
         let time = jiff::Timestamp::from_second(1_800_000_000).unwrap();
         let memory = Memory {
@@ -372,7 +374,7 @@ mod tests {
             steps: 2,
             measured: Measured { objectives: vec![0], ..Measured::default() },
             decided: Some("10 % failed".to_owned()),
-            watch: watch.kept(),
+            watch: watch.save(),
         };
         let status = json!({"phase": "Failed", "guard": memory.to_value()});
         let report = report(&object(&guard, &status));

@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde_json::Value;
 use serin_core::judge::design::{Design, Memory};
-use serin_core::judge::sequential::{CheckKind, CheckReason, Decision, Explanation, Odds};
-use serin_core::judge::watch::Watch;
 use serin_core::model::{EvidencePace, GuardSpec, Pace};
 use serin_core::status::Counts;
+use serin_judge::monitor::Monitor;
+use serin_judge::{CheckKind, CheckReason, Decision, Explanation, Odds};
 
 /// What a guard knows at one moment, in numbers and in words.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -99,7 +99,8 @@ pub(crate) fn evidence(spec: &GuardSpec, kept: &Value) -> Result<Evidence, Strin
     let Memory { time, weight: _, steps, measured, decided, watch } =
         Memory::read(kept).map_err(|error| error.to_string())?;
     let Design { config, sources, bounds } = Design::new(spec, &measured, steps);
-    let watch = Watch::restore(config, bounds.len(), sources, &watch).map_err(|e| e.to_string())?;
+    let watch =
+        Monitor::restore(config, bounds.len(), sources, &watch).map_err(|e| e.to_string())?;
     Ok(Evidence::of(time, watch.explain(), decided))
 }
 

@@ -5,6 +5,7 @@ use serin_core::model::{Bad, Canary, GuardSpec, Objective};
 use serin_core::observed::Fitness;
 use serin_providers::gateway::{Counted, Page, Pair};
 
+use super::shortfall::{Untested, is_ambiguous};
 use super::source::{Look, REPLICAS_MAX, Scraped};
 
 /// What a gateway has not counted by then after the first traffic is missing for a reason.
@@ -114,6 +115,40 @@ pub(super) fn late(objective: &Objective) -> Fitness {
 /// What is counted cannot have happened.
 pub(super) fn contradictory(objective: &Objective, why: &str) -> Fitness {
     unfit(COUNTERS_CONTRADICT, format!("{} cannot be measured: {why}.", objective.name))
+}
+
+/// Requests of the canary are in no counter.
+pub(super) fn missing(objective: &Objective, told: &str) -> Fitness {
+    unfit(
+        "RequestsMissing",
+        format!(
+            "{} cannot be measured: {told}. Answers that break off and requests that find no endpoint are in no counter; look at the canary's pods and logs. Requests that go to one version by another route look alike: then set cannotMeasure to pass.",
+            objective.name
+        ),
+    )
+}
+
+/// What the gateway cannot show of these requests, though all that it counts is right.
+pub(super) fn unseen(
+    untested: Option<Untested>,
+    pages: &[Scraped],
+    pair: &Pair,
+) -> Option<Fitness> {
+    const UNCOUNTED: &str = "Answers that break off and requests that find no endpoint are in no counter of the gateway, and the canary's counted share does not tell of them here";
+    let part = |reason, message| Some(Fitness::Partial { reason, message });
+    if is_ambiguous(pages, pair) {
+        let message = "The gateway counts calls of gRPC by their status, and writes UNKNOWN for healthy ones too: DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS are failures, UNKNOWN is not.";
+        return part("GrpcStatusUnknown", message.to_owned());
+    }
+    match untested? {
+        Untested::Sticky => {
+            part("ShareNotTested", format!("{UNCOUNTED}: the route keeps clients with a version."))
+        }
+        Untested::Streams => part(
+            "ShareNotTested",
+            format!("{UNCOUNTED}: some connections stay open, and are counted when they end."),
+        ),
+    }
 }
 
 /// Part of the gateway is not looked at.

@@ -8,6 +8,7 @@ pub(crate) mod evidence;
 mod fitness;
 mod probe;
 mod scrape;
+mod shortfall;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -77,8 +78,11 @@ fn lock(ward: &Shared) -> MutexGuard<'_, Ward> {
 /// Pages of gateways and answers of servers are in others' words.
 fn legible(guard: Guard, mut watched: observed::Watched) -> (Guard, observed::Watched) {
     let clean = |why: &mut String| *why = line(why, SENTENCE_MAX);
-    if let Some(Fitness::Unfit { reason: _, message } | Fitness::Unknown { reason: _, message }) =
-        &mut watched.metrics
+    if let Some(
+        Fitness::Partial { reason: _, message }
+        | Fitness::Unfit { reason: _, message }
+        | Fitness::Unknown { reason: _, message },
+    ) = &mut watched.metrics
     {
         clean(message);
     }
@@ -188,6 +192,13 @@ impl Guards {
     pub fn see_route(&self, canary: &Canary, live: Exposure) {
         if let Some(ward) = self.ward(&canary.key) {
             lock(&ward).see_route(!canary.status.exposure().is_none() && live.is_none());
+        }
+    }
+
+    /// Whether the route keeps clients with a version, so that shares of requests are none of clients.
+    pub fn see_sticky(&self, key: &Key, sticky: bool) {
+        if let Some(ward) = self.ward(key) {
+            lock(&ward).stick(sticky);
         }
     }
 

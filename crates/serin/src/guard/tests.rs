@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use serin_core::judge::design::Memory;
 use serin_core::model::{Canary, Key, Policy};
-use serin_core::observed::{Fitness, Guard};
+use serin_core::observed::{Fitness, Guard, Sight};
 use serin_core::parse::{self, Limits};
 use serin_providers::gateway::{Sampled, Scrape, Wanted};
 
@@ -75,7 +75,11 @@ fn page(ward: &Ward, process: &str, bound: &str, sides: &[(&str, u64, u64, u64)]
 
 fn reason(ward: &Ward) -> String {
     match ward.watched().metrics {
-        Some(Fitness::Unfit { reason, message } | Fitness::Unknown { reason, message }) => {
+        Some(
+            Fitness::Partial { reason, message }
+            | Fitness::Unfit { reason, message }
+            | Fitness::Unknown { reason, message },
+        ) => {
             format!("{reason}: {message}")
         }
         Some(Fitness::Fit) => "fit".to_owned(),
@@ -425,4 +429,99 @@ fn samples_whose_times_do_not_go_on_hold() {
         assert!(!holds || !(3..30).contains(&k), "{k}: {:?}", ward.opinion());
         assert!(holds || !(38..58).contains(&k), "{k}: {:?}", ward.opinion());
     }
+}
+
+/// What a gateway counts of a canary that has 5 %, in the first second of which a page was read before.
+struct Counted {
+    /// Counted requests of the canary and of the primary in a second.
+    rates: (u64, u64),
+    /// Seconds that one request takes.
+    secs: f64,
+    code: &'static str,
+    protocol: &'static str,
+}
+
+const AS_ROUTED: Counted = Counted { rates: (5, 95), secs: 0.05, code: "200", protocol: "http" };
+/// Of two requests of the canary one breaks off.
+const HALF: Counted = Counted { rates: (5, 190), ..AS_ROUTED };
+
+fn counted(ward: &mut Ward, what: &Counted, from: u64, to: u64) {
+    let Counted { rates, secs, code, protocol } = what;
+    for k in from..to {
+        let mut wanted = Wanted::default();
+        ward.want(&mut wanted);
+        let mut scrape = Scrape::new(&wanted);
+        for (side, rate) in [("canary", rates.0), ("primary", rates.1)] {
+            // What was there before the release was counted by another version.
+            let requests = 1000 + k * rate;
+            let took = requests as f64 * secs;
+            let labels = format!(
+                "{{code=\"{code}\",method=\"GET\",protocol=\"{protocol}\",service=\"develop-backend-{side}-80@kubernetescrd\"}}"
+            );
+            let name = "traefik_service_request";
+            let text = format!(
+                "{name}s_total{labels} {requests}\n{name}_duration_seconds_sum{labels} {took}\n\
+                 {name}_duration_seconds_count{labels} {requests}\n"
+            );
+            scrape.push(text.as_bytes());
+        }
+        let page = ("g#1".to_owned(), scrape.finish());
+        ward.look(&[page], None, now(k as i64));
+    }
+}
+
+#[test]
+fn requests_of_the_canary_that_are_counted_nowhere_hold_and_are_never_a_rollback() {
+    let mut ward = ward(&asked_errors());
+    counted(&mut ward, &HALF, 1, 120);
+    let Guard::Hold(why) = ward.opinion() else { panic!("{:?}", ward.opinion()) };
+    let said = "error-rate cannot be measured, the gateway counts fewer requests of the canary than its share of them";
+    assert!(why.starts_with(said), "{why}");
+    assert_eq!(ward.watched().sight, Sight::Contradicted);
+    let told = reason(&ward);
+    assert!(told.starts_with("RequestsMissing: error-rate cannot be measured: of "), "{told}");
+    assert!(told.contains("2.56 %, and it is to get 5 %"), "{told}");
+    // It ends when they are counted again.
+    counted(&mut ward, &AS_ROUTED, 400, 600);
+    assert_eq!((ward.opinion(), reason(&ward).as_str()), (Guard::Quiet, "fit"));
+}
+
+#[test]
+fn a_share_that_was_taken_back_for_missing_requests_is_not_given_again_by_itself() {
+    let mut ward = ward(&asked_errors());
+    counted(&mut ward, &HALF, 1, 120);
+    let taken_back = canary(&asked_errors(), &json!({"phase": "Progressing", "canaryWeight": 0}));
+    let spec = taken_back.spec.analysis.guard.clone().unwrap();
+    ward.follow(&taken_back, &spec);
+    counted(&mut ward, &Counted { rates: (0, 200), ..AS_ROUTED }, 400, 600);
+    assert_eq!(ward.watched().sight, Sight::Contradicted);
+}
+
+#[test]
+fn a_share_is_tested_only_where_a_shortfall_can_be_nothing_healthy() {
+    let run = |analysis: &Value, sticky: bool, what: &Counted| {
+        let mut ward = ward(analysis);
+        ward.stick(sticky);
+        counted(&mut ward, what, 1, 240);
+        (ward.opinion(), reason(&ward))
+    };
+    let errors = &asked_errors();
+    let fine = |reason: &str| (Guard::Quiet, reason.to_owned());
+    assert_eq!(run(errors, false, &AS_ROUTED), fine("fit"));
+    let (opinion, told) = run(errors, true, &HALF);
+    assert!(
+        opinion == Guard::Quiet
+            && told.starts_with("ShareNotTested")
+            && told.contains("keeps clients"),
+        "{told}"
+    );
+    let (opinion, told) = run(errors, false, &Counted { protocol: "websocket", code: "0", ..HALF });
+    assert!(opinion == Guard::Quiet && told.contains("some connections stay open"), "{told}");
+    // A long poll is counted when it ends, the canary's first ones long after the primary's.
+    assert_eq!(run(errors, false, &Counted { secs: 30.0, ..HALF }), fine("fit"));
+    // Whoever knows that they go another way says so.
+    let passed = json!({"guard": {"errorRate": {"slo": 1, "cannotMeasure": "pass"}}});
+    assert_eq!(run(&passed, false, &HALF).0, Guard::Quiet);
+    let told = run(errors, false, &Counted { code: "2", ..AS_ROUTED }).1;
+    assert!(told.starts_with("GrpcStatusUnknown"), "{told}");
 }

@@ -9,17 +9,19 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use serin_core::judge::design::{Design, Measured, Memory, weight_steps};
-use serin_core::judge::evidence::{Order, Reading};
-use serin_core::judge::sequential::{Decision, Percent, Verdict};
-use serin_core::judge::traffic::Traffic;
-use serin_core::judge::watch::Watch;
 use serin_core::model::{Bad, Canary, GuardSpec, Objective};
 use serin_core::observed::{Fitness, Guard};
 use serin_core::step::KEEP_EVERY_SECS;
+use serin_judge::counters::{Monotonic, Reading};
+use serin_judge::monitor::Monitor;
+use serin_judge::traffic::Traffic;
+use serin_judge::words::Percent;
+use serin_judge::{Decision, Verdict};
 use serin_providers::gateway::{Page, Pair, Sides, Wanted};
 
 use self::choice::{Lack, Waiting};
 use super::fitness;
+use super::shortfall::Shortfall;
 use super::source::{Scraped, SourceKey};
 use super::warm::Warmth;
 
@@ -71,7 +73,7 @@ enum State {
     /// Nothing was seen that says which objectives can be measured.
     New(Waiting),
     Watching {
-        watch: Box<Watch>,
+        watch: Box<Monitor>,
         measured: Measured,
         bounds: Vec<f64>,
     },
@@ -110,6 +112,7 @@ pub(super) struct Ward {
     fitness: Option<Fitness>,
     /// Places of the objectives that are not measured.
     lacks: BTreeMap<usize, Lack>,
+    shortfall: Shortfall,
     /// When the status last got our memory, as far as is known, or was last asked to.
     saved: Option<Timestamp>,
     trust: Trust,
@@ -117,7 +120,7 @@ pub(super) struct Ward {
     samples: BTreeMap<String, i64>,
     /// When a look last brought something that was not known.
     moved: Option<Timestamp>,
-    ordered: Order,
+    ordered: Monotonic,
     /// None has been taken since the canary's share was changed.
     stale: bool,
     /// Samples that are older have been counted by another source.
@@ -149,11 +152,12 @@ impl Ward {
             ready: false,
             fitness: blind.then(fitness::nobody),
             lacks: BTreeMap::new(),
+            shortfall: Shortfall::new(spec.alpha, canary.status.exposure()),
             saved: None,
             trust: Trust::default(),
             samples: BTreeMap::new(),
             moved: None,
-            ordered: Order::default(),
+            ordered: Monotonic::default(),
             stale: true,
             not_before: None,
             counted_until: None,
@@ -180,7 +184,7 @@ impl Ward {
         };
         let Memory { time, weight, steps, measured, decided, watch } = memory;
         let Design { config, sources, bounds } = Design::new(&self.spec, &measured, steps);
-        self.state = match Watch::restore(config, bounds.len(), sources, &watch) {
+        self.state = match Monitor::restore(config, bounds.len(), sources, &watch) {
             Ok(mut watch) => {
                 if weight != self.canary.status.canary_weight {
                     watch.weight_changed();
@@ -222,6 +226,7 @@ impl Ward {
         if let Some((time, _)) = canary.status.guard.as_ref().map(Memory::glance) {
             self.saved = self.saved.max(time);
         }
+        self.shortfall.follow(canary.status.exposure());
         let changed = *spec != self.spec;
         self.canary = canary.clone();
         self.pair = pair(canary);
@@ -239,6 +244,11 @@ impl Ward {
     /// Whether the route lacks the traffic that the status speaks of.
     pub(super) fn see_route(&mut self, lacks: bool) {
         self.taken_off = Some(lacks && self.taken_off.unwrap_or(true));
+    }
+
+    /// Whether the route keeps clients with a version.
+    pub(super) fn stick(&mut self, sticky: bool) {
+        self.shortfall.stick(sticky);
     }
 
     /// How many of the pods that are judged can serve.
@@ -434,7 +444,7 @@ impl Ward {
     /// When this look was, for the evidence.
     fn order(&mut self, now: Timestamp) -> u64 {
         let after = match &self.state {
-            State::Watching { watch, .. } => watch.evidence().at_millis(),
+            State::Watching { watch, .. } => watch.counters().at_millis(),
             State::New(_) | State::Lost(_) => None,
         };
         self.ordered.at(now.as_millisecond(), self.spec.interval_millis, after)
@@ -465,11 +475,14 @@ impl Ward {
             .map(|(process, page)| (process.as_str(), page.sides(&self.pair, bounds, began)))
             .collect();
         let State::Watching { watch, .. } = &mut self.state else { return None };
-        let verdict = watch.observe(at_millis, readings(&sides, warm));
-        let increase = watch.evidence().increase();
+        let verdict = watch.observe(at_millis, readings(&sides, warm)).ok();
+        let increase = watch.counters().increase();
         if verdict.is_some() {
             let requests = increase.canary.requests.saturating_add(increase.primary.requests);
             self.traffic.observe(increase.secs, requests);
+            if !self.trust.recorded && !super::soaks(&self.canary) {
+                self.shortfall.take(&self.pair, pages, increase, now);
+            }
         }
         verdict
     }
@@ -487,8 +500,14 @@ impl Ward {
             Lack::Late => Some(fitness::late(objective)),
             Lack::Bucket => None,
             Lack::Fallen | Lack::Ahead => Some(fitness::contradictory(objective, lack.why())),
+            Lack::Missing => {
+                let told = self.shortfall.told().unwrap_or_default();
+                Some(fitness::missing(objective, told))
+            }
         });
         let partly = (self.beyond > 0).then(|| fitness::too_many(self.beyond));
+        let partly =
+            partly.or_else(|| fitness::unseen(self.shortfall.untested(), pages, &self.pair));
         Some(lacking.or(partly).filter(|_| found == Fitness::Fit).unwrap_or(found))
     }
 
@@ -496,7 +515,7 @@ impl Ward {
         let State::Watching { watch, measured, bounds: _ } = &self.state else {
             return None;
         };
-        let at = i64::try_from(watch.evidence().at_millis()?).ok()?;
+        let at = i64::try_from(watch.counters().at_millis()?).ok()?;
         let counted = Timestamp::from_millisecond(at).ok()?;
         let memory = Memory {
             time: self.seen.unwrap_or(counted),
@@ -504,7 +523,7 @@ impl Ward {
             steps: self.steps,
             measured: measured.clone(),
             decided: self.decided.clone(),
-            watch: watch.kept(),
+            watch: watch.save(),
         };
         Some(memory.to_value())
     }
@@ -546,7 +565,7 @@ fn pair(canary: &Canary) -> Pair {
 }
 
 /// Counts of the primary, odds and limit, in one sentence.
-fn verdict_of_soak(watch: &Watch) -> String {
+fn verdict_of_soak(watch: &Monitor) -> String {
     let explanation = watch.explain();
     let needed = explanation.threshold.exp();
     let main = explanation.checks.first().map_or_else(String::new, |check| {
@@ -558,7 +577,7 @@ fn verdict_of_soak(watch: &Watch) -> String {
 }
 
 /// Counts on both sides, odds and limit, in one sentence.
-fn sentence(watch: &Watch) -> String {
+fn sentence(watch: &Monitor) -> String {
     let explanation = watch.explain();
     let needed = explanation.threshold.exp();
     let main = explanation.checks.first().map(ToString::to_string).unwrap_or_default();

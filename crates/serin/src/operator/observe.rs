@@ -53,6 +53,8 @@ pub async fn observe(context: &Context, canary: &Canary, now: Timestamp) -> Sigh
     context.guards.follow(canary, routed);
     if let Seen::Present(exposure) = &observed.route {
         context.guards.see_route(canary, *exposure);
+        let sticky = router(canary.spec.provider).is_sticky(canary, &objects);
+        context.guards.see_sticky(&canary.key, sticky);
     }
     let pods = |seen: &Seen<Workload>| seen.present().map(|workload| workload.available_replicas);
     context.guards.count_pods(&canary.key, pods(&observed.target), pods(&observed.primary));

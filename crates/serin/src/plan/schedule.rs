@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serin_core::judge::sequential::pace::expected_hurt;
 use serin_core::model::{self, Analysis, Canary, Form, HookKind};
 use serin_core::step;
+use serin_judge::pace::expected_hurt;
 
 use super::report::{BlastRadius, Earliest, Schedule, Step};
 use super::show::span;

@@ -2,11 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serin_core::judge::design::{Design, Measured, weight_steps};
-use serin_core::judge::sequential::{Decision, Guard, Sample};
-use serin_core::judge::watch::Source;
 use serin_core::model::{Bad, Canary, Exposure, GuardSpec, Objective, Weight};
 use serin_core::observed::Known;
 use serin_core::step::{self, ACTUATION_SECS};
+use serin_judge::monitor::Source;
+use serin_judge::{Decision, Guard, Sample};
 
 /// Nobody waits longer for a plan, and no release should take as long.
 pub(super) const HORIZON_SECS: f64 = 3600.0;

@@ -172,7 +172,7 @@ pub(super) fn table(
             let under_way = row.under_way.as_ref();
             let evidence = under_way
                 .and_then(|one| one.log_evidence)
-                .map_or("-".to_owned(), |log| serin_core::judge::sequential::Odds(log).to_string());
+                .map_or("-".to_owned(), |log| serin_judge::Odds(log).to_string());
             let or_none =
                 |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
             line.extend([or_none(&row.old), or_none(&row.new), evidence]);

@@ -224,7 +224,7 @@ fn measures(view: &ReleaseView, look: Look, signs: &Signs) -> Vec<Row> {
     }
     let known = at.and_then(|at| log_evidence.get(at)).copied();
     let words = match known {
-        Some(log) => serin_core::judge::sequential::Odds(log).to_string(),
+        Some(log) => serin_judge::Odds(log).to_string(),
         None => "nothing seen of this release".to_owned(),
     };
     let limit = guard.log_limit.exp().round();

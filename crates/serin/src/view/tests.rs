@@ -3,9 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use serin_core::judge::design::{Design, Measured as Asked, Memory};
-use serin_core::judge::evidence::{Born, Reading, Side as Judged};
-use serin_core::judge::watch::Watch;
 use serin_core::parse::{self, Limits};
+use serin_judge::counters::{Born, Reading, Side as Judged};
+use serin_judge::monitor::Monitor;
 
 use super::fleet::row;
 use super::*;
@@ -51,7 +51,7 @@ fn memory(at: i64, requests: u64, bad: u64, weight: u8) -> Value {
     let measured = Asked { objectives: vec![0], ..Asked::default() };
     let Design { config, sources, bounds } =
         Design::new(&spec.analysis.guard.unwrap(), &measured, 3);
-    let mut watch = Watch::new(config, bounds.len(), sources).unwrap();
+    let mut watch = Monitor::new(config, bounds.len(), sources).unwrap();
     for (look, part) in [(1, 0), (2, 1)] {
         let reading = |side, requests, errors| Reading {
             side,
@@ -66,9 +66,9 @@ fn memory(at: i64, requests: u64, bad: u64, weight: u8) -> Value {
         };
         let sides =
             [reading(Judged::Canary, requests, bad), reading(Judged::Primary, 10 * requests, 0)];
-        watch.observe(look * 1000, sides);
+        watch.observe(look * 1000, sides).unwrap();
     }
-    let watch = watch.kept();
+    let watch = watch.save();
     Memory { time: time(at), weight, steps: 3, measured, decided: None, watch }.to_value()
 }
 

@@ -16,6 +16,7 @@ mod local;
 mod monitoring;
 mod refusals;
 mod routes;
+mod uncounted;
 
 use tokio::sync::{Mutex, MutexGuard};
 

@@ -75,7 +75,13 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Measured<B> {
                     observation.sent(length);
                 }
             }
-            Some(Err(_)) | None => self.observation = None,
+            // As with Traefik, what breaks off is in no counter.
+            Some(Err(_)) => {
+                if let Some(observation) = self.observation.take() {
+                    observation.forget();
+                }
+            }
+            None => self.observation = None,
         }
         // Counted before the last bytes leave, so that who has the answer also finds it counted.
         if self.inner.is_end_stream() {

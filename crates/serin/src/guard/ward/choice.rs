@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serin_core::judge::design::{Design, Measured, shape_bounds};
-use serin_core::judge::evidence::{Born, Disorder};
-use serin_core::judge::watch::Watch;
 use serin_core::model::{Bad, Objective};
+use serin_judge::counters::{Born, Inconsistency};
+use serin_judge::monitor::Monitor;
 use serin_providers::gateway::{Counters, Page, Sides};
 
 use super::{PROCESSES_MAX, State, Ward, readings};
@@ -28,6 +28,8 @@ pub(super) enum Lack {
     Fallen,
     /// More failures than requests were counted.
     Ahead,
+    /// Fewer requests are counted than the canary's share of them.
+    Missing,
 }
 
 impl Lack {
@@ -42,6 +44,9 @@ impl Lack {
                 "its counters are below what they were, and the gateway has not restarted"
             }
             Lack::Ahead => "the gateway counts failures without their requests",
+            Lack::Missing => {
+                "the gateway counts fewer requests of the canary than its share of them"
+            }
         }
     }
 }
@@ -85,7 +90,7 @@ impl Waiting {
     }
 
     /// Begins a watch where this was read: what has been counted since is its first block.
-    fn begin(&self, watch: &mut Watch, bounds: usize, at_millis: u64) {
+    fn begin(&self, watch: &mut Monitor, bounds: usize, at_millis: u64) {
         if self.base_millis == 0 || self.base_millis >= at_millis {
             return;
         }
@@ -94,14 +99,17 @@ impl Waiting {
             .iter()
             .map(|(p, s)| (p.as_str(), s))
             .map(|(process, Sides { canary, primary, born: _, started })| {
-                let timeless =
-                    |counters: &Counters| Counters { within: vec![0; bounds], ..counters.clone() };
+                let timeless = |counters: &Counters| Counters {
+                    within: vec![Some(0); bounds],
+                    ..counters.clone()
+                };
                 let born = Born::Before;
                 let (canary, primary, started) = (timeless(canary), timeless(primary), *started);
                 (process, Sides { canary, primary, born, started })
             })
             .collect();
-        watch.observe(self.base_millis, readings(&base, true));
+        // The first scrape is a base; one without any process is none.
+        let _ = watch.observe(self.base_millis, readings(&base, true));
     }
 }
 
@@ -163,7 +171,7 @@ impl Ward {
         let (known, shape) = (&self.canary.status.dispersion, waiting.shape.clone());
         let measured = Measured::new(&self.spec, objectives, known, shape);
         let Design { config, sources, bounds } = Design::new(&self.spec, &measured, self.steps);
-        self.state = match Watch::new(config, bounds.len(), sources) {
+        self.state = match Monitor::new(config, bounds.len(), sources) {
             Err(error) => State::Lost(error.to_string()),
             Ok(mut watch) => {
                 waiting.begin(&mut watch, bounds.len(), at_millis);
@@ -200,15 +208,16 @@ impl Ward {
                 (place, lack)
             })
             .collect();
-        let disorder = match &self.state {
-            State::Watching { watch, .. } => watch.evidence().disorder(),
+        let inconsistency = match &self.state {
+            State::Watching { watch, .. } => watch.counters().inconsistency(),
             State::New(_) | State::Lost(_) => None,
         };
-        if let Some(disorder) = disorder {
-            let lack = match disorder {
-                Disorder::Fallen => Lack::Fallen,
-                Disorder::Ahead => Lack::Ahead,
-            };
+        let lack = match inconsistency {
+            Some(Inconsistency::Fallen) => Some(Lack::Fallen),
+            Some(Inconsistency::Ahead) => Some(Lack::Ahead),
+            None => self.shortfall.told().map(|_| Lack::Missing),
+        };
+        if let Some(lack) = lack {
             let all = self.spec.objectives.iter().enumerate();
             let failures = all.filter(|(_, objective)| objective.bad == Bad::Failed);
             self.lacks.extend(failures.map(|(place, _)| (place, lack)));

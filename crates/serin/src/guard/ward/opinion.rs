@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serin_core::judge::records::{self, opinion};
 use serin_core::model::{Bad, GuardMode, Objective, Policy};
 use serin_core::observed::{Fitness, Guard, Known, Sight, Unknown, Watched};
 use serin_core::step::allows_more;
@@ -41,7 +42,7 @@ impl Ward {
             ));
         }
         let opinion = match &self.state {
-            State::Watching { watch, .. } => watch.opinion(),
+            State::Watching { watch, .. } => opinion(watch),
             State::New(_) | State::Lost(_) => Guard::Quiet,
         };
         match opinion {
@@ -86,7 +87,7 @@ impl Ward {
             GuardMode::Observe => self.decided.clone(),
         };
         let checks = match &self.state {
-            State::Watching { watch, .. } => watch.records(self.trust.source()),
+            State::Watching { watch, .. } => records::of(watch, self.trust.source()),
             State::New(_) | State::Lost(_) => Vec::new(),
         };
         let (known, memory, metrics) = (self.known(), self.memory(), self.fitness.clone());
@@ -114,7 +115,7 @@ impl Ward {
             return Sight::Unknown;
         }
         match self.unmeasured().find(|(objective, _)| holds(objective)) {
-            Some((_, Lack::Fallen | Lack::Ahead)) => Sight::Contradicted,
+            Some((_, Lack::Fallen | Lack::Ahead | Lack::Missing)) => Sight::Contradicted,
             Some((_, Lack::Histogram | Lack::Bucket | Lack::Late)) => Sight::Blind,
             None => Sight::Clear,
         }
@@ -196,7 +197,7 @@ impl Ward {
                 let passable = lacking && fitness::is_about_histogram(reason);
                 !(passable || fitness::is_about_replicas(reason))
             }
-            Some(Fitness::Fit | Fitness::Unknown { .. }) | None => false,
+            Some(Fitness::Fit | Fitness::Partial { .. } | Fitness::Unknown { .. }) | None => false,
         };
         if self.sightless || unfit {
             return None;
@@ -219,7 +220,7 @@ impl Ward {
     /// The evidence as it is now, in one line; none before the first request.
     pub(in crate::guard) fn line(&self) -> Option<String> {
         let State::Watching { watch, .. } = &self.state else { return None };
-        let checks = watch.records(self.trust.source());
+        let checks = records::of(watch, self.trust.source());
         let first = checks.first()?;
         let odds = watch.explain().odds;
         Some(format!("{odds}; {}: {}", first.name, first.evidence()?))

@@ -3,7 +3,7 @@
 //! A block is the canary's `n` requests, `x` of them bad, and the primary's `m` and `y` over the same time.
 //! Every function returns the logarithm of an e-value.
 
-use super::math::{ln_ratios, two, x_ln};
+use crate::math::{ln_ratios, two, x_ln};
 
 /// How many alternatives every check holds against its boundary.
 pub const ALTERNATIVES: usize = 10;
@@ -22,16 +22,22 @@ const PROJECTION_ROUNDS_MAX: u32 = 60;
 /// The counts of one block: `n`, `x` of the canary, `m`, `y` of the primary.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Block {
+    /// The canary's requests.
     pub n: f64,
+    /// Bad ones of them.
     pub x: f64,
+    /// The primary's requests.
     pub m: f64,
+    /// Bad ones of them.
     pub y: f64,
 }
 
 /// The null hypothesis of a relative check: the canary's rate is at most `rho` times the primary's plus `delta`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tolerance {
+    /// What multiplies the primary's rate.
     pub rho: f64,
+    /// What is added to it.
     pub delta: f64,
 }
 
@@ -258,9 +264,15 @@ fn at_projection(block: &Block, q: f64, r: f64, pp: f64, tolerance: Tolerance) -
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Ceiling {
     /// The objective alone: there is no primary to blame.
-    Slo { p0: f64 },
+    Slo {
+        /// The objective.
+        p0: f64,
+    },
     /// The objective, or what the primary suffers now if that is more.
-    Attributed { p0: f64 },
+    Attributed {
+        /// The objective.
+        p0: f64,
+    },
     /// The relative limit at what the primary suffers now.
     Relative(Tolerance),
 }

@@ -1,7 +1,8 @@
 //! Tables for each thing that goes wrong with a scrape, and laws for all of them together.
 
 use super::*;
-use crate::judge::paper::{Paper, Pen};
+use crate::codec::{Decoder, Encoder};
+use crate::guard::Unjudged;
 use proptest::prelude::*;
 
 fn reading(side: Side, series: &str, requests: u64, errors: u64) -> Reading<'_> {
@@ -18,10 +19,10 @@ fn reading(side: Side, series: &str, requests: u64, errors: u64) -> Reading<'_> 
     }
 }
 
-fn kept(evidence: &Evidence) -> String {
-    let mut pen = Pen::default();
-    evidence.write(&mut pen);
-    pen.text()
+fn saved(tracker: &Tracker) -> String {
+    let mut encoder = Encoder::default();
+    tracker.write(&mut encoder);
+    encoder.text()
 }
 
 fn canary(requests: u64, errors: u64) -> Reading<'static> {
@@ -38,11 +39,11 @@ fn since(started: u64, reading: Reading<'static>) -> Reading<'static> {
 
 /// The canary's (requests, errors) after each scrape; `None` where the scrape was ignored.
 fn run(scrapes: &[(u64, Vec<Reading<'_>>)]) -> Vec<Option<(u64, u64)>> {
-    let mut evidence = Evidence::new(0);
+    let mut tracker = Tracker::new(0);
     let mut answers = Vec::new();
     for (at, readings) in scrapes {
-        let increase = evidence.observe(*at, readings.iter().copied());
-        answers.push(increase.map(|i| (i.errors().n, i.errors().x)));
+        let increase = tracker.observe(*at, readings.iter().copied());
+        answers.push(increase.ok().map(|i| (i.errors().n, i.errors().x)));
     }
     answers
 }
@@ -80,7 +81,7 @@ fn each_mishap_has_its_rule() {
         (
             "a missed scrape makes one longer block",
             vec![(1, vec![canary(50, 5)]), (2, vec![]), (3, vec![canary(60, 9)])],
-            vec![Some((0, 0)), Some((0, 0)), Some((10, 4))],
+            vec![Some((0, 0)), None, Some((10, 4))],
         ),
         (
             "a series read twice counts once",
@@ -143,21 +144,22 @@ fn what_falls_is_missing_unless_its_process_restarted() {
 
 #[test]
 fn processes_are_differenced_before_they_are_summed() {
-    let mut evidence = Evidence::new(0);
+    let mut tracker = Tracker::new(0);
     let at = |a, b| [reading(Side::Primary, "a", a, 0), reading(Side::Primary, "b", b, 0)];
-    evidence.observe(1000, at(100, 100));
+    tracker.observe(1000, at(100, 100)).unwrap();
     // The sum rises by 20 while one process restarted: 110 + 10 new requests.
-    let increase = evidence.observe(3000, at(210, 10)).unwrap();
+    let increase = tracker.observe(3000, at(210, 10)).unwrap();
     assert_eq!((increase.errors().m, increase.secs), (120, 2.0));
 }
 
 #[test]
 fn slow_requests_come_from_buckets_even_from_torn_ones() {
-    let mut evidence = Evidence::new(2);
+    let mut tracker = Tracker::new(2);
     let mut at = |at, warm, timed, within: [u64; 2]| {
         let started = if timed < 100 { 60 } else { 0 };
+        let within = within.map(Some);
         let reading = Reading { warm, timed, within: &within, ..since(started, canary(0, 0)) };
-        let increase = evidence.observe(at, [reading]).unwrap();
+        let increase = tracker.observe(at, [reading]).unwrap();
         let (fine, coarse) = (increase.slower(0), increase.slower(1));
         assert_eq!(fine.n, coarse.n);
         (fine.n, fine.x, coarse.x)
@@ -173,12 +175,12 @@ fn slow_requests_come_from_buckets_even_from_torn_ones() {
 
 #[test]
 fn looks_are_in_order_whatever_the_clock_does() {
-    let mut order = Order::default();
+    let mut order = Monotonic::default();
     let at =
         [10_000, 11_000, 11_000, -79_000, -78_000, 500_000].map(|told| order.at(told, 1000, None));
     assert_eq!(at, [10_000, 11_000, 11_001, 12_001, 13_001, 591_001]);
     // Another leader, whose clock is behind what was kept.
-    let mut order = Order::default();
+    let mut order = Monotonic::default();
     assert_eq!(
         [order.at(5000, 1000, Some(95_000)), order.at(6000, 1000, Some(95_001))],
         [95_001, 96_001]
@@ -187,10 +189,11 @@ fn looks_are_in_order_whatever_the_clock_does() {
 
 #[test]
 fn missing_buckets_make_nothing_slow() {
-    let mut evidence = Evidence::new(1);
+    let mut tracker = Tracker::new(1);
     let mut at = |at, timed, within: [u64; 1]| {
+        let within = within.map(Some);
         let reading = Reading { timed, within: &within, ..canary(timed, 0) };
-        let slow = evidence.observe(at, [reading]).unwrap().slower(0);
+        let slow = tracker.observe(at, [reading]).unwrap().slower(0);
         (slow.n, slow.x)
     };
     assert_eq!(at(1, 100, [90]), (0, 0));
@@ -199,52 +202,81 @@ fn missing_buckets_make_nothing_slow() {
 }
 
 #[test]
-fn counters_that_contradict_each_other_are_told() {
-    let mut evidence = Evidence::new(0);
-    evidence.observe(1000, [canary(50, 5), primary(900)]);
-    assert_eq!(evidence.disorder(), None);
-    for (at, disorder) in [(2000, None), (5000, None), (6000, Some(Disorder::Fallen))] {
-        evidence.observe(at, [canary(7, 1), primary(900 + at)]);
-        assert_eq!(evidence.disorder(), disorder, "{at}");
+fn a_bound_that_is_not_measured_is_not_all_fast() {
+    let at = |tracker: &mut Tracker, at, timed, within: [Option<u64>; 2]| {
+        let reading = Reading { timed, within: &within, ..canary(timed, 0) };
+        let increase = tracker.observe(at, [reading]).unwrap();
+        [increase.slower(0), increase.slower(1)].map(|sample| (sample.n, sample.x))
+    };
+    for kept in [false, true] {
+        let mut tracker = Tracker::new(2);
+        assert_eq!(at(&mut tracker, 1, 100, [Some(90), None]), [(0, 0), (0, 0)]);
+        assert_eq!(at(&mut tracker, 2, 110, [Some(95), None]), [(10, 5), (0, 0)]);
+        assert_eq!(at(&mut tracker, 3, 120, [None, Some(118)]), [(0, 0), (0, 0)], "a base");
+        if kept {
+            assert!(!tracker.is_even());
+            let (text, settings) = (saved(&tracker), CounterSettings::default());
+            tracker = Tracker::read(2, settings, &mut Decoder::of(&text).unwrap()).unwrap();
+        }
+        let both = at(&mut tracker, 4, 130, [Some(100), Some(127)]);
+        assert_eq!(both, [(20, 15), (10, 1)], "one longer block at the one that was missing");
+        assert!(tracker.is_even());
     }
-    evidence.observe(7000, [canary(51, 5), primary(9000)]);
-    assert_eq!(evidence.disorder(), None);
+}
+
+#[test]
+fn counters_that_contradict_each_other_are_told() {
+    let mut tracker = Tracker::new(0);
+    tracker.observe(1000, [canary(50, 5), primary(900)]).unwrap();
+    assert_eq!(tracker.inconsistency(), None);
+    for (at, inconsistency) in [(2000, None), (5000, None), (6000, Some(Inconsistency::Fallen))] {
+        tracker.observe(at, [canary(7, 1), primary(900 + at)]).unwrap();
+        assert_eq!(tracker.inconsistency(), inconsistency, "{at}");
+    }
+    tracker.observe(7000, [canary(51, 5), primary(9000)]).unwrap();
+    assert_eq!(tracker.inconsistency(), None);
     // Errors without their requests.
     for second in 8..200 {
-        evidence.observe(1000 * second, [canary(51, 500), primary(9000 + second)]);
-        let owed = evidence.series.values().map(|last| last.errors_owed).max().unwrap();
+        tracker.observe(1000 * second, [canary(51, 500), primary(9000 + second)]).unwrap();
+        let owed = tracker.series.values().map(|last| last.errors_owed).max().unwrap();
         assert_eq!(owed > 0, second < 68, "{second}");
-        let told = (68..128).contains(&second).then_some(Disorder::Ahead);
-        assert_eq!(evidence.disorder(), told, "{second}");
+        let told = (68..128).contains(&second).then_some(Inconsistency::Ahead);
+        assert_eq!(tracker.inconsistency(), told, "{second}");
     }
-    let after = evidence.observe(300_000, [canary(60, 500)]).unwrap().errors();
+    let after = tracker.observe(300_000, [canary(60, 500)]).unwrap().errors();
     assert_eq!((after.n, after.x), (9, 0), "what was given up is owed no more");
 }
 
 #[test]
 fn series_are_bounded() {
-    let mut evidence = Evidence::new(0);
+    let mut tracker = Tracker::new(0);
     let names: Vec<String> = (0..SERIES_MAX + 10).map(|i| i.to_string()).collect();
     let all = |names: &[String]| -> Vec<(String, u64)> {
         names.iter().map(|name| (name.clone(), 1)).collect()
     };
     let first = all(&names);
     let readings = first.iter().map(|(name, value)| reading(Side::Canary, name, *value, 0));
-    assert_eq!(evidence.observe(1, readings).unwrap().refused, 10);
-    assert_eq!(evidence.series(), SERIES_MAX);
-    let late = [reading(Side::Canary, "late", 1, 0)];
-    assert_eq!(evidence.observe(FORGOTTEN_AFTER_MILLIS + 2, late).unwrap().refused, 0);
-    assert_eq!(evidence.series(), 1);
+    assert_eq!(tracker.observe(1, readings).unwrap().refused, 10);
+    assert_eq!(tracker.series(), SERIES_MAX);
+    let recent = [reading(Side::Canary, "recent", 1, 0)];
+    assert_eq!(
+        tracker
+            .observe(CounterSettings::default().forgotten_after_millis + 2, recent)
+            .unwrap()
+            .refused,
+        0
+    );
+    assert_eq!(tracker.series(), 1);
 }
 
 #[test]
 fn what_is_kept_is_small() {
-    let mut evidence = Evidence::new(1);
+    let mut tracker = Tracker::new(1);
     let names = ["traefik-7d9c6b5f4-abcde", "traefik-7d9c6b5f4-fghij", "traefik-7d9c6b5f4-klmno"];
     let mut readings = Vec::new();
     for name in names {
         for side in [Side::Canary, Side::Primary] {
-            let within = &[123_456_789];
+            let within = &[Some(123_456_789)];
             readings.push(Reading {
                 timed: 123_456_999,
                 within,
@@ -252,11 +284,19 @@ fn what_is_kept_is_small() {
             });
         }
     }
-    evidence.observe(1_750_000_000_000, readings);
-    let text = kept(&evidence);
+    tracker.observe(1_750_000_000_000, readings).unwrap();
+    let text = saved(&tracker);
     assert!(text.len() < 200, "{} bytes: {text}", text.len());
-    assert_eq!(Evidence::read(1, &mut Paper::of(&text).unwrap()).unwrap(), evidence);
-    assert_eq!(Evidence::read(2, &mut Paper::of(&text).unwrap()).unwrap().series(), 0);
+    assert_eq!(
+        Tracker::read(1, CounterSettings::default(), &mut Decoder::of(&text).unwrap()).unwrap(),
+        tracker
+    );
+    assert_eq!(
+        Tracker::read(2, CounterSettings::default(), &mut Decoder::of(&text).unwrap())
+            .unwrap()
+            .series(),
+        0
+    );
 }
 
 /// What happens to one process between two scrapes.
@@ -305,11 +345,11 @@ struct Truth {
 proptest! {
     #[test]
     fn nothing_is_invented_and_without_restarts_nothing_is_lost(script in events()) {
-        let mut evidence = Evidence::new(0);
+        let mut tracker = Tracker::new(0);
         let mut truth = Truth::default();
         let (mut seen, mut at, mut restarts) = ((0, 0), 1000, false);
         let born = |requests, errors| Reading { born: Born::After, ..since(0, canary(requests, errors)) };
-        evidence.observe(at, [born(0, 0)]);
+        tracker.observe(at, [born(0, 0)]).unwrap();
         let last = [Event::Traffic { requests: 1, errors: 0 }];
         for event in script.into_iter().chain(last) {
             at += 1000;
@@ -333,18 +373,18 @@ proptest! {
                 }
                 Event::Missed => continue,
                 Event::Again => {
-                    let repeated = evidence.at_millis().unwrap();
-                    prop_assert!(evidence.observe(repeated, [canary(1 << 40, 1 << 30)]).is_none());
+                    let repeated = tracker.at_millis().unwrap();
+                    prop_assert!(tracker.observe(repeated, [canary(1 << 40, 1 << 30)]) == Err(Unjudged::Duplicate));
                     continue;
                 }
                 Event::Kept => {
-                    evidence = Evidence::read(0, &mut Paper::of(&kept(&evidence)).unwrap()).unwrap();
+                    tracker = Tracker::read(0, CounterSettings::default(), &mut Decoder::of(&saved(&tracker)).unwrap()).unwrap();
                     continue;
                 }
             }
             let shown = (truth.shown.0 - truth.torn, truth.shown.1);
             let reading = since(truth.started, canary(shown.0, shown.1));
-            let increase = evidence.observe(at, [reading]).unwrap();
+            let increase = tracker.observe(at, [reading]).unwrap();
             let Sample { n, x, m, y } = increase.errors();
             prop_assert!(x <= n && m == 0 && y == 0);
             seen = (seen.0 + n, seen.1 + x);

@@ -1,18 +1,18 @@
 //! How fast the weight may rise: as fast as a mistake would stay small.
 
-use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Weights in percent that evidence-paced rollouts climb, unless told otherwise.
 pub const LADDER: [f64; 10] = [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 100.0];
 
 /// What a rollout under evidence may risk and must wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PaceLimits {
     /// Requests that may be hurt beyond the objective in one reaction time.
     pub blast_radius: f64,
+    /// Every share is kept for so long.
     pub min_dwell_secs: f64,
+    /// No promotion sooner after the first request.
     pub min_bake_secs: f64,
     /// Canary requests every step must have seen.
     pub min_requests: u64,
@@ -41,9 +41,13 @@ pub struct PaceFacts {
     pub reaction_secs: f64,
     /// The highest rate above an objective that cannot be excluded, `p_U - p0`; 1 before the first request.
     pub excess: f64,
+    /// For how long the share is what it is.
     pub step_secs: f64,
+    /// For how long the canary has had requests.
     pub rollout_secs: f64,
+    /// Canary requests since the share was changed.
     pub step_requests: u64,
+    /// Something speaks against the canary.
     pub held: bool,
     /// Clean requests still needed to say that the rate is tolerable.
     pub requests_to_go: u64,
@@ -52,19 +56,48 @@ pub struct PaceFacts {
 /// Why a weight does not rise yet.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Wait {
+    /// The evidence leans against the canary.
     Held,
-    Dwell { secs: f64 },
-    Bake { secs: f64 },
-    Requests { more: u64 },
-    BlastRadius { expected: f64, allowed: f64 },
-    GoEvidence { requests: u64 },
+    /// The share is too new.
+    Dwell {
+        /// For so much longer.
+        secs: f64,
+    },
+    /// The rollout is too young to be promoted.
+    Bake {
+        /// For so much longer.
+        secs: f64,
+    },
+    /// The share has seen too few requests.
+    Requests {
+        /// How many are missing.
+        more: u64,
+    },
+    /// The worst rate that cannot be excluded would hurt too many at the next share.
+    BlastRadius {
+        /// Requests hurt in one reaction time.
+        expected: f64,
+        /// How many may be.
+        allowed: f64,
+    },
+    /// The rate may still be intolerable.
+    GoEvidence {
+        /// Good requests that are missing.
+        requests: u64,
+    },
 }
 
 /// What the evidence allows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
-    Raise { share: f64 },
+    /// The canary may get more.
+    Raise {
+        /// So much.
+        share: f64,
+    },
+    /// The evidence suffices for all of the traffic.
     Promote,
+    /// Not yet.
     Wait(Wait),
 }
 

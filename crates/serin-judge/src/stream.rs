@@ -1,64 +1,42 @@
 //! One kind of bad request, watched: blocks, their evidence for every alternative and every start time.
 
-use serde::{Deserialize, Serialize};
-
-use super::block::{self, ALTERNATIVES, Block, Ceiling, STAKES, Tolerance};
-use super::math::{expit, exps_up_to_700, log_add, logit};
-
-/// Primary counts wait this long for a canary request to close their block; a silent primary excuses nobody after it, if its
-/// silence is surprising as well.
-pub(super) const PATIENCE_SECS: f64 = 30.0;
-/// Silence of a primary that is there is rarer than `e^-14`, one in a million, when it counts as gone.
-const SURPRISING: f64 = 14.0;
-/// As long as nobody knows the primary's share of the requests, it may be as small as one in a hundred.
-const CANARY_SHARE_UNKNOWN: f64 = 0.99;
-/// Fewer requests of both sides do not tell how they are shared.
-const SHARE_KNOWN_FROM: u64 = 100;
-/// Half the prior on start times is spent on the start itself.
-const START: f64 = 0.5;
-/// A quarter is shared by the weight steps.
-const AT_STEPS: f64 = 0.25;
-/// A quarter falls on any later block, the k-th with `H / ((k+H-1)(k+H))`, which sums to one.
-const ANY_TIME: f64 = 0.25;
-const ANY_TIME_HALF_LIFE: f64 = 60.0;
-/// The primary's rate fades with this half-life.
-const PRIMARY_HALF_LIFE_SECS: f64 = 300.0;
-/// Before it was ever seen, the primary is taken to fail a fifth of the objective, with this many errors' certainty.
-const PRIMARY_PRIOR_ERRORS: f64 = 0.25;
-const PRIMARY_PRIOR_SHARE: f64 = 0.2;
-/// The log-odds step of the brake above the objective, and its bounds.
-const BRAKE_SHIFT: f64 = 1.5;
-const BRAKE_MAX: f64 = 9.2;
-const BRAKE_HOLDS: f64 = 3.0;
+use crate::block::{self, ALTERNATIVES, Block, Ceiling, STAKES, Tolerance};
+use crate::math::{expit, exps_up_to_700, log_add, logit};
+use crate::settings::{Onset, Settings};
 
 /// The counts of one scrape: `n` requests and `x` bad ones of the canary, `m` and `y` of the primary.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sample {
+    /// The canary's requests.
     pub n: u64,
+    /// Bad ones of them.
     pub x: u64,
+    /// The primary's requests.
     pub m: u64,
+    /// Bad ones of them.
     pub y: u64,
 }
 
 /// Everything about a stream that never changes while it is watched.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     /// The objective: also the scale of the prior on the primary's rate.
-    pub(super) p0: f64,
+    pub(crate) p0: f64,
     /// Log weight of the objective's check among all checks; none when it is not checked.
-    pub(super) slo: Option<f64>,
-    pub(super) attributed: bool,
+    pub(crate) slo: Option<f64>,
+    pub(crate) attributed: bool,
     /// Log weight of the relative check, and what it tolerates.
-    pub(super) relative: Option<(f64, Tolerance)>,
-    pub(super) brake: bool,
+    pub(crate) relative: Option<(f64, Tolerance)>,
+    pub(crate) brake: bool,
     /// Shares of each check's wealth on likelihood ratios and on live bets; they sum to one.
-    pub(super) ratio_share: f64,
-    pub(super) live_share: f64,
-    pub(super) dispersion: f64,
-    pub(super) alpha: f64,
-    pub(super) weight_steps: u32,
+    pub(crate) ratio_share: f64,
+    pub(crate) live_share: f64,
+    pub(crate) dispersion: f64,
+    pub(crate) alpha: f64,
+    pub(crate) weight_steps: u32,
     /// The share of the requests that the canary is to get now, where somebody has said so.
-    pub(super) canary_share: Option<f64>,
+    pub(crate) canary_share: Option<f64>,
+    pub(crate) settings: Settings,
     /// The most one block may say in each check.
     caps: (f64, f64),
     /// Alternatives of the objective's check, and what a bad and a good request say for each of them; the same of the brake.
@@ -70,7 +48,7 @@ pub(super) struct Rules {
 
 impl Rules {
     #[expect(clippy::too_many_arguments, reason = "a plain record, built in one place")]
-    pub(super) fn new(
+    pub(crate) fn new(
         p0: f64,
         slo: Option<f64>,
         attributed: bool,
@@ -79,11 +57,15 @@ impl Rules {
         (ratio_share, live_share): (f64, f64),
         (dispersion, alpha): (f64, f64),
         weight_steps: u32,
+        settings: &Settings,
     ) -> Self {
-        let (slo_rates, brake_rate) = (block::alternatives(p0), expit(logit(p0) + BRAKE_SHIFT));
+        let brake_rate = expit(logit(p0) + settings.brake.shift);
+        let slo_rates = block::alternatives(p0);
         let bad = |q: f64| (q / p0).ln();
         let good = |q: f64| ((1.0 - q) / (1.0 - p0)).ln();
-        let caps = (cap(alpha, slo.unwrap_or(0.0)), cap(alpha, relative.map_or(0.0, |(w, _)| w)));
+        let start = settings.onset.at_start;
+        let cap = |log_weight: f64| cap(alpha, start, log_weight);
+        let caps = (cap(slo.unwrap_or(0.0)), cap(relative.map_or(0.0, |(w, _)| w)));
         Self {
             caps,
             p0,
@@ -97,6 +79,7 @@ impl Rules {
             alpha,
             weight_steps,
             canary_share: None,
+            settings: *settings,
             slo_rates,
             slo_bad: slo_rates.map(bad),
             slo_good: slo_rates.map(good),
@@ -108,8 +91,8 @@ impl Rules {
 /// The most one block may say, `0.5 ln(1/(alpha g0 w_m w_j))`: one scrape alone never decides, two always can.
 ///
 /// A smaller e-value is an e-value, so the cap costs no validity.
-fn cap(alpha: f64, log_weight: f64) -> f64 {
-    let prior = alpha * START / ALTERNATIVES as f64;
+fn cap(alpha: f64, start: f64, log_weight: f64) -> f64 {
+    let prior = alpha * start / ALTERNATIVES as f64;
     0.5 * (-prior.ln() - log_weight)
 }
 
@@ -117,7 +100,7 @@ fn cap(alpha: f64, log_weight: f64) -> f64 {
 ///
 /// What is more than e^-690 below the largest is lost, and less wealth is still an e-process.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Wealth {
+pub(crate) struct Wealth {
     scale: f64,
     /// `e^scale`.
     factor: f64,
@@ -128,9 +111,9 @@ pub(super) struct Wealth {
 const SCALE_RANGE: std::ops::Range<f64> = 1e-60..1e60;
 
 impl Wealth {
-    const NONE: Self = Self { scale: 0.0, factor: 1.0, values: [0.0; ALTERNATIVES] };
+    pub(crate) const NONE: Self = Self { scale: 0.0, factor: 1.0, values: [0.0; ALTERNATIVES] };
 
-    pub(super) fn of_logs(logs: &[f64; ALTERNATIVES]) -> Self {
+    pub(crate) fn of_logs(logs: &[f64; ALTERNATIVES]) -> Self {
         let scale = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         if !scale.is_finite() {
             return Self::NONE;
@@ -138,12 +121,12 @@ impl Wealth {
         Self { scale, factor: scale.exp(), values: logs.map(|log| (log - scale).exp()) }
     }
 
-    pub(super) fn logs(&self) -> [f64; ALTERNATIVES] {
+    pub(crate) fn logs(&self) -> [f64; ALTERNATIVES] {
         self.values.map(|value| value.ln() + self.scale)
     }
 
     /// Everybody gets the mass.
-    fn add(&mut self, mass: f64) {
+    pub(crate) fn add(&mut self, mass: f64) {
         if mass <= 0.0 {
             return;
         }
@@ -159,7 +142,7 @@ impl Wealth {
     }
 
     /// Everybody's wealth grows by `e^says`.
-    fn multiply(&mut self, says: &[f64; ALTERNATIVES]) {
+    pub(crate) fn multiply(&mut self, says: &[f64; ALTERNATIVES]) {
         let mut largest = 0.0_f64;
         for j in (0..ALTERNATIVES).step_by(2) {
             let [one, other] = exps_up_to_700([says[j], says[j + 1]]);
@@ -177,13 +160,13 @@ impl Wealth {
     }
 
     /// Everybody's wealth shrinks by `e^by`.
-    fn shrink(&mut self, by: f64) {
+    pub(crate) fn shrink(&mut self, by: f64) {
         self.scale -= by;
         self.factor = self.scale.exp();
     }
 
     /// All of it; infinite when that is too much for a number.
-    fn sum(&self) -> f64 {
+    pub(crate) fn sum(&self) -> f64 {
         self.values.iter().sum::<f64>() * self.factor
     }
 
@@ -195,9 +178,9 @@ impl Wealth {
 
 /// The wealth of one check, by likelihood ratios and by live bets.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Wealths {
-    pub(super) ratio: Wealth,
-    pub(super) live: Wealth,
+pub(crate) struct Wealths {
+    pub(crate) ratio: Wealth,
+    pub(crate) live: Wealth,
 }
 
 impl Wealths {
@@ -206,22 +189,22 @@ impl Wealths {
 
 /// The time since the last scrape, and what it leaves of the primary's past.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Elapsed {
+pub(crate) struct Elapsed {
     secs: f64,
     keep: f64,
 }
 
 impl Elapsed {
-    pub(super) fn new(secs: f64) -> Self {
-        Self { secs, keep: (-secs / PRIMARY_HALF_LIFE_SECS).exp2() }
+    pub(crate) fn new(secs: f64, settings: &Settings) -> Self {
+        Self { secs, keep: (-secs / settings.baseline_half_life_secs).exp2() }
     }
 }
 
 /// Requests of the primary, faded with time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Faded {
-    pub(super) requests: f64,
-    pub(super) bad: f64,
+pub(crate) struct Faded {
+    pub(crate) requests: f64,
+    pub(crate) bad: f64,
 }
 
 impl Faded {
@@ -236,52 +219,53 @@ impl Faded {
     }
 
     /// The plug-in rate for the next block, from earlier blocks only.
-    fn rate(&self, p0: f64) -> f64 {
-        let prior = PRIMARY_PRIOR_ERRORS / (PRIMARY_PRIOR_SHARE * p0);
-        ((self.bad + PRIMARY_PRIOR_ERRORS) / (self.requests + prior)).clamp(1e-9, 0.999)
+    fn rate(&self, p0: f64, settings: &Settings) -> f64 {
+        let errors = settings.baseline_prior_errors;
+        let prior = errors / (settings.baseline_prior_share * p0);
+        ((self.bad + errors) / (self.requests + prior)).clamp(1e-9, 0.999)
     }
 }
 
 /// Counts that wait for a block to close, and for how long they have.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Waiting {
-    pub(super) n: f64,
-    pub(super) x: f64,
-    pub(super) m: f64,
-    pub(super) y: f64,
-    pub(super) secs: f64,
+pub(crate) struct Waiting {
+    pub(crate) n: f64,
+    pub(crate) x: f64,
+    pub(crate) m: f64,
+    pub(crate) y: f64,
+    pub(crate) secs: f64,
 }
 
 /// The state of a stream; see [`Stream::observe`] for how it moves.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Stream {
-    pub(super) slo: Wealths,
-    pub(super) relative: Wealths,
+pub(crate) struct Stream {
+    pub(crate) slo: Wealths,
+    pub(crate) relative: Wealths,
     /// Blocks closed.
-    pub(super) blocks: u64,
+    pub(crate) blocks: u64,
     /// The prior mass handed out so far, and what of it the live bets have not taken up yet.
-    pub(super) spent: f64,
-    pub(super) spent_live: f64,
-    pub(super) steps_spent: u32,
-    pub(super) step_pending: bool,
-    pub(super) primary: Faded,
-    pub(super) primary_silent_secs: f64,
+    pub(crate) spent: f64,
+    pub(crate) spent_live: f64,
+    pub(crate) steps_spent: u32,
+    pub(crate) step_pending: bool,
+    pub(crate) primary: Faded,
+    pub(crate) primary_silent_secs: f64,
     /// The canary's requests since the primary's last one.
-    pub(super) alone: u64,
-    pub(super) waiting: Waiting,
-    pub(super) waiting_live: Waiting,
-    pub(super) brake: f64,
-    pub(super) total: Sample,
-    pub(super) step: (u64, u64),
+    pub(crate) alone: u64,
+    pub(crate) waiting: Waiting,
+    pub(crate) waiting_live: Waiting,
+    pub(crate) brake: f64,
+    pub(crate) total: Sample,
+    pub(crate) step: (u64, u64),
     /// The primary's requests since the last weight change.
-    pub(super) step_primary: u64,
+    pub(crate) step_primary: u64,
     /// Log evidence of the two checks, kept so that a scrape without news costs nothing.
-    pub(super) log_slo: f64,
-    pub(super) log_relative: f64,
+    pub(crate) log_slo: f64,
+    pub(crate) log_relative: f64,
 }
 
 impl Stream {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             slo: Wealths::NONE,
             relative: Wealths::NONE,
@@ -304,7 +288,7 @@ impl Stream {
         }
     }
 
-    pub(super) fn weight_changed(&mut self) {
+    pub(crate) fn weight_changed(&mut self) {
         self.step_pending = true;
         self.step = (0, 0);
         self.step_primary = 0;
@@ -316,29 +300,30 @@ impl Stream {
     /// Time alone says little: at one request in a minute half a minute without one is what is usual. A predictable switch,
     /// so that the block's evidence stays an e-value on either side of it.
     fn is_alone(&self, rules: &Rules) -> bool {
-        if self.primary_silent_secs < PATIENCE_SECS {
+        if self.primary_silent_secs < rules.settings.patience_secs {
             return false;
         }
         // Without the silence that is to be judged.
         let canary = self.step.0.saturating_sub(self.alone);
         let both = canary.saturating_add(self.step_primary);
-        let seen = (both >= SHARE_KNOWN_FROM).then(|| canary as f64 / both as f64);
+        let seen = (both >= rules.settings.share_known_from).then(|| canary as f64 / both as f64);
+        let unknown = rules.settings.canary_share_unknown;
         let share = match (rules.canary_share, seen) {
             (Some(told), _) if told >= 1.0 => return true,
             (Some(told), seen) => seen.map_or(told, |seen| seen.max(told)),
-            (None, seen) => seen.unwrap_or(CANARY_SHARE_UNKNOWN),
+            (None, seen) => seen.unwrap_or(unknown),
         };
-        self.alone as f64 * -share.min(CANARY_SHARE_UNKNOWN).ln() >= SURPRISING
+        self.alone as f64 * -share.min(unknown).ln() >= rules.settings.surprise
     }
 
     /// The prior mass that is not handed out yet, with the weights of both checks.
-    pub(super) fn unspent(&self, rules: &Rules) -> f64 {
+    pub(crate) fn unspent(&self, rules: &Rules) -> f64 {
         let weight = |log: f64| log.exp() * (1.0 - self.spent).max(0.0);
         rules.slo.map_or(0.0, weight) + rules.relative.map_or(0.0, |(log, _)| weight(log))
     }
 
     /// All wealth shrinks by `e^by`: less of it is still an e-process.
-    pub(super) fn shrink(&mut self, rules: &Rules, by: f64) {
+    pub(crate) fn shrink(&mut self, rules: &Rules, by: f64) {
         let Wealths { ratio, live } = &mut self.slo;
         let Wealths { ratio: relative, live: relative_live } = &mut self.relative;
         [ratio, live, relative, relative_live].into_iter().for_each(|wealth| wealth.shrink(by));
@@ -346,12 +331,12 @@ impl Stream {
         self.recombine(rules);
     }
 
-    pub(super) fn brakes(&self) -> bool {
-        self.brake >= BRAKE_HOLDS
+    pub(crate) fn brakes(&self, rules: &Rules) -> bool {
+        self.brake >= rules.settings.brake.holds
     }
 
     /// The log evidence of both checks with their weights; nothing of a check that has none.
-    pub(super) fn logs(&self, rules: &Rules) -> [f64; 2] {
+    pub(crate) fn logs(&self, rules: &Rules) -> [f64; 2] {
         [
             rules.slo.map_or(f64::NEG_INFINITY, |weight| weight + self.log_slo),
             rules.relative.map_or(f64::NEG_INFINITY, |(weight, _)| weight + self.log_relative),
@@ -361,8 +346,8 @@ impl Stream {
     /// Takes in a scrape that covers the time since the last one; true when it closed a block.
     ///
     /// Block ends depend on counts of requests only, never on outcomes: a block closes at a scrape with canary requests,
-    /// and the primary's counts of earlier scrapes wait for it at most [`PATIENCE_SECS`].
-    pub(super) fn observe(&mut self, rules: &Rules, sample: Sample, elapsed: Elapsed) -> bool {
+    /// and the primary's counts of earlier scrapes wait for it at most [`Settings::patience_secs`].
+    pub(crate) fn observe(&mut self, rules: &Rules, sample: Sample, elapsed: Elapsed) -> bool {
         let Elapsed { secs, keep } = elapsed;
         let Sample { n, x, m, y } = sample;
         let (x, y) = (x.min(n), y.min(m));
@@ -375,13 +360,13 @@ impl Stream {
         self.primary_silent_secs = if m > 0 { 0.0 } else { self.primary_silent_secs + secs };
         self.alone = if m > 0 { 0 } else { self.alone.saturating_add(n) };
         // The rate to bet with comes from earlier blocks: not from counts that wait, and not from this scrape.
-        let rate = self.primary.rate(rules.p0);
+        let rate = self.primary.rate(rules.p0, &rules.settings);
         self.primary.fade(keep);
         self.waiting.m += m as f64;
         self.waiting.y += y as f64;
         self.waiting.secs += secs;
         if n == 0 {
-            if self.waiting.secs > PATIENCE_SECS {
+            if self.waiting.secs > rules.settings.patience_secs {
                 self.primary.add(self.waiting.m, self.waiting.y);
                 self.waiting = Waiting::default();
             }
@@ -399,19 +384,19 @@ impl Stream {
     /// A quarter of it for the weight steps runs out with the steps that were announced, so that hand-made weights beyond
     /// the plan cannot spend alpha twice.
     fn start_mass(&mut self, rules: &Rules) -> f64 {
+        let Onset { at_start, at_steps, any_time, half_life_blocks: h } = rules.settings.onset;
         let k = self.blocks as f64;
         self.blocks += 1;
         if k == 0.0 {
             self.step_pending = false;
-            return START;
+            return at_start;
         }
-        let h = ANY_TIME_HALF_LIFE;
-        let mut mass = ANY_TIME * h / ((k + h - 1.0) * (k + h));
+        let mut mass = any_time * h / ((k + h - 1.0) * (k + h));
         if self.step_pending {
             self.step_pending = false;
             if self.steps_spent < rules.weight_steps {
                 self.steps_spent += 1;
-                mass += AT_STEPS / f64::from(rules.weight_steps);
+                mass += at_steps / f64::from(rules.weight_steps);
             }
         }
         mass
@@ -435,13 +420,13 @@ impl Stream {
         if rules.brake {
             let (bad, good) = rules.brake_says;
             let step = (counts.x * bad + (counts.n - counts.x) * good) / rules.dispersion;
-            self.brake = (self.brake + step).clamp(0.0, BRAKE_MAX);
+            self.brake = (self.brake + step).clamp(0.0, rules.settings.brake.most);
         }
         self.recombine(rules);
     }
 
     /// Brings the two checks' log evidence up to date with their wealth.
-    pub(super) fn recombine(&mut self, rules: &Rules) {
+    pub(crate) fn recombine(&mut self, rules: &Rules) {
         if rules.slo.is_some() {
             self.log_slo = self.combine(rules, &self.slo);
         }
@@ -515,7 +500,7 @@ impl Stream {
         open.m += closed.m;
         open.y += closed.y;
         open.secs += closed.secs;
-        if open.n < rules.dispersion && open.secs < PATIENCE_SECS {
+        if open.n < rules.dispersion && open.secs < rules.settings.patience_secs {
             return;
         }
         let counts = Block { n: open.n, x: open.x, m: open.m, y: open.y };

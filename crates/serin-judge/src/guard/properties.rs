@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::block::{self, Block, Ceiling, SHIFTS, STAKES, Tolerance};
-use super::math::{expit, ln_gamma, logit};
 use super::tests::{errors, read, reference};
 use super::*;
+use crate::block::{self, Block, Ceiling, SHIFTS, STAKES, Tolerance};
+use crate::math::{expit, ln_gamma, logit};
 
 /// What summing a few thousand terms may lose.
 const SLACK: f64 = 1e-12;

@@ -1,9 +1,9 @@
-//! Numbers on paper: a few bytes each, as text that fits a status.
+//! Numbers as text: a few bytes each, with a digest at the end.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::digest::digest;
+use crate::digest::digest;
 
 /// Counts from here on are kept as floats of 24 binary digits: five bytes instead of ten.
 const EXACT_BELOW: u64 = 1 << 28;
@@ -12,22 +12,25 @@ const FLOAT: u64 = 1 << 32;
 
 const SEAL_BYTES: usize = 8;
 
-/// What is on the paper was not written by us.
+/// What is to be read was not written by this crate, or was changed since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is damaged: {0}")]
-pub struct Damaged(pub &'static str);
+pub struct Damaged(
+    /// What gives it away.
+    pub &'static str,
+);
 
 /// Writes numbers one after the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pen(Vec<u8>);
+pub(crate) struct Encoder(Vec<u8>);
 
-impl Pen {
-    pub fn byte(&mut self, value: u8) {
+impl Encoder {
+    pub(crate) fn byte(&mut self, value: u8) {
         self.0.push(value);
     }
 
     /// Seven bits a byte, the lowest first.
-    pub fn uint(&mut self, mut value: u64) {
+    pub(crate) fn uint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value.to_le_bytes()[0] | 0x80);
             value >>= 7;
@@ -35,13 +38,13 @@ impl Pen {
         self.0.push(value.to_le_bytes()[0]);
     }
 
-    pub fn int(&mut self, value: i64) {
+    pub(crate) fn int(&mut self, value: i64) {
         let sign = u64::from(value < 0);
         self.uint((value.unsigned_abs().min(u64::MAX >> 1) << 1) | sign);
     }
 
     /// At most five bytes; exact below 2^28, to seven digits above.
-    pub fn count(&mut self, value: u64) {
+    pub(crate) fn count(&mut self, value: u64) {
         if value < EXACT_BELOW {
             self.uint(value);
         } else {
@@ -50,60 +53,60 @@ impl Pen {
     }
 
     /// The lowest `bytes` bytes.
-    pub fn fixed(&mut self, value: u64, bytes: usize) {
+    pub(crate) fn fixed(&mut self, value: u64, bytes: usize) {
         self.0.extend(value.to_le_bytes().iter().take(bytes));
     }
 
     /// Seven digits.
-    pub fn float(&mut self, value: f64) {
+    pub(crate) fn float(&mut self, value: f64) {
         self.0.extend((value as f32).to_le_bytes());
     }
 
     /// Ends with a digest of all that was written.
-    pub fn seal(&mut self) {
+    pub(crate) fn seal(&mut self) {
         self.fixed(digest(&self.0), SEAL_BYTES);
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         URL_SAFE_NO_PAD.encode(&self.0)
     }
 
-    pub fn append(&mut self, other: &Self) {
+    pub(crate) fn append(&mut self, other: &Self) {
         self.0.extend(&other.0);
     }
 }
 
 /// Reads numbers in the order they were written in.
 #[derive(Debug, Clone)]
-pub struct Paper {
+pub(crate) struct Decoder {
     bytes: Vec<u8>,
     at: usize,
 }
 
-impl Paper {
-    pub fn of(text: &str) -> Result<Self, Damaged> {
+impl Decoder {
+    pub(crate) fn of(text: &str) -> Result<Self, Damaged> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Damaged("no base64"))?;
         Ok(Self { bytes, at: 0 })
     }
 
-    /// What [`Pen::seal`] has ended, and nothing that was changed since.
-    pub fn sealed(text: &str) -> Result<Self, Damaged> {
-        let mut paper = Self::of(text)?;
-        let end = paper.bytes.len().checked_sub(SEAL_BYTES).ok_or(Damaged("too short"))?;
-        let seal = Self { bytes: paper.bytes.split_off(end), at: 0 }.fixed(SEAL_BYTES)?;
-        if seal != digest(&paper.bytes) {
+    /// What [`Encoder::seal`] has ended, and nothing that was changed since.
+    pub(crate) fn sealed(text: &str) -> Result<Self, Damaged> {
+        let mut decoder = Self::of(text)?;
+        let end = decoder.bytes.len().checked_sub(SEAL_BYTES).ok_or(Damaged("too short"))?;
+        let seal = Self { bytes: decoder.bytes.split_off(end), at: 0 }.fixed(SEAL_BYTES)?;
+        if seal != digest(&decoder.bytes) {
             return Err(Damaged("it is not what was written"));
         }
-        Ok(paper)
+        Ok(decoder)
     }
 
-    pub fn byte(&mut self) -> Result<u8, Damaged> {
+    pub(crate) fn byte(&mut self) -> Result<u8, Damaged> {
         let byte = self.bytes.get(self.at).copied().ok_or(Damaged("too short"))?;
         self.at += 1;
         Ok(byte)
     }
 
-    pub fn uint(&mut self) -> Result<u64, Damaged> {
+    pub(crate) fn uint(&mut self) -> Result<u64, Damaged> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -115,13 +118,13 @@ impl Paper {
         Err(Damaged("a number without an end"))
     }
 
-    pub fn int(&mut self) -> Result<i64, Damaged> {
+    pub(crate) fn int(&mut self) -> Result<i64, Damaged> {
         let value = self.uint()?;
         let size = i64::try_from(value >> 1).map_err(|_| Damaged("a number out of range"))?;
         Ok(if value & 1 == 1 { -size } else { size })
     }
 
-    pub fn count(&mut self) -> Result<u64, Damaged> {
+    pub(crate) fn count(&mut self) -> Result<u64, Damaged> {
         let value = self.uint()?;
         if value < EXACT_BELOW {
             return Ok(value);
@@ -134,7 +137,7 @@ impl Paper {
         Ok(float as u64)
     }
 
-    pub fn fixed(&mut self, bytes: usize) -> Result<u64, Damaged> {
+    pub(crate) fn fixed(&mut self, bytes: usize) -> Result<u64, Damaged> {
         let mut value = 0_u64;
         for place in 0..bytes {
             value |= u64::from(self.byte()?) << (8 * place);
@@ -142,12 +145,12 @@ impl Paper {
         Ok(value)
     }
 
-    pub fn float(&mut self) -> Result<f64, Damaged> {
+    pub(crate) fn float(&mut self) -> Result<f64, Damaged> {
         let bits = u32::try_from(self.fixed(4)?).map_err(|_| Damaged("a number out of range"))?;
         Ok(f64::from(f32::from_bits(bits)))
     }
 
-    pub fn is_at_end(&self) -> bool {
+    pub(crate) fn is_at_end(&self) -> bool {
         self.at == self.bytes.len()
     }
 }
@@ -163,31 +166,31 @@ mod tests {
         fn what_is_written_is_read(
             uint: u64, int in -(1_i64 << 61)..(1_i64 << 61), small in 0..EXACT_BELOW, large: u64, float in -1e30..1e30_f64,
         ) {
-            let mut pen = Pen::default();
-            pen.uint(uint);
-            pen.int(int);
-            pen.count(small);
-            pen.count(large);
-            pen.fixed(uint, 5);
-            pen.float(float);
-            let mut paper = Paper::of(&pen.text()).unwrap();
-            prop_assert_eq!(paper.uint(), Ok(uint));
-            prop_assert_eq!(paper.int(), Ok(int));
-            prop_assert_eq!(paper.count(), Ok(small));
-            let back = paper.count().unwrap();
+            let mut encoder = Encoder::default();
+            encoder.uint(uint);
+            encoder.int(int);
+            encoder.count(small);
+            encoder.count(large);
+            encoder.fixed(uint, 5);
+            encoder.float(float);
+            let mut decoder = Decoder::of(&encoder.text()).unwrap();
+            prop_assert_eq!(decoder.uint(), Ok(uint));
+            prop_assert_eq!(decoder.int(), Ok(int));
+            prop_assert_eq!(decoder.count(), Ok(small));
+            let back = decoder.count().unwrap();
             prop_assert!((back as f64 - large as f64).abs() <= 1e-6 * large as f64);
-            prop_assert_eq!(paper.fixed(5), Ok(uint & 0xff_ffff_ffff));
-            prop_assert!((paper.float().unwrap() - float).abs() <= 1e-6 * float.abs());
-            prop_assert!(paper.is_at_end() && paper.byte().is_err());
+            prop_assert_eq!(decoder.fixed(5), Ok(uint & 0xff_ffff_ffff));
+            prop_assert!((decoder.float().unwrap() - float).abs() <= 1e-6 * float.abs());
+            prop_assert!(decoder.is_at_end() && decoder.byte().is_err());
         }
 
         #[test]
-        fn nothing_that_is_no_paper_makes_it_panic(bytes: Vec<u8>) {
-            let mut pen = Pen::default();
-            bytes.iter().for_each(|byte| pen.byte(*byte));
-            let mut paper = Paper::of(&pen.text()).unwrap();
-            while !paper.is_at_end() {
-                if paper.count().is_err() || paper.int().is_err() || paper.float().is_err() {
+        fn nothing_that_was_not_written_makes_it_panic(bytes: Vec<u8>) {
+            let mut encoder = Encoder::default();
+            bytes.iter().for_each(|byte| encoder.byte(*byte));
+            let mut decoder = Decoder::of(&encoder.text()).unwrap();
+            while !decoder.is_at_end() {
+                if decoder.count().is_err() || decoder.int().is_err() || decoder.float().is_err() {
                     break;
                 }
             }

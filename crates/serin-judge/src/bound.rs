@@ -1,6 +1,6 @@
 //! What the counts so far say about a rate, at all times at once: bounds, and evidence for going on.
 
-use super::math::{expit, ln_beta, log_sum, logit, x_ln};
+use crate::math::{expit, ln_beta, log_sum, logit, x_ln};
 
 /// Halvings of the search for a bound; more than a double can tell apart.
 const HALVINGS: u32 = 60;
@@ -14,7 +14,9 @@ const REQUESTS_MAX: u64 = 1 << 40;
 /// A range of rates that holds the true one at all times at once with probability `1 - beta`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Interval {
+    /// The lowest rate that the counts allow.
     pub low: f64,
+    /// The highest rate that they allow.
     pub high: f64,
 }
 

@@ -1,16 +1,15 @@
 //! What the guard says, in numbers and in words.
 
-use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use super::bound::{self, Interval};
-use super::{Guard, Question, Seat, Stream};
-use crate::status::Counts;
+use crate::bound::{self, Interval};
+use crate::config::Question;
+use crate::guard::{Guard, Slot};
+use crate::stream::Stream;
 use crate::words::{About, Percent};
 
 /// Why the guard does not let a rollout advance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
     /// The evidence leans towards a fault: `E >= 1`.
     Suspicion,
@@ -19,16 +18,18 @@ pub enum Hold {
 }
 
 /// What follows from the evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
+    /// Nothing speaks against the canary.
     Continue,
+    /// It may stay as it is, but get no more.
     Hold(Hold),
+    /// There is evidence enough that it is worse than it may be.
     RollBack,
 }
 
 /// Evidence as odds: at least this rare in a healthy canary.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Odds(pub f64);
 
 /// The answer to one scrape.
@@ -36,7 +37,9 @@ pub struct Odds(pub f64);
 pub struct Verdict {
     /// `ln E`.
     pub log_e: f64,
+    /// The same as odds.
     pub odds: Odds,
+    /// What follows.
     pub decision: Decision,
     /// Canary requests in this scrape; none means no evidence, no advance and no rollback.
     pub requests: u64,
@@ -48,8 +51,11 @@ pub struct Verdict {
 /// One side's requests over the rollout, with the rates they are compatible with at all times at once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
+    /// Bad requests.
     pub bad: u64,
+    /// All requests.
     pub requests: u64,
+    /// The rates that these counts allow.
     pub interval: Interval,
 }
 
@@ -67,12 +73,17 @@ pub enum CheckKind {
 /// One check's part in a verdict.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckReason {
+    /// The metric's name.
     pub metric: String,
+    /// What the canary is compared with.
     pub kind: CheckKind,
     /// `v_m E_m / E`: the check's part of all evidence.
     pub share: f64,
+    /// The check's own `ln E`.
     pub log_e: f64,
+    /// The canary's counts.
     pub canary: Rate,
+    /// The primary's counts.
     pub primary: Rate,
     /// The rate the canary is held to: the objective, or the tolerance at the primary's rate.
     pub limit: f64,
@@ -83,6 +94,7 @@ pub struct CheckReason {
 /// Clean requests that are still needed, and how long they take to come at the rate of late.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Missing {
+    /// How many.
     pub requests: u64,
     /// None as long as nobody knows how many come; infinite when none do.
     pub secs: Option<f64>,
@@ -91,12 +103,17 @@ pub struct Missing {
 /// A verdict with all its reasons, largest part first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
+    /// `ln E` of all checks together.
     pub log_e: f64,
+    /// The same as odds.
     pub odds: Odds,
     /// `ln(1/alpha)`.
     pub threshold: f64,
+    /// What follows.
     pub decision: Decision,
+    /// Every check's part, the largest first.
     pub checks: Vec<CheckReason>,
+    /// See [`Guard::requests_to_go`].
     pub requests_to_go: u64,
 }
 
@@ -107,15 +124,15 @@ impl Guard {
         let mut checks: Vec<CheckReason> = Vec::new();
         for (metric, asked) in self.config.metrics.iter().enumerate() {
             let mine =
-                || self.seats.iter().zip(&self.streams).filter(move |(s, _)| s.metric == metric);
+                || self.slots.iter().zip(&self.streams).filter(move |(s, _)| s.metric == metric);
             match &asked.question {
                 Question::Share { .. } => {
-                    for (seat, stream) in mine() {
-                        checks.extend(self.objective(&asked.name, seat, stream, log_e));
+                    for (slot, stream) in mine() {
+                        checks.extend(self.objective(&asked.name, slot, stream, log_e));
                         checks.extend(self.relative(
                             &asked.name,
                             CheckKind::Primary,
-                            seat,
+                            slot,
                             stream,
                             log_e,
                         ));
@@ -123,10 +140,10 @@ impl Guard {
                 }
                 Question::Dominance { bounds, .. } => {
                     let (mut worst, mut parts) = (None::<CheckReason>, 0.0);
-                    for (seat, stream) in mine() {
-                        let bound = seat.bound.and_then(|b| bounds.get(b)).cloned();
+                    for (slot, stream) in mine() {
+                        let bound = slot.bound.and_then(|b| bounds.get(b)).cloned();
                         let kind = CheckKind::Bound(bound.unwrap_or_default());
-                        let Some(reason) = self.relative(&asked.name, kind, seat, stream, log_e)
+                        let Some(reason) = self.relative(&asked.name, kind, slot, stream, log_e)
                         else {
                             continue;
                         };
@@ -150,15 +167,15 @@ impl Guard {
         }
     }
 
-    fn rates(&self, seat: &Seat, stream: &Stream) -> (Rate, Rate) {
-        let d = seat.rules.dispersion;
+    fn rates(&self, slot: &Slot, stream: &Stream) -> (Rate, Rate) {
+        let d = slot.rules.dispersion;
         let rate = |bad: u64, requests: u64| Rate {
             bad,
             requests,
             interval: bound::interval(
                 bad as f64 / d,
                 requests as f64 / d,
-                seat.rules.p0,
+                slot.rules.p0,
                 self.config.beta,
             ),
         };
@@ -169,12 +186,12 @@ impl Guard {
     fn objective(
         &self,
         metric: &str,
-        seat: &Seat,
+        slot: &Slot,
         stream: &Stream,
         all: f64,
     ) -> Option<CheckReason> {
-        let weight = seat.rules.slo?;
-        let (canary, primary) = self.rates(seat, stream);
+        let weight = slot.rules.slo?;
+        let (canary, primary) = self.rates(slot, stream);
         let undecided = self.decision() != Decision::RollBack;
         Some(CheckReason {
             metric: metric.to_owned(),
@@ -183,9 +200,9 @@ impl Guard {
             log_e: stream.log_slo,
             canary,
             primary,
-            limit: seat.rules.p0,
+            limit: slot.rules.p0,
             // No request makes up for what was rolled back.
-            missing: Some(self.missing(seat, stream)).filter(|m| *m > 0 && undecided).map(
+            missing: Some(self.missing(slot, stream)).filter(|m| *m > 0 && undecided).map(
                 |requests| Missing {
                     requests,
                     secs: self
@@ -200,12 +217,12 @@ impl Guard {
         &self,
         metric: &str,
         kind: CheckKind,
-        seat: &Seat,
+        slot: &Slot,
         stream: &Stream,
         all: f64,
     ) -> Option<CheckReason> {
-        let (weight, tolerance) = seat.rules.relative?;
-        let (canary, primary) = self.rates(seat, stream);
+        let (weight, tolerance) = slot.rules.relative?;
+        let (canary, primary) = self.rates(slot, stream);
         let base = primary.bad as f64 / primary.requests.max(1) as f64;
         Some(CheckReason {
             metric: metric.to_owned(),
@@ -236,19 +253,22 @@ impl fmt::Display for Odds {
     }
 }
 
-impl From<Rate> for Counts {
-    fn from(rate: Rate) -> Self {
-        let Rate { bad, requests, interval: Interval { low, high } } = rate;
-        // Seven digits are more than the counts know.
-        let short = |share: f64| (share * 1e7).round() / 1e7;
-        Self { requests, bad, low: short(low), high: short(high) }
+impl fmt::Display for Rate {
+    /// `24 of 336 (7.14 %, between 2.77 % and 14.3 %)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bad, requests, interval: Interval { low, high } } = *self;
+        if requests == 0 {
+            return write!(f, "no requests");
+        }
+        let rate = Percent(bad as f64 / requests as f64);
+        let (low, high) = (Percent(short(low)), Percent(short(high)));
+        write!(f, "{bad} of {requests} ({rate}, between {low} and {high})")
     }
 }
 
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Counts::from(*self).fmt(f)
-    }
+/// Seven digits are more than the counts know.
+fn short(share: f64) -> f64 {
+    (share * 1e7).round() / 1e7
 }
 
 impl fmt::Display for Missing {

@@ -1,7 +1,10 @@
 //! The guard against the reference's numbers, and its memory.
 
 use super::*;
-use crate::judge::paper::{Damaged, Paper, Pen};
+use crate::block::{self, Tolerance};
+use crate::codec::{Damaged, Decoder, Encoder};
+use crate::words::Percent;
+use crate::{CheckKind, Settings};
 
 const NAME: &str = "error-rate";
 
@@ -20,13 +23,13 @@ pub(super) fn errors() -> Question {
 }
 
 pub(super) fn kept(guard: &Guard) -> String {
-    let mut pen = Pen::default();
-    guard.write(true, &mut pen);
-    pen.text()
+    let mut encoder = Encoder::default();
+    guard.write(true, &mut encoder);
+    encoder.text()
 }
 
 pub(super) fn read(config: GuardConfig, guard: &Guard) -> Result<Guard, RestoreError> {
-    Guard::read(config, &mut Paper::of(&kept(guard)).unwrap())
+    Guard::read(config, &mut Decoder::of(&kept(guard)).unwrap())
 }
 
 fn sample(n: u64, x: u64, m: u64, y: u64) -> Sample {
@@ -232,7 +235,7 @@ fn memory_is_small_and_spends_nothing_twice() {
         }
         let text = kept(&guard);
         assert!(text.len() < 400, "{} bytes: {text}", text.len());
-        let back = Guard::read(config, &mut Paper::of(&text).unwrap()).unwrap();
+        let back = Guard::read(config, &mut Decoder::of(&text).unwrap()).unwrap();
         let (was, is) = (guard.log_evidence(), back.log_evidence());
         assert!(is <= was + 1e-12 && is > was - 0.002, "{was} became {is}");
         assert_eq!(back.decision(), guard.decision());
@@ -240,11 +243,11 @@ fn memory_is_small_and_spends_nothing_twice() {
         assert!((-1e-15..1.1e-12).contains(&more), "{more}");
         assert_eq!(back.streams.len(), 2);
         assert_eq!(kept(&back), text, "keeping is idempotent");
-        let mut pen = Pen::default();
-        guard.write(false, &mut pen);
-        assert!(pen.text().len() < 264, "{} bytes", pen.text().len());
+        let mut encoder = Encoder::default();
+        guard.write(false, &mut encoder);
+        assert!(encoder.text().len() < 264, "{} bytes", encoder.text().len());
         let coarse =
-            Guard::read(guard.config.clone(), &mut Paper::of(&pen.text()).unwrap()).unwrap();
+            Guard::read(guard.config.clone(), &mut Decoder::of(&encoder.text()).unwrap()).unwrap();
         let (was, is) = (guard.log_evidence(), coarse.log_evidence());
         assert!(is <= was + 1e-12 && is > was - 0.1, "{was} became {is}");
     }
@@ -274,7 +277,7 @@ fn other_questions_are_refused() {
     assert_eq!(read(other, &guard), Err(RestoreError::OtherQuestions));
     let mut text = kept(&guard);
     text.truncate(text.len() - 4);
-    let damaged = Guard::read(reference(errors()), &mut Paper::of(&text).unwrap());
+    let damaged = Guard::read(reference(errors()), &mut Decoder::of(&text).unwrap());
     assert_eq!(damaged, Err(RestoreError::Damaged(Damaged("too short"))));
 }
 
@@ -365,4 +368,95 @@ fn verdicts_are_told_in_words() {
     ] {
         assert_eq!(Odds(log).to_string(), text);
     }
+}
+
+#[test]
+fn a_scrape_that_is_not_judged_says_which_it_is() {
+    let bad = [Some(sample(50, 50, 950, 0))];
+    let mut guard = Guard::new(reference(errors())).unwrap();
+    guard.observe_at(10_000, &bad).unwrap();
+    let before = guard.log_evidence();
+    assert_eq!(guard.observe_at(10_000, &bad), Err(Unjudged::Duplicate));
+    assert_eq!(guard.observe_at(7_500, &bad), Err(Unjudged::ClockWentBack { millis: 2500 }));
+    for nothing in [&[][..], &[None]] {
+        assert_eq!(guard.observe_at(11_000, nothing), Err(Unjudged::NotMeasured));
+    }
+    assert_eq!(
+        (guard.log_evidence(), guard.decision()),
+        (before, Decision::Hold(Hold::ObjectiveBurning))
+    );
+    assert_eq!(guard.observe_at(11_000, &bad).unwrap().decision, Decision::RollBack);
+}
+
+#[test]
+fn a_question_that_is_not_measured_is_neither_good_nor_bad() {
+    let both = |second: [u64; 4]| {
+        let [n, x, m, y] = second;
+        let mut guard = Guard::new(errors_and_latency()).unwrap();
+        for at in 1..200 {
+            guard
+                .observe_at(1000 * at, &[Some(sample(10, 0, 190, 0)), Some(sample(n, x, m, y))])
+                .unwrap();
+        }
+        guard
+    };
+    let mut guard = Guard::new(errors_and_latency()).unwrap();
+    for at in 1..200 {
+        guard.observe_at(1000 * at, &[Some(sample(10, 0, 190, 0)), None]).unwrap();
+    }
+    assert!(both([10, 0, 190, 0]).requests_to_go() == 0 && guard.requests_to_go() == 173);
+    assert_eq!(guard.decision(), Decision::Continue);
+}
+
+#[test]
+fn a_guard_alone_is_saved_and_restored() {
+    let config = GuardConfig::share("errors", 0.01);
+    let mut guard = Guard::new(config.clone()).unwrap();
+    for at in 1..50 {
+        guard.observe_at(1000 * at, &[Some(sample(5, 0, 95, 0))]).unwrap();
+    }
+    let saved = guard.save();
+    assert!(saved.len() < 300, "{saved}");
+    let mut back = Guard::restore(config.clone(), &saved).unwrap();
+    assert_eq!(back.observe_at(49_000, &[Some(sample(5, 5, 95, 0))]), Err(Unjudged::Duplicate));
+    for at in 51..70 {
+        let bad = [Some(sample(5, 1, 95, 0))];
+        let (a, b) = (guard.observe_at(1000 * at, &bad), back.observe_at(1000 * at, &bad));
+        let (a, b) = (a.unwrap(), b.unwrap());
+        assert!((a.log_e - b.log_e).abs() < 0.01 && a.decision == b.decision);
+    }
+    // Damaged memory holds: there is nothing to go on from.
+    for place in 0..saved.len() {
+        let mut damaged = saved.clone().into_bytes();
+        damaged[place] = if damaged[place] == b'4' { b'7' } else { b'4' };
+        let damaged = String::from_utf8(damaged).unwrap();
+        let read = Guard::restore(config.clone(), &damaged);
+        assert!(damaged == saved || read.is_err(), "{place}");
+    }
+    let other = GuardConfig::share("errors", 0.02);
+    assert_eq!(Guard::restore(other, &saved), Err(RestoreError::OtherQuestions));
+    let settings = Settings { patience_secs: 60.0, ..Settings::default() };
+    let other = GuardConfig { settings, ..config };
+    assert_eq!(Guard::restore(other, &saved), Err(RestoreError::OtherQuestions));
+}
+
+#[test]
+fn settings_are_gone_by() {
+    let run = |settings: Settings| {
+        let config = GuardConfig { settings, ..reference(errors()) };
+        let mut guard = Guard::new(config).unwrap();
+        guard.observe(1.0, &[sample(10, 0, 100, 0)]);
+        for _ in 0..12 {
+            guard.observe(1.0, &[]);
+        }
+        for _ in 0..2 {
+            guard.observe(1.0, &[sample(20, 20, 0, 0)]);
+        }
+        (guard.requests_to_go(), guard.decision() == Decision::RollBack)
+    };
+    let default = Settings::default();
+    let (needed, rolled_back) = run(default);
+    assert!(!rolled_back, "a silence of twelve seconds excuses");
+    assert!(run(Settings { patience_secs: 10.0, ..default }).1);
+    assert!(run(Settings { go_limit: 4.0, ..default }).0 < needed);
 }

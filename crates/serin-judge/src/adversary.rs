@@ -3,9 +3,9 @@
 //! A healthy canary lives in the same world as its primary, whatever that is; at most a share alpha of such releases may be
 //! rolled back. With a severe fault of its own in the same world, it is always found, and within few bad requests.
 
-use super::evidence::{Born, Reading, Side};
-use super::sequential::{Attribution, Decision, DispersionMeter, GuardConfig, Question, Tolerance};
-use super::watch::{Source, Watch};
+use crate::counters::{Born, Reading, Side};
+use crate::monitor::{Monitor, Source};
+use crate::{Attribution, Decision, DispersionMeter, GuardConfig, Question, Tolerance, Unjudged};
 
 const SECS: u64 = 300;
 const ALPHA: f64 = 0.05;
@@ -130,12 +130,12 @@ impl World {
         if self.has("batches of eight") { 8.0 } else { 1.0 }
     }
 
-    fn watch(&self, dispersion: f64) -> Watch {
+    fn watch(&self, dispersion: f64) -> Monitor {
         let tolerance = Tolerance { rho: 1.0, delta: 0.005 };
         let ask = || Question::Share { slo: 0.01, attribution: Attribution::Primary, tolerance };
         let questions = vec![("errors".to_owned(), ask()), ("slow".to_owned(), ask())];
         let config = GuardConfig { alpha: ALPHA, dispersion, ..GuardConfig::new(questions, 2) };
-        Watch::new(config, 1, vec![Source::Errors, Source::Slower(0)]).unwrap()
+        Monitor::new(config, 1, vec![Source::Errors, Source::Slower(0)]).unwrap()
     }
 }
 
@@ -189,9 +189,10 @@ fn disturb(world: &World, t: u64, pods: &mut [Vec<Pod>; 2]) {
     }
 }
 
-fn scrape(world: &World, t: u64, pods: &[Vec<Pod>; 2], watch: &mut Watch) {
+fn scrape(world: &World, t: u64, pods: &[Vec<Pod>; 2], watch: &mut Monitor) {
     let torn = |k: u64| world.has("torn scrapes") && noise(world.seed, 800_000 + 8 * t + k) < 0.1;
-    let fast: Vec<[u64; 1]> = pods.iter().flatten().map(|pod| [pod.requests - pod.slow]).collect();
+    let fast: Vec<[Option<u64>; 1]> =
+        pods.iter().flatten().map(|pod| [Some(pod.requests - pod.slow)]).collect();
     let readings = pods.iter().flatten().zip(&fast).enumerate().map(|(k, (pod, fast))| Reading {
         side: if k < pods[0].len() { Side::Canary } else { Side::Primary },
         series: &pod.name,
@@ -209,9 +210,9 @@ fn scrape(world: &World, t: u64, pods: &[Vec<Pod>; 2], watch: &mut Watch) {
         return;
     }
     let readings: Vec<Reading<'_>> = readings.collect();
-    watch.observe(at, readings.iter().copied());
+    watch.observe(at, readings.iter().copied()).unwrap();
     if missing {
-        assert!(watch.observe(at, readings).is_none());
+        assert_eq!(watch.observe(at, readings), Err(Unjudged::Duplicate));
     }
 }
 
@@ -236,7 +237,7 @@ fn play(world: &World, fault: Option<Fault>, dispersion: f64) -> (Option<u64>, u
         if world.has("leader changes") && noise(world.seed, 500_000 + t) < 0.02 {
             let sources = vec![Source::Errors, Source::Slower(0)];
             let config = watch.guard().config().clone();
-            watch = Watch::restore(config, 1, sources, &watch.kept()).unwrap();
+            watch = Monitor::restore(config, 1, sources, &watch.save()).unwrap();
         }
     }
     (None, hurt)

@@ -1,19 +1,9 @@
 //! How many requests share one fate, measured on healthy pods before the rollout.
 
+use crate::settings::GroupSettings;
+
 /// Windows of 1, 2, 4 .. 64 scrapes.
 const SCALES: usize = 7;
-/// Fewer windows say nothing about their spread.
-const WINDOWS_MIN: f64 = 20.0;
-/// Dispersion up to this is noise and counts as 1.
-pub const DISPERSION_IGNORED: f64 = 1.2;
-/// More than this makes the guard blind; it is held at the bound and reported.
-pub const DISPERSION_MAX: f64 = 1000.0;
-
-/// Fewer bad requests do not tell groups from chance.
-const BAD_MIN: f64 = 10.0;
-/// What is measured beside one release may make the guard of the next one this much slower, and no more.
-pub const DISPERSION_KEPT_MAX: f64 = 50.0;
-
 /// The open window of one pod at every scale.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Open {
@@ -39,12 +29,18 @@ struct Closed {
 pub struct DispersionMeter {
     pods: Vec<(Open, u64)>,
     closed: [Closed; SCALES],
+    settings: GroupSettings,
 }
 
 impl DispersionMeter {
     /// A meter for `pods` pods, numbered from 0.
     pub fn new(pods: usize) -> Self {
-        Self { pods: vec![(Open::default(), 0); pods], closed: Default::default() }
+        Self::with(pods, GroupSettings::default())
+    }
+
+    /// The same with other settings.
+    pub fn with(pods: usize, settings: GroupSettings) -> Self {
+        Self { pods: vec![(Open::default(), 0); pods], closed: Default::default(), settings }
     }
 
     /// Takes in one scrape of a pod: `n` requests, `x` of them bad. Scrapes of unknown pods are left out.
@@ -72,16 +68,30 @@ impl DispersionMeter {
     /// every scrape, and a false answer makes the guard slow.
     pub fn beyond_doubt(&self, slo: f64) -> f64 {
         let Closed { windows, n, x, squares: _ } = self.closed[0];
-        let seen = windows >= WINDOWS_MIN && x >= BAD_MIN && x <= slo * n;
-        if seen { self.above(4.0).min(DISPERSION_KEPT_MAX) } else { 1.0 }
+        let seen = self.tells(windows, x) && x <= slo * n;
+        if seen {
+            self.above(self.settings.deviations_now).min(self.settings.most_learned)
+        } else {
+            1.0
+        }
     }
 
     /// What the next release may go by: none when there was too little to see, or when more was bad than `slo` allows, as
     /// incidents are no sign of what is usual.
     pub fn usual(&self, slo: f64) -> Option<f64> {
         let Closed { windows, n, x, squares: _ } = self.closed[0];
-        let seen = windows >= WINDOWS_MIN && x >= BAD_MIN && x <= slo * n;
-        seen.then(|| self.value().min(DISPERSION_KEPT_MAX))
+        let seen = self.tells(windows, x) && x <= slo * n;
+        seen.then(|| self.value().min(self.settings.most_learned))
+    }
+
+    /// What is left of a dispersion of `known` when there was too little to see: all of it, or after many requests of which hardly
+    /// any was bad, half of what is above 1. A service that no longer fails has no groups that could speak for a bad canary.
+    pub fn faded(&self, known: f64) -> Option<f64> {
+        let Closed { windows, n, x, squares: _ } = self.closed[0];
+        let GroupSettings { windows_min, bad_min, clean_requests, ignored, .. } = self.settings;
+        let clean = windows >= windows_min && x < bad_min && n >= clean_requests;
+        let left = 1.0 + 0.5 * (known - 1.0);
+        (clean && known > 1.0).then_some(if left <= ignored { 1.0 } else { left })
     }
 
     /// The dispersion seen so far; 1 when nothing tells the requests from independent ones.
@@ -89,14 +99,18 @@ impl DispersionMeter {
     /// A scale counts once it has 20 windows and its statistic stands two standard deviations
     /// (`sqrt(2/windows + 1/errors)` for rare errors) above 1.
     pub fn value(&self) -> f64 {
-        self.above(2.0)
+        self.above(self.settings.deviations_next)
+    }
+
+    fn tells(&self, windows: f64, bad: f64) -> bool {
+        windows >= self.settings.windows_min && bad >= self.settings.bad_min
     }
 
     fn above(&self, deviations: f64) -> f64 {
         let mut largest = 1.0_f64;
         for closed in &self.closed {
             let p = closed.x / closed.n;
-            if closed.windows < WINDOWS_MIN || closed.x <= 0.0 || p >= 1.0 {
+            if closed.windows < self.settings.windows_min || closed.x <= 0.0 || p >= 1.0 {
                 continue;
             }
             let spread = closed.squares - closed.x * closed.x / closed.n;
@@ -106,7 +120,7 @@ impl DispersionMeter {
                 largest = largest.max(pearson);
             }
         }
-        if largest <= DISPERSION_IGNORED { 1.0 } else { largest.min(DISPERSION_MAX) }
+        if largest <= self.settings.ignored { 1.0 } else { largest.min(self.settings.most) }
     }
 }
 
@@ -160,6 +174,28 @@ mod tests {
         assert_eq!(meter(&|k| u64::from(k % 3 == 0)), Some(1.0));
         let groups = meter(&|k| if k % 30 == 0 { 20 } else { 0 }).unwrap();
         assert!((15.0..30.0).contains(&groups), "{groups}");
+    }
+
+    #[test]
+    fn what_was_learned_fades_with_clean_traffic_and_with_nothing_else() {
+        let meter = |requests: u64, bad: &dyn Fn(u64) -> u64| {
+            let mut meter = DispersionMeter::new(1);
+            (0..300).for_each(|k| meter.observe(0, requests, bad(k)));
+            meter
+        };
+        let clean = meter(200, &|k| u64::from(k % 100 == 0));
+        let mut known = 50.0;
+        let mut releases = 0;
+        while let Some(left) = clean.faded(known) {
+            (known, releases) = (left, releases + 1);
+        }
+        assert_eq!((known, releases), (1.0, 8));
+        assert_eq!(meter(100, &|_| 0).faded(50.0), None, "too few requests to call it clean");
+        assert_eq!(
+            meter(200, &|k| u64::from(k % 20 == 0)).faded(50.0),
+            None,
+            "there is something to see"
+        );
     }
 
     #[test]

@@ -9,72 +9,81 @@
 //! | a series appears | its whole value if it was born after the rollout began, else it is the base |
 //! | bad requests ahead of their total | the surplus waits for the next scrapes, at most a minute |
 //! | a scrape or a series is missed | one longer block, once it is seen again |
-//! | a timestamp again, or an older one | nothing |
+//! | a bound of the histogram is not measured | no request at it, rather than none that is slower; once it is, what came since it last was |
+//! | a timestamp again, an older one, or not one series | nothing, and the caller is told which of them it was |
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use crate::digest::digest;
+use crate::guard::Unjudged;
+use crate::settings::CounterSettings;
+use crate::stream::Sample;
 
-use super::digest::digest;
-use super::sequential::Sample;
-
-mod kept;
+mod saved;
 #[cfg(test)]
 mod tests;
 
 /// More series of one canary than this are not taken in, and counted as refused.
 pub const SERIES_MAX: usize = 4096;
-/// A series that was not seen for this long starts over from a new base.
-pub const FORGOTTEN_AFTER_MILLIS: u64 = 600_000;
-/// Requests that bad ones are counted ahead of come with the next scrapes, or never.
-const OWED_MILLIS_MAX: u64 = 60_000;
-/// Counters that fell and stay below what they were cannot be read; one scrape without a series is no more than a longer block.
-const FALLEN_MILLIS_MAX: u64 = 5_000;
-/// Start times that are told as a time since then differ by less than this from scrape to scrape.
-const START_SECS_APART: u64 = 5;
-
 /// Which version a series counts for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
+    /// The version under test.
     Canary,
+    /// The version that runs beside it, the baseline.
     Primary,
 }
 
 /// Whether a series' process started, or a series in a process seen before appeared, after the rollout began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Born {
+    /// What it counted before the first scrape is not of this rollout.
     Before,
+    /// All that it has counted is of this rollout.
     After,
 }
 
 /// One series as it was scraped.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reading<'a> {
+    /// Whose requests it counts.
     pub side: Side,
     /// Names the process, and the series in it if there are several: these counters restart together.
     pub series: &'a str,
+    /// Whether its first value counts.
     pub born: Born,
     /// When the process started, in whole seconds since 1970, if it says so.
     pub started: Option<u64>,
     /// Latencies of a pod's first seconds are left out; errors count from the first request.
     pub warm: bool,
+    /// All requests.
     pub requests: u64,
+    /// Failed ones of them.
     pub errors: u64,
     /// Requests with a measured latency: the histogram's count.
     pub timed: u64,
-    /// Cumulative buckets: requests at or below each of the watched bounds.
-    pub within: &'a [u64],
+    /// Cumulative buckets: requests at or below each of the watched bounds; none where that was not measured.
+    pub within: &'a [Option<u64>],
 }
 
 /// One side's increase.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Arm {
+    /// All requests.
     pub requests: u64,
+    /// Failed ones of them.
     pub errors: u64,
+    /// At each of the watched bounds.
+    pub latencies: Vec<Latency>,
+}
+
+/// Requests with a measured latency, and how many of them were slower than a bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// Requests with a measured latency.
     pub timed: u64,
-    /// Requests slower than each of the watched bounds.
-    pub slower: Vec<u64>,
+    /// Those of them slower than the bound.
+    pub slower: u64,
 }
 
 /// What happened since the last scrape.
@@ -82,7 +91,9 @@ pub struct Arm {
 pub struct Increase {
     /// Seconds since the last scrape; 0 for the first.
     pub secs: f64,
+    /// What the canary's counters grew by.
     pub canary: Arm,
+    /// What the primary's counters grew by.
     pub primary: Arm,
     /// Readings beyond [`SERIES_MAX`] that were not taken in.
     pub refused: usize,
@@ -98,8 +109,8 @@ impl Increase {
     /// Requests slower than the watched bound number `bound`; silent for a bound nobody watches.
     pub fn slower(&self, bound: usize) -> Sample {
         let (c, p) = (&self.canary, &self.primary);
-        match (c.slower.get(bound), p.slower.get(bound)) {
-            (Some(&x), Some(&y)) => Sample { n: c.timed, x, m: p.timed, y },
+        match (c.latencies.get(bound), p.latencies.get(bound)) {
+            (Some(c), Some(p)) => Sample { n: c.timed, x: c.slower, m: p.timed, y: p.slower },
             (None, _) | (_, None) => Sample::default(),
         }
     }
@@ -108,9 +119,9 @@ impl Increase {
 /// The time of looks for the evidence: by the clock, and always after the look before, whoever has set the clock back or which
 /// other leader, with another clock, has looked before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Order(Option<(i64, u64)>);
+pub struct Monotonic(Option<(i64, u64)>);
 
-impl Order {
+impl Monotonic {
     /// When a look is that the clock says was at `told`; `usual` is the time between two looks, and `after` when the last one
     /// was that the evidence knows of.
     pub fn at(&mut self, told: i64, usual: u64, after: Option<u64>) -> u64 {
@@ -128,7 +139,7 @@ impl Order {
 
 /// Why counters that were read do not tell what happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disorder {
+pub enum Inconsistency {
     /// A series is below what it was, for some time, and its process has not restarted.
     Fallen,
     /// Bad requests were counted that never got their requests.
@@ -165,17 +176,30 @@ struct Last {
     requests: u64,
     errors: u64,
     timed: u64,
-    within: Vec<u64>,
+    buckets: Vec<Bucket>,
     /// Errors ahead of their requests, and since when.
     errors_owed: u64,
     owed_since: u64,
+}
+
+/// One bound of a histogram when it was last measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Bucket {
+    /// None before it was measured, where that is no zero.
+    timed: Option<u64>,
+    within: u64,
     /// Slow requests ahead of the histogram's count (above zero) or behind it (below).
-    slower_owed: Vec<i64>,
+    owed: i64,
+}
+
+impl Bucket {
+    /// Nothing was counted before.
+    const ZERO: Self = Self { timed: Some(0), within: 0, owed: 0 };
 }
 
 /// The counters of one canary and its primary.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Evidence {
+pub struct Tracker {
     bounds: usize,
     at_millis: Option<u64>,
     /// By the digest of the process' name; both sides are beside each other.
@@ -184,12 +208,18 @@ pub struct Evidence {
     /// When bad requests were last given up that never got their requests.
     ahead_millis: Option<u64>,
     increase: Increase,
+    settings: CounterSettings,
 }
 
-impl Evidence {
+impl Tracker {
     /// Nothing seen yet; every reading will carry `bounds` cumulative buckets.
     pub fn new(bounds: usize) -> Self {
-        let arm = Arm { slower: vec![0; bounds], ..Arm::default() };
+        Self::with(bounds, CounterSettings::default())
+    }
+
+    /// The same with other settings.
+    pub fn with(bounds: usize, settings: CounterSettings) -> Self {
+        let arm = Arm { latencies: vec![Latency::default(); bounds], ..Arm::default() };
         let increase = Increase { canary: arm.clone(), primary: arm, ..Increase::default() };
         Self {
             bounds,
@@ -198,6 +228,7 @@ impl Evidence {
             processes: BTreeMap::new(),
             ahead_millis: None,
             increase,
+            settings,
         }
     }
 
@@ -216,20 +247,27 @@ impl Evidence {
         self.series.len()
     }
 
-    /// Why the counters do not tell what happens now; none when they do.
-    pub fn disorder(&self) -> Option<Disorder> {
-        let now = self.at_millis?;
-        let fallen = |last: &Last| {
-            last.read_millis == now && now - last.seen_millis.min(now) >= FALLEN_MILLIS_MAX
-        };
-        if self.series.values().any(fallen) {
-            return Some(Disorder::Fallen);
-        }
-        let ahead = self.ahead_millis.filter(|at| now.saturating_sub(*at) < OWED_MILLIS_MAX);
-        ahead.map(|_| Disorder::Ahead)
+    /// Whether every bound was measured with every scrape.
+    pub(crate) fn is_even(&self) -> bool {
+        self.series.values().all(|last| !last.is_uneven())
     }
 
-    /// Takes in one scrape; nothing when its time is not after the last one's.
+    /// Why the counters do not tell what happens now; none when they do.
+    pub fn inconsistency(&self) -> Option<Inconsistency> {
+        let now = self.at_millis?;
+        let fallen = |last: &Last| {
+            last.read_millis == now
+                && now - last.seen_millis.min(now) >= self.settings.fallen_millis
+        };
+        if self.series.values().any(fallen) {
+            return Some(Inconsistency::Fallen);
+        }
+        let ahead =
+            self.ahead_millis.filter(|at| now.saturating_sub(*at) < self.settings.owed_millis);
+        ahead.map(|_| Inconsistency::Ahead)
+    }
+
+    /// Takes in one scrape, with the time when it was taken.
     ///
     /// A series that exists nowhere yet in a process that was scraped should be read as zeros, so that its first request
     /// counts. A known series allocates nothing.
@@ -237,24 +275,24 @@ impl Evidence {
         &mut self,
         at_millis: u64,
         readings: impl IntoIterator<Item = Reading<'a>, IntoIter: Clone>,
-    ) -> Option<&Increase> {
-        if self.at_millis.is_some_and(|last| at_millis <= last) {
-            return None;
+    ) -> Result<&Increase, Unjudged> {
+        let since = Unjudged::since(self.at_millis, at_millis)?;
+        let readings = readings.into_iter();
+        if readings.clone().next().is_none() {
+            return Err(Unjudged::NotMeasured);
         }
-        let since = self.at_millis.map_or(0, |last| at_millis - last);
         self.at_millis = Some(at_millis);
         self.increase.secs = since as f64 / 1000.0;
         self.increase.refused = 0;
         self.increase.canary.clear();
         self.increase.primary.clear();
-        let readings = readings.into_iter();
         for reading in readings.clone() {
             self.compare(at_millis, &reading);
         }
         for reading in readings {
             self.take(at_millis, &reading);
         }
-        Some(&self.increase)
+        Ok(&self.increase)
     }
 
     /// Whether the process of a reading has restarted is for all its series to say.
@@ -264,7 +302,8 @@ impl Evidence {
         let process = self.processes.entry(name).or_default();
         if process.at_millis != at_millis {
             let both = reading.started.zip(process.started);
-            let other = both.is_some_and(|(now, then)| now.abs_diff(then) > START_SECS_APART);
+            let other =
+                both.is_some_and(|(now, then)| now.abs_diff(then) > self.settings.start_secs_apart);
             let (told, started) = (reading.started.is_some(), reading.started.or(process.started));
             *process = Process { started, at_millis, told, fell: 0, stood: 0, other };
         }
@@ -294,8 +333,8 @@ impl Evidence {
                 // What was owed to the old counters can never be matched by the new ones.
                 *last = Last { seen_millis: last.seen_millis, ..Last::zero(self.bounds) };
             }
-            if at_millis - last.seen_millis <= FORGOTTEN_AFTER_MILLIS {
-                if last.advance(at_millis, reading, arm) > 0 {
+            if at_millis - last.seen_millis <= self.settings.forgotten_after_millis {
+                if last.advance(at_millis, reading, arm, self.settings.owed_millis) > 0 {
                     self.ahead_millis = Some(at_millis);
                 }
             } else {
@@ -304,7 +343,9 @@ impl Evidence {
             return;
         }
         if self.series.len() >= SERIES_MAX {
-            self.series.retain(|_, last| at_millis - last.seen_millis <= FORGOTTEN_AFTER_MILLIS);
+            self.series.retain(|_, last| {
+                at_millis - last.seen_millis <= self.settings.forgotten_after_millis
+            });
             let series = &self.series;
             let known = |name: &u64| {
                 [Side::Canary, Side::Primary]
@@ -321,7 +362,7 @@ impl Evidence {
             Born::Before => Last::base(at_millis, reading, self.bounds),
             Born::After => {
                 let mut last = Last::zero(self.bounds);
-                last.advance(at_millis, reading, arm);
+                last.advance(at_millis, reading, arm, self.settings.owed_millis);
                 last
             }
         };
@@ -333,12 +374,17 @@ impl Evidence {
 
 impl Arm {
     fn clear(&mut self) {
-        (self.requests, self.errors, self.timed) = (0, 0, 0);
-        self.slower.fill(0);
+        (self.requests, self.errors) = (0, 0);
+        self.latencies.fill(Latency::default());
     }
 }
 
 impl Last {
+    /// Some bound was not measured in the last scrape.
+    fn is_uneven(&self) -> bool {
+        self.buckets.iter().any(|bucket| bucket.timed != Some(self.timed))
+    }
+
     fn zero(bounds: usize) -> Self {
         Self {
             read_millis: 0,
@@ -346,50 +392,67 @@ impl Last {
             requests: 0,
             errors: 0,
             timed: 0,
-            within: vec![0; bounds],
+            buckets: vec![Bucket::ZERO; bounds],
             errors_owed: 0,
             owed_since: 0,
-            slower_owed: vec![0; bounds],
         }
     }
 
     fn base(at_millis: u64, reading: &Reading<'_>, bounds: usize) -> Self {
         let mut last = Self::zero(bounds);
+        last.buckets.fill(Bucket::default());
         (last.read_millis, last.seen_millis) = (at_millis, at_millis);
         (last.requests, last.errors) = (reading.requests, reading.errors);
         last.set_histogram(reading);
         last
     }
 
+    /// Goes on from here without counting what came before.
     fn set_histogram(&mut self, reading: &Reading<'_>) {
         self.timed = reading.timed;
-        for (last, now) in self.within.iter_mut().zip(reading.within) {
-            *last = *now;
+        for (place, bucket) in self.buckets.iter_mut().enumerate() {
+            // What comes while a bound is not measured must not be counted for it later.
+            *bucket = match reading.within.get(place).copied().flatten() {
+                Some(within) => Bucket { timed: Some(reading.timed), within, owed: 0 },
+                None => Bucket::default(),
+            };
         }
     }
 
     /// Adds the increase since the last reading to `arm`, and remembers the reading, as far as it is not below what was seen
     /// before. Returns the errors that are given up, as their requests have not come.
-    fn advance(&mut self, at_millis: u64, reading: &Reading<'_>, arm: &mut Arm) -> u64 {
+    fn advance(
+        &mut self,
+        at_millis: u64,
+        reading: &Reading<'_>,
+        arm: &mut Arm,
+        patience: u64,
+    ) -> u64 {
         self.read_millis = at_millis;
-        let bucket_fell = reading.within.iter().zip(&self.within).any(|(now, last)| now < last);
+        let fell = |(now, last): (&Option<u64>, &Bucket)| now.is_some_and(|now| now < last.within);
+        let bucket_fell = reading.within.iter().zip(&self.buckets).any(fell);
         if reading.timed >= self.timed && !bucket_fell {
             if reading.warm {
                 self.advance_latency(reading, arm);
             } else {
-                self.slower_owed.fill(0);
+                self.set_histogram(reading);
             }
-            self.set_histogram(reading);
         }
         // Requests are the sum over all outcomes: where one of these is missing, both are less than they were.
         if reading.requests < self.requests || reading.errors < self.errors {
             return 0;
         }
         self.seen_millis = at_millis;
-        self.advance_errors(at_millis, reading, arm)
+        self.advance_errors(at_millis, reading, arm, patience)
     }
 
-    fn advance_errors(&mut self, at_millis: u64, reading: &Reading<'_>, arm: &mut Arm) -> u64 {
+    fn advance_errors(
+        &mut self,
+        at_millis: u64,
+        reading: &Reading<'_>,
+        arm: &mut Arm,
+        patience: u64,
+    ) -> u64 {
         let requests = reading.requests - self.requests;
         let errors = (reading.errors - self.errors).saturating_add(self.errors_owed);
         let counted = errors.min(requests);
@@ -401,24 +464,32 @@ impl Last {
         arm.errors = arm.errors.saturating_add(counted);
         (self.requests, self.errors) = (reading.requests, reading.errors);
         let owed_for = at_millis.saturating_sub(self.owed_since);
-        if owed_for < OWED_MILLIS_MAX {
+        if owed_for < patience {
             return 0;
         }
         // Nor may what is owed one way or the other be made up for by requests of another time.
-        self.slower_owed.fill(0);
+        self.buckets.iter_mut().for_each(|bucket| bucket.owed = 0);
         std::mem::take(&mut self.errors_owed)
     }
 
     fn advance_latency(&mut self, reading: &Reading<'_>, arm: &mut Arm) {
-        let timed = reading.timed - self.timed;
-        arm.timed = arm.timed.saturating_add(timed);
-        let most = i64::try_from(timed).unwrap_or(i64::MAX);
-        for (bound, within) in reading.within.iter().enumerate().take(self.within.len()) {
-            let fast = i64::try_from(within - self.within[bound]).unwrap_or(i64::MAX);
-            let slower = most.saturating_sub(fast).saturating_add(self.slower_owed[bound]);
+        self.timed = reading.timed;
+        for (place, last) in self.buckets.iter_mut().enumerate() {
+            let Some(now) = reading.within.get(place).copied().flatten() else { continue };
+            let Some(before) = last.timed.replace(reading.timed) else {
+                last.within = now;
+                continue;
+            };
+            let timed = reading.timed.saturating_sub(before);
+            let most = i64::try_from(timed).unwrap_or(i64::MAX);
+            let fast = i64::try_from(now - last.within).unwrap_or(i64::MAX);
+            let slower = most.saturating_sub(fast).saturating_add(last.owed);
             let counted = slower.clamp(0, most);
-            self.slower_owed[bound] = slower - counted;
-            arm.slower[bound] = arm.slower[bound].saturating_add(counted.unsigned_abs());
+            (last.within, last.owed) = (now, slower - counted);
+            if let Some(sum) = arm.latencies.get_mut(place) {
+                sum.timed = sum.timed.saturating_add(timed);
+                sum.slower = sum.slower.saturating_add(counted.unsigned_abs());
+            }
         }
     }
 }

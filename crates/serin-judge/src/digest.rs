@@ -1,14 +1,14 @@
 //! A short digest that is the same on every machine and in every release: what is kept is compared by it.
 
 /// FNV-1a of 64 bits. It tells apart what differs by chance or by damage, not what somebody has made to look alike.
-pub(super) fn digest(bytes: &[u8]) -> u64 {
+pub fn digest(bytes: &[u8]) -> u64 {
     let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, fold)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::digest;
+    use crate::digest;
 
     #[test]
     fn known_answers() {
