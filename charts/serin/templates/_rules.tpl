@@ -10,7 +10,7 @@ Written by `serin docs` from crates/serin/src/cli/rights.rs: what the operator m
 - apiGroups: [flagger.app]
   resources: [canaries/status]
   verbs: [patch]
-# For clusters that ask it of whoever makes something that is owned by a Canary.
+# For clusters that require it of a client that makes objects owned by a Canary.
 - apiGroups: [flagger.app]
   resources: [canaries/finalizers]
   verbs: [update]

@@ -21,6 +21,6 @@ pub enum Answer {
     Value(f64),
     /// The query worked and there is nothing to judge (empty, NaN).
     NoData(String),
-    /// Could not ask, or the answer made no sense.
+    /// Could not ask, or the answer was invalid.
     Unreachable(String),
 }

@@ -4,7 +4,7 @@
 use crate::model::{Exposure, Phase, Running, Status};
 
 /// A route that is to give the canary `wanted`. Whoever takes everything from it waits for nothing; any other exposure, a
-/// lower one as well, might be a raise over what somebody else has set meanwhile.
+/// lower one as well, might be a raise over what another client has set meanwhile.
 pub fn route_is_fenced(wanted: Exposure) -> bool {
     !wanted.is_none()
 }
@@ -16,7 +16,7 @@ pub fn scale_is_fenced(running: Running) -> bool {
 
 /// How the route of a canary that has nothing is marked, so that its version moves and a share on its way is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seal {
+pub enum Touch {
     /// Not at all: nothing can be on its way.
     None,
     /// Whatever it is by now: the status speaks of a share that the route does not give.
@@ -25,11 +25,11 @@ pub enum Seal {
     Fenced,
 }
 
-/// The seal that this status asks for.
-pub fn seal(status: &Status) -> Seal {
+/// The touch that this status asks for.
+pub fn touch(status: &Status) -> Touch {
     match status.phase {
-        _ if !status.exposure().is_none() => Seal::Free,
-        Some(Phase::Succeeded | Phase::Failed) => Seal::Fenced,
+        _ if !status.exposure().is_none() => Touch::Free,
+        Some(Phase::Succeeded | Phase::Failed) => Touch::Fenced,
         Some(
             Phase::Initializing
             | Phase::Initialized
@@ -41,6 +41,6 @@ pub fn seal(status: &Status) -> Seal {
             | Phase::Terminating
             | Phase::Terminated,
         )
-        | None => Seal::None,
+        | None => Touch::None,
     }
 }

@@ -1,10 +1,10 @@
 //! What Serin decides: canaries, strategies, verdicts and plans, as pure functions without I/O or a clock.
 
 pub mod api;
+pub mod apply_order;
 pub mod check;
 pub mod configs;
 pub mod control;
-pub mod course;
 pub mod crd;
 pub mod docs;
 pub mod exposure;

@@ -175,7 +175,7 @@ impl Lint<'_> {
         );
         let against = match &self.seen.guard {
             Guard::Quiet => false,
-            // There is nobody else who could serve.
+            // There is no other who could serve.
             Guard::Hold(_) => !self.keeps_users(),
             Guard::RollBack(_) => true,
         };
@@ -314,7 +314,7 @@ impl Lint<'_> {
                     self.forbid(
                         NoRequestLost,
                         bad,
-                        "the apex goes to the target though nobody leaves",
+                        "the apex goes to the target though the Canary is not being deleted",
                     );
                 }
                 Action::Finalizer(false) => {

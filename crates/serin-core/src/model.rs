@@ -46,7 +46,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// A Canary whose spec makes sense.
+/// A Canary whose spec is valid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Canary {
     pub key: Key,
@@ -289,7 +289,7 @@ pub struct Metric {
     pub limit: Limit,
     /// What follows when the query works and finds nothing.
     pub no_data: Policy,
-    /// What follows when nobody knows, because it could not be asked.
+    /// What follows when it is not known, because it could not be asked.
     pub cannot_measure: Policy,
 }
 
@@ -427,7 +427,7 @@ pub enum Severity {
     Error,
 }
 
-/// A MetricTemplate that makes sense.
+/// A MetricTemplate that is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricTemplate {
     pub key: Key,
@@ -449,7 +449,7 @@ pub struct MetricBackend {
     pub insecure_skip_verify: bool,
 }
 
-/// An AlertProvider that makes sense.
+/// An AlertProvider that is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlertProvider {
     pub key: Key,

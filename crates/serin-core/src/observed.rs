@@ -196,7 +196,7 @@ pub struct Obstacle {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ObstacleKind {
-    /// Somebody else's object stands under a name that is needed.
+    /// Another owner's object stands under a name that is needed.
     NotOurs,
     /// The target's selector has no label that could tell its pods from the primary's.
     NoSelectorLabel,
@@ -242,7 +242,7 @@ pub enum Guard {
     Quiet,
     /// Do not advance, and why.
     Hold(String),
-    /// The evidence crossed `1/alpha`: take the canary off the road, and why.
+    /// The evidence crossed `1/alpha`: take the canary's traffic away, and why.
     RollBack(String),
 }
 
@@ -251,7 +251,7 @@ pub enum Guard {
 pub struct Known {
     /// Requests per second of both versions together.
     pub rate: f64,
-    /// Time between two looks, as it is; a server that somebody else scrapes has its own.
+    /// Time between two looks, as it is; a server that another client scrapes has its own.
     pub look_secs: f64,
     /// The highest rate of bad requests above an objective that cannot be excluded; 1 before the first request.
     pub excess: f64,
@@ -261,7 +261,7 @@ pub struct Known {
     pub requests_to_go: u64,
 }
 
-/// What the guard tells besides its opinion: what it wants the status to say, and what the pace may go by.
+/// What the guard tells besides its verdict: what it wants the status to say, and what the pace may go by.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Watched {
     /// None before it has seen enough of the traffic.
@@ -278,12 +278,12 @@ pub struct Watched {
     pub dispersion: BTreeMap<String, f64>,
     /// Objectives that nothing is known of, where that is not just passed over.
     pub unknown: Vec<Unknown>,
-    pub sight: Sight,
+    pub visibility: Visibility,
 }
 
 /// Whether it is known what the canary does to its users, where the guard holds when it is not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sight {
+pub enum Visibility {
     /// Nobody has looked, or it is too early to tell.
     #[default]
     Unknown,

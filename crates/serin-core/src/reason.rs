@@ -33,13 +33,13 @@ macro_rules! catalogue {
 
 catalogue! {
     Initializing: "The primary is being made, or the traffic is being moved to it.";
-    NotOurs: "An object of somebody else stands under a name that this Canary needs; it is left alone.";
+    NotOurs: "An object of another owner has a name that this Canary needs; it is left alone.";
     NoSelectorLabel: "The target's selector has no label that could tell its pods from the primary's.";
     TargetUnusable: "The target as it is cannot run beside a primary: its update strategy or the ports of its nodes forbid it.";
-    PortNotServed: "A Service would lead to a port that nobody listens on, or lose a name that others use.";
+    PortNotServed: "A Service would lead to a port that is not served, or lose a name that others use.";
     ForeignEndpoints: "A Service picks pods of other workloads, so no traffic is moved to it.";
     RouteUnusable: "The route that spec.routeRef names is not there, or splits its requests with other applications.";
-    LeftAlone: "An object of somebody else stands where a copy would; it is left alone and the copy stands beside it.";
+    LeftAlone: "An object of another owner has the name of a copy; it is left alone, and the copy gets another name.";
     WriteRefused: "The API server refuses something that must be written; it is tried again, and the message has its words.";
     InitializationOverdue: "The primary was not made within progressDeadlineSeconds; the target keeps the traffic.";
     PrimaryStuck: "The new primary cannot start; the live target is left alone until it gets a fix.";
@@ -115,7 +115,7 @@ catalogue! {
     CannotSee: "Something could not be read, so nothing advances; rollbacks go on.";
     Unsupported: "The spec asks for what is not supported yet; nothing is touched, and every such field is named.";
     SpecWarning: "The spec is acted on, and something in it has no effect or another one than it seems.";
-    SpecInvalid: "The spec makes no sense; the running version keeps all traffic.";
+    SpecInvalid: "The spec is invalid; the running version keeps all traffic.";
     Terminating: "The Canary is being deleted and the target takes the traffic back.";
     TargetNotReady: "The Canary is being deleted, and its target did not become ready in time to take the traffic back.";
     Terminated: "The target has the traffic again and the Canary may go.";

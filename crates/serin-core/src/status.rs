@@ -56,7 +56,7 @@ impl Phase {
         Phase::Terminated,
     ];
 
-    /// Whether a release is under way that a rollback can take off the road.
+    /// Whether a release is under way that a rollback can take without traffic.
     pub fn is_releasing(self) -> bool {
         match self {
             Phase::Progressing | Phase::WaitingPromotion | Phase::Promoting | Phase::Finalising => {

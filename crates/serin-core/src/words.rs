@@ -2,7 +2,7 @@
 
 pub use serin_judge::words::{About, Percent};
 
-/// The longest sentence of somebody else that is repeated, in bytes.
+/// The longest sentence of another client that is repeated, in bytes.
 pub const SENTENCE_MAX: usize = 1024;
 /// The longest name that somebody may give to a metric, a hook or an alert, in bytes: that of an object.
 pub const NAME_MAX: usize = 253;

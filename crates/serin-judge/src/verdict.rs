@@ -312,6 +312,31 @@ impl fmt::Display for Decision {
     }
 }
 
+impl Rate {
+    /// Bad requests of all; 0 where there were none.
+    pub fn share(&self) -> f64 {
+        if self.requests == 0 { 0.0 } else { self.bad as f64 / self.requests as f64 }
+    }
+}
+
+impl CheckReason {
+    /// What people want to know first: both rates, or the rate and its objective, in a few words.
+    pub fn headline(&self) -> String {
+        let canary = Percent(self.canary.share());
+        let primary = Percent(self.primary.share());
+        let metric = &self.metric;
+        match &self.kind {
+            CheckKind::Objective => {
+                format!("{metric} {canary} against an objective of {}", Percent(self.limit))
+            }
+            CheckKind::Primary => format!("{metric} {canary} against {primary} of the primary"),
+            CheckKind::Bound(bound) => {
+                format!("{metric} slower than {bound}: {canary} against {primary} of the primary")
+            }
+        }
+    }
+}
+
 impl fmt::Display for CheckReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { metric, kind, share, log_e, canary, primary, limit, missing } = self;

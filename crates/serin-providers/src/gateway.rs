@@ -186,7 +186,7 @@ pub struct Page {
     zeros: Counters,
 }
 
-/// A scrape by somebody else.
+/// A scrape by another client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sampled {
     /// By that server's clock, since 1970.
@@ -366,7 +366,7 @@ enum Count {
 }
 
 /// Whether a status or a class of them (`503`, `5xx`, `5`) is a failure. As in the builtin success rate: whose fault a 4xx is
-/// nobody knows.
+/// it is not known.
 fn class(code: &str) -> bool {
     code.starts_with('5') && matches!(code.len(), 1 | 3)
 }

@@ -15,7 +15,7 @@ pub const TOOLKIT_ANNOTATIONS: [(&str, &str); 2] = [
 ];
 
 /// On a route that was found without a canary's share when the share was taken back: the version of the Canary that knew.
-pub(crate) const SEALED: &str = "serin.dev/sealed";
+pub(crate) const TOUCHED: &str = "serin.dev/sealed";
 
 /// Whether a metadata key belongs to the GitOps toolkit and is never copied.
 pub fn is_toolkit(key: &str) -> bool {
@@ -204,7 +204,7 @@ pub(crate) fn by_prefix(
         .collect()
 }
 
-/// What somebody else has written, as it may be repeated.
+/// What another client has written, as it may be repeated.
 pub(crate) fn bounded(text: &str, max: usize) -> String {
     serin_core::words::line(text.trim(), max)
 }

@@ -90,7 +90,7 @@ fn derived(canary: &Canary) -> Vec<(ObjectRef, &'static str)> {
     derived
 }
 
-/// One that is being deleted and that somebody else's finalizers keep: no controller works for it any more.
+/// One that is being deleted and that another owner's finalizers keep: no controller works for it any more.
 fn held_back(object: &ObjectRef, canary: &Canary, objects: &Objects) -> Option<String> {
     let live = objects.present(object).filter(|_| !canary.deleting)?;
     live.pointer("/metadata/deletionTimestamp").filter(|time| !time.is_null())?;
@@ -98,7 +98,7 @@ fn held_back(object: &ObjectRef, canary: &Canary, objects: &Objects) -> Option<S
     let held: Vec<&str> = finalizers.filter(|name| !OF_KUBERNETES.contains(name)).take(3).collect();
     (!held.is_empty()).then(|| {
         let held = held.join(", ");
-        format!("{object} is being deleted and kept by the finalizer {held}: whoever set it has to finish, or it has to be removed")
+        format!("{object} is being deleted and kept by the finalizer {held}: its controller has to finish, or it has to be removed")
     })
 }
 

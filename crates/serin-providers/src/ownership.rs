@@ -29,7 +29,7 @@ pub(crate) enum Owner {
 /// Whose an object is that stands under a name derived for `canary`.
 ///
 /// Ours is what lists the Canary among its owners. What has lost its owner references, as backups and exports do, is
-/// ours where Serin or Flagger is one of its field managers and nobody else controls it.
+/// ours where Serin or Flagger is one of its field managers and no other controls it.
 pub(crate) fn of(live: &Value, canary: &Canary) -> Owner {
     if owned_by(live, canary) {
         return Owner::Ours;

@@ -1,13 +1,13 @@
 //! From actions to the writes that carry them out. What is already so is not written again.
 
 use serde_json::{Value, json};
-use serin_core::fence::{self, Seal};
+use serin_core::fence::{self, Touch};
 use serin_core::model::{Canary, Exposure, Running};
 use serin_core::parse::{self, FINALIZER, OWN_FINALIZER};
 use serin_core::plan::Action;
 
 use crate::change::{Change, ObjectRef, Objects};
-use crate::json::{SEALED, items, strings};
+use crate::json::{TOUCHED, items, strings};
 use crate::references;
 use crate::router::{RouterError, router};
 use crate::service;
@@ -94,7 +94,7 @@ fn scale_target(
     Ok(vec![kind.run(target, running, version)])
 }
 
-/// The exposure, and where the canary is to have none: nothing that somebody else decided and has not written yet.
+/// The exposure, and where the canary is to have none: nothing that another client decided and has not written yet.
 fn route(
     canary: &Canary,
     exposure: Exposure,
@@ -102,22 +102,22 @@ fn route(
 ) -> Result<Vec<Change>, RenderError> {
     let router = router(canary.spec.provider);
     let changes = router.write(canary, exposure, objects)?;
-    let how = fence::seal(&canary.status);
-    let needless = exposure != Exposure::NONE || how == Seal::None;
+    let how = fence::touch(&canary.status);
+    let needless = exposure != Exposure::NONE || how == Touch::None;
     if !changes.is_empty() || needless {
         return Ok(changes);
     }
-    let seal = |target: ObjectRef| {
+    let touch = |target: ObjectRef| {
         let live = objects.get(&target).present().copied()?;
-        let sealed = strings(live, "/metadata/annotations").remove(SEALED);
-        let mut patch = json!({"metadata": {"annotations": {SEALED: canary.resource_version}}});
-        if how == Seal::Fenced {
+        let touched = strings(live, "/metadata/annotations").remove(TOUCHED);
+        let mut patch = json!({"metadata": {"annotations": {TOUCHED: canary.resource_version}}});
+        if how == Touch::Fenced {
             patch["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
         }
-        (sealed.as_ref() != Some(&canary.resource_version))
+        (touched.as_ref() != Some(&canary.resource_version))
             .then_some(Change::MergePatch { target, patch })
     };
-    Ok(router.fenced(canary).into_iter().filter_map(seal).collect())
+    Ok(router.fenced(canary).into_iter().filter_map(touch).collect())
 }
 
 /// Repair never raises: what is live stays when it is lower than what is wanted.

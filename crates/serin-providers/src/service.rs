@@ -117,7 +117,7 @@ fn observe_one(
         Role::Primary | Role::Canary => ownership::of(live, canary) != Owner::Ours,
     };
     if theirs {
-        // What somebody else made is no sight of ours. A Canary that leaves must not wait for it.
+        // What another client made does not count. A Canary that leaves must not wait for it.
         let why = || format!("{object} is not ours");
         return if canary.deleting { Seen::Absent } else { Seen::Unreadable(why()) };
     }

@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum Aws {
     #[default]
-    Nobody,
+    NoCredentials,
     /// Keys that are given as they are.
     Keys(AwsKeys),
     /// A token that is exchanged for keys at the token service (IAM roles for service accounts).
@@ -34,7 +34,7 @@ impl fmt::Debug for AwsKeys {
 impl fmt::Debug for Aws {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Aws::Nobody => "Nobody",
+            Aws::NoCredentials => "NoCredentials",
             Aws::Keys(_) => "Keys",
             Aws::WebIdentity { .. } => "WebIdentity",
             Aws::Container { .. } => "Container",
@@ -67,7 +67,7 @@ impl Default for Settings {
             include_label_prefixes: Vec::new(),
             track_configs: true,
             cluster_name: String::new(),
-            aws: Aws::Nobody,
+            aws: Aws::NoCredentials,
             metrics_server: "http://prometheus:9090".to_owned(),
         }
     }

@@ -50,21 +50,21 @@ fn println(text: std::fmt::Arguments<'_>) {
     drop(writeln!(std::io::stdout().lock(), "{text}"));
 }
 
-struct Bed {
+struct TestCluster {
     store: Store,
     requests: Counts,
     queries: Counts,
     serin: Child,
 }
 
-impl Drop for Bed {
+impl Drop for TestCluster {
     fn drop(&mut self) {
         drop(self.serin.kill());
         drop(self.serin.wait());
     }
 }
 
-async fn bed(serin: &str, canaries: usize) -> anyhow::Result<Bed> {
+async fn cluster(serin: &str, canaries: usize) -> anyhow::Result<TestCluster> {
     let clock: serin_apiserver::store::Clock = Arc::new(jiff::Timestamp::now);
     let store = Store::new(clock, 1);
     for crd in serin_core::crd::crds().into_iter().chain([traefik_service_crd()]) {
@@ -115,21 +115,21 @@ async fn bed(serin: &str, canaries: usize) -> anyhow::Result<Bed> {
         .stdout(Stdio::null())
         .spawn()
         .context("cannot start serin")?;
-    Ok(Bed { store, requests, queries, serin: child })
+    Ok(TestCluster { store, requests, queries, serin: child })
 }
 
 async fn idle(serin: &str, count: usize) -> anyhow::Result<()> {
     let started = Instant::now();
-    let bed = bed(serin, count).await?;
-    until(&bed, |phases| phases.get("Initialized").copied().unwrap_or(0) == count).await?;
+    let cluster = cluster(serin, count).await?;
+    until(&cluster, |phases| phases.get("Initialized").copied().unwrap_or(0) == count).await?;
     let secs = started.elapsed().as_secs_f64();
     // Let what the bootstrap set in motion come to rest.
     tokio::time::sleep(Duration::from_secs(15)).await;
-    clear(&bed);
+    clear(&cluster);
     tokio::time::sleep(QUIET).await;
-    let asked: u64 = total(&bed.requests);
-    let queried = total(&bed.queries);
-    let memory = memory_kib(bed.serin.id())?;
+    let asked: u64 = total(&cluster.requests);
+    let queried = total(&cluster.queries);
+    let memory = memory_kib(cluster.serin.id())?;
     let each = asked as f64 / count as f64;
     println(format_args!(
         "| {count} | {secs:.1} | {each:.3} ({asked} in all) | {queried} | {:.1} MiB |",
@@ -140,38 +140,40 @@ async fn idle(serin: &str, count: usize) -> anyhow::Result<()> {
 
 /// One release, and what it asked for.
 async fn release(serin: &str) -> anyhow::Result<()> {
-    let bed = bed(serin, 1).await?;
-    until(&bed, |phases| phases.contains_key("Initialized")).await?;
-    clear(&bed);
+    let cluster = cluster(serin, 1).await?;
+    until(&cluster, |phases| phases.contains_key("Initialized")).await?;
+    clear(&cluster);
     let began = Instant::now();
     let deployments = ResourceId::new("apps", "deployments");
-    bed.store
+    cluster
+        .store
         .modify(&deployments, "bench", "app-0", Sub::Main, &WriteOptions::by("bench"), |object| {
             object["spec"]["template"]["spec"]["containers"][0]["image"] = json!("local/app:v2");
         })
         .map_err(|failure| anyhow::anyhow!(failure.message))?;
-    let weight = |bed: &Bed| {
-        let canary = bed.store.get(&ResourceId::new("flagger.app", "canaries"), "bench", "app-0");
+    let weight = |cluster: &TestCluster| {
+        let canary =
+            cluster.store.get(&ResourceId::new("flagger.app", "canaries"), "bench", "app-0");
         canary.and_then(|c| c.pointer("/status/canaryWeight")?.as_i64()).unwrap_or(0)
     };
-    let mut changed = bed.store.changed();
-    while weight(&bed) == 0 {
+    let mut changed = cluster.store.changed();
+    while weight(&cluster) == 0 {
         tokio::time::timeout(PATIENCE, changed.changed()).await.context("no weight in time")??;
     }
     let first = began.elapsed().as_secs_f64();
-    until(&bed, |phases| phases.contains_key("Succeeded")).await?;
+    until(&cluster, |phases| phases.contains_key("Succeeded")).await?;
     let steps = 6.0;
     println(format_args!(""));
     println(format_args!("seconds from the new image to the first 5 %: {first:.2}"));
     println(format_args!(
         "API requests per step of a release: {:.1}",
-        total(&bed.requests) as f64 / steps
+        total(&cluster.requests) as f64 / steps
     ));
     println(format_args!(
         "metric queries per step of a release: {:.1}",
-        total(&bed.queries) as f64 / steps
+        total(&cluster.queries) as f64 / steps
     ));
-    for (what, count) in bed.requests.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+    for (what, count) in cluster.requests.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         println(format_args!("  {count:4} {what}"));
     }
     Ok(())
@@ -263,21 +265,24 @@ fn slice(store: &Store, service: &str, replicas: i64) {
     }
 }
 
-fn clear(bed: &Bed) {
-    bed.requests.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    bed.queries.lock().unwrap_or_else(PoisonError::into_inner).clear();
+fn clear(cluster: &TestCluster) {
+    cluster.requests.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    cluster.queries.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
 
 fn total(counts: &Counts) -> u64 {
     counts.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
 }
 
-async fn until(bed: &Bed, done: impl Fn(&BTreeMap<String, usize>) -> bool) -> anyhow::Result<()> {
+async fn until(
+    cluster: &TestCluster,
+    done: impl Fn(&BTreeMap<String, usize>) -> bool,
+) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    let mut changed = bed.store.changed();
+    let mut changed = cluster.store.changed();
     loop {
         let mut phases = BTreeMap::new();
-        for canary in bed.store.list(&ResourceId::new("flagger.app", "canaries"), None) {
+        for canary in cluster.store.list(&ResourceId::new("flagger.app", "canaries"), None) {
             let phase = canary.pointer("/status/phase").and_then(Value::as_str).unwrap_or("none");
             *phases.entry(phase.to_owned()).or_default() += 1;
         }

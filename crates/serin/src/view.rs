@@ -115,7 +115,7 @@ impl State {
     pub fn words(self) -> &'static str {
         match self {
             State::Failed => "rolled back",
-            State::Trouble => "needs somebody",
+            State::Trouble => "needs attention",
             State::Held => "held",
             State::Gate => "waits for approval",
             State::Running => "releasing",
@@ -194,7 +194,7 @@ pub struct Ahead {
     pub weight: u8,
     /// It is the promotion.
     pub promotes: bool,
-    /// When, as far as the step clock says so; none where nobody knows.
+    /// When, as far as the step clock says so; none where it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<f64>,
     /// What it waits for.

@@ -162,12 +162,13 @@ const VERSION: u8 = 2;
 
 /// A memory as it is written: what was changed since says so.
 #[derive(Serialize, Deserialize)]
-struct Sealed {
+struct Kept {
     version: u8,
     #[serde(flatten)]
     memory: Memory,
     /// A digest of all the rest.
-    seal: String,
+    #[serde(rename = "seal")]
+    digest: String,
 }
 
 /// Why a memory cannot be gone on from.
@@ -186,16 +187,16 @@ impl Memory {
         if kept.get("version").and_then(Value::as_u64) != Some(u64::from(VERSION)) {
             return Err(MemoryError::OtherVersion);
         }
-        let sealed = Sealed::deserialize(kept);
-        let Sealed { version: _, memory, seal } =
-            sealed.map_err(|error| MemoryError::Unreadable(bounded(&error.to_string())))?;
-        if memory.seal() != seal {
+        let read = Kept::deserialize(kept);
+        let Kept { version: _, memory, digest } =
+            read.map_err(|error| MemoryError::Unreadable(bounded(&error.to_string())))?;
+        if memory.digest() != digest {
             return Err(MemoryError::Changed);
         }
         Ok(memory)
     }
 
-    fn seal(&self) -> String {
+    fn digest(&self) -> String {
         let text = serde_json::to_string(self).expect("a memory is plain data");
         format!("{:016x}", digest(text.as_bytes()))
     }
@@ -206,8 +207,8 @@ impl Memory {
         // Fractions of a millisecond are of no use to anybody.
         memory.time = Timestamp::from_millisecond(self.time.as_millisecond()).unwrap_or(self.time);
         loop {
-            let sealed = Sealed { version: VERSION, seal: memory.seal(), memory: memory.clone() };
-            let value = serde_json::to_value(&sealed).expect("a memory is plain data");
+            let kept = Kept { version: VERSION, digest: memory.digest(), memory: memory.clone() };
+            let value = serde_json::to_value(&kept).expect("a memory is plain data");
             match memory.decided.take_if(|_| value.to_string().len() > MEMORY_BYTES_MAX) {
                 Some(decided) if !decided.is_empty() => {
                     let keep = decided.chars().count() / 2;

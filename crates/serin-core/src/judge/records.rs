@@ -1,4 +1,4 @@
-//! What the next step and the status are told of a monitor: an opinion, and one record for each thing that it watches.
+//! What the next step and the status are told of a monitor: an verdict, and one record for each thing that it watches.
 
 use serin_judge::monitor::Monitor;
 use serin_judge::words::Percent;
@@ -9,7 +9,7 @@ use crate::observed::Guard;
 use crate::status::{CheckRecord, Counts};
 
 /// What the next step is told.
-pub fn opinion(monitor: &Monitor) -> Guard {
+pub fn verdict(monitor: &Monitor) -> Guard {
     match monitor.guard().decision() {
         Decision::Continue => Guard::Quiet,
         Decision::Hold(why) => {
@@ -148,11 +148,11 @@ mod tests {
     #[test]
     fn what_both_suffer_holds_for_the_objective_that_burns() {
         let mut monitor = monitor();
-        assert_eq!((opinion(&monitor), of(&monitor, "here")), (Guard::Quiet, Vec::new()));
+        assert_eq!((verdict(&monitor), of(&monitor, "here")), (Guard::Quiet, Vec::new()));
         for k in 1..40 {
             scrape(&mut monitor, k, 3 * k, 57 * k);
         }
-        let Guard::Hold(why) = opinion(&monitor) else { panic!("{:?}", opinion(&monitor)) };
+        let Guard::Hold(why) = verdict(&monitor) else { panic!("{:?}", verdict(&monitor)) };
         let said = "the canary breaks its objective now: error-rate against its objective of 1 %";
         assert!(why.starts_with(said), "{why}");
         let records = of(&monitor, "here");
@@ -165,11 +165,11 @@ mod tests {
         for k in 1..60 {
             scrape(&mut monitor, k, 0, k / 10);
         }
-        assert_eq!(opinion(&monitor), Guard::Quiet);
+        assert_eq!(verdict(&monitor), Guard::Quiet);
         for k in 60..64 {
             scrape(&mut monitor, k, 10 * (k - 59), k / 10);
         }
-        let Guard::RollBack(why) = opinion(&monitor) else { panic!("{:?}", opinion(&monitor)) };
+        let Guard::RollBack(why) = verdict(&monitor) else { panic!("{:?}", verdict(&monitor)) };
         assert!(why.starts_with("error-rate against "), "{why}");
         let records = of(&monitor, "here");
         assert_eq!(records[0].verdict, "fail");

@@ -61,7 +61,7 @@ impl FindingSeverity {
 pub enum FindingCode {
     /// A field that must be there is missing.
     Required,
-    /// The value makes no sense there.
+    /// The value is invalid there.
     Invalid,
     /// Flagger has it, and Serin has not yet.
     NotSupported,
@@ -69,7 +69,7 @@ pub enum FindingCode {
     ProviderUnclear,
     /// The field is understood and changes nothing.
     NoEffect,
-    /// Nobody knows such a field.
+    /// It is not known such a field.
     UnknownField,
     /// The value is taken as another one.
     TakenAs,

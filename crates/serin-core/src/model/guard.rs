@@ -37,10 +37,10 @@ impl GuardSpec {
     }
 }
 
-/// How long a share is kept while nobody knows what becomes of its requests and the guard holds for that reason.
+/// How long a share is kept while it is not known what becomes of its requests and the guard holds for that reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlindDeadline {
-    /// As long as nobody knows.
+    /// As long as it is not known.
     Never,
     /// So many seconds, whatever the share.
     Always(i64),

@@ -20,7 +20,7 @@ pub fn is_settled(object: &Value) -> bool {
     object.pointer("/status/state").and_then(Value::as_str).is_some_and(|state| !state.is_empty())
 }
 
-/// What is asked. What makes no sense is refused with all that is wrong.
+/// What is asked. What is invalid is refused with all that is wrong.
 pub fn request(object: &Value) -> Result<Request, Vec<Finding>> {
     let complaints = Complaints::default();
     let root = Doc::root(object, &complaints);

@@ -1,6 +1,6 @@
 //! Durations as Flagger's objects write them: Go's syntax, `30s`, `1m30s`, `2h`.
 
-/// Longest duration that makes sense in a spec, in seconds: a year. It keeps all later arithmetic far from overflow.
+/// Longest duration that is valid in a spec, in seconds: a year. It keeps all later arithmetic far from overflow.
 pub(super) const SECONDS_MAX: i64 = 366 * 24 * 3600;
 
 /// Milliseconds, or nothing when it is no duration (Go's `time.ParseDuration`, without fractions and signs).

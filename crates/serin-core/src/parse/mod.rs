@@ -81,7 +81,7 @@ impl Default for Limits {
     }
 }
 
-/// A Canary whose spec makes no sense, and everything that could still be read of it.
+/// A Canary whose spec is invalid, and everything that could still be read of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParseFailure {
     /// None when the object has no readable name.

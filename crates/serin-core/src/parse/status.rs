@@ -4,10 +4,10 @@ use serde_json::{Map, Value};
 
 use crate::model::Status;
 
-/// What of the status makes sense.
+/// What of the status is valid.
 pub(super) fn read(status: Option<&Value>) -> Status {
     let Some(fields) = status.and_then(Value::as_object) else { return Status::default() };
-    // Nearly every status makes sense as it is, and is read with every look at its canary.
+    // Nearly every status is valid as it is, and is read with every look at its canary.
     let plain = fields.iter().map(|(name, value)| match value {
         Value::Number(number) => (name.clone(), whole(name, number)),
         Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::Draft;
 use super::draft::later;
 use crate::model::{BlindDeadline, Exposure, GuardMode, GuardSpec, Phase, Severity};
-use crate::observed::{Guard, Sight};
+use crate::observed::{Guard, Visibility};
 use crate::plan::Step;
 use crate::reason::Reason;
 
@@ -30,14 +30,14 @@ pub(super) fn note(draft: &mut Draft<'_>) {
         draft.status.blind_since = None;
         return;
     }
-    match draft.seen.watched.sight {
-        Sight::Unknown => {}
-        Sight::Clear => draft.status.blind_since = None,
-        Sight::Blind | Sight::Contradicted if !draft.status.exposure().is_none() => {
+    match draft.seen.watched.visibility {
+        Visibility::Unknown => {}
+        Visibility::Clear => draft.status.blind_since = None,
+        Visibility::Blind | Visibility::Contradicted if !draft.status.exposure().is_none() => {
             let now = draft.now;
             draft.status.blind_since.get_or_insert(now);
         }
-        Sight::Blind | Sight::Contradicted => {}
+        Visibility::Blind | Visibility::Contradicted => {}
     }
 }
 
@@ -47,7 +47,8 @@ pub(super) fn deadline(draft: &Draft<'_>) -> Option<Timestamp> {
     let first = draft.spec.analysis.schedule.first_with_users();
     // Blue/Green has one share, and it is all.
     let above = !draft.status.exposure().is_within(first) || first == Exposure::FULL;
-    let doubted = draft.status.failed_checks > 0 || draft.seen.watched.sight == Sight::Contradicted;
+    let doubted =
+        draft.status.failed_checks > 0 || draft.seen.watched.visibility == Visibility::Contradicted;
     match guard(draft)?.blind {
         BlindDeadline::AboveFirst(secs) => (above || doubted).then(|| later(since, secs)),
         BlindDeadline::Always(secs) => Some(later(since, secs)),
@@ -58,7 +59,8 @@ pub(super) fn deadline(draft: &Draft<'_>) -> Option<Timestamp> {
 /// Whether the share is to be taken back now. That may pause, but not be kept by, `suspend`: it is about safety.
 pub(super) fn is_over(draft: &Draft<'_>) -> bool {
     let analysed = matches!(draft.status.phase, Some(Phase::Progressing | Phase::WaitingPromotion));
-    let blind = matches!(draft.seen.watched.sight, Sight::Blind | Sight::Contradicted);
+    let blind =
+        matches!(draft.seen.watched.visibility, Visibility::Blind | Visibility::Contradicted);
     analysed && blind && deadline(draft).is_some_and(|deadline| deadline <= draft.now)
 }
 
@@ -87,9 +89,9 @@ pub(super) fn take_back(mut draft: Draft<'_>) -> Step {
 pub(super) fn waits(draft: &Draft<'_>) -> Option<String> {
     guard(draft)?;
     draft.status.blind_since?;
-    match draft.seen.watched.sight {
-        Sight::Clear => None,
-        Sight::Unknown | Sight::Blind | Sight::Contradicted => {
+    match draft.seen.watched.visibility {
+        Visibility::Clear => None,
+        Visibility::Unknown | Visibility::Blind | Visibility::Contradicted => {
             Some(format!("The canary gets no traffic before the guard can see: {}", why(draft)))
         }
     }

@@ -87,7 +87,7 @@ fn made(service: &Seen<crate::observed::ServiceSeen>) -> bool {
     match service {
         Seen::Present(service) => service.in_order,
         Seen::Absent => false,
-        // Written or not, nobody knows: the next look decides.
+        // Written or not, it is not known: the next look decides.
         Seen::Unreadable(_) => true,
     }
 }

@@ -48,7 +48,7 @@ pub enum Verdict {
     Fail,
     /// The query worked and there is nothing to judge.
     NoData,
-    /// Nobody knows: the hook or the query could not be asked.
+    /// It is not known: the hook or the query could not be asked.
     CannotMeasure,
     /// A value, and it is not of this revision alone: its window begins before this revision was measured.
     Early,

@@ -94,9 +94,9 @@ fn of_spec(findings: &[Finding]) -> (&'static str, &'static str, String) {
     let gravest = findings.iter().map(|finding| finding.severity).min();
     let list = sentence(findings);
     match gravest {
-        None => ("True", "Valid", "The spec makes sense.".to_owned()),
+        None => ("True", "Valid", "The spec is valid.".to_owned()),
         Some(FindingSeverity::Warning) => {
-            ("True", "Warnings", format!("The spec makes sense, and this is to be known: {list}"))
+            ("True", "Warnings", format!("The spec is valid, with warnings: {list}"))
         }
         Some(FindingSeverity::Unsupported) => ("Unknown", Reason::Unsupported.code(), list),
         Some(FindingSeverity::Error) => ("False", "Invalid", list),

@@ -1,4 +1,4 @@
-//! Copies to the primary of which nobody knows the end: one that arrives after its release was given up is what it runs.
+//! Copies to the primary of which it is not known whether they arrived: one that arrives after its release was given up is what it runs.
 
 use std::collections::BTreeMap;
 

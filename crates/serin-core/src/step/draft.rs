@@ -103,7 +103,7 @@ impl<'a> Draft<'a> {
         self.seen.services.canary.present().map(|seen| seen.ready_endpoints)
     }
 
-    /// Somebody else's object stands where the canary's Service was: nobody knows whom the canary's share reaches.
+    /// Another owner's object stands where the canary's Service was: it is not known which pods the canary's share reaches.
     pub(super) fn canary_taken(&self) -> bool {
         let theirs = |one: &crate::observed::Obstacle| one.kind == ObstacleKind::NotOurs;
         self.seen.services.canary.present().is_none() && self.seen.obstacles.iter().any(theirs)
@@ -274,7 +274,7 @@ impl<'a> Draft<'a> {
         Some((all.first()?.kind.reason(), messages.join(" ")))
     }
 
-    /// Copies that stand beside somebody else's objects, said when they are made.
+    /// Copies that stand beside another owner's objects, said when they are made.
     pub(super) fn tell_passed_over(&mut self) {
         for message in &self.seen.passed_over {
             self.warn(Reason::LeftAlone, format!("{message}."));

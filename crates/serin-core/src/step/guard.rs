@@ -23,8 +23,16 @@ const HOLD: &str = "hold";
 
 /// The last thing that happens to a status before it is handed over.
 pub(super) fn keep(draft: &mut Draft<'_>) {
-    let Watched { known: _, memory, metrics, would, checks: _, dispersion, unknown: _, sight: _ } =
-        &draft.seen.watched;
+    let Watched {
+        known: _,
+        memory,
+        metrics,
+        would,
+        checks: _,
+        dispersion,
+        unknown: _,
+        visibility: _,
+    } = &draft.seen.watched;
     if passes(draft) {
         learn(&mut draft.status.dispersion, dispersion);
     }

@@ -1,4 +1,4 @@
-//! A spec that makes no sense, or asks for what is not supported: the running version keeps all traffic, and the user is told which fields.
+//! An invalid spec, or asks for what is not supported: the running version keeps all traffic, and the user is told which fields.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,8 +12,8 @@ use crate::status::ReasonRecord;
 /// When to look again: only an edit can help, and an edit wakes us.
 const IDLE_SECS: i64 = 300;
 
-/// At rest nothing is touched. An analysis under way cannot go on, for nobody knows by which rules: its canary loses its
-/// traffic at once and waits at zero; with a spec that makes sense again it starts from the first step.
+/// At rest nothing is touched. An analysis under way cannot go on, for since its rules are not known: its canary loses its
+/// traffic at once and waits at zero; with a spec that is valid again it starts from the first step.
 pub fn invalid(
     status: &Status,
     generation: i64,
@@ -88,7 +88,7 @@ fn why(findings: &[Finding]) -> (Reason, String) {
     match obstacles.iter().map(|finding| finding.severity).min() {
         Some(FindingSeverity::Unsupported) => (Reason::Unsupported, list),
         Some(FindingSeverity::Error | FindingSeverity::Warning) | None => {
-            (Reason::SpecInvalid, format!("The spec makes no sense: {list}"))
+            (Reason::SpecInvalid, format!("The spec is invalid: {list}"))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::moves::State;
 use crate::world::{AGE_MAX, Flight, Kind, Objects, Side, World, at};
-use serin_core::course::Next;
+use serin_core::apply_order::Next;
 use serin_core::model::Status;
 
 /// Both halves of the hash of a state; with so many bits no two states fall together by chance.
@@ -136,11 +136,11 @@ fn status(of: &Status, known: Known, now: i64, into: &mut DefaultHasher) {
 }
 
 fn flight(of: &Flight, truth: &Objects, now: i64, into: &mut DefaultHasher) {
-    let Flight { plan, course, before, base, view, disturbed, told } = of;
+    let Flight { plan, order, before, base, view, disturbed, told } = of;
     rendered(view, truth, into);
     (*base == truth.canary_version, disturbed, told).hash(into);
     // What is done needs no telling apart any more.
-    let (lowers, recorded, acted) = match course.next() {
+    let (lowers, recorded, acted) = match order.next() {
         Next::Lower => (plan.lower, false, 0),
         Next::Record => (None, false, 0),
         Next::Tell => (None, true, 0),
@@ -151,7 +151,7 @@ fn flight(of: &Flight, truth: &Objects, now: i64, into: &mut DefaultHasher) {
     for action in plan.actions.iter().skip(acted) {
         format!("{action:?}").hash(into);
     }
-    format!("{course:?}").hash(into);
+    format!("{order:?}").hash(into);
     if !recorded {
         status(&plan.status, Known::of(view, truth), now, into);
         before.phase.hash(into);

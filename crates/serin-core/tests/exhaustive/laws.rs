@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::moves::{Verdict, apex_leads_to_target};
 use crate::world::{BEAT, Flight, Objects, Revision, World};
-use serin_core::course::Next;
+use serin_core::apply_order::Next;
 use serin_core::model::{Phase, Status};
 use serin_core::observed::Guard;
 
@@ -37,7 +37,7 @@ pub(super) struct Ghost {
     pub(super) passed: BTreeSet<(Revision, u8)>,
     /// Since when nothing is routed to the target; none while something is.
     pub(super) unrouted: Option<i64>,
-    /// The share was set by somebody else, and nobody has written the route since.
+    /// The share was set by another client, and nobody has written the route since.
     pub(super) foreign: bool,
     /// What was brought before anybody looked, and was taken over as it is beside a primary that runs something else.
     pub(super) found: Option<Revision>,
@@ -125,7 +125,7 @@ pub(super) fn decided(
     let condemned = matches!(world.observe(&view).guard, Guard::RollBack(_));
     let releasing = before.phase.is_some_and(Phase::is_releasing);
     if condemned && releasing && share(&view) > 0 {
-        let first = match flight.course.next() {
+        let first = match flight.order.next() {
             Next::Lower => flight.plan.lower,
             Next::Record | Next::Tell | Next::Act(_) | Next::Done | Next::GivenUp => None,
         };
@@ -241,7 +241,7 @@ impl Look<'_> {
             }
         }
         // What is urgent waits for nobody, not even for the primary.
-        let gives_back = matches!(self.flight.course.next(), Next::Act(_))
+        let gives_back = matches!(self.flight.order.next(), Next::Act(_))
             && matches!(status.phase, Some(Phase::Finalising | Phase::Promoting));
         let dead = truth.primary.as_ref().is_none_or(|primary| !primary.serving);
         if new < old && gives_back && self.knowing() && dead && truth.target.serving {
@@ -291,7 +291,7 @@ impl Look<'_> {
         if !gone {
             return Ok(());
         }
-        // Whoever decided before somebody else set the share cannot know of it.
+        // Whoever decided before another client set the share cannot know of it.
         let answers = self.knowing() || !ghost.foreign;
         if share(&self.world.truth) > 0 && answers {
             return broken(5, "the target is scaled away while it has traffic");

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::laws::{self, Broken, Ghost};
 use crate::world::{BEAT, Fate, Flight, Kind, Objects, Revision, World};
-use serin_core::course::Next;
+use serin_core::apply_order::Next;
 use serin_core::model::Canary;
 use serin_core::observed::{Answer, Selects};
 
@@ -272,8 +272,8 @@ impl State {
             if World::of(truth.clone()).write(flight).is_ok() {
                 return;
             }
-            flight.course.failed();
-            if matches!(flight.course.next(), Next::Done | Next::GivenUp) {
+            flight.order.failed();
+            if matches!(flight.order.next(), Next::Done | Next::GivenUp) {
                 self.world.zombie = None;
             }
         }
@@ -365,7 +365,7 @@ impl State {
     /// What the plan under way has lowered is lowered, and nobody will note when: the drain counts from the decision before.
     fn unnoted(&mut self) {
         let lowered = self.world.flight.as_ref().is_some_and(|flight| {
-            flight.course.next() == Next::Record && flight.plan.lower.is_some()
+            flight.order.next() == Next::Record && flight.plan.lower.is_some()
         });
         if lowered {
             self.ghost.forgive_drain(self.world.now);
@@ -393,7 +393,7 @@ impl State {
         };
         laws::written(&self.world, &mut self.ghost, &before, &flight, false)?;
         if carried_out && fate == Fate::Done {
-            flight.course.done();
+            flight.order.done();
             self.learn(&mut flight, &before);
         } else {
             if !carried_out {
@@ -401,7 +401,7 @@ impl State {
                 self.unnoted();
             }
             flight.disturbed = true;
-            flight.course.failed();
+            flight.order.failed();
         }
         if let Some(zombie) = &mut self.world.zombie {
             zombie.disturbed = true;
@@ -421,7 +421,7 @@ impl State {
     /// Goes over what sends no request, so that no crash and no fault can fall there.
     fn skip_idle(&mut self) -> Result<(), Broken> {
         while let Some(flight) = &self.world.flight {
-            match flight.course.next() {
+            match flight.order.next() {
                 Next::Done => {
                     self.world.next = self.world.now + wait(flight, self.world.now);
                     self.world.flight = None;
@@ -434,7 +434,7 @@ impl State {
                     laws::told(flight)?;
                     if let Some(flight) = &mut self.world.flight {
                         flight.told = true;
-                        flight.course.done();
+                        flight.order.done();
                     }
                 }
                 Next::Record | Next::Lower | Next::Act(_) => {
@@ -442,7 +442,7 @@ impl State {
                         return Ok(());
                     }
                     if let Some(flight) = &mut self.world.flight {
-                        flight.course.done();
+                        flight.order.done();
                     }
                 }
             }
@@ -466,14 +466,14 @@ impl State {
         laws::written(&self.world, &mut self.ghost, &before, &flight, true)?;
         if carried_out {
             take_changes(&mut flight.view, &before, &self.world.truth);
-            flight.course.done();
+            flight.order.done();
         } else {
-            flight.course.failed();
+            flight.order.failed();
         }
         if changes(&before, &self.world.truth) {
             self.world.woken = true;
         }
-        if !matches!(flight.course.next(), Next::Done | Next::GivenUp) {
+        if !matches!(flight.order.next(), Next::Done | Next::GivenUp) {
             self.world.zombie = Some(flight);
         }
         Ok(())

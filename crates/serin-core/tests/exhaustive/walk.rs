@@ -1,6 +1,6 @@
 //! Walks through the small world that no number of faults bounds: seeded, replayable, as many as one likes.
 //!
-//! What is walked is the decision core under a model of the cluster: the operator's own `step`, `Course` and `fence`, and
+//! What is walked is the decision core under a model of the cluster: the operator's own `step`, `ApplyOrder` and `fence`, and
 //! the laws of the search. The shell, the routers and the guard's statistics are not in it.
 
 use std::collections::BTreeMap;

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use serin_core::course::{Course, Next};
-use serin_core::fence::{self, Seal};
+use serin_core::apply_order::{ApplyOrder, Next};
+use serin_core::fence::{self, Touch};
 use serin_core::model::{Canary, Exposure, Running, Status, TargetKind, Weight};
 use serin_core::observed::{
     Answer, Check, Drift, Guard, Observed, Readiness, Seen, Selects, ServiceSeen, Services,
@@ -146,13 +146,13 @@ pub(super) enum Fate {
 #[derive(Clone, Debug)]
 pub(super) struct Flight {
     pub(super) plan: Rc<Plan>,
-    pub(super) course: Course,
+    pub(super) order: ApplyOrder,
     /// What the plan was decided about.
     pub(super) before: Rc<Status>,
     pub(super) base: u32,
     /// The world that it was decided about, and what its own writes made of it.
     pub(super) view: Objects,
-    /// Somebody else changed the world since the decision, or a write of it failed.
+    /// Another client changed the world since the decision, or a write of it failed.
     pub(super) disturbed: bool,
     pub(super) told: bool,
 }
@@ -265,7 +265,7 @@ impl World {
         }
     }
 
-    /// As Flagger left it, at rest, with hashes that nobody else can compute.
+    /// As Flagger left it, at rest, with hashes that no other can compute.
     pub(super) fn of_flagger() -> Self {
         let mut world = Self::plain();
         let side = world.truth.target.clone();
@@ -405,9 +405,9 @@ impl World {
                     }
                 }
                 Step::Act(plan) => {
-                    let course = Course::of(&plan);
+                    let order = ApplyOrder::of(&plan);
                     return Flight {
-                        course,
+                        order,
                         plan: Rc::new(*plan),
                         before: Rc::clone(&view.status),
                         base: view.canary_version,
@@ -424,7 +424,7 @@ impl World {
     /// Carries the next write of a flight out.
     pub(super) fn write(&mut self, flight: &Flight) -> Result<(), Refusal> {
         let view = &flight.view;
-        match flight.course.next() {
+        match flight.order.next() {
             Next::Record => {
                 if flight.plan.status == *flight.before {
                     return Ok(());
@@ -468,14 +468,14 @@ impl World {
                 let before = self.truth.route;
                 self.route(split.share, view)?;
                 let idle = self.truth.route == before && view.route.is_some();
-                if idle && *split == Exposure::NONE && !serin_mutants::on("ForgetSeal") {
+                if idle && *split == Exposure::NONE && !serin_mutants::on("ForgetTouch") {
                     let moved = before.map(|(_, version)| version) != view.route.map(|(_, v)| v);
-                    match fence::seal(&view.status) {
-                        Seal::Fenced if moved => return Err(Refusal),
-                        Seal::Fenced | Seal::Free => {
+                    match fence::touch(&view.status) {
+                        Touch::Fenced if moved => return Err(Refusal),
+                        Touch::Fenced | Touch::Free => {
                             self.set_route(before.map(|(share, _)| share));
                         }
-                        Seal::None => {}
+                        Touch::None => {}
                     }
                 }
             }

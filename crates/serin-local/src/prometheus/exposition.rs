@@ -13,7 +13,7 @@ pub struct Sample {
 /// Longest line that is read; a longer one is skipped.
 const LINE_MAX: usize = 64 * 1024;
 
-/// The samples of a scrape, and how many lines made no sense.
+/// The samples of a scrape, and how many lines was invalid.
 pub fn parse(text: &str) -> (Vec<Sample>, usize) {
     let mut samples = Vec::new();
     let mut bad = 0;

@@ -36,7 +36,7 @@ impl History {
         self.span
     }
 
-    /// Takes a line of a file. Comments are skipped; what else makes no sense is an error.
+    /// Takes a line of a file. Comments are skipped; what else is invalid is an error.
     pub fn read_line(&mut self, line: &str) -> Result<(), String> {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {

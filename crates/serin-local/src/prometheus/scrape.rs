@@ -113,7 +113,7 @@ fn ingest(
     };
     let (samples, bad) = exposition::parse(&text);
     if bad > 0 {
-        tracing::debug!(url = %target.url, bad, "lines that make no sense");
+        tracing::debug!(url = %target.url, bad, "lines that cannot be read");
     }
     let mut fresh = Alive::new();
     for Sample { name, labels, value, timestamp_ms } in samples {

@@ -51,7 +51,7 @@ impl Access {
             keys: BTreeMap::new(),
             insecure: false,
             ca: None,
-            aws: Aws::Nobody,
+            aws: Aws::NoCredentials,
         }
     }
 
@@ -116,7 +116,7 @@ impl Access {
             Need::Ambient => {
                 self.aws.clone_from(&settings.aws);
                 match self.aws {
-                    Aws::Nobody => complaint(format!(
+                    Aws::NoCredentials => complaint(format!(
                         "the controller has no identity of its own, so it needs one with {}",
                         kind.keys.words()
                     )),

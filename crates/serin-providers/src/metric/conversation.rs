@@ -36,7 +36,7 @@ pub enum Sample {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
     pub sample: Sample,
-    /// Seconds from the beginning of the time that it stands for up to now; the metric's `interval` where nobody knows.
+    /// Seconds from the beginning of the time that it stands for up to now; the metric's `interval` where it is not known.
     pub reach_secs: Option<i64>,
 }
 

@@ -19,7 +19,7 @@ pub const ALERT_PROVIDER: Kind = Kind {
 const MISSING: &str = "does not exist";
 
 /// All of them, in the order of the alerts. `objects` holds the AlertProviders and their Secrets; of what cannot be read
-/// nothing is said, since nobody knows.
+/// nothing is said, since it is not known.
 pub fn findings(canary: &Canary, objects: &Objects) -> Vec<Finding> {
     findings_in(canary, objects, MISSING)
 }
@@ -43,7 +43,7 @@ fn of_alert(alert: &AlertRef, at: &str, objects: &Objects, missing: &str) -> Vec
         Seen::Unreadable(_) => return Vec::new(),
     };
     let of_no_use = |why: &str| {
-        let message = format!("{object}: {why}, so nobody hears of these alerts");
+        let message = format!("{object}: {why}, so these alerts are not sent");
         Finding::warning(FindingCode::ObjectUnusable, at, message)
     };
     let provider = match parse::alert_provider(provider) {
@@ -88,7 +88,7 @@ fn secret<'a>(
 }
 
 fn absent(at: &str, object: &ObjectRef, of: &str, missing: &str) -> Finding {
-    let message = format!("{of}{object} {missing}, so nobody hears of these alerts");
+    let message = format!("{of}{object} {missing}, so these alerts are not sent");
     let finding = Finding::warning(FindingCode::NoSuchObject, at, message);
     finding.way_out("create it, or correct its name")
 }
@@ -127,7 +127,7 @@ mod tests {
             None,
             None,
             expect![
-                "warning NoSuchObject spec.analysis.alerts[0].providerRef: AlertProvider develop/chat does not exist, so nobody hears of these alerts; create it, or correct its name"
+                "warning NoSuchObject spec.analysis.alerts[0].providerRef: AlertProvider develop/chat does not exist, so these alerts are not sent; create it, or correct its name"
             ],
         );
         check(Some("{type: slack, address: 'http://chat/hook'}"), None, expect![""]);
@@ -136,7 +136,7 @@ mod tests {
             named,
             None,
             expect![
-                "warning NoSuchObject spec.analysis.alerts[0].providerRef: AlertProvider develop/chat names a Secret: Secret develop/url does not exist, so nobody hears of these alerts; create it, or correct its name"
+                "warning NoSuchObject spec.analysis.alerts[0].providerRef: AlertProvider develop/chat names a Secret: Secret develop/url does not exist, so these alerts are not sent; create it, or correct its name"
             ],
         );
         check(named, Some("{data: {address: aHR0cDovL2NoYXQ=}}"), expect![""]);
@@ -144,14 +144,14 @@ mod tests {
             named,
             Some("{data: {other: YQ==}}"),
             expect![
-                "warning ObjectUnusable spec.analysis.alerts[0].providerRef: AlertProvider develop/chat: Secret url has no key address, so nobody hears of these alerts"
+                "warning ObjectUnusable spec.analysis.alerts[0].providerRef: AlertProvider develop/chat: Secret url has no key address, so these alerts are not sent"
             ],
         );
         check(
             Some("{type: slack}"),
             None,
             expect![
-                "warning ObjectUnusable spec.analysis.alerts[0].providerRef: AlertProvider develop/chat: spec.address: is required unless a secretRef has it, so nobody hears of these alerts"
+                "warning ObjectUnusable spec.analysis.alerts[0].providerRef: AlertProvider develop/chat: spec.address: is required unless a secretRef has it, so these alerts are not sent"
             ],
         );
     }

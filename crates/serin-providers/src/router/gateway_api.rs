@@ -17,8 +17,8 @@ use super::sides::{self, Side, percent_of, side};
 use super::{Router, RouterError, supported};
 use crate::change::{Change, HTTP_ROUTE, ObjectRef, Objects};
 use crate::json::{
-    SEALED, TOOLKIT_ANNOTATIONS, child, covers, int, items, owned_by, owner, resource_version, set,
-    strings, text,
+    TOOLKIT_ANNOTATIONS, TOUCHED, child, covers, int, items, owned_by, owner, resource_version,
+    set, strings, text,
 };
 use crate::metric::of_pods;
 use crate::ownership::other_controller;
@@ -294,10 +294,10 @@ fn restored(canary: &Canary, live: &Value) -> Option<Value> {
         base(canary, live).iter().map(|rule| rules::to_apex(canary, rule)).collect();
     let owned = owned_by(live, canary);
     let is_there = items(live, RULES) == rules;
-    if is_there && !owned && !annotations.contains_key(SEALED) {
+    if is_there && !owned && !annotations.contains_key(TOUCHED) {
         return None;
     }
-    let mut metadata = json!({"annotations": {SEALED: null}});
+    let mut metadata = json!({"annotations": {TOUCHED: null}});
     if owned {
         for (key, value) in TOOLKIT_ANNOTATIONS {
             if annotations.get(key).is_some_and(|live| live == value)

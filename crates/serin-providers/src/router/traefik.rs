@@ -13,7 +13,7 @@ use super::{Router, RouterError, supported};
 use crate::change::{Change, ObjectRef, Objects, TRAEFIK_SERVICE};
 use crate::gateway::traefik_pattern;
 use crate::json::{
-    SEALED, TOOLKIT_ANNOTATIONS, child, covers, items, owned_by, owner, resource_version, set,
+    TOOLKIT_ANNOTATIONS, TOUCHED, child, covers, items, owned_by, owner, resource_version, set,
     strings, text,
 };
 use crate::metric::{p99_in_ms, success_rate};
@@ -252,11 +252,11 @@ fn restored(canary: &Canary, live: &Value) -> Option<Value> {
     let services = original_services(canary, original.as_deref(), items(live, SERVICES));
     let is_there = Some(&Value::Array(services.clone())) == live.pointer(SERVICES);
     let owned = owned_by(live, canary);
-    let sealed = annotations.contains_key(SEALED);
+    let sealed = annotations.contains_key(TOUCHED);
     if is_there && !owned && original.is_none() && !sealed {
         return None;
     }
-    let mut metadata = json!({"annotations": {ORIGINAL_SERVICES: null, SEALED: null}});
+    let mut metadata = json!({"annotations": {ORIGINAL_SERVICES: null, TOUCHED: null}});
     for (key, value) in TOOLKIT_ANNOTATIONS {
         if annotations.get(key).is_some_and(|live| live == value)
             && let Some(map) = child(&mut metadata, "annotations")

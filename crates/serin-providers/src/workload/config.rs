@@ -69,7 +69,7 @@ pub(crate) fn tracked(
     Ok(tracked)
 }
 
-/// What a status keeps of them, read again; none when it makes no sense.
+/// What a status keeps of them, read again; none when it is invalid.
 pub(crate) fn of_status(canary: &Canary, kept: &BTreeMap<String, String>) -> Option<Tracked> {
     let object = |key: &str| {
         let (kind, name) = key.split_once('/')?;

@@ -1,10 +1,10 @@
-//! How fast a bad release is off the road on the real stack, what it hurts, and whether good ones are left alone.
+//! How fast a bad release has no traffic on the real stack, what it hurts, and whether good ones are left alone.
 //!
 //! `make bench-rollback` runs it in release, with Traefik, Prometheus and kubectl as their authors ship them. One table for
 //! a canary that fails every request, by the guard and by Flagger's rule; then healthy releases that fail 0.8 % of their
 //! requests at random; then an incident that both versions suffer. It fails when a target is missed.
 
-mod bed;
+mod cluster;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use serin_core::status::Phase;
 use serin_local::app::Faults;
 
-use bed::{App, Bed, Outcome, Parts, SETTLE};
+use cluster::{App, Outcome, Parts, SETTLE, TestCluster};
 
 /// Targets for a canary that fails every request at 5 % of 200 requests per second, as medians.
 const SECS_MAX: f64 = 3.0;
@@ -81,13 +81,13 @@ fn say(text: &str) {
 async fn run(args: Args) -> anyhow::Result<()> {
     let (traefik, prometheus) = (args.traefik.clone(), args.prometheus.clone());
     let (serin, kubectl) = (args.serin.clone(), args.kubectl.clone());
-    let bed = Bed::start(Parts { serin, traefik, prometheus, kubectl }).await?;
-    say(&format!("{}\n", bed.describe()));
+    let cluster = TestCluster::start(Parts { serin, traefik, prometheus, kubectl }).await?;
+    say(&format!("{}\n", cluster.describe()));
     let mut missed = Vec::new();
-    bad(&bed, &args, &mut missed).await?;
-    good(&bed, &args, &mut missed).await?;
-    shared(&bed, &args, &mut missed).await?;
-    bed.stop().await;
+    bad(&cluster, &args, &mut missed).await?;
+    good(&cluster, &args, &mut missed).await?;
+    shared(&cluster, &args, &mut missed).await?;
+    cluster.stop().await;
     if missed.is_empty() {
         return Ok(());
     }
@@ -123,7 +123,7 @@ struct Series {
 }
 
 /// A canary that fails every request.
-async fn bad(bed: &Bed, args: &Args, missed: &mut Vec<String>) -> anyhow::Result<()> {
+async fn bad(cluster: &TestCluster, args: &Args, missed: &mut Vec<String>) -> anyhow::Result<()> {
     say(&format!("A canary that fails every request, 5 % of {} requests per second:\n", args.rate));
     say(
         "| rule | releases | seconds to zero canary traffic: median (worst) | of these until the route was lowered | requests hurt: median (worst) | rolled back by |",
@@ -140,7 +140,7 @@ async fn bad(bed: &Bed, args: &Args, missed: &mut Vec<String>) -> anyhow::Result
             continue;
         }
         let app = App { name: name.to_owned(), tag: "v1", analysis };
-        let series = series(bed, &app, title, releases, args.rate).await?;
+        let series = series(cluster, &app, title, releases, args.rate).await?;
         let Series { secs, route, hurt, codes, .. } = &series;
         say(&format!(
             "| {title} | {releases} | {:.2} ({:.2}) | {:.2} | {:.0} ({:.0}) | {} |",
@@ -181,18 +181,18 @@ async fn bad(bed: &Bed, args: &Args, missed: &mut Vec<String>) -> anyhow::Result
 }
 
 async fn series(
-    bed: &Bed,
+    cluster: &TestCluster,
     app: &App,
     title: &'static str,
     releases: usize,
     rate: f64,
 ) -> anyhow::Result<Series> {
-    bed.set_up(app).await?;
-    let load = bed.load(&app.name, rate)?;
+    cluster.set_up(app).await?;
+    let load = cluster.load(&app.name, rate)?;
     let mut series = Series { title, secs: vec![], route: vec![], hurt: vec![], codes: vec![] };
     for number in 1..=releases {
         let tag = format!("r{number}-dead");
-        let outcome = bed.release(&app.name, &tag).await?;
+        let outcome = cluster.release(&app.name, &tag).await?;
         if outcome.phase != Phase::Failed {
             bail!("{title}: a release that fails every request ended {}", outcome.phase.name());
         }
@@ -239,7 +239,7 @@ fn worst(values: &[f64]) -> f64 {
 }
 
 /// Healthy releases: both versions fail 0.8 % of their requests, at random.
-async fn good(bed: &Bed, args: &Args, missed: &mut Vec<String>) -> anyhow::Result<()> {
+async fn good(cluster: &TestCluster, args: &Args, missed: &mut Vec<String>) -> anyhow::Result<()> {
     let rate = args.healthy_rate;
     say(&format!(
         "\nHealthy releases, 0.8 % errors on both sides at random, {rate} requests per second, steps 5, 20, 50:\n"
@@ -264,7 +264,7 @@ async fn good(bed: &Bed, args: &Args, missed: &mut Vec<String>) -> anyhow::Resul
             let app =
                 App { name: format!("{name}{lane}"), tag: "v0-base08", analysis: analysis.clone() };
             let count = releases / lanes + usize::from(lane < releases % lanes);
-            healthy(bed, app, count, rate)
+            healthy(cluster, app, count, rate)
         };
         let outcomes: Vec<Outcome> =
             try_join_all((0..lanes).map(lane)).await?.into_iter().flatten().collect();
@@ -283,32 +283,42 @@ async fn good(bed: &Bed, args: &Args, missed: &mut Vec<String>) -> anyhow::Resul
     Ok(())
 }
 
-async fn healthy(bed: &Bed, app: App, releases: usize, rate: f64) -> anyhow::Result<Vec<Outcome>> {
-    bed.set_up(&app).await?;
-    let load = bed.load(&app.name, rate)?;
+async fn healthy(
+    cluster: &TestCluster,
+    app: App,
+    releases: usize,
+    rate: f64,
+) -> anyhow::Result<Vec<Outcome>> {
+    cluster.set_up(&app).await?;
+    let load = cluster.load(&app.name, rate)?;
     let mut outcomes = Vec::new();
     for number in 1..=releases {
-        outcomes.push(bed.release(&app.name, &format!("r{number}-base08")).await?);
+        outcomes.push(cluster.release(&app.name, &format!("r{number}-base08")).await?);
     }
     load.stop().await;
     Ok(outcomes)
 }
 
 /// An incident that both versions suffer holds the release, and then it goes on.
-async fn shared(bed: &Bed, args: &Args, missed: &mut Vec<String>) -> anyhow::Result<()> {
+async fn shared(
+    cluster: &TestCluster,
+    args: &Args,
+    missed: &mut Vec<String>,
+) -> anyhow::Result<()> {
     let app = App { name: "shared".to_owned(), tag: "v1", analysis: guard_only("3s") };
-    bed.set_up(&app).await?;
-    let load = bed.load(&app.name, args.rate)?;
-    bed.bring(&app.name, "v2").await?;
-    let begun =
-        bed.until("the canary has a share", || bed.routed("shared").then(Timestamp::now)).await?;
+    cluster.set_up(&app).await?;
+    let load = cluster.load(&app.name, args.rate)?;
+    cluster.bring(&app.name, "v2").await?;
+    let begun = cluster
+        .until("the canary has a share", || cluster.routed("shared").then(Timestamp::now))
+        .await?;
     let faults = Faults { error_rate: INCIDENT_RATE, at_random: true, ..Faults::default() };
-    let pods = bed.set_faults(&app.name, faults).await?;
+    let pods = cluster.set_faults(&app.name, faults).await?;
     tokio::time::sleep(INCIDENT / 4).await;
-    let weight = bed.status(&app.name).canary_weight;
+    let weight = cluster.status(&app.name).canary_weight;
     tokio::time::sleep(INCIDENT * 3 / 4).await;
-    let held = bed.status(&app.name);
-    bed.set_faults(&app.name, Faults::default()).await?;
+    let held = cluster.status(&app.name);
+    cluster.set_faults(&app.name, Faults::default()).await?;
     let over = Timestamp::now();
     let reason = held.last_reason.clone().unwrap_or_default();
     say(&format!(
@@ -327,16 +337,16 @@ async fn shared(bed: &Bed, args: &Args, missed: &mut Vec<String>) -> anyhow::Res
     if held.phase != Some(Phase::Progressing) || held.canary_weight != weight {
         missed.push("the shared incident did not hold the release".to_owned());
     }
-    let on = bed
+    let on = cluster
         .until("the release goes on", || {
-            let status = bed.status("shared");
+            let status = cluster.status("shared");
             let moved = status.canary_weight > weight || status.phase != Some(Phase::Progressing);
             moved.then(Timestamp::now)
         })
         .await?;
-    let end = bed
+    let end = cluster
         .until("the release ends", || {
-            let phase = bed.status("shared").phase?;
+            let phase = cluster.status("shared").phase?;
             matches!(phase, Phase::Succeeded | Phase::Failed).then_some(phase)
         })
         .await?;

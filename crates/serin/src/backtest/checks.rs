@@ -24,7 +24,7 @@ const ROUNDS_MAX: u32 = 4;
 
 /// How an analysis went.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Course {
+pub(super) struct ApplyOrder {
     pub(super) outcome: Outcome,
     pub(super) at: Timestamp,
     pub(super) why: String,
@@ -64,13 +64,13 @@ pub(super) fn play(
     past: &Past,
     start: Timestamp,
     end: Timestamp,
-) -> Course {
+) -> ApplyOrder {
     let mut canary = Canary { status: beginning(start), ..canary.clone() };
     canary.status.drain_time = past.traffic_end;
     canary.spec.suspend = false;
     // Flagger's rule has none, nor a pace that it sets.
     canary.spec.analysis.guard = None;
-    let mut course = Course {
+    let mut order = ApplyOrder {
         outcome: Outcome::Undecided,
         at: start,
         why: "the canary's traffic ended before the analysis did".to_owned(),
@@ -81,22 +81,22 @@ pub(super) fn play(
     let mut now = start;
     for _ in 0..DECISIONS_MAX {
         if now > end {
-            course.at = end;
-            return course;
+            order.at = end;
+            return order;
         }
         let Some((status, reason, next)) = decide(&canary, answers, past, now) else {
-            course.why = "the analysis asks in circles".to_owned();
-            return course;
+            order.why = "the analysis asks in circles".to_owned();
+            return order;
         };
         if status.canary_weight > canary.status.canary_weight {
-            course.steps.push(now.as_millisecond());
+            order.steps.push(now.as_millisecond());
         }
         // Flagger's counter is reset when the analysis ends.
-        course.failed = course.failed.max(status.failed_checks);
+        order.failed = order.failed.max(status.failed_checks);
         if status.last_step_time != canary.status.last_step_time && now > start {
-            course.checks += 1;
+            order.checks += 1;
         }
-        course.at = now;
+        order.at = now;
         canary.status = status;
         let outcome = match canary.status.phase {
             Some(Phase::Failed) => Some(Outcome::RolledBack),
@@ -113,15 +113,15 @@ pub(super) fn play(
             | None => None,
         };
         if let Some(outcome) = outcome {
-            course.outcome = outcome;
-            course.why = reason;
-            return course;
+            order.outcome = outcome;
+            order.why = reason;
+            return order;
         }
         let least = Timestamp::from_second(now.as_second() + 1).unwrap_or(now);
         now = next.max(least);
     }
-    course.why = "the analysis does not come to an end".to_owned();
-    course
+    order.why = "the analysis does not come to an end".to_owned();
+    order
 }
 
 /// An analysis that begins now, everything else being in order.

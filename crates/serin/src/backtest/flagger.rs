@@ -14,14 +14,19 @@ use super::checks::{self, Answers};
 
 /// How Flagger would have ended a release.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Course {
+pub(super) struct ApplyOrder {
     pub(super) outcome: Outcome,
     pub(super) at: Timestamp,
     pub(super) why: String,
 }
 
 /// Plays the analysis from `start`, when the canary gets its first share, until it ends or there is no traffic after `end`.
-pub(super) fn play(canary: &Canary, answers: &Answers, start: Timestamp, end: Timestamp) -> Course {
+pub(super) fn play(
+    canary: &Canary,
+    answers: &Answers,
+    start: Timestamp,
+    end: Timestamp,
+) -> ApplyOrder {
     let analysis = &canary.spec.analysis;
     let interval = SignedDuration::from_secs(analysis.interval_secs.max(1));
     let rounds = analysis.schedule.iterations().unwrap_or_else(|| analysis.schedule.rounds());
@@ -34,17 +39,17 @@ pub(super) fn play(canary: &Canary, answers: &Answers, start: Timestamp, end: Ti
         if failed >= analysis.threshold {
             let why =
                 format!("{failed} of {} allowed checks had failed: {why}", analysis.threshold);
-            return Course { outcome: Outcome::RolledBack, at, why };
+            return ApplyOrder { outcome: Outcome::RolledBack, at, why };
         }
         if at > end {
-            return Course { outcome: Outcome::Undecided, at: end, why };
+            return ApplyOrder { outcome: Outcome::Undecided, at: end, why };
         }
         match failure(canary, answers, at) {
             Some(message) => (failed, why) = (failed + 1, message),
             None => passed += 1,
         }
         if passed >= rounds {
-            return Course { outcome: Outcome::Passed, at, why: String::new() };
+            return ApplyOrder { outcome: Outcome::Passed, at, why: String::new() };
         }
     }
 }

@@ -13,7 +13,7 @@ use super::counters::{Looks, watched};
 
 /// How the guard saw a release.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Course {
+pub(super) struct ApplyOrder {
     pub(super) outcome: Outcome,
     pub(super) at: Timestamp,
     pub(super) why: String,
@@ -52,7 +52,7 @@ pub(super) fn watch(
     steps: &[i64],
     end: Timestamp,
     known: &Groups,
-) -> Result<Option<Course>, String> {
+) -> Result<Option<ApplyOrder>, String> {
     let Some(spec) = &canary.spec.analysis.guard else { return Ok(None) };
     let interval = canary.spec.analysis.interval_secs * 1000;
     let over = steps.last().map_or(i64::MAX, |last| last.saturating_add(interval));
@@ -70,7 +70,7 @@ pub(super) fn watch(
     let Design { config, sources, bounds } = Design::new(spec, &measured, steps_expected);
     let mut watch =
         Monitor::new(config, bounds.len(), sources).map_err(|error| error.to_string())?;
-    let mut course = Course {
+    let mut order = ApplyOrder {
         outcome: if over <= end { Outcome::Passed } else { Outcome::Undecided },
         at: end,
         why: String::new(),
@@ -91,29 +91,29 @@ pub(super) fn watch(
         let pages = look.pages.iter();
         let readings = pages.flat_map(|(process, sides)| sides.readings(process, look.at >= warm));
         let Ok(verdict) = watch.observe(at, readings) else { continue };
-        course.looks += 1;
-        course.peak = course.peak.max(verdict.log_e);
+        order.looks += 1;
+        order.peak = order.peak.max(verdict.log_e);
         match verdict.decision {
             Decision::Continue => {}
-            Decision::Hold(_) => course.held += 1,
+            Decision::Hold(_) => order.held += 1,
             Decision::RollBack => {
-                course.outcome = Outcome::RolledBack;
-                course.at = Timestamp::from_millisecond(look.at).unwrap_or(end);
+                order.outcome = Outcome::RolledBack;
+                order.at = Timestamp::from_millisecond(look.at).unwrap_or(end);
                 break;
             }
         }
     }
-    if course.outcome == Outcome::Passed {
-        course.groups = watch.dispersion().map(|(name, seen)| (name.to_owned(), seen)).collect();
+    if order.outcome == Outcome::Passed {
+        order.groups = watch.dispersion().map(|(name, seen)| (name.to_owned(), seen)).collect();
     }
     let explanation = watch.explain();
     let main = explanation.checks.first().map(ToString::to_string).unwrap_or_default();
-    course.why = match course.outcome {
+    order.why = match order.outcome {
         Outcome::RolledBack => main,
         Outcome::Passed | Outcome::Undecided => {
-            let odds = Odds(course.peak);
-            if course.peak > 0.0 { format!("at most {odds}") } else { odds.to_string() }
+            let odds = Odds(order.peak);
+            if order.peak > 0.0 { format!("at most {odds}") } else { odds.to_string() }
         }
     };
-    Ok(Some(course))
+    Ok(Some(order))
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use serin_local::prometheus::history::{self as recorded, History as Recorded};
 use serin_providers::call::percent_encoded;
 
-use crate::http_client::{HttpOutside, Manner, Outside as _, OutsideError};
+use crate::http_client::{CallOptions, HttpClient as _, HttpError, ReqwestClient};
 
 /// An answer that is longer is asked for in smaller pages.
 const ANSWER_MAX: usize = 16 << 20;
@@ -43,7 +43,7 @@ pub(super) struct Curve {
 
 /// Recorded samples.
 pub(super) enum History {
-    Server { outside: Box<HttpOutside>, base: String, token: Option<String> },
+    Server { http_client: Box<ReqwestClient>, base: String, token: Option<String> },
     Recorded(Box<Recorded>),
 }
 
@@ -62,8 +62,8 @@ impl History {
         if !base.starts_with("http://") && !base.starts_with("https://") {
             bail!("--prometheus {base}: must begin with http:// or https://");
         }
-        let outside = Box::new(HttpOutside::new()?);
-        Ok(Self::Server { outside, base, token })
+        let http_client = Box::new(ReqwestClient::new()?);
+        Ok(Self::Server { http_client, base, token })
     }
 
     /// Reads a file of OpenMetrics with times, line by line.
@@ -196,7 +196,7 @@ impl History {
     }
 
     async fn get(&self, path: &str) -> Result<Vec<Curve>, Refusal> {
-        let Self::Server { outside, base, token } = self else { return Ok(Vec::new()) };
+        let Self::Server { http_client, base, token } = self else { return Ok(Vec::new()) };
         let mut request = Request::get(format!("{base}{path}"));
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -211,9 +211,10 @@ impl History {
                 body.extend_from_slice(piece);
             }
         };
-        let status = match outside.read(request, Manner::within(PATIENCE), &mut take).await {
+        let status = match http_client.read(request, CallOptions::within(PATIENCE), &mut take).await
+        {
             Ok(status) => status,
-            Err(OutsideError::TooLong) => return Err(Refusal::TooMuch),
+            Err(HttpError::TooLong) => return Err(Refusal::TooMuch),
             Err(error) => return Err(Refusal::Silent(format!("{base} does not answer: {error}"))),
         };
         if over {

@@ -71,9 +71,9 @@ pub(super) async fn alarms(
         let (start, end) = (replayed.start.as_millisecond(), replayed.end.as_millisecond());
         notes.extend(replayed.looks.gaps(start, end).into_iter().map(past::gap));
         match replayed.guard {
-            Ok(Some(course)) => {
+            Ok(Some(order)) => {
                 guarded = true;
-                guard.add(course.outcome, &course.why);
+                guard.add(order.outcome, &order.why);
             }
             Ok(None) => {}
             Err(why) if notes.contains(&why) => {}

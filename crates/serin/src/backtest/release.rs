@@ -34,9 +34,9 @@ pub(super) struct Replayed {
     pub(super) counts: Vec<Counted>,
     /// Metrics that never had data, in words.
     pub(super) unanswered: Vec<String>,
-    pub(super) flagger: flagger::Course,
-    pub(super) checks: checks::Course,
-    pub(super) guard: Result<Option<guarded::Course>, String>,
+    pub(super) flagger: flagger::ApplyOrder,
+    pub(super) checks: checks::ApplyOrder,
+    pub(super) guard: Result<Option<guarded::ApplyOrder>, String>,
 }
 
 /// What happened at a release that began at this time.
@@ -89,14 +89,14 @@ pub(super) async fn evaluate(
         Outcome::RolledBack | Outcome::Undecided => end,
     };
     let guard = guarded::watch(canary, &looks, &ladder(policy, &checks), over, known);
-    if let Ok(Some(course)) = &guard {
-        learn(known, &course.groups);
+    if let Ok(Some(order)) = &guard {
+        learn(known, &order.groups);
     }
     Ok(Some(Replayed { start, end, looks, counts, unanswered, flagger, checks, guard }))
 }
 
 /// When the weight changed; a release that the checks stopped is watched as if they had not.
-fn ladder(policy: &Policy, checks: &checks::Course) -> Vec<i64> {
+fn ladder(policy: &Policy, checks: &checks::ApplyOrder) -> Vec<i64> {
     let interval = policy.canary.spec.analysis.interval_secs * 1000;
     let mut steps = checks.steps.clone();
     let rungs = serin_core::judge::design::weight_steps(&policy.canary.spec.analysis);
@@ -248,7 +248,7 @@ fn told(policy: &Policy, time: Timestamp, replayed: &Replayed) -> Release {
         Rule { outcome, time: at, seconds, requests, failed, why: why.to_owned() }
     };
     let (guard, mut notes) = match guard {
-        Ok(Some(course)) => (Some(rule(course.outcome, course.at, &course.why)), Vec::new()),
+        Ok(Some(order)) => (Some(rule(order.outcome, order.at, &order.why)), Vec::new()),
         Ok(None) => (None, Vec::new()),
         Err(why) => (None, vec![why.clone()]),
     };

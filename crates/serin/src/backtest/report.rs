@@ -128,7 +128,7 @@ impl Release {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Caught {
     pub(super) caught: bool,
-    /// From the incident to the rollback; below zero if the release was off the road before.
+    /// From the incident to the rollback; below zero if the release was without traffic before.
     pub(super) seconds: Option<f64>,
     pub(super) requests: u64,
     pub(super) failed: u64,
@@ -364,7 +364,7 @@ impl fmt::Display for Caught {
         let Self { caught: _, seconds, requests, failed, why } = self;
         match seconds {
             Some(before) if *before < 0.0 => {
-                write!(f, "off the road {:.0} s before it: {why}", -before)
+                write!(f, "rolled back {:.0} s before it: {why}", -before)
             }
             Some(secs) => {
                 write!(f, "caught after {secs:.0} s, {failed} of {requests} requests failed: {why}")

@@ -29,7 +29,7 @@ use crate::cache::packed::{Packed, SERVICE_NAME_LABEL};
 use crate::cache::wake::Wake;
 use crate::http_client::chain;
 pub(crate) use state::newer;
-use state::{Objects, State, asked_of, is_told, slot_of};
+use state::{Objects, State, asked_of, is_told, subscription_of};
 pub(crate) use watching::config as watch_config;
 
 /// How long a tick waits for a cache to fill before it takes the object for unreadable.
@@ -42,7 +42,7 @@ pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TRIES: u32 = 3;
 
 /// One thing a canary wants to know: an object by name, or for EndpointSlices all those of the Service of that name.
-pub type Slot = ObjectRef;
+pub type Subscription = ObjectRef;
 
 pub use serin_providers::metric::METRIC_TEMPLATE;
 pub use serin_providers::notify::ALERT_PROVIDER;
@@ -87,7 +87,7 @@ struct Inner {
 
 /// The cache; clones share it.
 #[derive(Clone)]
-pub struct World {
+pub struct ObjectCache {
     inner: Arc<Inner>,
 }
 
@@ -102,7 +102,7 @@ impl Drop for Inner {
     }
 }
 
-impl World {
+impl ObjectCache {
     /// `namespace` restricts every watch to one namespace.
     pub fn new(client: Client, namespace: Option<String>, wake: Wake) -> Self {
         Self {
@@ -131,21 +131,21 @@ impl World {
     }
 
     /// From now on `key` is woken by changes of these, and of nothing else.
-    pub fn want(&self, key: &Key, wanted: &BTreeSet<Slot>) {
+    pub fn subscribe(&self, key: &Key, wanted: &BTreeSet<Subscription>) {
         let mut state = self.state();
         let before = state.wants.insert(key.clone(), wanted.clone()).unwrap_or_default();
-        for slot in before.difference(wanted) {
-            state.unwant(key, slot);
+        for subscription in before.difference(wanted) {
+            state.unsubscribe(key, subscription);
         }
-        for slot in wanted {
-            let known = state.slots.get(slot).is_some_and(|s| s.objects.is_some());
-            let kind = state.kinds.entry(slot.kind).or_default();
+        for subscription in wanted {
+            let known = state.subscriptions.get(subscription).is_some_and(|s| s.objects.is_some());
+            let kind = state.kinds.entry(subscription.kind).or_default();
             let late = !known && (kind.listing || kind.synced);
             if kind.task.is_none() {
-                kind.task = Some(self.watch(slot.kind));
+                kind.task = Some(self.watch(subscription.kind));
             }
-            let entry = state.slots.entry(slot.clone()).or_default();
-            entry.read_alone |= is_told(&slot.kind) || (late && entry.wanted_by.is_empty());
+            let entry = state.subscriptions.entry(subscription.clone()).or_default();
+            entry.read_alone |= is_told(&subscription.kind) || (late && entry.wanted_by.is_empty());
             entry.wanted_by.insert(key.clone());
         }
     }
@@ -153,13 +153,13 @@ impl World {
     /// The canary is gone, and with it what only it wanted.
     pub fn forget(&self, key: &Key) {
         let mut state = self.state();
-        for slot in state.wants.remove(key).unwrap_or_default() {
-            state.unwant(key, &slot);
+        for subscription in state.wants.remove(key).unwrap_or_default() {
+            state.unsubscribe(key, &subscription);
         }
     }
 
     /// Waits, within bounds, until each of these is known or known to be unreadable.
-    pub async fn settle(&self, wanted: &BTreeSet<Slot>) {
+    pub async fn settle(&self, wanted: &BTreeSet<Subscription>) {
         let deadline = tokio::time::Instant::now() + SYNC_WAIT;
         // One read each: what fails now is tried again by the next tick, not in a circle.
         let mut tried = BTreeSet::new();
@@ -168,13 +168,16 @@ impl World {
             tokio::pin!(changed);
             changed.as_mut().enable();
             let (mut alone, waiting) = self.unsettled(wanted);
-            alone.retain(|slot| tried.insert(slot.clone()));
+            alone.retain(|subscription| tried.insert(subscription.clone()));
             if alone.is_empty() && !waiting {
                 return;
             }
             if !alone.is_empty() {
                 for some in alone.chunks(READS_AT_ONCE) {
-                    futures::future::join_all(some.iter().map(|slot| self.read_again(slot))).await;
+                    futures::future::join_all(
+                        some.iter().map(|subscription| self.read_again(subscription)),
+                    )
+                    .await;
                 }
                 continue;
             }
@@ -185,18 +188,18 @@ impl World {
     }
 
     /// Slots to read one by one, and whether others still wait for their kind's list.
-    fn unsettled(&self, wanted: &BTreeSet<Slot>) -> (Vec<Slot>, bool) {
+    fn unsettled(&self, wanted: &BTreeSet<Subscription>) -> (Vec<Subscription>, bool) {
         let state = self.state();
         let mut alone = Vec::new();
         let mut waiting = false;
-        for slot in wanted {
-            let Some(entry) = state.slots.get(slot) else { continue };
+        for subscription in wanted {
+            let Some(entry) = state.subscriptions.get(subscription) else { continue };
             if entry.objects.is_some() {
                 continue;
             }
-            let kind = state.kinds.get(&slot.kind);
+            let kind = state.kinds.get(&subscription.kind);
             if entry.read_alone && kind.is_some_and(|kind| kind.synced) {
-                alone.push(slot.clone());
+                alone.push(subscription.clone());
             } else if kind.is_some_and(|kind| kind.error.is_none()) {
                 waiting = true;
             }
@@ -204,9 +207,9 @@ impl World {
         (alone, waiting)
     }
 
-    /// The object of a slot.
-    pub fn object(&self, slot: &Slot) -> Seen<Arc<Value>> {
-        match self.objects(slot) {
+    /// The object of a subscription.
+    pub fn object(&self, subscription: &Subscription) -> Seen<Arc<Value>> {
+        match self.objects(subscription) {
             Seen::Present(objects) => {
                 objects.into_values().next().map_or(Seen::Absent, Seen::Present)
             }
@@ -215,16 +218,16 @@ impl World {
         }
     }
 
-    /// All objects of a slot: the slices of a Service.
-    pub fn objects(&self, slot: &Slot) -> Seen<BTreeMap<String, Arc<Value>>> {
+    /// All objects of a subscription: the slices of a Service.
+    pub fn objects(&self, subscription: &Subscription) -> Seen<BTreeMap<String, Arc<Value>>> {
         let state = self.state();
-        let entry = state.slots.get(slot);
+        let entry = state.subscriptions.get(subscription);
         let known = entry.and_then(|entry| entry.objects.as_ref().filter(|_| !entry.is_blind()));
         let Some(objects) = known else {
             let error = entry.and_then(|entry| entry.failed.clone());
             let error = error
-                .or_else(|| state.kinds.get(&slot.kind).and_then(|kind| kind.error.clone()))
-                .unwrap_or_else(|| format!("{} not listed yet", slot.kind.plural));
+                .or_else(|| state.kinds.get(&subscription.kind).and_then(|kind| kind.error.clone()))
+                .unwrap_or_else(|| format!("{} not listed yet", subscription.kind.plural));
             return Seen::Unreadable(error);
         };
         if objects.is_empty() {
@@ -234,7 +237,9 @@ impl World {
             |(name, packed): (&String, &Packed)| Ok((name.clone(), Arc::new(packed.value()?)));
         match objects.iter().map(open).collect::<serde_json::Result<_>>() {
             Ok(objects) => Seen::Present(objects),
-            Err(error) => Seen::Unreadable(format!("{} cannot be read: {error}", slot.kind.plural)),
+            Err(error) => {
+                Seen::Unreadable(format!("{} cannot be read: {error}", subscription.kind.plural))
+            }
         }
     }
 
@@ -249,18 +254,21 @@ impl World {
             .copied()
             .collect();
         for kind in kinds {
-            let Some(slot) = slot_of(&kind, &object, || asked_of(&object)) else { continue };
-            if let Some(entry) = state.slots.get_mut(&slot) {
+            let Some(subscription) = subscription_of(&kind, &object, || asked_of(&object)) else {
+                continue;
+            };
+            if let Some(entry) = state.subscriptions.get_mut(&subscription) {
                 entry.take(&kind, &object);
             }
         }
     }
 
     /// A scale of ours succeeded. The version stays the old one, so that what the watch brings still counts as newer.
-    pub fn learn_replicas(&self, slot: &Slot, replicas: u32) {
+    pub fn learn_replicas(&self, subscription: &Subscription, replicas: u32) {
         let mut state = self.state();
-        let objects = state.slots.get_mut(slot).and_then(|entry| entry.objects.as_mut());
-        if let Some(known) = objects.and_then(|objects| objects.get_mut(&slot.name))
+        let objects =
+            state.subscriptions.get_mut(subscription).and_then(|entry| entry.objects.as_mut());
+        if let Some(known) = objects.and_then(|objects| objects.get_mut(&subscription.name))
             && let Ok(mut scaled) = known.object()
         {
             scaled.data["spec"]["replicas"] = json!(replicas);
@@ -273,7 +281,7 @@ impl World {
     /// How many objects are held, for the benchmark and the tests.
     pub fn len(&self) -> usize {
         self.state()
-            .slots
+            .subscriptions
             .values()
             .filter_map(|entry| entry.objects.as_ref())
             .map(BTreeMap::len)
@@ -292,15 +300,18 @@ impl World {
     /// older than what is known, or a newer version was told of. Versions fall when a cluster is restored from a backup, and
     /// no watch would ever bring one that counts as newer.
     /// Says whether there was an answer that nothing has overtaken.
-    pub async fn read_again(&self, slot: &Slot) -> bool {
+    pub async fn read_again(&self, subscription: &Subscription) -> bool {
         for _ in 0..READ_TRIES {
-            let Some((epoch, before)) =
-                self.state().slots.get(slot).map(|entry| (entry.epoch, entry.versions()))
+            let Some((epoch, before)) = self
+                .state()
+                .subscriptions
+                .get(subscription)
+                .map(|entry| (entry.epoch, entry.versions()))
             else {
                 return true;
             };
-            let found = self.fetch(slot).await;
-            match self.take_answer(slot, epoch, &before, found) {
+            let found = self.fetch(subscription).await;
+            match self.take_answer(subscription, epoch, &before, found) {
                 Taken::Overtaken => {}
                 Taken::Whole => return true,
                 Taken::Failed => return false,
@@ -311,14 +322,16 @@ impl World {
 
     fn take_answer(
         &self,
-        slot: &Slot,
+        subscription: &Subscription,
         epoch: u64,
         before: &BTreeMap<String, Option<String>>,
         found: Result<Vec<DynamicObject>, String>,
     ) -> Taken {
         let (taken, woken) = {
             let mut state = self.state();
-            let Some(entry) = state.slots.get_mut(slot) else { return Taken::Whole };
+            let Some(entry) = state.subscriptions.get_mut(subscription) else {
+                return Taken::Whole;
+            };
             let known = entry.objects.is_some();
             let (taken, changed) = match found {
                 Ok(_) if entry.epoch != epoch => return Taken::Overtaken,
@@ -328,13 +341,13 @@ impl World {
                         entry.objects = Some(Objects::new());
                     }
                     for object in &objects {
-                        entry.take(&slot.kind, object);
+                        entry.take(&subscription.kind, object);
                     }
                     entry.catch_up();
                     (Taken::Whole, *before != entry.versions())
                 }
                 Err(why) => {
-                    let error = format!("cannot read {slot}: {why}");
+                    let error = format!("cannot read {subscription}: {why}");
                     tracing::debug!(%error, "read failed");
                     // What is known is as good as it was, unless a newer version was told of.
                     let first = entry.failed.replace(error).is_none();
@@ -351,20 +364,20 @@ impl World {
         taken
     }
 
-    /// Asks the API for the objects of a slot, once.
-    async fn fetch(&self, slot: &Slot) -> Result<Vec<DynamicObject>, String> {
-        let api = self.api(&slot.kind, &slot.namespace);
+    /// Asks the API for the objects of a subscription, once.
+    async fn fetch(&self, subscription: &Subscription) -> Result<Vec<DynamicObject>, String> {
+        let api = self.api(&subscription.kind, &subscription.namespace);
         let read = async {
-            if slot.kind == ENDPOINT_SLICE {
-                let params =
-                    ListParams::default().labels(&format!("{SERVICE_NAME_LABEL}={}", slot.name));
+            if subscription.kind == ENDPOINT_SLICE {
+                let params = ListParams::default()
+                    .labels(&format!("{SERVICE_NAME_LABEL}={}", subscription.name));
                 api.list(&params).await.map(|list| list.items)
-            } else if slot.kind == RELEASE_ACTION {
+            } else if subscription.kind == RELEASE_ACTION {
                 let mut list = api.list(&ListParams::default()).await?;
-                list.items.retain(|object| asked_of(object).as_ref() == Some(&slot.name));
+                list.items.retain(|object| asked_of(object).as_ref() == Some(&subscription.name));
                 Ok(list.items)
             } else {
-                api.get_opt(&slot.name).await.map(|found| found.into_iter().collect())
+                api.get_opt(&subscription.name).await.map(|found| found.into_iter().collect())
             }
         };
         match tokio::time::timeout(READ_TIMEOUT, read).await {

@@ -9,10 +9,10 @@ use serin_core::model::Key;
 use serin_providers::change::{CONFIG_MAP, ENDPOINT_SLICE, Kind, SECRET};
 
 use super::told::Told;
-use super::{RELEASE_ACTION, Slot};
+use super::{RELEASE_ACTION, Subscription};
 use crate::cache::packed::{Packed, SERVICE_NAME_LABEL};
 
-/// The objects of a slot by name: one, or the slices of a Service.
+/// The objects of a subscription by name: one, or the slices of a Service.
 pub(super) type Objects = BTreeMap<String, Packed>;
 
 /// Kinds in which people keep data, up to a megabyte each and thousands of them: of these only the wanted are ever read.
@@ -21,7 +21,7 @@ pub(super) fn is_told(kind: &Kind) -> bool {
 }
 
 #[derive(Default)]
-pub(super) struct SlotState {
+pub(super) struct Held {
     /// None until first looked at.
     pub(super) objects: Option<Objects>,
     pub(super) wanted_by: BTreeSet<Key>,
@@ -41,17 +41,17 @@ pub(super) struct KindState {
     pub(super) synced: bool,
     pub(super) error: Option<String>,
     /// Seen since the list began; the rest is gone when it is done.
-    listed: BTreeSet<(Slot, String)>,
+    listed: BTreeSet<(Subscription, String)>,
     /// Listed with a lower version than is known. The list is old, or the cluster was restored: a read of its own tells.
-    doubted: BTreeSet<Slot>,
+    doubted: BTreeSet<Subscription>,
     pub(super) task: Option<tokio::task::JoinHandle<()>>,
 }
 
 #[derive(Default)]
 pub(super) struct State {
     pub(super) kinds: BTreeMap<Kind, KindState>,
-    pub(super) slots: BTreeMap<Slot, SlotState>,
-    pub(super) wants: BTreeMap<Key, BTreeSet<Slot>>,
+    pub(super) subscriptions: BTreeMap<Subscription, Held>,
+    pub(super) wants: BTreeMap<Key, BTreeSet<Subscription>>,
 }
 
 /// What comes of news.
@@ -59,12 +59,12 @@ pub(super) struct State {
 pub(super) struct Due {
     pub(super) woken: BTreeSet<Key>,
     /// To be read by themselves.
-    pub(super) reads: BTreeSet<Slot>,
+    pub(super) reads: BTreeSet<Subscription>,
 }
 
 /// One object of a list or an event.
 pub(super) struct News {
-    slot: Slot,
+    subscription: Subscription,
     name: String,
     version: Option<String>,
     /// None where only the version was told.
@@ -80,7 +80,7 @@ pub(super) trait Heard {
 impl Heard for Packed {
     fn news(self, kind: &Kind) -> Option<News> {
         Some(News {
-            slot: slot_of(kind, &self, || asked_of(&self.object().ok()?))?,
+            subscription: subscription_of(kind, &self, || asked_of(&self.object().ok()?))?,
             name: self.name_any(),
             version: self.resource_version(),
             object: Some(self),
@@ -91,7 +91,7 @@ impl Heard for Packed {
 impl Heard for Told {
     fn news(self, kind: &Kind) -> Option<News> {
         Some(News {
-            slot: slot_of(kind, &self, || None)?,
+            subscription: subscription_of(kind, &self, || None)?,
             name: self.name_any(),
             version: self.resource_version(),
             object: None,
@@ -100,11 +100,11 @@ impl Heard for Told {
 }
 
 impl State {
-    pub(super) fn unwant(&mut self, key: &Key, slot: &Slot) {
-        if let Some(entry) = self.slots.get_mut(slot) {
+    pub(super) fn unsubscribe(&mut self, key: &Key, subscription: &Subscription) {
+        if let Some(entry) = self.subscriptions.get_mut(subscription) {
             entry.wanted_by.remove(key);
             if entry.wanted_by.is_empty() {
-                self.slots.remove(slot);
+                self.subscriptions.remove(subscription);
             }
         }
     }
@@ -117,8 +117,8 @@ impl State {
     }
 
     pub(super) fn put(&mut self, kind: &Kind, news: News, listing: bool, due: &mut Due) {
-        let News { slot, name, version, object } = news;
-        let Some(entry) = self.slots.get_mut(&slot) else { return };
+        let News { subscription, name, version, object } = news;
+        let Some(entry) = self.subscriptions.get_mut(&subscription) else { return };
         match object {
             Some(packed) => {
                 if entry.is_news(&name, version.as_deref())
@@ -133,7 +133,7 @@ impl State {
                     entry.epoch += 1;
                     // The first read of all is the tick's own.
                     if entry.objects.is_some() {
-                        due.reads.insert(slot.clone());
+                        due.reads.insert(subscription.clone());
                     }
                 }
             }
@@ -141,14 +141,14 @@ impl State {
         if listing && let Some(kind) = self.kinds.get_mut(kind) {
             let known = entry.objects.as_ref().and_then(|objects| objects.get(&name));
             if known.is_some_and(|known| newer(known.version(), version.as_deref())) {
-                kind.doubted.insert(slot.clone());
+                kind.doubted.insert(subscription.clone());
             }
-            kind.listed.insert((slot, name));
+            kind.listed.insert((subscription, name));
         }
     }
 
     pub(super) fn remove(&mut self, news: &News, due: &mut Due) {
-        let Some(entry) = self.slots.get_mut(&news.slot) else { return };
+        let Some(entry) = self.subscriptions.get_mut(&news.subscription) else { return };
         entry.epoch += 1;
         if news.object.is_none() {
             entry.catch_up();
@@ -166,16 +166,19 @@ impl State {
         state.synced = true;
         state.error = None;
         due.reads.extend(std::mem::take(&mut state.doubted));
-        for (slot, entry) in self.slots.iter_mut().filter(|(slot, _)| slot.kind == *kind) {
+        for (subscription, entry) in
+            self.subscriptions.iter_mut().filter(|(subscription, _)| subscription.kind == *kind)
+        {
             entry.epoch += 1;
             match &mut entry.objects {
                 Some(objects) => {
                     let before = objects.len();
-                    objects.retain(|name, _| listed.contains(&(slot.clone(), name.clone())));
+                    objects
+                        .retain(|name, _| listed.contains(&(subscription.clone(), name.clone())));
                     if objects.len() != before {
                         due.woken.extend(entry.wanted_by.iter().cloned());
                     }
-                    if !listed.contains(&(slot.clone(), slot.name.clone())) {
+                    if !listed.contains(&(subscription.clone(), subscription.name.clone())) {
                         entry.catch_up();
                     }
                 }
@@ -189,7 +192,7 @@ impl State {
     }
 }
 
-impl SlotState {
+impl Held {
     /// Which versions of what is known.
     pub(super) fn versions(&self) -> BTreeMap<String, Option<String>> {
         let objects = self.objects.iter().flatten();
@@ -256,11 +259,11 @@ pub(super) fn asked_of(action: &DynamicObject) -> Option<String> {
 }
 
 /// Where an object belongs; `asked_of` says which canary an action is about.
-pub(super) fn slot_of(
+pub(super) fn subscription_of(
     kind: &Kind,
     object: &impl Resource,
     asked_of: impl FnOnce() -> Option<String>,
-) -> Option<Slot> {
+) -> Option<Subscription> {
     let namespace = object.namespace()?;
     let name = if *kind == ENDPOINT_SLICE {
         object.labels().get(SERVICE_NAME_LABEL)?.clone()
@@ -269,5 +272,5 @@ pub(super) fn slot_of(
     } else {
         object.name_any()
     };
-    Some(Slot { kind: *kind, namespace, name })
+    Some(Subscription { kind: *kind, namespace, name })
 }

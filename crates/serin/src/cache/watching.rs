@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::state::{Due, Heard, is_told};
 use super::told::Told;
-use super::{Inner, Slot, World, resource};
+use super::{Inner, ObjectCache, Subscription, resource};
 use crate::cache::packed::Packed;
 use crate::http_client::chain;
 
@@ -34,7 +34,7 @@ pub(crate) fn config() -> watcher::Config {
     watcher::Config::default().page_size(PAGE_OBJECTS)
 }
 
-impl World {
+impl ObjectCache {
     pub(super) fn watch(&self, kind: Kind) -> tokio::task::JoinHandle<()> {
         let inner = std::sync::Arc::downgrade(&self.inner);
         if is_told(&kind) {
@@ -60,7 +60,7 @@ impl World {
         &self,
         kind: &Kind,
         event: watcher::Result<watcher::Event<K>>,
-    ) -> BTreeSet<Slot> {
+    ) -> BTreeSet<Subscription> {
         let mut due = Due::default();
         {
             let mut state = self.state();
@@ -123,19 +123,28 @@ pub(crate) fn is_refused(error: &watcher::Error) -> bool {
 /// canary wants gets in here.
 #[derive(Default)]
 struct Reads {
-    due: BTreeSet<Slot>,
-    busy: BTreeSet<Slot>,
-    failed: BTreeMap<Slot, (Instant, Duration)>,
+    due: BTreeSet<Subscription>,
+    busy: BTreeSet<Subscription>,
+    failed: BTreeMap<Subscription, (Instant, Duration)>,
 }
 
 impl Reads {
-    fn take(&mut self) -> Option<Slot> {
+    fn take(&mut self) -> Option<Subscription> {
         if self.busy.len() >= READS_AT_ONCE {
             return None;
         }
         let now = Instant::now();
-        let again = self.failed.iter().find(|(_, (at, _))| *at <= now).map(|(slot, _)| slot);
-        let free = self.due.iter().chain(again).find(|slot| !self.busy.contains(*slot)).cloned()?;
+        let again = self
+            .failed
+            .iter()
+            .find(|(_, (at, _))| *at <= now)
+            .map(|(subscription, _)| subscription);
+        let free = self
+            .due
+            .iter()
+            .chain(again)
+            .find(|subscription| !self.busy.contains(*subscription))
+            .cloned()?;
         self.due.remove(&free);
         if let Some((at, _)) = self.failed.get_mut(&free) {
             // Until the read is done, no timer is to ring for it.
@@ -145,20 +154,21 @@ impl Reads {
         Some(free)
     }
 
-    fn done(&mut self, slot: Slot, done: bool) {
-        self.busy.remove(&slot);
+    fn done(&mut self, subscription: Subscription, done: bool) {
+        self.busy.remove(&subscription);
         if done {
-            self.failed.remove(&slot);
+            self.failed.remove(&subscription);
             return;
         }
-        let before = self.failed.get(&slot).map(|(_, wait)| *wait * 2);
+        let before = self.failed.get(&subscription).map(|(_, wait)| *wait * 2);
         let wait = before.unwrap_or(RETRY_MIN).min(RETRY_MAX);
-        self.failed.insert(slot, (Instant::now() + wait, wait));
+        self.failed.insert(subscription, (Instant::now() + wait, wait));
     }
 
     /// When the next read that failed is to be tried again.
     fn next(&self) -> Option<Instant> {
-        let waiting = self.failed.iter().filter(|(slot, _)| !self.busy.contains(*slot));
+        let waiting =
+            self.failed.iter().filter(|(subscription, _)| !self.busy.contains(*subscription));
         waiting.map(|(_, (at, _))| *at).min()
     }
 }
@@ -180,11 +190,11 @@ async fn attend<K: Heard>(
     let mut reads = Reads::default();
     let mut reading = FuturesUnordered::new();
     loop {
-        while let Some(slot) = reads.take() {
+        while let Some(subscription) = reads.take() {
             let Some(inner) = inner.upgrade() else { return };
             reading.push(async move {
-                let done = World { inner }.read_again(&slot).await;
-                (slot, done)
+                let done = ObjectCache { inner }.read_again(&subscription).await;
+                (subscription, done)
             });
         }
         let retry = reads.next();
@@ -192,10 +202,10 @@ async fn attend<K: Heard>(
             biased;
             event = events.next() => {
                 let (Some(event), Some(inner)) = (event, inner.upgrade()) else { return };
-                let due = World { inner }.hear(kind, event);
+                let due = ObjectCache { inner }.hear(kind, event);
                 reads.due.extend(due);
             }
-            Some((slot, done)) = reading.next(), if !reading.is_empty() => reads.done(slot, done),
+            Some((subscription, done)) = reading.next(), if !reading.is_empty() => reads.done(subscription, done),
             () = async { tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)).await },
                 if retry.is_some() => {}
         }

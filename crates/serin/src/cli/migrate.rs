@@ -14,7 +14,7 @@ use serin_providers::change::{CANARY, FIELD_MANAGER};
 use crate::cache::resource;
 use crate::http_client::chain;
 
-/// A finalizer that somebody else changes at the same time is looked at once more.
+/// A finalizer that another client changes at the same time is looked at once more.
 const TRIES: u32 = 5;
 
 /// What is to be done.

@@ -18,7 +18,7 @@ use serin_core::words::line;
 
 use crate::cli::config::{ControllerArgs, go_dashes};
 use crate::clock::SystemClock;
-use crate::http_client::{Hosts, HttpOutside};
+use crate::http_client::{Hosts, ReqwestClient};
 use crate::kubeconfig::ClusterArgs;
 use crate::operator::settings::Settings;
 use crate::operator::{Operator, Options};
@@ -306,8 +306,8 @@ async fn controller(args: ControllerArgs) -> anyhow::Result<ExitCode> {
         mesh_provider: args.mesh_provider.clone(),
         settings: settings(&args)?,
         clock: Arc::new(SystemClock::default()),
-        outside: Arc::new(
-            HttpOutside::new().context("cannot set up the HTTP client")?.only(hosts(&args)),
+        http_client: Arc::new(
+            ReqwestClient::new().context("cannot set up the HTTP client")?.only(hosts(&args)),
         ),
         election,
         listener: Some(listener),

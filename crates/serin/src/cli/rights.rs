@@ -95,7 +95,7 @@ pub const GRANTS: &[Grant] = &[
         "flagger.app",
         &["canaries/finalizers"],
         &["update"],
-        "For clusters that ask it of whoever makes something that is owned by a Canary.",
+        "For clusters that require it of a client that makes objects owned by a Canary.",
     ),
     grant(
         Part::Core,

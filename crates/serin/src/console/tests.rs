@@ -29,7 +29,7 @@ fn only_this_machines_browser_is_answered() {
     assert!(ours(&[host]));
     assert!(ours(&[("host", "localhost:8003")]) && ours(&[("host", "[::1]:8003")]));
     assert!(ours(&[host, ("origin", "http://127.0.0.1:8003"), ("sec-fetch-site", "same-origin")]));
-    // A name of somebody else that was made to lead here.
+    // A name of another client that was made to lead here.
     for name in
         ["evil.example:8003", "127.0.0.1", "127.0.0.1:80", "127.0.0.1.evil.example:8003", ""]
     {

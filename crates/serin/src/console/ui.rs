@@ -33,7 +33,7 @@ pub async fn run(
     let address = args.address;
     anyhow::ensure!(
         address.ip().is_loopback(),
-        "{address} is not a loopback address, and whoever reaches this console reads what you may read"
+        "{address} is not a loopback address, and every client that reaches this console reads what you may read"
     );
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;

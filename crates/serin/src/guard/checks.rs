@@ -59,7 +59,7 @@ pub(super) fn asked<'c>(env: &Environment, canary: &'c Canary) -> Vec<Asked<'c>>
 
 /// The query of a template that asks a Prometheus, and which one it names. One that wants a password is not asked.
 fn template(env: &Environment, namespace: &str, name: &str) -> Option<(String, Option<String>)> {
-    let Seen::Present(object) = env.world.object(&METRIC_TEMPLATE.named(namespace, name)) else {
+    let Seen::Present(object) = env.cache.object(&METRIC_TEMPLATE.named(namespace, name)) else {
         return None;
     };
     let text = |path: &str| object.pointer(path).and_then(serde_json::Value::as_str);

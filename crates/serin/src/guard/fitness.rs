@@ -84,7 +84,7 @@ pub(super) fn coarse(spec: &GuardSpec, pages: &[Scraped]) -> Option<Fitness> {
     Some(unfit(
         NO_SUCH_BUCKET,
         format!(
-            "Nobody can count what is {name}: the histogram of {gateway} has the bounds {} ms; take one of them or add yours to its buckets.",
+            "What is {name} cannot be counted: the histogram of {gateway} has the bounds {} ms; take one of them or add yours to its buckets.",
             bounds.join(", ")
         ),
     ))
@@ -95,7 +95,7 @@ pub(super) fn timeless(objective: &Objective) -> Fitness {
     unfit(
         NO_HISTOGRAM,
         format!(
-            "Nobody can measure {}: the gateway counts requests and has no histogram of their durations. Traefik has one with --metrics.prometheus=true, unless something drops its buckets.",
+            "{} cannot be measured: the gateway counts requests and has no histogram of their durations. Traefik has one with --metrics.prometheus=true, unless something drops its buckets.",
             objective.name
         ),
     )
@@ -173,7 +173,7 @@ pub(super) fn elsewhere(canary: &Canary) -> Fitness {
     )
 }
 
-/// Samples that somebody else takes come late.
+/// Samples that another client takes come late.
 fn grace(pages: &[Scraped]) -> SignedDuration {
     let every = pages.iter().filter_map(|(_, page)| page.sampled?.every_millis).max();
     let three = every.and_then(|millis| i64::try_from(millis.saturating_mul(3)).ok());

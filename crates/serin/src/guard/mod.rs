@@ -1,18 +1,18 @@
-//! The guard clock: opinions on canaries that have traffic, formed between ticks and read by them.
+//! The guard clock: verdicts on canaries that have traffic, formed between ticks and read by them.
 //!
 //! Ticks say which canaries have traffic; loops of its own read the sources, feed each canary's evidence and wake those whose
-//! opinion has changed. It decides nothing: `step` does, and the status keeps what must outlive this process.
+//! verdict has changed. It decides nothing: `step` does, and the status keeps what must outlive this process.
 
 mod checks;
 pub(crate) mod evidence;
 mod fitness;
 mod probe;
 mod scrape;
+mod session;
 mod shortfall;
 mod source;
 #[cfg(test)]
 mod tests;
-mod ward;
 mod warm;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -26,40 +26,55 @@ use serin_core::observed::{self, Fitness, Guard};
 use serin_core::words::{SENTENCE_MAX, line};
 use tokio::sync::{Notify, watch};
 
-use crate::cache::World;
+use crate::cache::ObjectCache;
 use crate::cache::wake::Wake;
 use crate::clock::SharedClock;
 use crate::guard::evidence::Evidence;
-use crate::http_client::Outside;
+use crate::http_client::HttpClient;
 use crate::metrics::Metrics;
 pub use scrape::run;
+use session::{Session, Trust};
 use source::SourceKey;
 pub use source::{Sources, Target, targets};
-use ward::{Trust, Ward};
 
-type Shared = Arc<Mutex<Ward>>;
+type Shared = Arc<Mutex<Session>>;
 
 /// What the guard works with.
 pub struct Environment {
     pub client: Client,
-    pub world: World,
+    pub cache: ObjectCache,
     pub wake: Wake,
     pub clock: SharedClock,
-    pub outside: Arc<dyn Outside>,
+    pub http_client: Arc<dyn HttpClient>,
     pub metrics: Arc<Metrics>,
     /// `/metrics` of every replica of the gateway.
     pub gateways: Vec<String>,
     pub guards: Arc<Guards>,
 }
 
+/// What a tick has read that the guard has to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TickRead {
+    /// What the route gives the canary; nothing where it is missing, and none where it could not be read.
+    pub route: Option<Exposure>,
+    /// The route is there.
+    pub route_exists: bool,
+    /// The route keeps users on the version that they met first.
+    pub sticky: bool,
+    /// Pods of the target that can serve; none where that is not known.
+    pub target_pods: Option<u32>,
+    /// Pods of the primary that can serve; none where that is not known.
+    pub primary_pods: Option<u32>,
+}
+
 /// The canaries that have traffic and a guard.
 #[derive(Default)]
 pub struct Guards {
     sources: Sources,
-    wards: Mutex<BTreeMap<Key, Watched>>,
+    sessions: Mutex<BTreeMap<Key, Watched>>,
     /// A canary came under guard: look at once, for its first counters are what later ones are compared with.
     came: watch::Sender<u64>,
-    /// An opinion turned.
+    /// An verdict turned.
     turned: Notify,
     /// What is known of canaries at rest.
     probes: probe::Probes,
@@ -68,11 +83,11 @@ pub struct Guards {
 struct Watched {
     /// None when there is nobody to ask: guards that were asked for hold, the others stay out of the way.
     source: Option<SourceKey>,
-    ward: Shared,
+    session: Shared,
 }
 
-fn lock(ward: &Shared) -> MutexGuard<'_, Ward> {
-    ward.lock()
+fn lock(session: &Shared) -> MutexGuard<'_, Session> {
+    session.lock()
 }
 
 /// Pages of gateways and answers of servers are in others' words.
@@ -110,24 +125,24 @@ impl Guards {
         Self { sources, ..Self::default() }
     }
 
-    fn wards(&self) -> MutexGuard<'_, BTreeMap<Key, Watched>> {
-        self.wards.lock()
+    fn sessions(&self) -> MutexGuard<'_, BTreeMap<Key, Watched>> {
+        self.sessions.lock()
     }
 
-    fn ward(&self, key: &Key) -> Option<Shared> {
-        self.wards().get(key).map(|watched| Arc::clone(&watched.ward))
+    fn session(&self, key: &Key) -> Option<Shared> {
+        self.sessions().get(key).map(|watched| Arc::clone(&watched.session))
     }
 
     /// Whoever is judged by this source.
     fn of(&self, source: &SourceKey) -> Vec<(Key, Shared)> {
-        let wards = self.wards();
-        let its = wards.iter().filter(|(_, watched)| watched.source.as_ref() == Some(source));
-        its.map(|(key, watched)| (key.clone(), Arc::clone(&watched.ward))).collect()
+        let sessions = self.sessions();
+        let its = sessions.iter().filter(|(_, watched)| watched.source.as_ref() == Some(source));
+        its.map(|(key, watched)| (key.clone(), Arc::clone(&watched.session))).collect()
     }
 
     /// The sources that somebody is judged by.
     fn sources(&self) -> BTreeSet<SourceKey> {
-        self.wards().values().filter_map(|watched| watched.source.clone()).collect()
+        self.sessions().values().filter_map(|watched| watched.source.clone()).collect()
     }
 
     /// The canary as a tick has it. `routed` is whether the route gives it traffic; none when that is not known (yet).
@@ -148,7 +163,7 @@ impl Guards {
         };
         let Some(spec) = spec else {
             if routed.is_some() || asked.is_none() {
-                self.wards().remove(&canary.key);
+                self.sessions().remove(&canary.key);
             }
             if !exposed {
                 self.probes.consider(&self.sources, canary);
@@ -158,89 +173,81 @@ impl Guards {
         self.probes.forget(&canary.key);
         let source = self.sources.key(canary, &spec);
         let trust = Trust::of(&spec, source.as_ref());
-        let mut wards = self.wards();
+        let mut sessions = self.sessions();
         // What is known of a canary says nothing about the primary that it became.
-        let goes_on = |ward: &Shared| {
-            let ward = lock(ward);
-            ward.soaks() == soaks && !ward.is_over(canary)
+        let goes_on = |session: &Shared| {
+            let session = lock(session);
+            session.soaks() == soaks && !session.is_over(canary)
         };
-        if let Some(watched) = wards.get_mut(&canary.key).filter(|old| goes_on(&old.ward)) {
-            let mut ward = lock(&watched.ward);
-            ward.follow(canary, &spec);
-            ward.trust(trust);
-            drop(ward);
+        if let Some(watched) = sessions.get_mut(&canary.key).filter(|old| goes_on(&old.session)) {
+            let mut session = lock(&watched.session);
+            session.follow(canary, &spec);
+            session.trust(trust);
+            drop(session);
             if watched.source != source {
                 watched.source = source;
-                drop(wards);
+                drop(sessions);
                 self.came.send_modify(|count| *count += 1);
             }
             return;
         }
-        let mut ward = Ward::begin(canary, &spec, source.is_none());
-        ward.trust(trust);
-        let condemned = matches!(ward.opinion(), Guard::RollBack(_));
-        let ward = Arc::new(Mutex::new(ward));
-        wards.insert(canary.key.clone(), Watched { source, ward });
-        drop(wards);
+        let mut session = Session::begin(canary, &spec, source.is_none());
+        session.trust(trust);
+        let condemned = matches!(session.verdict(), Guard::RollBack(_));
+        let session = Arc::new(Mutex::new(session));
+        sessions.insert(canary.key.clone(), Watched { source, session });
+        drop(sessions);
         self.came.send_modify(|count| *count += 1);
         if condemned {
             self.turned.notify_waiters();
         }
     }
 
-    /// The route as it was read, beside the status of the same tick.
-    pub fn see_route(&self, canary: &Canary, live: Exposure) {
-        if let Some(ward) = self.ward(&canary.key) {
-            lock(&ward).see_route(!canary.status.exposure().is_none() && live.is_none());
+    /// The one exchange with a tick: what it has read goes in, what the guard knows comes out.
+    pub fn observe(&self, canary: &Canary, read: &TickRead) -> (Guard, observed::Watched) {
+        self.follow(canary, read.route.map(|live| !live.is_none()));
+        if let Some(session) = self.session(&canary.key) {
+            let mut session = lock(&session);
+            if let Some(live) = read.route.filter(|_| read.route_exists) {
+                session.see_route(!canary.status.exposure().is_none() && live.is_none());
+                session.stick(read.sticky);
+            }
+            let pods = if session.soaks() { read.primary_pods } else { read.target_pods };
+            session.count_pods(pods);
         }
-    }
-
-    /// Whether the route keeps clients with a version, so that shares of requests are none of clients.
-    pub fn see_sticky(&self, key: &Key, sticky: bool) {
-        if let Some(ward) = self.ward(key) {
-            lock(&ward).stick(sticky);
-        }
-    }
-
-    /// How many pods can serve, of the target and of the primary.
-    pub fn count_pods(&self, key: &Key, target: Option<u32>, primary: Option<u32>) {
-        if let Some(ward) = self.ward(key) {
-            let mut ward = lock(&ward);
-            let pods = if ward.soaks() { primary } else { target };
-            ward.count_pods(pods);
-        }
+        self.report(&canary.key)
     }
 
     /// What the guard thinks now.
-    pub fn opinion(&self, key: &Key) -> Guard {
-        self.ward(key).map(|ward| lock(&ward).opinion()).unwrap_or_default()
+    pub fn verdict(&self, key: &Key) -> Guard {
+        self.session(key).map(|session| lock(&session).verdict()).unwrap_or_default()
     }
 
     /// What the guard thinks, and what it wants the status to say.
-    pub fn sight(&self, key: &Key) -> (Guard, observed::Watched) {
-        let Some(ward) = self.ward(key) else {
+    pub fn report(&self, key: &Key) -> (Guard, observed::Watched) {
+        let Some(session) = self.session(key) else {
             let metrics = self.probes.found(key);
             return legible(Guard::Quiet, observed::Watched { metrics, ..Default::default() });
         };
-        let ward = lock(&ward);
-        legible(ward.opinion(), ward.watched())
+        let session = lock(&session);
+        legible(session.verdict(), session.watched())
     }
 
     /// The evidence on a canary at this moment, in one line; none without a guard, or before its first request.
     pub fn line(&self, key: &Key) -> Option<String> {
-        self.ward(key).and_then(|ward| lock(&ward).line())
+        self.session(key).and_then(|session| lock(&session).line())
     }
 
     /// The evidence on a canary at this moment, with its numbers; none without a guard, or before its first request.
     pub fn evidence(&self, key: &Key) -> Option<Evidence> {
-        self.ward(key).and_then(|ward| lock(&ward).evidence())
+        self.session(key).and_then(|session| lock(&session).evidence())
     }
 
     pub fn is_condemned(&self, key: &Key) -> bool {
-        matches!(self.opinion(key), Guard::RollBack(_))
+        matches!(self.verdict(key), Guard::RollBack(_))
     }
 
-    /// Waits until the guard wants this canary off the road.
+    /// Waits until the guard condemns this canary.
     pub async fn condemned(&self, key: &Key) {
         loop {
             let turned = self.turned.notified();
@@ -255,18 +262,18 @@ impl Guards {
 
     /// The canary is gone or has no traffic left; what is to be kept of its evidence is in its status.
     pub fn forget(&self, key: &Key) {
-        self.wards().remove(key);
+        self.sessions().remove(key);
         self.probes.forget(key);
     }
 
-    /// Somebody else may have led in between: the statuses know better.
+    /// Another client may have led in between: the statuses know better.
     pub fn clear(&self) {
-        self.wards().clear();
+        self.sessions().clear();
         self.probes.clear();
     }
 
     /// The shortest time between two looks at a source that any canary asks for; none without canaries.
     fn interval(&self, source: &SourceKey) -> Option<Duration> {
-        self.of(source).iter().map(|(_, ward)| lock(ward).interval()).min()
+        self.of(source).iter().map(|(_, session)| lock(session).interval()).min()
     }
 }

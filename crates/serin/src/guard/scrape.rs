@@ -8,8 +8,8 @@ use serin_providers::gateway::Wanted;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::session::News;
 use super::source::{Discovery, Look, Source, SourceKey, targets};
-use super::ward::News;
 use super::{lock, probe};
 use crate::guard::Environment;
 
@@ -52,7 +52,7 @@ async fn watch_all(env: &Arc<Environment>, gateways: &Arc<Discovery>) {
     }
 }
 
-/// Those that the operator was told of; what makes no sense was refused at the start.
+/// Those that the operator was told of; what is invalid was refused at the start.
 fn gateways(env: &Environment) -> Discovery {
     let targets = targets(&env.gateways).unwrap_or_else(|why| {
         tracing::error!(error = %why, "no gateway is asked");
@@ -85,8 +85,8 @@ async fn watch(env: Arc<Environment>, key: SourceKey, gateways: Arc<Discovery>) 
 fn hang(env: &Environment, key: &SourceKey) {
     let now = env.clock.now();
     let mut turned = false;
-    for (name, ward) in &env.guards.of(key) {
-        let news = lock(ward).hangs(now);
+    for (name, session) in &env.guards.of(key) {
+        let news = lock(session).hangs(now);
         turned |= news.turned;
         if news.wake {
             env.wake.wake(name);
@@ -109,10 +109,10 @@ struct Turn {
 async fn look(env: &Environment, key: &SourceKey, source: &mut dyn Source) -> Turn {
     let mut wanted = Wanted::default();
     let asked = env.clock.now();
-    for (_, ward) in &env.guards.of(key) {
-        let mut ward = lock(ward);
-        ward.want(&mut wanted);
-        ward.ask(asked);
+    for (_, session) in &env.guards.of(key) {
+        let mut session = lock(session);
+        session.add_to(&mut wanted);
+        session.ask(asked);
     }
     let Look { pages, failure, answered: _, renamed: _, beyond, wait } = {
         let look = source.look(env, &wanted);
@@ -128,19 +128,19 @@ async fn look(env: &Environment, key: &SourceKey, source: &mut dyn Source) -> Tu
     let now = env.clock.now();
     let (mut again, mut turned) = (false, false);
     // Who came in between was not asked for.
-    for (name, ward) in &env.guards.of(key) {
-        let mut ward = lock(ward);
-        if !wanted.has(ward.canary()) {
+    for (name, session) in &env.guards.of(key) {
+        let mut session = lock(session);
+        if !wanted.has(session.canary()) {
             continue;
         }
-        ward.leave_out(beyond);
-        let news: News = ward.look(&pages, failure.as_deref(), now);
-        if let Some(log_e) = ward.log_evidence() {
-            env.metrics.show_guard(ward.canary(), log_e);
+        session.leave_out(beyond);
+        let news: News = session.look(&pages, failure.as_deref(), now);
+        if let Some(log_e) = session.log_evidence() {
+            env.metrics.show_guard(session.canary(), log_e);
         }
         again |= news.again;
         turned |= news.turned;
-        drop(ward);
+        drop(session);
         if news.wake {
             env.wake.wake(name);
         }

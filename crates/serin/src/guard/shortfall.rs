@@ -91,7 +91,7 @@ impl Shortfall {
             (false, false) => None,
         };
         let shared = self.exposure == Exposure::share(self.exposure.share) && share > 0.0;
-        // Nobody knows how long requests take that have never been timed.
+        // It is not known how long requests take that have never been timed.
         let Some(grace) = grace(pages, pair).filter(|_| shared && self.untested.is_none()) else {
             return;
         };

@@ -1,4 +1,4 @@
-//! What a ward makes of pages: bounds that do not exist, gateways that do not answer, processes that start over.
+//! What a session makes of pages: bounds that do not exist, gateways that do not answer, processes that start over.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use serin_core::judge::design::Memory;
 use serin_core::model::{Canary, Key, Policy};
-use serin_core::observed::{Fitness, Guard, Sight};
+use serin_core::observed::{Fitness, Guard, Visibility};
 use serin_core::parse::{self, Limits};
 use serin_providers::gateway::{Sampled, Scrape, Wanted};
 
+use super::session::{Session, Trust};
 use super::source::Scraped;
-use super::ward::{Trust, Ward};
 use super::{Guards, Shared, lock};
 
 fn canary(analysis: &Value, status: &Value) -> Canary {
@@ -44,9 +44,9 @@ fn asked_spec() -> Value {
     json!({"guard": {"errorRate": {"slo": 1}, "latency": [{"threshold": 500, "slo": 1}]}})
 }
 
-fn ward(analysis: &Value) -> Ward {
+fn session(analysis: &Value) -> Session {
     let canary = canary(analysis, &json!({"phase": "Progressing", "canaryWeight": 5}));
-    Ward::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), false)
+    Session::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), false)
 }
 
 fn now(secs: i64) -> Timestamp {
@@ -54,9 +54,9 @@ fn now(secs: i64) -> Timestamp {
 }
 
 /// A page with requests, failures among them and slow ones, by side; the histogram ends at `bound` seconds.
-fn page(ward: &Ward, process: &str, bound: &str, sides: &[(&str, u64, u64, u64)]) -> Scraped {
+fn page(session: &Session, process: &str, bound: &str, sides: &[(&str, u64, u64, u64)]) -> Scraped {
     let mut wanted = Wanted::default();
-    ward.want(&mut wanted);
+    session.add_to(&mut wanted);
     let mut scrape = Scrape::new(&wanted);
     for (side, requests, failed, slow) in sides {
         let service = format!("service=\"develop-backend-{side}-80@kubernetescrd\"");
@@ -73,8 +73,8 @@ fn page(ward: &Ward, process: &str, bound: &str, sides: &[(&str, u64, u64, u64)]
     (process.to_owned(), scrape.finish())
 }
 
-fn reason(ward: &Ward) -> String {
-    match ward.watched().metrics {
+fn reason(session: &Session) -> String {
+    match session.watched().metrics {
         Some(
             Fitness::Partial { reason, message }
             | Fitness::Unfit { reason, message }
@@ -88,37 +88,37 @@ fn reason(ward: &Ward) -> String {
 }
 
 /// Good pages for a while, then `bad` of ten requests bad in each second.
-fn run(ward: &mut Ward, bound: &str, failed: u64, slow: u64) {
+fn run(session: &mut Session, bound: &str, failed: u64, slow: u64) {
     for k in 0..30u64 {
         let bad = k.saturating_sub(15);
         let sides = [("canary", 10 * k, failed * bad, slow * bad), ("primary", 190 * k, 0, 0)];
-        let page = page(ward, "g#1", bound, &sides);
-        ward.look(&[page], None, now(k as i64));
+        let page = page(session, "g#1", bound, &sides);
+        session.look(&[page], None, now(k as i64));
     }
 }
 
 #[test]
 fn slow_canaries_are_found_where_the_bound_exists() {
-    let mut ward = ward(&asked_spec());
-    run(&mut ward, "0.5", 0, 8);
-    let Guard::RollBack(why) = ward.opinion() else { panic!("{:?}", ward.opinion()) };
+    let mut session = session(&asked_spec());
+    run(&mut session, "0.5", 0, 8);
+    let Guard::RollBack(why) = session.verdict() else { panic!("{:?}", session.verdict()) };
     assert!(why.contains("slower than 500 ms"), "{why}");
-    assert_eq!(reason(&ward), "fit");
+    assert_eq!(reason(&session), "fit");
 }
 
 #[test]
 fn a_bound_that_does_not_exist_is_named_and_never_taken_for_slowness() {
-    let mut derived = ward(&derived_spec());
+    let mut derived = session(&derived_spec());
     run(&mut derived, "0.3", 0, 8);
-    assert_eq!(derived.opinion(), Guard::Quiet, "nobody asked for it by name");
+    assert_eq!(derived.verdict(), Guard::Quiet, "nobody asked for it by name");
     let said = reason(&derived);
     assert!(said.starts_with("NoSuchBucket") && said.contains("bounds 300 ms"), "{said}");
-    let mut asked = ward(&asked_spec());
+    let mut asked = session(&asked_spec());
     run(&mut asked, "0.3", 0, 8);
-    assert!(matches!(asked.opinion(), Guard::Hold(_)), "{:?}", asked.opinion());
-    let mut failing = ward(&derived_spec());
+    assert!(matches!(asked.verdict(), Guard::Hold(_)), "{:?}", asked.verdict());
+    let mut failing = session(&derived_spec());
     run(&mut failing, "0.3", 8, 0);
-    assert!(matches!(failing.opinion(), Guard::RollBack(_)), "errors are still counted");
+    assert!(matches!(failing.verdict(), Guard::RollBack(_)), "errors are still counted");
 }
 
 fn asked_errors() -> Value {
@@ -127,88 +127,88 @@ fn asked_errors() -> Value {
 
 #[test]
 fn a_gateway_that_appears_later_without_the_bound_is_left_out() {
-    let mut ward = ward(&asked_spec());
+    let mut session = session(&asked_spec());
     for k in 0..20u64 {
         let sides = [("canary", 10 * k, 0, 0), ("primary", 190 * k, 0, 0)];
-        let fine = page(&ward, "g#1", "0.5", &sides);
-        let coarse = page(&ward, "h#1", "0.3", &sides);
+        let fine = page(&session, "g#1", "0.5", &sides);
+        let coarse = page(&session, "h#1", "0.3", &sides);
         let pages = if k < 5 { vec![fine] } else { vec![fine, coarse] };
-        ward.look(&pages, None, now(k as i64));
+        session.look(&pages, None, now(k as i64));
     }
-    assert!(!matches!(ward.opinion(), Guard::RollBack(_)), "{:?}", ward.opinion());
-    assert!(reason(&ward).starts_with("NoSuchBucket"), "{}", reason(&ward));
+    assert!(!matches!(session.verdict(), Guard::RollBack(_)), "{:?}", session.verdict());
+    assert!(reason(&session).starts_with("NoSuchBucket"), "{}", reason(&session));
 }
 
 #[test]
 fn blindness_holds_after_a_while_and_ends_with_the_next_look() {
-    let mut ward = ward(&asked_errors());
-    assert!(matches!(ward.opinion(), Guard::Hold(_)), "nobody has looked");
+    let mut session = session(&asked_errors());
+    assert!(matches!(session.verdict(), Guard::Hold(_)), "nobody has looked");
     let sides = [("canary", 10, 0, 0), ("primary", 190, 0, 0)];
-    let fine = page(&ward, "g#1", "0.5", &sides);
-    ward.look(&[fine], None, now(0));
+    let fine = page(&session, "g#1", "0.5", &sides);
+    session.look(&[fine], None, now(0));
     for k in 1..5 {
-        let news = ward.look(&[], Some("refused"), now(k));
-        assert!(!news.turned && ward.opinion() == Guard::Quiet, "second {k}");
+        let news = session.look(&[], Some("refused"), now(k));
+        assert!(!news.turned && session.verdict() == Guard::Quiet, "second {k}");
     }
-    ward.look(&[], Some("refused"), now(6));
-    let Guard::Hold(why) = ward.opinion() else { panic!("{:?}", ward.opinion()) };
+    session.look(&[], Some("refused"), now(6));
+    let Guard::Hold(why) = session.verdict() else { panic!("{:?}", session.verdict()) };
     assert!(why.contains("cannot see") && why.contains("refused"), "{why}");
     let sides = [("canary", 10, 0, 0), ("primary", 190, 0, 0)];
-    let page = page(&ward, "g#1", "0.5", &sides);
-    assert!(ward.look(&[page], None, now(7)).turned);
-    assert_eq!(ward.opinion(), Guard::Quiet);
+    let page = page(&session, "g#1", "0.5", &sides);
+    assert!(session.look(&[page], None, now(7)).turned);
+    assert_eq!(session.verdict(), Guard::Quiet);
 }
 
 #[test]
 fn requests_before_the_first_histogram_are_not_lost() {
-    let mut ward = ward(&asked_spec());
-    let empty = page(&ward, "g#1", "0.5", &[]);
-    ward.look(&[empty], None, now(0));
-    assert_eq!(ward.log_evidence(), None);
+    let mut session = session(&asked_spec());
+    let empty = page(&session, "g#1", "0.5", &[]);
+    session.look(&[empty], None, now(0));
+    assert_eq!(session.log_evidence(), None);
     let sides = [("canary", 10, 8, 0), ("primary", 190, 0, 0)];
-    let first = page(&ward, "g#1", "0.5", &sides);
-    ward.look(&[first], None, now(1));
-    assert!(ward.log_evidence().unwrap() > 0.0, "ten requests, eight of them bad");
+    let first = page(&session, "g#1", "0.5", &sides);
+    session.look(&[first], None, now(1));
+    assert!(session.log_evidence().unwrap() > 0.0, "ten requests, eight of them bad");
 }
 
 #[test]
 fn memory_is_small_and_a_changed_objective_is_not_continued() {
-    let mut ward = ward(&asked_spec());
-    run(&mut ward, "0.5", 0, 0);
-    let kept = ward.watched().memory.unwrap();
+    let mut session = session(&asked_spec());
+    run(&mut session, "0.5", 0, 0);
+    let kept = session.watched().memory.unwrap();
     assert!(kept.to_string().len() < 1000, "{}", kept.to_string().len());
     let memory = Memory::read(&kept).unwrap();
     assert_eq!((memory.weight, memory.measured.objectives), (5, vec![0, 1]));
     let status = json!({"phase": "Progressing", "canaryWeight": 5, "guard": kept});
     let same = canary(&asked_spec(), &status);
-    let same = Ward::begin(&same, same.spec.analysis.guard.as_ref().unwrap(), false);
+    let same = Session::begin(&same, same.spec.analysis.guard.as_ref().unwrap(), false);
     assert_eq!(
-        (same.opinion(), same.log_evidence().is_some()),
+        (same.verdict(), same.log_evidence().is_some()),
         (Guard::Hold("the guard has not looked yet".into()), true)
     );
     let other = canary(
         &json!({"guard": {"errorRate": {"slo": 2}, "latency": [{"threshold": 500, "slo": 1}]}}),
         &status,
     );
-    let other = Ward::begin(&other, other.spec.analysis.guard.as_ref().unwrap(), false);
-    assert!(matches!(other.opinion(), Guard::Hold(_)), "{:?}", other.opinion());
+    let other = Session::begin(&other, other.spec.analysis.guard.as_ref().unwrap(), false);
+    assert!(matches!(other.verdict(), Guard::Hold(_)), "{:?}", other.verdict());
 }
 
 #[test]
 fn without_a_gateway_only_guards_that_were_asked_for_hold() {
     for (analysis, holds) in [(asked_spec(), true), (derived_spec(), false)] {
         let canary = canary(&analysis, &json!({"phase": "Progressing", "canaryWeight": 5}));
-        let ward = Ward::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), true);
-        assert_eq!(matches!(ward.opinion(), Guard::Hold(_)), holds);
-        assert!(reason(&ward).starts_with("NoGateway"), "{}", reason(&ward));
+        let session = Session::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), true);
+        assert_eq!(matches!(session.verdict(), Guard::Hold(_)), holds);
+        assert!(reason(&session).starts_with("NoGateway"), "{}", reason(&session));
     }
 }
 
 /// Ten requests a second, eight of them bad since the process was born in this second of the release.
-fn born(ward: &Ward, second: f64, now: u64) -> Scraped {
+fn born(session: &Session, second: f64, now: u64) -> Scraped {
     let age = now - second as u64;
     let sides = [("canary", 10 * age, 8 * age, 0), ("primary", 190 * age, 0, 0)];
-    let (name, mut page) = page(ward, "g#2", "0.5", &sides);
+    let (name, mut page) = page(session, "g#2", "0.5", &sides);
     page.started = Some(1_800_000_000.0 + second);
     (name, page)
 }
@@ -219,17 +219,17 @@ fn what_one_source_has_counted_another_does_not_count_again() {
     let canary = canary(&asked_errors(), &start);
     let spec = canary.spec.analysis.guard.as_ref().unwrap();
     let requests = |switches: bool| {
-        let mut ward = Ward::begin(&canary, spec, false);
-        ward.trust(Trust { recorded: switches, optional: false });
+        let mut session = Session::begin(&canary, spec, false);
+        session.trust(Trust { recorded: switches, optional: false });
         // Nothing bad so far, by whoever counts.
         for k in 0..9u64 {
             let sides = [("canary", 10 * k, 0, 0), ("primary", 190 * k, 0, 0)];
-            ward.look(&[page(&ward, "10.0.0.1", "0.5", &sides)], None, now(k as i64));
+            session.look(&[page(&session, "10.0.0.1", "0.5", &sides)], None, now(k as i64));
         }
-        ward.trust(Trust { recorded: false, optional: false });
-        let born = born(&ward, 3.0, 10);
-        ward.look(&[born], None, now(10));
-        ward.watched().checks[0].canary.unwrap().requests
+        session.trust(Trust { recorded: false, optional: false });
+        let born = born(&session, 3.0, 10);
+        session.look(&[born], None, now(10));
+        session.watched().checks[0].canary.unwrap().requests
     };
     // Eight seconds of one process, and then all of one that was born during the release; but whoever came before the switch
     // has been seen by the server.
@@ -256,23 +256,24 @@ fn no_requests_and_no_answers_are_what_the_spec_calls_them() {
         ),
         (json!({"cannotMeasure": "pass"}), Some(Policy::Hold), None),
     ] {
-        let mut ward = ward(&of_errors(&fields));
-        let unknown = |ward: &Ward| ward.watched().unknown.first().map(|unknown| unknown.policy);
+        let mut session = session(&of_errors(&fields));
+        let unknown =
+            |session: &Session| session.watched().unknown.first().map(|unknown| unknown.policy);
         for k in 0..3 {
-            let idle = page(&ward, "g#1", "0.5", &[("primary", 190 * k, 0, 0)]);
-            ward.look(&[idle], None, now(k as i64));
+            let idle = page(&session, "g#1", "0.5", &[("primary", 190 * k, 0, 0)]);
+            session.look(&[idle], None, now(k as i64));
         }
-        assert_eq!((unknown(&ward), ward.opinion()), (no_data, Guard::Quiet), "{fields}");
+        assert_eq!((unknown(&session), session.verdict()), (no_data, Guard::Quiet), "{fields}");
         for k in 3..12 {
-            ward.look(&[], Some("refused"), now(k));
+            session.look(&[], Some("refused"), now(k));
         }
-        assert_eq!(unknown(&ward), cannot_measure, "{fields}");
+        assert_eq!(unknown(&session), cannot_measure, "{fields}");
         let holds = matches!(fields["cannotMeasure"].as_str(), None | Some("hold"));
-        assert_eq!(matches!(ward.opinion(), Guard::Hold(_)), holds, "{fields}");
+        assert_eq!(matches!(session.verdict(), Guard::Hold(_)), holds, "{fields}");
     }
-    let mut ward = ward(&of_errors(&json!({})));
-    run(&mut ward, "0.5", 0, 0);
-    assert_eq!(ward.watched().unknown, Vec::new());
+    let mut session = session(&of_errors(&json!({})));
+    run(&mut session, "0.5", 0, 0);
+    assert_eq!(session.watched().unknown, Vec::new());
 }
 
 #[test]
@@ -283,40 +284,47 @@ fn first_seconds_count_for_failures_only() {
         let mut analysis = asked_spec();
         analysis["guard"]["warmUp"] = json!("30s");
         let canary = canary(&analysis, &status);
-        let mut ward = Ward::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), false);
-        run(&mut ward, "0.5", failed, slow);
-        assert_eq!(matches!(ward.opinion(), Guard::RollBack(_)), found, "{:?}", ward.opinion());
+        let mut session =
+            Session::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), false);
+        run(&mut session, "0.5", failed, slow);
+        assert_eq!(
+            matches!(session.verdict(), Guard::RollBack(_)),
+            found,
+            "{:?}",
+            session.verdict()
+        );
     }
 }
 
 /// Looks at a primary with twenty bad requests at once, now and then.
-fn batches(ward: &mut Ward) {
+fn batches(session: &mut Session) {
     for k in 0..300u64 {
         let bad = 20 * (k / 30);
         let sides = [("canary", 10 * k, 0, 0), ("primary", 190 * k, bad, 0)];
-        let page = page(ward, "g#1", "0.5", &sides);
-        ward.look(&[page], None, now(k as i64));
+        let page = page(session, "g#1", "0.5", &sides);
+        session.look(&[page], None, now(k as i64));
     }
 }
 
 #[test]
 fn groups_of_errors_that_one_release_shows_count_for_less_in_the_next() {
-    let mut first = ward(&asked_errors());
+    let mut first = session(&asked_errors());
     batches(&mut first);
     let seen = first.watched().dispersion;
     assert!((15.0..30.0).contains(&seen["error-rate"]), "{seen:?}");
     let release = |dispersion: &Value| {
         let status = json!({"phase": "Progressing", "canaryWeight": 5, "dispersion": dispersion});
         let canary = canary(&asked_errors(), &status);
-        let mut ward = Ward::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), false);
+        let mut session =
+            Session::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), false);
         // Three groups hit the canary.
         for k in 0..20u64 {
             let bad = 20 * (k / 6);
             let sides = [("canary", 30 * k, bad, 0), ("primary", 170 * k, 0, 0)];
-            let page = page(&ward, "g#1", "0.5", &sides);
-            ward.look(&[page], None, now(k as i64));
+            let page = page(&session, "g#1", "0.5", &sides);
+            session.look(&[page], None, now(k as i64));
         }
-        (ward.opinion(), ward.watched().memory.unwrap())
+        (session.verdict(), session.watched().memory.unwrap())
     };
     let (surprised, _) = release(&json!({}));
     assert!(matches!(surprised, Guard::RollBack(_)), "{surprised:?}");
@@ -326,12 +334,12 @@ fn groups_of_errors_that_one_release_shows_count_for_less_in_the_next() {
     assert_eq!(Memory::read(&memory).unwrap().measured.dispersion, [seen["error-rate"]]);
     let status = json!({"phase": "Progressing", "canaryWeight": 5, "guard": memory});
     let canary = canary(&asked_errors(), &status);
-    let again = Ward::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), false);
+    let again = Session::begin(&canary, canary.spec.analysis.guard.as_ref().unwrap(), false);
     assert!(again.log_evidence().is_some());
 }
 
 fn followed(guards: &Guards, key: &Key) -> Shared {
-    guards.ward(key).expect("who has traffic is watched")
+    guards.session(key).expect("who has traffic is watched")
 }
 
 #[test]
@@ -346,17 +354,17 @@ fn another_version_is_not_judged_by_what_the_one_before_did() {
     };
     let first = status(0, 5, Value::Null);
     guards.follow(&first, Some(true));
-    let ward = followed(&guards, &first.key);
+    let session = followed(&guards, &first.key);
     guards.follow(&status(0, 0, Value::Null), Some(true));
-    assert!(Arc::ptr_eq(&ward, &followed(&guards, &first.key)), "the same analysis goes on");
-    let memory = lock(&ward).watched().memory;
+    assert!(Arc::ptr_eq(&session, &followed(&guards, &first.key)), "the same analysis goes on");
+    let memory = lock(&session).watched().memory;
     guards.follow(&status(40, 0, memory.unwrap_or_else(|| json!({}))), Some(false));
     assert!(
-        Arc::ptr_eq(&ward, &followed(&guards, &first.key)),
+        Arc::ptr_eq(&session, &followed(&guards, &first.key)),
         "it has lost its pods, and what is known is kept"
     );
     guards.follow(&status(60, 0, Value::Null), Some(false));
-    assert!(!Arc::ptr_eq(&ward, &followed(&guards, &first.key)), "another revision");
+    assert!(!Arc::ptr_eq(&session, &followed(&guards, &first.key)), "another revision");
 }
 
 #[test]
@@ -369,65 +377,65 @@ fn a_canary_that_lost_its_traffic_is_not_held_for_requests_that_cannot_come() {
     };
     let with_traffic = status(5);
     let guard = with_traffic.spec.analysis.guard.as_ref().unwrap();
-    let mut ward = Ward::begin(&with_traffic, guard, false);
+    let mut session = Session::begin(&with_traffic, guard, false);
     // What both suffer is no evidence against the canary, and still breaks the objective.
     for second in 0..20 {
         let count = second * 20;
         let sides = [("canary", count, count / 3, 0), ("primary", count * 9, count * 3, 0)];
-        let pages = [page(&ward, "gateway", "1.0", &sides)];
-        ward.look(&pages, None, now(10 + second as i64));
+        let pages = [page(&session, "gateway", "1.0", &sides)];
+        session.look(&pages, None, now(10 + second as i64));
     }
-    assert!(matches!(ward.opinion(), Guard::Hold(_)), "{:?}", ward.opinion());
-    ward.follow(&status(0), guard);
-    assert_eq!(ward.opinion(), Guard::Quiet);
-    ward.follow(&with_traffic, guard);
-    assert!(matches!(ward.opinion(), Guard::Hold(_)), "{:?}", ward.opinion());
+    assert!(matches!(session.verdict(), Guard::Hold(_)), "{:?}", session.verdict());
+    session.follow(&status(0), guard);
+    assert_eq!(session.verdict(), Guard::Quiet);
+    session.follow(&with_traffic, guard);
+    assert!(matches!(session.verdict(), Guard::Hold(_)), "{:?}", session.verdict());
 }
 
 #[test]
 fn a_clock_that_goes_back_blinds_nobody() {
-    let mut ward = ward(&asked_errors());
+    let mut session = session(&asked_errors());
     for k in 0..40u64 {
         let bad = 8 * k.saturating_sub(30);
         let sides = [("canary", 10 * k, bad, 0), ("primary", 190 * k, 0, 0)];
-        let page = page(&ward, "g#1", "0.5", &sides);
+        let page = page(&session, "g#1", "0.5", &sides);
         // Set back by a minute and a half just before the canary fails.
         let at = if k < 28 { k as i64 } else { k as i64 - 90 };
-        ward.look(&[page], None, now(at));
+        session.look(&[page], None, now(at));
     }
-    assert!(matches!(ward.opinion(), Guard::RollBack(_)), "{:?}", ward.opinion());
+    assert!(matches!(session.verdict(), Guard::RollBack(_)), "{:?}", session.verdict());
 }
 
 #[test]
 fn counters_below_what_they_were_hold_where_that_was_asked_for() {
     for (analysis, holds) in [(asked_errors(), true), (derived_spec(), false)] {
-        let mut ward = ward(&analysis);
+        let mut session = session(&analysis);
         for k in 1..30u64 {
             // The canary's failures are missing from the page, and requests with them; the gateway has not restarted.
             let failed = if k < 15 { 40 } else { 0 };
             let sides = [("canary", 60 + failed + k / 8, failed, 0), ("primary", 190 * k, 0, 0)];
-            let page = page(&ward, "g#1", "0.5", &sides);
-            ward.look(&[page], None, now(k as i64));
+            let page = page(&session, "g#1", "0.5", &sides);
+            session.look(&[page], None, now(k as i64));
         }
-        assert_eq!(matches!(ward.opinion(), Guard::Hold(_)), holds, "{:?}", ward.opinion());
-        assert!(reason(&ward).starts_with("CountersContradict"), "{}", reason(&ward));
+        assert_eq!(matches!(session.verdict(), Guard::Hold(_)), holds, "{:?}", session.verdict());
+        assert!(reason(&session).starts_with("CountersContradict"), "{}", reason(&session));
     }
 }
 
 #[test]
 fn samples_whose_times_do_not_go_on_hold() {
-    let mut ward = ward(&asked_errors());
-    ward.trust(Trust { recorded: true, optional: false });
+    let mut session = session(&asked_errors());
+    session.trust(Trust { recorded: true, optional: false });
     for k in 0..60u64 {
         let sides = [("canary", 10 * k, 0, 0), ("primary", 190 * k, 0, 0)];
-        let (process, mut page) = page(&ward, "g#1", "0.5", &sides);
+        let (process, mut page) = page(&session, "g#1", "0.5", &sides);
         // The server's clock is set back by an hour at the thirtieth look.
         let at_millis = if k < 30 { 1000 * k } else { 1000 * k - 30_000 } as i64;
         page.sampled = Some(Sampled { at_millis, every_millis: Some(1000) });
-        ward.look(&[(process, page)], None, now(k as i64));
-        let holds = matches!(ward.opinion(), Guard::Hold(_));
-        assert!(!holds || !(3..30).contains(&k), "{k}: {:?}", ward.opinion());
-        assert!(holds || !(38..58).contains(&k), "{k}: {:?}", ward.opinion());
+        session.look(&[(process, page)], None, now(k as i64));
+        let holds = matches!(session.verdict(), Guard::Hold(_));
+        assert!(!holds || !(3..30).contains(&k), "{k}: {:?}", session.verdict());
+        assert!(holds || !(38..58).contains(&k), "{k}: {:?}", session.verdict());
     }
 }
 
@@ -445,11 +453,11 @@ const AS_ROUTED: Counted = Counted { rates: (5, 95), secs: 0.05, code: "200", pr
 /// Of two requests of the canary one breaks off.
 const HALF: Counted = Counted { rates: (5, 190), ..AS_ROUTED };
 
-fn counted(ward: &mut Ward, what: &Counted, from: u64, to: u64) {
+fn counted(session: &mut Session, what: &Counted, from: u64, to: u64) {
     let Counted { rates, secs, code, protocol } = what;
     for k in from..to {
         let mut wanted = Wanted::default();
-        ward.want(&mut wanted);
+        session.add_to(&mut wanted);
         let mut scrape = Scrape::new(&wanted);
         for (side, rate) in [("canary", rates.0), ("primary", rates.1)] {
             // What was there before the release was counted by another version.
@@ -466,57 +474,57 @@ fn counted(ward: &mut Ward, what: &Counted, from: u64, to: u64) {
             scrape.push(text.as_bytes());
         }
         let page = ("g#1".to_owned(), scrape.finish());
-        ward.look(&[page], None, now(k as i64));
+        session.look(&[page], None, now(k as i64));
     }
 }
 
 #[test]
 fn requests_of_the_canary_that_are_counted_nowhere_hold_and_are_never_a_rollback() {
-    let mut ward = ward(&asked_errors());
-    counted(&mut ward, &HALF, 1, 120);
-    let Guard::Hold(why) = ward.opinion() else { panic!("{:?}", ward.opinion()) };
+    let mut session = session(&asked_errors());
+    counted(&mut session, &HALF, 1, 120);
+    let Guard::Hold(why) = session.verdict() else { panic!("{:?}", session.verdict()) };
     let said = "error-rate cannot be measured, the gateway counts fewer requests of the canary than its share of them";
     assert!(why.starts_with(said), "{why}");
-    assert_eq!(ward.watched().sight, Sight::Contradicted);
-    let told = reason(&ward);
+    assert_eq!(session.watched().visibility, Visibility::Contradicted);
+    let told = reason(&session);
     assert!(told.starts_with("RequestsMissing: error-rate cannot be measured: of "), "{told}");
     assert!(told.contains("2.56 %, and it is to get 5 %"), "{told}");
     // It ends when they are counted again.
-    counted(&mut ward, &AS_ROUTED, 400, 600);
-    assert_eq!((ward.opinion(), reason(&ward).as_str()), (Guard::Quiet, "fit"));
+    counted(&mut session, &AS_ROUTED, 400, 600);
+    assert_eq!((session.verdict(), reason(&session).as_str()), (Guard::Quiet, "fit"));
 }
 
 #[test]
 fn a_share_that_was_taken_back_for_missing_requests_is_not_given_again_by_itself() {
-    let mut ward = ward(&asked_errors());
-    counted(&mut ward, &HALF, 1, 120);
+    let mut session = session(&asked_errors());
+    counted(&mut session, &HALF, 1, 120);
     let taken_back = canary(&asked_errors(), &json!({"phase": "Progressing", "canaryWeight": 0}));
     let spec = taken_back.spec.analysis.guard.clone().unwrap();
-    ward.follow(&taken_back, &spec);
-    counted(&mut ward, &Counted { rates: (0, 200), ..AS_ROUTED }, 400, 600);
-    assert_eq!(ward.watched().sight, Sight::Contradicted);
+    session.follow(&taken_back, &spec);
+    counted(&mut session, &Counted { rates: (0, 200), ..AS_ROUTED }, 400, 600);
+    assert_eq!(session.watched().visibility, Visibility::Contradicted);
 }
 
 #[test]
 fn a_share_is_tested_only_where_a_shortfall_can_be_nothing_healthy() {
     let run = |analysis: &Value, sticky: bool, what: &Counted| {
-        let mut ward = ward(analysis);
-        ward.stick(sticky);
-        counted(&mut ward, what, 1, 240);
-        (ward.opinion(), reason(&ward))
+        let mut session = session(analysis);
+        session.stick(sticky);
+        counted(&mut session, what, 1, 240);
+        (session.verdict(), reason(&session))
     };
     let errors = &asked_errors();
     let fine = |reason: &str| (Guard::Quiet, reason.to_owned());
     assert_eq!(run(errors, false, &AS_ROUTED), fine("fit"));
-    let (opinion, told) = run(errors, true, &HALF);
+    let (verdict, told) = run(errors, true, &HALF);
     assert!(
-        opinion == Guard::Quiet
+        verdict == Guard::Quiet
             && told.starts_with("ShareNotTested")
             && told.contains("keeps clients"),
         "{told}"
     );
-    let (opinion, told) = run(errors, false, &Counted { protocol: "websocket", code: "0", ..HALF });
-    assert!(opinion == Guard::Quiet && told.contains("some connections stay open"), "{told}");
+    let (verdict, told) = run(errors, false, &Counted { protocol: "websocket", code: "0", ..HALF });
+    assert!(verdict == Guard::Quiet && told.contains("some connections stay open"), "{told}");
     // A long poll is counted when it ends, the canary's first ones long after the primary's.
     assert_eq!(run(errors, false, &Counted { secs: 30.0, ..HALF }), fine("fit"));
     // Whoever knows that they go another way says so.

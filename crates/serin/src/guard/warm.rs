@@ -20,7 +20,7 @@ impl Warmth {
         self.pods = Some(now);
     }
 
-    /// Whether latencies count now. `begun` is when the first request could come, none when nobody knows; `secs` what
+    /// Whether latencies count now. `begun` is when the first request could come, none when it is not known; `secs` what
     /// pods take to get warm.
     ///
     /// Pods that come and go for ever cannot hide: at least as much time is judged as is left out.

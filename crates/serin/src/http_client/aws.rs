@@ -23,7 +23,7 @@ pub fn identity(variable: impl Fn(&str) -> Option<String>) -> (Aws, Option<PathB
         let file: Option<PathBuf> = set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").map(Into::into);
         return (Aws::Container { url, has_token: file.is_some() }, file);
     }
-    (Aws::Nobody, None)
+    (Aws::NoCredentials, None)
 }
 
 #[cfg(test)]
@@ -38,7 +38,7 @@ mod tests {
             found.map(|(_, value)| (*value).to_owned())
         });
         let more = match &aws {
-            Aws::Nobody | Aws::Elsewhere => String::new(),
+            Aws::NoCredentials | Aws::Elsewhere => String::new(),
             Aws::Keys(keys) => format!("{} {}", keys.id, keys.session_token.is_some()),
             Aws::WebIdentity { role, session } => format!("{role} {session}"),
             Aws::Container { url, has_token } => format!("{url} {has_token}"),
@@ -58,8 +58,8 @@ mod tests {
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials"),
             ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/var/run/pod-token"),
         ];
-        check(&[], expect!["Nobody"]);
-        check(&[("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "")], expect!["Nobody"]);
+        check(&[], expect!["NoCredentials"]);
+        check(&[("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "")], expect!["NoCredentials"]);
         check(&keys, expect!["Keys id false"]);
         check(&role, expect!["WebIdentity arn:aws:iam::1:role/serin serin /var/run/token"]);
         check(

@@ -26,7 +26,7 @@ const LOOKUP_MAX: Duration = Duration::from_secs(1);
 
 /// How one request is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Manner {
+pub struct CallOptions {
     pub timeout: Duration,
     /// Do not verify the server's certificate (`insecureSkipVerify`, `disableTLS`).
     pub insecure: bool,
@@ -40,14 +40,14 @@ pub struct Manner {
     pub framed: bool,
 }
 
-impl Manner {
+impl CallOptions {
     pub fn within(timeout: Duration) -> Self {
         Self { timeout, insecure: false, ca: None, proxy: None, trusted: false, framed: false }
     }
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum OutsideError {
+pub enum HttpError {
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     #[error("the answer is too long")]
@@ -66,19 +66,19 @@ pub enum OutsideError {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sends a request; the simulation has one of its own.
-pub trait Outside: Send + Sync {
+pub trait HttpClient: Send + Sync {
     fn send(
         &self,
         request: Request<Bytes>,
-        manner: Manner,
-    ) -> BoxFuture<'_, Result<Response<Bytes>, OutsideError>>;
+        options: CallOptions,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpError>>;
 
     /// The addresses behind a name, one for each replica; none where names are not looked up here.
     fn resolve<'a>(
         &'a self,
         host: &'a str,
         port: u16,
-    ) -> BoxFuture<'a, Result<Option<Vec<SocketAddr>>, OutsideError>> {
+    ) -> BoxFuture<'a, Result<Option<Vec<SocketAddr>>, HttpError>> {
         let _ = (host, port);
         Box::pin(async { Ok(None) })
     }
@@ -95,11 +95,11 @@ pub trait Outside: Send + Sync {
     fn read<'a>(
         &'a self,
         request: Request<Bytes>,
-        manner: Manner,
+        options: CallOptions,
         take: &'a mut (dyn FnMut(&[u8]) + Send),
-    ) -> BoxFuture<'a, Result<StatusCode, OutsideError>> {
+    ) -> BoxFuture<'a, Result<StatusCode, HttpError>> {
         Box::pin(async move {
-            let answer = self.send(request, manner).await?;
+            let answer = self.send(request, options).await?;
             take(answer.body());
             Ok(answer.status())
         })
@@ -107,7 +107,7 @@ pub trait Outside: Send + Sync {
 }
 
 /// The real thing. One pooled client serves every plain request; special TLS or proxy settings get one each.
-pub struct HttpOutside {
+pub struct ReqwestClient {
     plain: reqwest::Client,
     allowed: Hosts,
 }
@@ -134,11 +134,11 @@ impl Hosts {
     }
 }
 
-impl HttpOutside {
-    pub fn new() -> Result<Self, OutsideError> {
+impl ReqwestClient {
+    pub fn new() -> Result<Self, HttpError> {
         // One TLS stack for the whole process; that it is there already is no error.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let plain = builder().build().map_err(|error| OutsideError::Setup(chain(&error)))?;
+        let plain = builder().build().map_err(|error| HttpError::Setup(chain(&error)))?;
         Ok(Self { plain, allowed: Hosts::default() })
     }
 
@@ -148,25 +148,25 @@ impl HttpOutside {
         Self { allowed, ..self }
     }
 
-    fn check(&self, host: &str, manner: &Manner) -> Result<(), OutsideError> {
+    fn check(&self, host: &str, options: &CallOptions) -> Result<(), HttpError> {
         // A proxy is a destination as well.
-        let proxy = manner.proxy.as_deref().map(|proxy| {
+        let proxy = options.proxy.as_deref().map(|proxy| {
             let uri: Option<http::Uri> = proxy.parse().ok();
             uri.and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default()
         });
         let mut hosts = std::iter::once(host).chain(proxy.as_deref());
-        match hosts.find(|host| !manner.trusted && !self.allowed.allow(host)) {
-            Some(host) => Err(OutsideError::NotAllowed { host: line(host, SENTENCE_MAX) }),
+        match hosts.find(|host| !options.trusted && !self.allowed.allow(host)) {
+            Some(host) => Err(HttpError::NotAllowed { host: line(host, SENTENCE_MAX) }),
             None => Ok(()),
         }
     }
 
-    fn client(&self, manner: &Manner) -> Result<reqwest::Client, OutsideError> {
-        let Manner { timeout: _, insecure, ca, proxy, trusted: _, framed: _ } = manner;
+    fn client(&self, options: &CallOptions) -> Result<reqwest::Client, HttpError> {
+        let CallOptions { timeout: _, insecure, ca, proxy, trusted: _, framed: _ } = options;
         if !insecure && ca.is_none() && proxy.is_none() {
             return Ok(self.plain.clone());
         }
-        let setup = |error: reqwest::Error| OutsideError::Setup(chain(&error));
+        let setup = |error: reqwest::Error| HttpError::Setup(chain(&error));
         let mut client = builder().danger_accept_invalid_certs(*insecure);
         if let Some(pem) = ca {
             for certificate in reqwest::Certificate::from_pem_bundle(pem).map_err(setup)? {
@@ -188,20 +188,20 @@ fn builder() -> reqwest::ClientBuilder {
         .pool_max_idle_per_host(4)
 }
 
-impl Outside for HttpOutside {
+impl HttpClient for ReqwestClient {
     fn send(
         &self,
         request: Request<Bytes>,
-        manner: Manner,
-    ) -> BoxFuture<'_, Result<Response<Bytes>, OutsideError>> {
+        options: CallOptions,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpError>> {
         Box::pin(async move {
             let host = request.uri().host().unwrap_or("").to_owned();
-            self.check(&host, &manner)?;
-            let client = self.client(&manner)?;
-            let answer = exchange(&client, request, &host, manner.framed);
-            match tokio::time::timeout(manner.timeout, answer).await {
+            self.check(&host, &options)?;
+            let client = self.client(&options)?;
+            let answer = exchange(&client, request, &host, options.framed);
+            match tokio::time::timeout(options.timeout, answer).await {
                 Ok(result) => result,
-                Err(_) => Err(OutsideError::Timeout(manner.timeout)),
+                Err(_) => Err(HttpError::Timeout(options.timeout)),
             }
         })
     }
@@ -223,11 +223,11 @@ impl Outside for HttpOutside {
         &'a self,
         host: &'a str,
         port: u16,
-    ) -> BoxFuture<'a, Result<Option<Vec<SocketAddr>>, OutsideError>> {
+    ) -> BoxFuture<'a, Result<Option<Vec<SocketAddr>>, HttpError>> {
         Box::pin(async move {
-            let failed = |why: String| OutsideError::Connect { host: host.to_owned(), why };
+            let failed = |why: String| HttpError::Connect { host: host.to_owned(), why };
             let found = tokio::time::timeout(LOOKUP_MAX, tokio::net::lookup_host((host, port)));
-            let found = found.await.map_err(|_| OutsideError::Timeout(LOOKUP_MAX))?;
+            let found = found.await.map_err(|_| HttpError::Timeout(LOOKUP_MAX))?;
             let all: Vec<SocketAddr> = found.map_err(|error| failed(error.to_string()))?.collect();
             // A replica with an address of each family is still one.
             let four = all.iter().any(SocketAddr::is_ipv4);
@@ -238,17 +238,17 @@ impl Outside for HttpOutside {
     fn read<'a>(
         &'a self,
         request: Request<Bytes>,
-        manner: Manner,
+        options: CallOptions,
         take: &'a mut (dyn FnMut(&[u8]) + Send),
-    ) -> BoxFuture<'a, Result<StatusCode, OutsideError>> {
+    ) -> BoxFuture<'a, Result<StatusCode, HttpError>> {
         Box::pin(async move {
             let host = request.uri().host().unwrap_or("").to_owned();
-            self.check(&host, &manner)?;
-            let client = self.client(&manner)?;
-            let answer = pieces(&client, request, take, &host, manner.framed);
-            match tokio::time::timeout(manner.timeout, answer).await {
+            self.check(&host, &options)?;
+            let client = self.client(&options)?;
+            let answer = pieces(&client, request, take, &host, options.framed);
+            match tokio::time::timeout(options.timeout, answer).await {
                 Ok(result) => result,
-                Err(_) => Err(OutsideError::Timeout(manner.timeout)),
+                Err(_) => Err(HttpError::Timeout(options.timeout)),
             }
         })
     }
@@ -260,8 +260,8 @@ async fn pieces(
     take: &mut (dyn FnMut(&[u8]) + Send),
     host: &str,
     framed: bool,
-) -> Result<StatusCode, OutsideError> {
-    let connect = |error: reqwest::Error| OutsideError::Connect {
+) -> Result<StatusCode, HttpError> {
+    let connect = |error: reqwest::Error| HttpError::Connect {
         host: host.to_owned(),
         why: chain(&error.without_url()),
     };
@@ -272,7 +272,7 @@ async fn pieces(
     while let Some(chunk) = response.chunk().await.map_err(connect)? {
         length += chunk.len();
         if length > PAGE_MAX {
-            return Err(OutsideError::TooLong);
+            return Err(HttpError::TooLong);
         }
         take(&chunk);
     }
@@ -311,16 +311,16 @@ pub fn shown(url: &str) -> String {
 }
 
 /// What the head of an answer says of its end.
-fn expect_end(response: &reqwest::Response, max: usize, framed: bool) -> Result<(), OutsideError> {
+fn expect_end(response: &reqwest::Response, max: usize, framed: bool) -> Result<(), HttpError> {
     let length = response.content_length();
     if length.is_some_and(|length| !usize::try_from(length).is_ok_and(|length| length <= max)) {
-        return Err(OutsideError::TooLong);
+        return Err(HttpError::TooLong);
     }
     let coding = response.headers().get_all(TRANSFER_ENCODING).iter().next_back();
     let coding = coding.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let last = coding.rsplit(',').next().unwrap_or_default().trim();
     match framed && length.is_none() && !last.eq_ignore_ascii_case("chunked") {
-        true => Err(OutsideError::Unframed),
+        true => Err(HttpError::Unframed),
         false => Ok(()),
     }
 }
@@ -330,8 +330,8 @@ async fn exchange(
     request: Request<Bytes>,
     host: &str,
     framed: bool,
-) -> Result<Response<Bytes>, OutsideError> {
-    let connect = |error: reqwest::Error| OutsideError::Connect {
+) -> Result<Response<Bytes>, HttpError> {
+    let connect = |error: reqwest::Error| HttpError::Connect {
         host: host.to_owned(),
         why: chain(&error.without_url()),
     };
@@ -341,7 +341,7 @@ async fn exchange(
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(connect)? {
         if body.len() + chunk.len() > BODY_MAX {
-            return Err(OutsideError::TooLong);
+            return Err(HttpError::TooLong);
         }
         body.extend_from_slice(&chunk);
     }

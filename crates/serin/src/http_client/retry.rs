@@ -7,7 +7,7 @@ use http::Response;
 use serin_providers::call::Call;
 use serin_providers::hook;
 
-use super::{Manner, Outside, OutsideError};
+use super::{CallOptions, HttpClient, HttpError};
 
 /// No attempt begins later than this after the first: as long as the longest attempt may take.
 const RETRIES_WITHIN: Duration = Duration::from_secs(300);
@@ -16,22 +16,22 @@ const RETRIES_MAX: u32 = 10;
 
 /// Sends until an answer is final or the retries are used up; the last answer counts.
 pub async fn send_with_retries(
-    outside: &dyn Outside,
+    http_client: &dyn HttpClient,
     call: Call,
     retries: u32,
-) -> Result<Response<Bytes>, OutsideError> {
+) -> Result<Response<Bytes>, HttpError> {
     let mut attempt = 0;
     let until = tokio::time::Instant::now() + RETRIES_WITHIN;
     loop {
-        let result = outside.send(call.request.clone(), manner(&call)).await;
+        let result = http_client.send(call.request.clone(), options(&call)).await;
         let again = match &result {
             Ok(response) => hook::may_retry(response.status()),
-            Err(OutsideError::Timeout(_) | OutsideError::Connect { .. }) => true,
+            Err(HttpError::Timeout(_) | HttpError::Connect { .. }) => true,
             Err(
-                OutsideError::TooLong
-                | OutsideError::Unframed
-                | OutsideError::Setup(_)
-                | OutsideError::NotAllowed { .. },
+                HttpError::TooLong
+                | HttpError::Unframed
+                | HttpError::Setup(_)
+                | HttpError::NotAllowed { .. },
             ) => false,
         };
         let wait = Duration::from_secs(hook::backoff_secs(attempt, result.as_ref().ok()));
@@ -45,8 +45,8 @@ pub async fn send_with_retries(
 }
 
 /// How this call is made.
-pub fn manner(call: &Call) -> Manner {
-    Manner {
+pub fn options(call: &Call) -> CallOptions {
+    CallOptions {
         timeout: Duration::from_secs(u64::from(call.timeout_secs)),
         insecure: call.insecure,
         ca: call.ca.clone(),

@@ -91,22 +91,22 @@ async fn misbehave(
     }
 }
 
-fn word(error: &OutsideError) -> &'static str {
+fn word(error: &HttpError) -> &'static str {
     match error {
-        OutsideError::Timeout(_) => "late",
-        OutsideError::TooLong => "too long",
-        OutsideError::Unframed => "no end",
-        OutsideError::Connect { .. } => "broken",
-        OutsideError::Setup(_) => "no client",
-        OutsideError::NotAllowed { .. } => "not allowed",
+        HttpError::Timeout(_) => "late",
+        HttpError::TooLong => "too long",
+        HttpError::Unframed => "no end",
+        HttpError::Connect { .. } => "broken",
+        HttpError::Setup(_) => "no client",
+        HttpError::NotAllowed { .. } => "not allowed",
     }
 }
 
 /// What comes of one answer: as a whole and as a page, and whether all connections are closed.
-async fn told(manner: &Manner, first: &[u8], then: Then) -> (String, String) {
-    let outside = HttpOutside::new().unwrap();
+async fn told(options: &CallOptions, first: &[u8], then: Then) -> (String, String) {
+    let http_client = ReqwestClient::new().unwrap();
     let mut server = Server::start(first, then).await;
-    let sent = match outside.send(server.request(), manner.clone()).await {
+    let sent = match http_client.send(server.request(), options.clone()).await {
         Ok(answer) => {
             assert!(answer.body().len() <= BODY_MAX);
             let hook = match hook::outcome(&answer) {
@@ -122,27 +122,27 @@ async fn told(manner: &Manner, first: &[u8], then: Then) -> (String, String) {
         }
         Err(error) => word(&error).to_owned(),
     };
-    drop(outside);
+    drop(http_client);
     server.deserted().await;
-    let outside = HttpOutside::new().unwrap();
+    let http_client = ReqwestClient::new().unwrap();
     let mut most = 0;
     let mut take = |piece: &[u8]| most += piece.len();
-    let framed = Manner { framed: true, ..manner.clone() };
-    let read = match outside.read(server.request(), framed, &mut take).await {
+    let framed = CallOptions { framed: true, ..options.clone() };
+    let read = match http_client.read(server.request(), framed, &mut take).await {
         Ok(status) => format!("{} {most}", status.as_u16()),
         Err(error) => word(&error).to_owned(),
     };
     assert!(most <= PAGE_MAX);
-    drop(outside);
+    drop(http_client);
     server.deserted().await;
     (sent, read)
 }
 
 type Case = (&'static str, &'static str, Then, &'static str, &'static str);
 
-async fn check(manner: Manner, cases: Vec<Case>) {
+async fn check(options: CallOptions, cases: Vec<Case>) {
     for (case, first, then, sent, read) in cases {
-        let told = told(&manner, first.as_bytes(), then).await;
+        let told = told(&options, first.as_bytes(), then).await;
         assert_eq!(told, (sent.to_owned(), read.to_owned()), "{case}");
     }
 }
@@ -191,7 +191,7 @@ async fn an_answer_without_an_end_is_cut_off() {
             "broken",
         ),
     ];
-    check(Manner::within(NEVER), cases).await;
+    check(CallOptions::within(NEVER), cases).await;
 }
 
 #[tokio::test]
@@ -236,7 +236,7 @@ async fn half_an_answer_is_none() {
             "no end",
         ),
     ];
-    check(Manner::within(NEVER), cases).await;
+    check(CallOptions::within(NEVER), cases).await;
 }
 
 #[tokio::test]
@@ -281,7 +281,7 @@ async fn an_answer_that_is_no_http_is_none() {
         ("a body alone", "{\"status\": \"success\"}\n", Then::Close, "broken", "broken"),
         ("a status of two digits", "HTTP/1.1 20 OK\r\n\r\n", Then::Close, "broken", "broken"),
     ];
-    check(Manner::within(NEVER), cases).await;
+    check(CallOptions::within(NEVER), cases).await;
 }
 
 #[tokio::test]
@@ -316,9 +316,9 @@ async fn what_is_not_asked_for_is_not_done() {
             "200 4",
         ),
     ];
-    check(Manner::within(NEVER), cases).await;
+    check(CallOptions::within(NEVER), cases).await;
     let server = Server::start(b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", Then::Close).await;
-    drop(HttpOutside::new().unwrap().send(server.request(), Manner::within(NEVER)).await);
+    drop(ReqwestClient::new().unwrap().send(server.request(), CallOptions::within(NEVER)).await);
     let heads = server.heads.lock();
     assert_eq!(heads.len(), 1, "redirects are not followed");
     assert!(!heads[0].contains("accept-encoding"), "{}", heads[0]);
@@ -360,15 +360,15 @@ async fn a_server_that_takes_its_time_has_none_left() {
         ),
         ("soon", "", Then::Drip(b"HTTP/1.1 100 Continue\r\n\r\n"), "late", "late"),
     ];
-    check(Manner::within(Duration::from_secs(30)), cases).await;
+    check(CallOptions::within(Duration::from_secs(30)), cases).await;
 }
 
-/// In real time, because there is always something to read: what does not end keeps nobody else from running.
+/// In real time, because there is always something to read: what does not end keeps no other from running.
 #[tokio::test]
 async fn a_server_that_always_says_soon_is_late() {
     let soon = repeat("HTTP/1.1 100 Continue\r\n\r\n");
-    let manner = Manner::within(Duration::from_millis(200));
-    check(manner, vec![("soon", "", soon, "late", "late")]).await;
+    let options = CallOptions::within(Duration::from_millis(200));
+    check(options, vec![("soon", "", soon, "late", "late")]).await;
 }
 
 /// An answer hidden behind an answer is nobody's.
@@ -376,10 +376,10 @@ async fn a_server_that_always_says_soon_is_late() {
 async fn an_answer_never_goes_to_another_question() {
     let refusal = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
     let hidden = format!("{refusal}HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes");
-    let outside = HttpOutside::new().unwrap();
+    let http_client = ReqwestClient::new().unwrap();
     let server = Server::start(hidden.as_bytes(), Then::Hold).await;
     for _ in 0..8 {
-        let answer = outside.send(server.request(), Manner::within(NEVER)).await.unwrap();
+        let answer = http_client.send(server.request(), CallOptions::within(NEVER)).await.unwrap();
         assert_eq!((answer.status().as_u16(), &answer.body()[..]), (403, &b"no"[..]));
     }
 }
@@ -406,8 +406,8 @@ async fn user_and_password_of_a_url_are_sent_and_never_shown() {
     let server = Server::start(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", Then::Close).await;
     let url = server.url.replace("http://", "http://user:p%40ss@");
     let request = Request::get(&url).body(Bytes::new()).unwrap();
-    let outside = HttpOutside::new().unwrap();
-    outside.send(request, Manner::within(NEVER)).await.unwrap();
+    let http_client = ReqwestClient::new().unwrap();
+    http_client.send(request, CallOptions::within(NEVER)).await.unwrap();
     let head = server.heads.lock().join("\n");
     let expected = format!("authorization: basic {}", STANDARD.encode("user:p@ss").to_lowercase());
     assert!(head.contains(&expected), "{head}");
@@ -416,7 +416,7 @@ async fn user_and_password_of_a_url_are_sent_and_never_shown() {
     assert_eq!(shown("http://user:hunter2@"), "a malformed URL");
     // Nobody listens there.
     let request = Request::get("http://user:hunter2@127.0.0.1:1/").body(Bytes::new()).unwrap();
-    let error = outside.send(request, Manner::within(NEVER)).await.unwrap_err();
+    let error = http_client.send(request, CallOptions::within(NEVER)).await.unwrap_err();
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
 }
 
@@ -438,17 +438,17 @@ async fn objects_reach_only_the_hosts_that_are_allowed() {
     }
     assert!(Hosts::default().allow("anything"));
     let server = Server::start(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", Then::Close).await;
-    let outside = HttpOutside::new().unwrap().only(hosts);
-    let mut manner = Manner::within(NEVER);
-    let refused = outside.send(server.request(), manner.clone()).await;
-    assert!(matches!(refused, Err(OutsideError::NotAllowed { .. })));
+    let http_client = ReqwestClient::new().unwrap().only(hosts);
+    let mut options = CallOptions::within(NEVER);
+    let refused = http_client.send(server.request(), options.clone()).await;
+    assert!(matches!(refused, Err(HttpError::NotAllowed { .. })));
     let mut page = |_: &[u8]| {};
-    assert!(outside.read(server.request(), manner.clone(), &mut page).await.is_err());
-    let by_proxy = Manner { proxy: Some(server.url.clone()), ..manner.clone() };
+    assert!(http_client.read(server.request(), options.clone(), &mut page).await.is_err());
+    let by_proxy = CallOptions { proxy: Some(server.url.clone()), ..options.clone() };
     let request = Request::get("http://10.0.0.7/").body(Bytes::new()).unwrap();
-    assert!(matches!(outside.send(request, by_proxy).await, Err(OutsideError::NotAllowed { .. })));
+    assert!(matches!(http_client.send(request, by_proxy).await, Err(HttpError::NotAllowed { .. })));
     assert!(server.heads.lock().is_empty(), "nothing was sent");
     // What the operator's own flags name.
-    manner.trusted = true;
-    assert!(outside.send(server.request(), manner).await.is_ok());
+    options.trusted = true;
+    assert!(http_client.send(server.request(), options).await.is_ok());
 }

@@ -12,7 +12,7 @@ use serin_core::observed::Seen;
 use serin_core::parse::action;
 use serin_providers::change::FIELD_MANAGER;
 
-use crate::cache::{RELEASE_ACTION, Slot};
+use crate::cache::{RELEASE_ACTION, Subscription};
 use crate::operator::context::Context;
 use crate::operator::write_timeout::bounded;
 
@@ -29,14 +29,14 @@ const PENDING_MAX: usize = REMEMBERED_MAX;
 pub struct Actions {
     /// To be carried out, oldest first.
     pub requests: Vec<Request>,
-    /// What makes no sense, with what is wrong.
+    /// What is invalid, with what is wrong.
     pub refused: Vec<Handled>,
     /// Settled long ago: name and uid.
     old: Vec<(String, String)>,
 }
 
-/// The slot of all actions of a canary.
-pub fn slot(key: &Key) -> Slot {
+/// The subscription of all actions of a canary.
+pub fn subscription(key: &Key) -> Subscription {
     RELEASE_ACTION.named(&key.namespace, &key.name)
 }
 
@@ -46,7 +46,7 @@ pub async fn abort_asked(context: &Context, key: &Key, known: &[Request], now: T
         request.command == Command::Abort && known.iter().all(|known| known.uid != request.uid)
     };
     loop {
-        let changed = context.world.changed();
+        let changed = context.cache.changed();
         tokio::pin!(changed);
         changed.as_mut().enable();
         if look(context, key, now).requests.iter().any(is_new) {
@@ -58,7 +58,7 @@ pub async fn abort_asked(context: &Context, key: &Key, known: &[Request], now: T
 
 /// Where the kind is not installed there are none.
 pub fn look(context: &Context, key: &Key, now: Timestamp) -> Actions {
-    match context.world.objects(&slot(key)) {
+    match context.cache.objects(&subscription(key)) {
         Seen::Present(objects) => sorted(&objects, now),
         Seen::Absent | Seen::Unreadable(_) => Actions::default(),
     }
@@ -106,7 +106,7 @@ fn sorted(objects: &BTreeMap<String, Arc<Value>>, now: Timestamp) -> Actions {
     actions
 }
 
-/// Nothing is carried out while nobody knows what the Canary asks for.
+/// Nothing is carried out while it is not known what the Canary asks for.
 pub fn all_refused(actions: Actions, why: &str) -> Vec<Handled> {
     let refuse = |request: Request| Handled {
         name: request.name,
@@ -118,7 +118,7 @@ pub fn all_refused(actions: Actions, why: &str) -> Vec<Handled> {
 
 /// Says on the objects that asked what came of it. What could not be said is said by the next tick: false.
 pub async fn answer(context: &Context, key: &Key, handled: &[Handled], now: Timestamp) -> bool {
-    let api = context.world.api(&RELEASE_ACTION, &key.namespace);
+    let api = context.cache.api(&RELEASE_ACTION, &key.namespace);
     let mut all = true;
     for Handled { name, uid, outcome } in handled {
         let patch = json!({
@@ -131,7 +131,7 @@ pub async fn answer(context: &Context, key: &Key, handled: &[Handled], now: Time
         let patch = Patch::Merge(&patch);
         let write = api.patch_status(name, &params, &patch);
         match bounded(context, key, write).await.and_then(|written| written) {
-            Ok(written) => context.world.learn(written),
+            Ok(written) => context.cache.learn(written),
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             Err(error) => {
                 let error = crate::http_client::chain(&error);
@@ -145,7 +145,7 @@ pub async fn answer(context: &Context, key: &Key, handled: &[Handled], now: Time
 
 /// Takes away what has been settled for long.
 pub async fn clean(context: &Context, key: &Key, actions: &Actions) {
-    let api = context.world.api(&RELEASE_ACTION, &key.namespace);
+    let api = context.cache.api(&RELEASE_ACTION, &key.namespace);
     for (name, uid) in &actions.old {
         let params = DeleteParams {
             preconditions: Some(Preconditions { uid: Some(uid.clone()), resource_version: None }),

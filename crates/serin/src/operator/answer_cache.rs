@@ -1,4 +1,4 @@
-//! Answers of hooks and metrics whose decision was not written down, because somebody else wrote first or the API failed:
+//! Answers of hooks and metrics whose decision was not written down, because another client wrote first or the API failed:
 //! the tick that decides the same once more does not ask again.
 
 use std::collections::BTreeMap;

@@ -59,14 +59,14 @@ impl Stage<'_> {
             tracing::debug!(canary = %canary.key, %target, ?action, "writing");
             let written = self.write(&canary.key, change).await;
             if written.as_ref().is_err_and(ApplyError::is_conflict) && target.kind != CANARY {
-                self.context.world.read_again(&target).await;
+                self.context.cache.read_again(&target).await;
             }
             written?;
         }
         Ok(())
     }
 
-    /// Takes our finalizer off a Canary of which nothing else makes sense.
+    /// Takes our finalizer off a Canary whose spec is invalid.
     pub async fn release(&mut self, key: &Key, object: &DynamicObject) -> Result<(), ApplyError> {
         let target = CANARY.named(&key.namespace, &key.name);
         let change = cache::to_value(object).and_then(|live| released(target, &live));
@@ -87,7 +87,7 @@ impl Stage<'_> {
             self.objects.put(target.clone(), Seen::Present(Arc::new(value)));
         }
         if target.kind != CANARY {
-            self.context.world.learn(written);
+            self.context.cache.learn(written);
         }
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Stage<'_> {
     /// What the API server makes of a change; none of a scale, whose answer is not the workload.
     async fn send(&self, change: Change) -> Result<Option<DynamicObject>, ApplyError> {
         let target = change.target().clone();
-        let api = self.context.world.api(&target.kind, &target.namespace);
+        let api = self.context.cache.api(&target.kind, &target.namespace);
         let ours =
             PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let post =
@@ -121,7 +121,7 @@ impl Stage<'_> {
                 let scaled = api.patch_scale(&target.name, &ours, &Patch::Merge(&patch)).await;
                 if scaled.is_ok() {
                     // The watch tells the rest of the workload.
-                    self.context.world.learn_replicas(&target, replicas);
+                    self.context.cache.learn_replicas(&target, replicas);
                 }
                 scaled.map(|_| None)
             }

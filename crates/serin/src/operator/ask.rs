@@ -14,9 +14,9 @@ use serin_providers::metric::{Measured, Progress, Question};
 use serin_providers::{hook, metric};
 use tokio::io::AsyncReadExt as _;
 
-use crate::cache::{METRIC_TEMPLATE, Slot};
+use crate::cache::{METRIC_TEMPLATE, Subscription};
 use crate::http_client::chain;
-use crate::http_client::retry::{manner, send_with_retries};
+use crate::http_client::retry::{options, send_with_retries};
 use crate::operator::context::Context;
 use crate::operator::observe;
 
@@ -74,7 +74,7 @@ async fn ask_hook(context: &Context, canary: &Canary, index: usize) -> Answer {
         Ok(call) => call,
         Err(error) => return Answer::Unreachable(error.to_string()),
     };
-    match send_with_retries(context.outside.as_ref(), call, hook.retries).await {
+    match send_with_retries(context.http_client.as_ref(), call, hook.retries).await {
         Ok(response) => hook::outcome(&response),
         Err(error) => Answer::Unreachable(error.to_string()),
     }
@@ -127,8 +127,8 @@ async fn converse(context: &Context, question: &Question) -> Result<Measured, St
                     if after_secs > 0 {
                         tokio::time::sleep(Duration::from_secs(after_secs.into())).await;
                     }
-                    let manner = manner(&call);
-                    let sent = context.outside.send(call.request, manner).await;
+                    let options = options(&call);
+                    let sent = context.http_client.send(call.request, options).await;
                     then(sent.map_err(|error| error.to_string())?, context.clock.now())
                 }
                 Progress::Read { object, then } => {
@@ -147,8 +147,8 @@ async fn converse(context: &Context, question: &Question) -> Result<Measured, St
 }
 
 /// One object of another operator's, which nothing here watches.
-async fn read(context: &Context, object: &Slot) -> Seen<Arc<Value>> {
-    let api = context.world.api(&object.kind, &object.namespace);
+async fn read(context: &Context, object: &Subscription) -> Seen<Arc<Value>> {
+    let api = context.cache.api(&object.kind, &object.namespace);
     let found = api.get_opt(&object.name).await.map(|found| found.map(serde_json::to_value));
     match found {
         Ok(Some(Ok(found))) => Seen::Present(Arc::new(found)),
@@ -176,23 +176,23 @@ type Template = (serin_core::model::MetricTemplate, Option<Arc<Value>>);
 /// The template behind a source, with its Secret, from the cache.
 fn resolve(context: &Context, source: &MetricSource) -> Result<Option<Template>, String> {
     let MetricSource::Template { namespace, name, variables: _ } = source else { return Ok(None) };
-    let slot = METRIC_TEMPLATE.named(namespace, name);
-    let object = match context.world.object(&slot) {
+    let subscription = METRIC_TEMPLATE.named(namespace, name);
+    let object = match context.cache.object(&subscription) {
         Seen::Present(object) => object,
-        Seen::Absent => return Err(format!("{slot} does not exist")),
-        Seen::Unreadable(why) => return Err(format!("{slot} cannot be read: {why}")),
+        Seen::Absent => return Err(format!("{subscription} does not exist")),
+        Seen::Unreadable(why) => return Err(format!("{subscription} cannot be read: {why}")),
     };
     let template = parse::metric_template(&object).map_err(|errors| {
         let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        format!("{slot} is invalid: {}", list.join("; "))
+        format!("{subscription} is invalid: {}", list.join("; "))
     })?;
-    let secret = match observe::secret_of(context, &slot) {
+    let secret = match observe::secret_of(context, &subscription) {
         None => None,
-        Some(secret) => match context.world.object(&secret) {
+        Some(secret) => match context.cache.object(&secret) {
             Seen::Present(object) => Some(object),
-            Seen::Absent => return Err(format!("{secret} of {slot} does not exist")),
+            Seen::Absent => return Err(format!("{secret} of {subscription} does not exist")),
             Seen::Unreadable(why) => {
-                return Err(format!("{secret} of {slot} cannot be read: {why}"));
+                return Err(format!("{secret} of {subscription} cannot be read: {why}"));
             }
         },
     };

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use kube::Client;
 
-use crate::cache::World;
+use crate::cache::ObjectCache;
 use crate::cache::wake::Wake;
 use crate::clock::SharedClock;
 use crate::guard::{self, Guards, Sources};
-use crate::http_client::Outside;
+use crate::http_client::HttpClient;
 use crate::metrics::Metrics;
 use crate::operator::claims::Claims;
 use crate::operator::memory::Memory;
-use crate::operator::notifier::Teller;
+use crate::operator::notifier::Notifier;
 use crate::operator::releasing::Releasing;
 use crate::operator::settings::Settings;
 use crate::operator::turns::Turns;
@@ -20,18 +20,18 @@ use crate::operator::turns::Turns;
 /// What every tick shares.
 pub struct Context {
     pub client: Client,
-    pub world: World,
+    pub cache: ObjectCache,
     pub wake: Wake,
     pub clock: SharedClock,
-    pub outside: Arc<dyn Outside>,
+    pub http_client: Arc<dyn HttpClient>,
     pub metrics: Arc<Metrics>,
     pub settings: Settings,
-    pub teller: Teller,
+    pub notifier: Notifier,
     /// Which canary writes which object.
     pub claims: Claims,
-    /// Opinions of the guard.
+    /// Verdicts of the guard.
     pub guards: Arc<Guards>,
-    /// Ticks at once; what the guard wants off the road does not wait for one.
+    /// Ticks at once; what the guard condemns does not wait for one.
     pub(crate) turns: Turns,
     pub(crate) releasing: Releasing,
     /// What is remembered of each canary.
@@ -43,7 +43,7 @@ impl Context {
         client: Client,
         wake: Wake,
         clock: SharedClock,
-        outside: Arc<dyn Outside>,
+        http_client: Arc<dyn HttpClient>,
         metrics: Arc<Metrics>,
         settings: Settings,
     ) -> Self {
@@ -51,18 +51,22 @@ impl Context {
         let metrics_server = settings.providers.metrics_server.as_str();
         let sources = Sources::new(!settings.gateways.is_empty(), metrics_server);
         let guards = Arc::new(Guards::new(sources));
-        let world = World::new(client.clone(), settings.namespace.clone(), wake.clone());
-        let teller =
-            Teller::start(client.clone(), Arc::clone(&clock), Arc::clone(&outside), &settings);
+        let cache = ObjectCache::new(client.clone(), settings.namespace.clone(), wake.clone());
+        let notifier = Notifier::start(
+            client.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&http_client),
+            &settings,
+        );
         Self {
             client,
-            world,
+            cache,
             wake,
             clock,
-            outside,
+            http_client,
             metrics,
             settings,
-            teller,
+            notifier,
             claims: Claims::default(),
             guards,
             turns,
@@ -77,10 +81,10 @@ impl Context {
     pub fn guard(&self) -> guard::Environment {
         guard::Environment {
             client: self.client.clone(),
-            world: self.world.clone(),
+            cache: self.cache.clone(),
             wake: self.wake.clone(),
             clock: Arc::clone(&self.clock),
-            outside: Arc::clone(&self.outside),
+            http_client: Arc::clone(&self.http_client),
             metrics: Arc::clone(&self.metrics),
             gateways: self.settings.gateways.clone(),
             guards: Arc::clone(&self.guards),

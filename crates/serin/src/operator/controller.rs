@@ -113,7 +113,7 @@ async fn doubt(context: &Context, store: &Store<Packed>) {
         if ours.is_none() || !cache::newer(ours.as_deref(), object.version()) {
             continue;
         }
-        let api = context.world.api(&CANARY, &key.namespace);
+        let api = context.cache.api(&CANARY, &key.namespace);
         match tokio::time::timeout(cache::READ_TIMEOUT, api.get_metadata_opt(&key.name)).await {
             Ok(Ok(now)) => {
                 let now = now.and_then(|now| now.metadata.resource_version);
@@ -132,7 +132,7 @@ async fn doubt(context: &Context, store: &Store<Packed>) {
 }
 
 fn forget(context: &Context, key: &Key) {
-    context.world.forget(key);
+    context.cache.forget(key);
     context.metrics.forget(key);
     context.guards.forget(key);
     context.memory.forget(key);
@@ -196,7 +196,7 @@ async fn reconcile(packed: &Packed, context: &Arc<Context>) -> Result<Duration, 
     reconcile::wait_for(context, &key, &turn).await;
     let started = tokio::time::Instant::now();
     let object = Arc::new(packed.object().map_err(|_| TickError::Encode)?);
-    // A panic in one canary's tick is that canary's error and nobody else's.
+    // A panic in one canary's tick is that canary's error and no other's.
     let ticking = AssertUnwindSafe(reconcile::tick(context, &object, &turn)).catch_unwind();
     let result = turn.during(ticking).await;
     context.metrics.observe_tick(started.elapsed().as_secs_f64());

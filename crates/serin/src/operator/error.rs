@@ -84,7 +84,7 @@ pub enum TickError {
 }
 
 impl TickError {
-    /// Somebody else was faster, with the Canary or with what was to be written.
+    /// Another client was faster, with the Canary or with what was to be written.
     pub fn is_conflict(&self) -> bool {
         match self {
             TickError::Conflict => true,

@@ -76,12 +76,12 @@ pub enum LeaseError {
 
 /// What was seen of a lease, and when it was last seen to change.
 #[derive(Debug, Default)]
-pub struct Sight {
+pub struct LeaseView {
     spec: Option<LeaseSpec>,
     changed: Option<Instant>,
 }
 
-impl Sight {
+impl LeaseView {
     /// Takes a look at it.
     pub fn see(&mut self, lease: &Lease) {
         if self.changed.is_none() || self.spec != lease.spec {
@@ -146,17 +146,17 @@ impl Election {
 
     /// Waits until the lease is free, and takes it.
     async fn win(&self) -> Ours {
-        let mut sight = Sight::default();
+        let mut view = LeaseView::default();
         let mut changes = self.changes();
         loop {
-            match tokio::time::timeout(ONE_TRY, self.attempt(&mut sight)).await {
+            match tokio::time::timeout(ONE_TRY, self.attempt(&mut view)).await {
                 Ok(Ok(Some(ours))) => return ours,
                 Ok(Ok(None)) => {}
                 Ok(Err(error)) => tracing::warn!(error = %chain(&error), "lease not taken"),
                 Err(_) => tracing::warn!(within = ?ONE_TRY, "lease not taken: no answer"),
             }
-            if sight.holder().is_some() {
-                free(&mut changes, &mut sight).await;
+            if view.holder().is_some() {
+                free(&mut changes, &mut view).await;
             } else {
                 tokio::time::sleep(RETRY).await;
             }
@@ -186,7 +186,7 @@ impl Election {
                         ours = renewed;
                         break;
                     }
-                    Ok(Ok(None)) => Some("somebody else has it"),
+                    Ok(Ok(None)) => Some("another replica has it"),
                     Ok(Err(error)) => {
                         tracing::warn!(error = %chain(&error), "lease not renewed");
                         None
@@ -210,12 +210,12 @@ impl Election {
         if *self.busy.borrow() { BUSY } else { IDLE }
     }
 
-    /// One try to take a free lease; none when somebody else holds it.
-    async fn attempt(&self, sight: &mut Sight) -> Result<Option<Ours>, LeaseError> {
+    /// One try to take a free lease; none when another client holds it.
+    async fn attempt(&self, view: &mut LeaseView) -> Result<Option<Ours>, LeaseError> {
         let read = |source| LeaseError::Read { name: self.name.clone(), source };
         let (since, terms, now) = (Instant::now(), self.terms(), self.clock.now());
         let Some(mut lease) = self.leases.get_opt(&self.name).await.map_err(read)? else {
-            sight.forget();
+            view.forget();
             let lease = Lease {
                 metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
                 spec: Some(self.claim(None, terms, now)),
@@ -223,8 +223,8 @@ impl Election {
             let written = self.leases.create(&PostParams::default(), &lease).await;
             return self.settle(written, terms, since);
         };
-        sight.see(&lease);
-        if sight.holder().is_some_and(|(holder, _)| holder != self.identity) {
+        view.see(&lease);
+        if view.holder().is_some_and(|(holder, _)| holder != self.identity) {
             return Ok(None);
         }
         lease.spec = Some(self.claim(lease.spec.as_ref(), terms, now));
@@ -232,7 +232,7 @@ impl Election {
         self.settle(written, terms, since)
     }
 
-    /// Renews it without reading it: while nobody else may write, our last write is what is there. None when it is lost.
+    /// Renews it without reading it: while no other may write, our last write is what is there. None when it is lost.
     async fn renew(&self, ours: &Ours) -> Result<Option<Ours>, LeaseError> {
         let (since, terms) = (Instant::now(), self.terms());
         let mut lease = ours.lease.clone();
@@ -242,11 +242,11 @@ impl Election {
             return self.settle(written, terms, since);
         }
         // Somebody has written all the same, it is gone, or a write of ours was carried out unheard.
-        let mut sight = Sight::default();
-        self.attempt(&mut sight).await
+        let mut view = LeaseView::default();
+        self.attempt(&mut view).await
     }
 
-    /// A conflict means that somebody else was faster, which is no error.
+    /// A conflict means that another client was faster, which is no error.
     fn settle(
         &self,
         written: kube::Result<Lease>,
@@ -301,16 +301,16 @@ async fn begins(busy: &mut watch::Receiver<bool>) {
 /// Ends when the lease should be free: nobody has it, or nothing was heard of who has it for too long.
 async fn free(
     changes: &mut BoxStream<'static, watcher::Result<watcher::Event<Lease>>>,
-    sight: &mut Sight,
+    view: &mut LeaseView,
 ) {
     loop {
-        let until = sight.holder().map(|(_, until)| until);
+        let until = view.holder().map(|(_, until)| until);
         tokio::select! {
             biased;
             change = changes.next() => match change {
                 Some(Ok(watcher::Event::Apply(lease) | watcher::Event::InitApply(lease))) => {
-                    sight.see(&lease);
-                    if sight.holder().is_none() {
+                    view.see(&lease);
+                    if view.holder().is_none() {
                         return;
                     }
                 }

@@ -38,12 +38,12 @@ use tokio::time::Instant;
 
 use crate::cache::wake::Wake;
 use crate::clock::{SharedClock, SystemClock};
-use crate::http_client::{HttpOutside, Outside, OutsideError};
+use crate::http_client::{HttpClient, HttpError, ReqwestClient};
 use crate::http_server::{Health, serve};
 use crate::metrics::Metrics;
 use crate::operator::context::Context;
 use crate::operator::controller::{Canaries, lead};
-use crate::operator::leader::{Election, FLAGGER_LEASE, Sight};
+use crate::operator::leader::{Election, FLAGGER_LEASE, LeaseView};
 use crate::operator::settings::Settings;
 
 /// Name of our Lease.
@@ -59,7 +59,7 @@ const STOP_WAIT: Duration = Duration::from_secs(15);
 pub struct Options {
     pub settings: Settings,
     pub clock: SharedClock,
-    pub outside: Arc<dyn Outside>,
+    pub http_client: Arc<dyn HttpClient>,
     /// Namespace of the Lease; without one it leads at once and alone.
     pub election: Option<String>,
     /// Where `/healthz`, `/readyz` and `/metrics` are served; nowhere without.
@@ -70,7 +70,7 @@ pub struct Options {
 
 impl Options {
     /// For a laptop: alone, without a port, with analysis intervals as short as `min_interval_secs`.
-    pub fn local(metrics_server: String, min_interval_secs: i64) -> Result<Self, OutsideError> {
+    pub fn local(metrics_server: String, min_interval_secs: i64) -> Result<Self, HttpError> {
         let parse =
             serin_core::parse::Limits { min_interval_secs, ..serin_core::parse::Limits::default() };
         let providers =
@@ -90,7 +90,7 @@ impl Options {
                 instance: "serin-local".to_owned(),
             },
             clock: Arc::new(SystemClock::default()),
-            outside: Arc::new(HttpOutside::new()?),
+            http_client: Arc::new(ReqwestClient::new()?),
             election: None,
             listener: None,
             mesh_provider: "traefik".to_owned(),
@@ -108,7 +108,7 @@ pub struct Operator {
 
 impl Operator {
     pub fn start(client: Client, options: Options) -> Self {
-        let Options { settings, clock, outside, election, listener, mesh_provider } = options;
+        let Options { settings, clock, http_client, election, listener, mesh_provider } = options;
         let (stop, stopped) = watch::channel(false);
         let metrics = Arc::new(Metrics::new(&mesh_provider));
         let health = Arc::new(Health::default());
@@ -120,7 +120,7 @@ impl Operator {
             client.clone(),
             Wake::default(),
             Arc::clone(&clock),
-            outside,
+            http_client,
             metrics,
             settings,
         ));
@@ -159,7 +159,7 @@ impl Operator {
     pub async fn stop(self) {
         self.stop.send_replace(true);
         drop(tokio::time::timeout(STOP_WAIT, self.task).await);
-        self.context.teller.finish().await;
+        self.context.notifier.finish().await;
     }
 }
 
@@ -218,7 +218,7 @@ async fn run(
 /// Two controllers must not drive one canary: while Flagger holds its Lease we wait.
 async fn wait_for_flagger(client: &Client) {
     let leases: Api<Lease> = Api::namespaced(client.clone(), FLAGGER_NAMESPACE);
-    let (mut sight, mut told) = (Sight::default(), false);
+    let (mut view, mut told) = (LeaseView::default(), false);
     loop {
         // Without the right to look there is nothing to find out; the Role for it is optional.
         let lease = match leases.get_opt(FLAGGER_LEASE).await {
@@ -230,8 +230,8 @@ async fn wait_for_flagger(client: &Client) {
                 return;
             }
         };
-        sight.see(&lease);
-        let Some((holder, until)) = sight.holder() else { return };
+        view.see(&lease);
+        let Some((holder, until)) = view.holder() else { return };
         if !std::mem::replace(&mut told, true) {
             tracing::warn!(%holder, "Flagger holds its lease in this cluster; waiting until it has stopped");
         }

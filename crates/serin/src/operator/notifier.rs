@@ -21,8 +21,8 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::cache::{ALERT_PROVIDER, resource, to_value};
 use crate::clock::SharedClock;
-use crate::http_client::retry::{manner, send_with_retries};
-use crate::http_client::{Outside, chain};
+use crate::http_client::retry::{options, send_with_retries};
+use crate::http_client::{HttpClient, chain};
 use crate::operator::events::{Events, Subject};
 use crate::operator::settings::Settings;
 
@@ -30,7 +30,7 @@ use crate::operator::settings::Settings;
 const QUEUE_MAX: usize = 1024;
 /// Receivers spoken to at once, of all canaries: what bounds memory where all of them hang.
 const SPEAKERS_MAX: usize = 4096;
-/// Receivers of one canary spoken to at once: whose receivers hang loses its own news and nobody else's.
+/// Receivers of one canary spoken to at once: whose receivers hang loses its own news and no other's.
 const SPEAKERS_EACH: usize = 16;
 /// How long an Event may take.
 const EVENT_WAIT: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The news of one tick.
 struct News {
-    /// None where nothing of it makes sense but its name: then there is only an Event.
+    /// None where nothing of it is valid but its name: then there is only an Event.
     canary: Option<Canary>,
     subject: Subject,
     notices: Vec<Notice>,
@@ -48,7 +48,7 @@ struct News {
 }
 
 /// Takes news; a task behind it tells them in order.
-pub struct Teller {
+pub struct Notifier {
     /// None once it takes no more.
     queue: Mutex<Option<mpsc::Sender<Box<News>>>>,
     task: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -56,38 +56,38 @@ pub struct Teller {
 
 struct Speaker {
     client: Client,
-    outside: Arc<dyn Outside>,
+    http_client: Arc<dyn HttpClient>,
     events: Events,
     settings: Settings,
-    slots: Arc<Semaphore>,
+    subscriptions: Arc<Semaphore>,
     /// Receivers that are being spoken to, by canary.
     busy: Mutex<BTreeMap<Key, usize>>,
 }
 
-impl Teller {
+impl Notifier {
     pub fn start(
         client: Client,
         clock: SharedClock,
-        outside: Arc<dyn Outside>,
+        http_client: Arc<dyn HttpClient>,
         settings: &Settings,
     ) -> Self {
         let (queue, mut news) = mpsc::channel::<Box<News>>(QUEUE_MAX);
         let events = Events::new(client.clone(), clock, settings.instance.clone());
         let speaker = Arc::new(Speaker {
             client,
-            outside,
+            http_client,
             events,
             settings: settings.clone(),
-            slots: Arc::new(Semaphore::new(SPEAKERS_MAX)),
+            subscriptions: Arc::new(Semaphore::new(SPEAKERS_MAX)),
             busy: Mutex::default(),
         });
         let task = tokio::spawn(async move {
             while let Some(item) = news.recv().await {
                 speaker.tell(*item).await;
             }
-            // The last words of the shutdown: all slots free again means that everybody has been told.
+            // The last words of the shutdown: all subscriptions free again means that everybody has been told.
             let all = u32::try_from(SPEAKERS_MAX).unwrap_or(1);
-            drop(tokio::time::timeout(LAST_WORDS, speaker.slots.acquire_many(all)).await);
+            drop(tokio::time::timeout(LAST_WORDS, speaker.subscriptions.acquire_many(all)).await);
         });
         Self { queue: Mutex::new(Some(queue)), task: Mutex::new(Some(task)) }
     }
@@ -206,7 +206,7 @@ impl Speaker {
                     let (retries, key, name) =
                         (webhook.retries, canary.key.clone(), webhook.name.clone());
                     self.speak(&canary.key, move |speaker| async move {
-                        if let Err(error) = send_with_retries(speaker.outside.as_ref(), call, retries).await {
+                        if let Err(error) = send_with_retries(speaker.http_client.as_ref(), call, retries).await {
                             tracing::warn!(canary = %key, hook = %name, error = %chain(&error), "event hook failed");
                         }
                     });
@@ -258,9 +258,12 @@ impl Speaker {
         );
         let call = notify::call(&provider, secret.as_ref(), &message)
             .map_err(|error| error.to_string())?;
-        let manner = manner(&call);
-        let response =
-            self.outside.send(call.request, manner).await.map_err(|error| error.to_string())?;
+        let options = options(&call);
+        let response = self
+            .http_client
+            .send(call.request, options)
+            .await
+            .map_err(|error| error.to_string())?;
         notify::outcome(&response).map_err(|error| error.to_string())
     }
 
@@ -286,7 +289,7 @@ impl Speaker {
                 let Some(webhook) = canary.spec.analysis.webhooks.get(index) else { continue };
                 let answer = match hook::call(&canary, webhook, &canary.status) {
                     Ok(call) => {
-                        match send_with_retries(speaker.outside.as_ref(), call, webhook.retries)
+                        match send_with_retries(speaker.http_client.as_ref(), call, webhook.retries)
                             .await
                         {
                             Ok(response) => hook::outcome(&response),
@@ -326,8 +329,8 @@ impl Speaker {
     {
         let mut busy = self.busy.lock();
         let count = busy.get(key).copied().unwrap_or_default();
-        let slot = Arc::clone(&self.slots).try_acquire_owned().ok();
-        let Some(slot) = slot.filter(|_| count < SPEAKERS_EACH) else {
+        let subscription = Arc::clone(&self.subscriptions).try_acquire_owned().ok();
+        let Some(subscription) = subscription.filter(|_| count < SPEAKERS_EACH) else {
             tracing::warn!(canary = %key, "news dropped: the receivers are too slow");
             return;
         };
@@ -340,7 +343,7 @@ impl Speaker {
                 Some(count) if *count > 1 => *count -= 1,
                 Some(_) | None => drop(busy.remove(&key)),
             }
-            drop(slot);
+            drop(subscription);
         });
     }
 }

@@ -3,35 +3,36 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serin_core::model::{Canary, MetricSource};
+use serin_core::model::{Canary, Exposure, MetricSource};
 use serin_core::observed::{Observed, Seen, Workload};
 use serin_providers::change::{ENDPOINT_SLICE, SECRET};
 use serin_providers::router::router;
 use serin_providers::workload::{config_references, kept_configs, saw_later};
 use serin_providers::{Objects, references};
 
-use crate::cache::{ALERT_PROVIDER, METRIC_TEMPLATE, RELEASE_ACTION, Slot};
+use crate::cache::{ALERT_PROVIDER, METRIC_TEMPLATE, RELEASE_ACTION, Subscription};
+use crate::guard::TickRead;
 use crate::operator::actions::{self, Actions};
 use crate::operator::context::Context;
 use crate::operator::pods;
 
 /// What was seen, and the objects it was seen in.
-pub struct Sight {
+pub struct Observation {
     pub observed: Observed,
     pub objects: Objects,
     pub actions: Actions,
 }
 
 /// Looks at everything that this canary is about.
-pub async fn observe(context: &Context, canary: &Canary, now: Timestamp) -> Sight {
+pub async fn observe(context: &Context, canary: &Canary, now: Timestamp) -> Observation {
     let (wanted, confirmed) = tokio::select! {
         biased;
         settled = settled(context, canary) => settled,
-        // Law 1: what is to go off the road waits for nothing but its route.
+        // Law 1: what is to go without traffic waits for nothing but its route.
         () = context.guards.condemned(&canary.key) => {
-            let wanted = want(context, canary);
+            let wanted = subscribe(context, canary);
             let route = router(canary.spec.provider).reads(canary).into_iter().collect();
-            context.world.settle(&route).await;
+            context.cache.settle(&route).await;
             (wanted, false)
         }
     };
@@ -45,72 +46,73 @@ pub async fn observe(context: &Context, canary: &Canary, now: Timestamp) -> Sigh
     if let Seen::Present(target) = &mut observed.target {
         target.confirmed = confirmed;
     }
-    let routed = match &observed.route {
-        Seen::Present(exposure) => Some(!exposure.is_none()),
-        Seen::Absent => Some(false),
-        Seen::Unreadable(_) => None,
-    };
-    context.guards.follow(canary, routed);
-    if let Seen::Present(exposure) = &observed.route {
-        context.guards.see_route(canary, *exposure);
-        let sticky = router(canary.spec.provider).is_sticky(canary, &objects);
-        context.guards.see_sticky(&canary.key, sticky);
-    }
     let pods = |seen: &Seen<Workload>| seen.present().map(|workload| workload.available_replicas);
-    context.guards.count_pods(&canary.key, pods(&observed.target), pods(&observed.primary));
-    (observed.guard, observed.watched) = context.guards.sight(&canary.key);
+    let route_exists = matches!(observed.route, Seen::Present(_));
+    let read = TickRead {
+        route: match observed.route {
+            Seen::Present(exposure) => Some(exposure),
+            Seen::Absent => Some(Exposure::NONE),
+            Seen::Unreadable(_) => None,
+        },
+        route_exists,
+        sticky: route_exists && router(canary.spec.provider).is_sticky(canary, &objects),
+        target_pods: pods(&observed.target),
+        primary_pods: pods(&observed.primary),
+    };
+    (observed.guard, observed.watched) = context.guards.observe(canary, &read);
     let actions = actions::look(context, &canary.key, now);
     observed.requests.clone_from(&actions.requests);
-    Sight { observed, objects, actions }
+    Observation { observed, objects, actions }
 }
 
 /// Waits, within bounds, until everything that this canary is about is known, and says whether the API server stands by a
 /// target that seems to be of the past.
-async fn settled(context: &Context, canary: &Canary) -> (BTreeSet<Slot>, bool) {
+async fn settled(context: &Context, canary: &Canary) -> (BTreeSet<Subscription>, bool) {
     let target = references::target(canary);
-    context.world.settle(&want(context, canary)).await;
+    context.cache.settle(&subscribe(context, canary)).await;
     // The target says which configs there are, and each template which Secret.
-    let mut wanted = want(context, canary);
-    context.world.settle(&wanted).await;
+    let mut wanted = subscribe(context, canary);
+    context.cache.settle(&wanted).await;
     let mut confirmed = false;
-    if let Seen::Present(object) = context.world.object(&target)
+    if let Seen::Present(object) = context.cache.object(&target)
         && saw_later(canary, &object)
     {
-        confirmed = context.world.read_again(&target).await;
-        wanted = want(context, canary);
-        context.world.settle(&wanted).await;
+        confirmed = context.cache.read_again(&target).await;
+        wanted = subscribe(context, canary);
+        context.cache.settle(&wanted).await;
     }
     (wanted, confirmed)
 }
 
 /// Objects as they are known now, without waiting.
-pub fn collect(context: &Context, wanted: &BTreeSet<Slot>) -> Objects {
+pub fn collect(context: &Context, wanted: &BTreeSet<Subscription>) -> Objects {
     let mut objects = Objects::new();
-    for slot in wanted {
-        if slot.kind == ENDPOINT_SLICE {
-            let slices = match context.world.objects(slot) {
+    for subscription in wanted {
+        if subscription.kind == ENDPOINT_SLICE {
+            let slices = match context.cache.objects(subscription) {
                 Seen::Present(slices) => Seen::Present(slices.into_values().collect()),
                 Seen::Absent => Seen::Absent,
                 Seen::Unreadable(why) => Seen::Unreadable(why),
             };
-            objects.put_slices(&slot.namespace, &slot.name, slices);
-        } else if slot.kind != RELEASE_ACTION {
-            objects.put(slot.clone(), context.world.object(slot));
+            objects.put_slices(&subscription.namespace, &subscription.name, slices);
+        } else if subscription.kind != RELEASE_ACTION {
+            objects.put(subscription.clone(), context.cache.object(subscription));
         }
     }
     objects
 }
 
 /// Registers and returns everything this canary is about, as far as is known by now.
-pub fn want(context: &Context, canary: &Canary) -> BTreeSet<Slot> {
+pub fn subscribe(context: &Context, canary: &Canary) -> BTreeSet<Subscription> {
     let serin_providers::References { objects, slices } = references(canary);
     let own = references::canary_object(canary);
     // The Canary has a watch of its own.
-    let mut wanted: BTreeSet<Slot> = objects.into_iter().filter(|object| *object != own).collect();
+    let mut wanted: BTreeSet<Subscription> =
+        objects.into_iter().filter(|object| *object != own).collect();
     wanted
         .extend(slices.into_iter().map(|(namespace, name)| ENDPOINT_SLICE.named(namespace, name)));
     if context.settings.providers.track_configs
-        && let Seen::Present(target) = context.world.object(&references::target(canary))
+        && let Seen::Present(target) = context.cache.object(&references::target(canary))
     {
         for config in config_references(&target) {
             wanted.extend(config.copies(canary));
@@ -120,7 +122,7 @@ pub fn want(context: &Context, canary: &Canary) -> BTreeSet<Slot> {
     let mut known = Objects::new();
     for object in [references::primary(canary), references::kept(canary)] {
         let seen =
-            if wanted.contains(&object) { context.world.object(&object) } else { Seen::Absent };
+            if wanted.contains(&object) { context.cache.object(&object) } else { Seen::Absent };
         known.put(object, seen);
     }
     wanted.extend(kept_configs(canary, &known));
@@ -140,18 +142,18 @@ pub fn want(context: &Context, canary: &Canary) -> BTreeSet<Slot> {
         }
         wanted.insert(provider);
     }
-    wanted.insert(actions::slot(&canary.key));
-    context.world.want(&canary.key, &wanted);
+    wanted.insert(actions::subscription(&canary.key));
+    context.cache.subscribe(&canary.key, &wanted);
     wanted
 }
 
 /// The Secret that a template names.
-pub fn secret_of(context: &Context, template: &Slot) -> Option<Slot> {
+pub fn secret_of(context: &Context, template: &Subscription) -> Option<Subscription> {
     secret_at(context, template, "/spec/provider/secretRef/name")
 }
 
-fn secret_at(context: &Context, of: &Slot, pointer: &str) -> Option<Slot> {
-    let Seen::Present(object) = context.world.object(of) else { return None };
+fn secret_at(context: &Context, of: &Subscription, pointer: &str) -> Option<Subscription> {
+    let Seen::Present(object) = context.cache.object(of) else { return None };
     let name = object.pointer(pointer)?.as_str()?;
     Some(SECRET.named(&of.namespace, name))
 }

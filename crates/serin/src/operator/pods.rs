@@ -52,7 +52,7 @@ pub(crate) async fn look(context: &Context, canary: &Canary, objects: &mut Objec
 
 async fn connect(context: &Context, address: &str, port: u16) -> Listening {
     match address.parse::<IpAddr>() {
-        Ok(address) => context.outside.connects(SocketAddr::new(address, port)).await,
+        Ok(address) => context.http_client.connects(SocketAddr::new(address, port)).await,
         Err(_) => Listening::Unknown,
     }
 }
@@ -125,7 +125,7 @@ async fn read(
     namespace: &str,
     name: &str,
 ) -> Seen<PartialObjectMeta> {
-    let api = context.world.api(kind, namespace);
+    let api = context.cache.api(kind, namespace);
     match tokio::time::timeout(READ_TIMEOUT, api.get_metadata_opt(name)).await {
         Ok(Ok(Some(meta))) => Seen::Present(meta),
         Ok(Ok(None)) => Seen::Absent,

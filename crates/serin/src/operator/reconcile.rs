@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
+use serin_core::apply_order::{ApplyOrder, Next};
 use serin_core::control::Handled;
-use serin_core::course::{Course, Next};
 use serin_core::lint;
 use serin_core::model::{Builtin, Canary, Key, MetricSource, Phase};
 use serin_core::observed::{Answer, Check, Guard, Observed, Seen};
@@ -24,7 +24,7 @@ use crate::operator::apply::Stage;
 use crate::operator::ask;
 use crate::operator::context::Context;
 use crate::operator::error::{ASK_ROUNDS_MAX, ApplyError, TickError};
-use crate::operator::observe::{self, Sight};
+use crate::operator::observe::{self, Observation};
 use crate::operator::record::{self, Recorded};
 use crate::operator::turns::Turn;
 
@@ -38,7 +38,7 @@ pub fn announce(context: &Context, object: &DynamicObject) {
     if let Some(value) = cache::to_value(object)
         && let Ok(canary) = parse::canary(&value, &context.settings.parse)
     {
-        observe::want(context, &canary);
+        observe::subscribe(context, &canary);
     }
 }
 
@@ -78,21 +78,21 @@ async fn tick_valid(
 ) -> Result<Timestamp, TickError> {
     context.memory.with(&canary.key, |entry| entry.valid = Some(Box::new(canary.clone())));
     context.guards.follow(&canary, None);
-    let mut sight = observe::observe(context, &canary, now).await;
-    if let Seen::Present(configs) = &sight.observed.configs {
+    let mut observation = observe::observe(context, &canary, now).await;
+    if let Seen::Present(configs) = &observation.observed.configs {
         serin_core::configs::recognise(&mut canary.status, configs);
     }
-    canary.spec.findings.extend(notify::findings(&canary, &sight.objects));
-    sight.observed.duplicate_of = context.claims.claim(object);
+    canary.spec.findings.extend(notify::findings(&canary, &observation.objects));
+    observation.observed.duplicate_of = context.claims.claim(object);
     let since = context.memory.with(&canary.key, |entry| {
-        sight.observed.refused = entry.refused.told();
-        entry.answers.give_back(&canary, &mut sight.observed)
+        observation.observed.refused = entry.refused.told();
+        entry.answers.give_back(&canary, &mut observation.observed)
     });
-    let plan = decide(context, &canary, &mut sight, turn, now).await?;
-    let asked = Asked::of(&sight.observed, since);
-    let actions = std::mem::take(&mut sight.actions);
+    let plan = decide(context, &canary, &mut observation, turn, now).await?;
+    let asked = Asked::of(&observation.observed, since);
+    let actions = std::mem::take(&mut observation.actions);
     let handled: Vec<_> = actions.refused.iter().chain(&plan.handled).cloned().collect();
-    let result = carry_out(context, object, &canary, sight, plan, now).await;
+    let result = carry_out(context, object, &canary, observation, plan, now).await;
     let result = match result {
         Ok(next) => Ok(close(context, &canary.key, &actions, &handled, next).await),
         Err(error) => Err(error),
@@ -123,38 +123,38 @@ async fn close(
 async fn decide(
     context: &Context,
     canary: &Canary,
-    sight: &mut Sight,
+    observation: &mut Observation,
     turn: &Turn,
     now: Timestamp,
 ) -> Result<Plan, TickError> {
     for _ in 0..ASK_ROUNDS_MAX {
-        match step::step(canary, &sight.observed, now, &context.settings.core) {
+        match step::step(canary, &observation.observed, now, &context.settings.core) {
             Step::Act(plan) => {
-                return Ok(lawful(context, canary, &sight.observed, *plan, now));
+                return Ok(lawful(context, canary, &observation.observed, *plan, now));
             }
             Step::Ask(checks) => {
                 let started = tokio::time::Instant::now();
-                let condemned = matches!(sight.observed.guard, Guard::RollBack(_));
+                let condemned = matches!(observation.observed.guard, Guard::RollBack(_));
                 // Law 8: whose servers are slow waits by itself.
                 turn.give_back();
                 tokio::select! {
                     biased;
                     // Nobody's answer is worth waiting for any more.
                     () = context.guards.condemned(&canary.key), if !condemned => {
-                        let (guard, watched) = context.guards.sight(&canary.key);
-                        (sight.observed.guard, sight.observed.watched) = (guard, watched);
+                        let (guard, watched) = context.guards.report(&canary.key);
+                        (observation.observed.guard, observation.observed.watched) = (guard, watched);
                     }
-                    () = actions::abort_asked(context, &canary.key, &sight.observed.requests, now) => {
-                        sight.observed.requests = actions::look(context, &canary.key, now).requests;
+                    () = actions::abort_asked(context, &canary.key, &observation.observed.requests, now) => {
+                        observation.observed.requests = actions::look(context, &canary.key, now).requests;
                     }
                     answers = ask::ask(context, canary, &checks) => {
                         let secs = started.elapsed().as_secs_f64();
                         context.metrics.observe_analysis_tick(canary, secs);
                         for ask::Said { check, answer, reach } in answers {
-                            sight.observed.answers.insert(check, answer);
-                            sight.observed.reach.extend(reach.map(|secs| (check, secs)));
+                            observation.observed.answers.insert(check, answer);
+                            observation.observed.reach.extend(reach.map(|secs| (check, secs)));
                         }
-                        sight.observed.answered = Some(context.clock.now());
+                        observation.observed.answered = Some(context.clock.now());
                     }
                 }
                 wait_for(context, &canary.key, turn).await;
@@ -176,18 +176,18 @@ fn lawful(context: &Context, canary: &Canary, seen: &Observed, plan: Plan, now: 
     refused
 }
 
-/// Carries a plan out in the order that its course says.
+/// Carries a plan out in the order that its order says.
 async fn carry_out(
     context: &Context,
     object: &Arc<DynamicObject>,
     canary: &Canary,
-    sight: Sight,
+    observation: Observation,
     plan: Plan,
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
-    let Sight { observed, objects, actions: _ } = sight;
+    let Observation { observed, objects, actions: _ } = observation;
     let decided = tokio::time::Instant::now();
-    let mut course = Course::of(&plan);
+    let mut order = ApplyOrder::of(&plan);
     let mut stage = Stage { context, objects };
     stage.put_canary(canary, object);
     let mut after = canary.clone();
@@ -196,7 +196,7 @@ async fn carry_out(
     let mut proof = None;
     let mut result = Ok(());
     loop {
-        match course.next() {
+        match order.next() {
             Next::Record => {
                 match record::record(context, &canary.key, &object, &plan.status).await {
                     Ok(recorded) => {
@@ -208,15 +208,15 @@ async fn carry_out(
                         }
                         proof = Some(recorded);
                         if is_overtaken(context, canary, &observed.guard, decided) {
-                            course.overtaken();
+                            order.overtaken();
                         }
                         after.status = plan.status.clone();
                         context.releasing.note(&after);
-                        course.done();
+                        order.done();
                     }
                     Err(error) => {
                         result = Err(error.into());
-                        course.failed();
+                        order.failed();
                     }
                 }
             }
@@ -226,20 +226,20 @@ async fn carry_out(
                 context.guards.follow(&after, Some(false));
                 show(context, canary, &after, &observed.answers, &plan.explanation, changed, now);
                 let news = std::mem::take(&mut news);
-                context.teller.tell(&after, &object, news, plan.calls.clone(), now);
-                course.done();
+                context.notifier.tell(&after, &object, news, plan.calls.clone(), now);
+                order.done();
             }
             next @ (Next::Lower | Next::Act(_)) => {
                 let written = write(&mut stage, &plan, next, proof.as_ref(), &after).await;
                 let Some((action, written)) = written else { break };
                 match written {
-                    Ok(()) => course.done(),
+                    Ok(()) => order.done(),
                     Err(error) => {
                         context
                             .memory
                             .with(&canary.key, |entry| entry.refused.note(&action, &error));
                         result = Err(TickError::Apply(Box::new(error)));
-                        course.failed();
+                        order.failed();
                     }
                 }
             }
@@ -247,7 +247,7 @@ async fn carry_out(
         }
     }
     result?;
-    if course.next() == Next::Done {
+    if order.next() == Next::Done {
         context.memory.with(&canary.key, |entry| entry.refused.clear());
         return Ok(plan.next.max(now + SignedDuration::from_millis(1)));
     }
@@ -277,7 +277,7 @@ async fn write(
 }
 
 /// Whether a raise that was decided on `guard` must be decided again: the guard has found something meanwhile, or it is time
-/// for other checks. Nobody knows how long a status write takes.
+/// for other checks. It is not known how long a status write takes.
 fn is_overtaken(
     context: &Context,
     canary: &Canary,
@@ -289,7 +289,7 @@ fn is_overtaken(
         None => u64::try_from(canary.spec.analysis.interval_secs)
             .map_or(Duration::ZERO, Duration::from_secs),
     };
-    let turned = match (guard, context.guards.opinion(&canary.key)) {
+    let turned = match (guard, context.guards.verdict(&canary.key)) {
         (_, Guard::Quiet) | (Guard::Hold(_), Guard::Hold(_)) | (Guard::RollBack(_), _) => false,
         (Guard::Quiet, Guard::Hold(_)) | (Guard::Quiet | Guard::Hold(_), Guard::RollBack(_)) => {
             true
@@ -362,7 +362,7 @@ fn log(key: &Key, plan: &Plan, changed: bool) {
     }
 }
 
-/// A spec that makes no sense, or asks for what is not supported: say so, and keep users on the version that is known to be good.
+/// An invalid spec, or asks for what is not supported: say so, and keep users on the version that is known to be good.
 async fn tick_invalid(
     context: &Context,
     object: &Arc<DynamicObject>,
@@ -371,7 +371,7 @@ async fn tick_invalid(
     now: Timestamp,
 ) -> Result<Timestamp, TickError> {
     let Some(key) = &failure.key else { return Err(TickError::Encode) };
-    // The last spec that made sense knows the route; after a restart, what is left of this one may.
+    // The last spec that was valid knows the route; after a restart, what is left of this one may.
     let last = context.memory.with(key, |entry| entry.valid.clone()).map(|canary| canary.spec);
     let known = last.or_else(|| failure.known.as_deref().cloned());
     let Some(spec) = known else { return tick_unknown(context, object, key, failure, now).await };
@@ -382,7 +382,7 @@ async fn tick_invalid(
         resource_version: failure.resource_version.clone(),
         deleting: failure.deleting,
         has_finalizer: failure.has_finalizer,
-        // Put right once the spec makes sense again; a deletion takes away either.
+        // Put right once the spec is valid again; a deletion takes away either.
         other_finalizer: false,
         collected: failure.collected,
         spec,
@@ -391,17 +391,17 @@ async fn tick_invalid(
     if failure.deleting {
         // What is being deleted must not wait for somebody to mend its spec.
         context.guards.follow(&canary, None);
-        let mut sight = observe::observe(context, &canary, now).await;
-        sight.observed.refused = context.memory.with(key, |entry| entry.refused.told());
-        let plan = decide(context, &canary, &mut sight, turn, now).await?;
-        return carry_out(context, object, &canary, sight, plan, now).await;
+        let mut observation = observe::observe(context, &canary, now).await;
+        observation.observed.refused = context.memory.with(key, |entry| entry.refused.told());
+        let plan = decide(context, &canary, &mut observation, turn, now).await?;
+        return carry_out(context, object, &canary, observation, plan, now).await;
     }
-    let mut sight = observe::observe(context, &canary, now).await;
-    let route = &sight.observed.route;
+    let mut observation = observe::observe(context, &canary, now).await;
+    let route = &observation.observed.route;
     let plan = step::invalid(&failure.status, failure.generation, &failure.findings, route, now);
     let why = "the spec of the Canary is not valid; correct it first";
-    let actions = std::mem::take(&mut sight.actions);
-    let next = carry_out(context, object, &canary, sight, plan, now).await?;
+    let actions = std::mem::take(&mut observation.actions);
+    let next = carry_out(context, object, &canary, observation, plan, now).await?;
     let handled = actions::all_refused(actions.clone(), why);
     Ok(close(context, key, &actions, &handled, next).await)
 }
@@ -429,6 +429,6 @@ async fn tick_unknown(
         context.memory.wrote(key, object);
     }
     log(key, &plan, changed);
-    context.teller.announce(key, &failure.uid, object, plan.notices, now);
+    context.notifier.announce(key, &failure.uid, object, plan.notices, now);
     Ok(plan.next)
 }

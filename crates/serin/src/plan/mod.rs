@@ -92,7 +92,7 @@ fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Reads, thinks, and returns what to print. Fails the process when a Canary makes no sense.
+/// Reads, thinks, and returns what to print. Fails the process when a Canary is invalid.
 pub async fn run(client: Option<&Client>, args: &PlanArgs) -> anyhow::Result<(String, ExitCode)> {
     let documents = files::documents(&args.files, &args.namespace)?;
     let canaries: Vec<&Value> =

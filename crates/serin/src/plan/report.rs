@@ -48,7 +48,7 @@ pub(super) struct CanaryPlan {
 #[serde(rename_all = "camelCase")]
 pub(super) enum Outcome {
     TakenUp,
-    /// It has fields that nobody knows: kubectl refuses it, and for clients that do not validate strictly they are dropped.
+    /// It has unknown fields: kubectl refuses it, and for clients that do not validate strictly they are dropped.
     RefusedWhenStrict,
     /// It asks for what is not supported, and waits.
     Unsupported,

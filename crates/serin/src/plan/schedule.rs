@@ -10,7 +10,7 @@ use super::report::{BlastRadius, Earliest, Schedule, Step};
 use super::show::span;
 use super::simulate::{Fault, Luck, Outcome, Traffic, play};
 
-/// The Canary as it is, and as it would be with the other pace; none where that makes no sense.
+/// The Canary as it is, and as it would be with the other pace; none where that is invalid.
 pub(super) struct Paces<'a> {
     pub(super) canary: &'a Canary,
     pub(super) fixed: Option<&'a Canary>,
@@ -186,7 +186,7 @@ fn slow(schedule: &mut Schedule, canary: &Canary, best: &Outcome) {
     let Some(pace) = canary.spec.analysis.evidence_pace().filter(|_| set) else { return };
     let limit = pace.max_duration_secs as f64;
     schedule.notes.push(format!(
-        "after {} with traffic somebody is called if the evidence is not there (maxDuration)",
+        "after {} with traffic a warning is sent if the evidence does not suffice (maxDuration)",
         span(limit)
     ));
     if best.promoted.is_some_and(|secs| secs > limit) {

@@ -185,7 +185,7 @@ async fn a_target_that_nobody_has_shown_is_said() {
         &text,
         &[
             "warning: spec.analysis.metrics[0].templateRef: MetricTemplate other/p99 is not in the files, so",
-            "warning: spec.analysis.alerts[0].providerRef: AlertProvider develop/on-call is not in the files, so nobody hears of these alerts; create it, or correct its name\n",
+            "warning: spec.analysis.alerts[0].providerRef: AlertProvider develop/on-call is not in the files, so these alerts are not sent; create it, or correct its name\n",
             "  create  Service         develop/backend-primary\n",
             "Deployment develop/backend is not there yet",
         ],
@@ -301,7 +301,7 @@ async fn every_obstacle_says_what_it_is() {
     let (text, code) = planned(&istio, &[]).await;
     assert_eq!(code, ExitCode::FAILURE);
     assert!(text.contains("would not be taken up"), "{text}");
-    // A name that nobody knows is refused to strict clients only, so there is a plan for the others.
+    // An unknown name is refused to strict clients only, so there is a plan for the others.
     let (text, code) = planned(&CANARY.replace("  analysis:", "  sise: 3\n  analysis:"), &[]).await;
     assert_eq!(code, ExitCode::FAILURE);
     for part in ["as kubectl does", "warning: spec.sise: there is no such field", "schedule"] {

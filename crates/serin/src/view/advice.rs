@@ -81,7 +81,7 @@ const EITHER: &str = "Nothing has to be done: it goes on or back by itself.";
 const WAIT_FOR_PODS: &str =
     "Look at the canary's pods if it takes long; after progressDeadlineSeconds it is rolled back.";
 const APPROVE: &str =
-    "Whoever answers that hook approves, or `serin approve` with its name does so in its place.";
+    "Approve where the hook's answer is given, or with `serin approve` and its name.";
 const FIX: &str = "Look at the errors of the new version, then release a fix. This revision stays rejected until the target changes.";
 const PUT_RIGHT: &str = "Put right what the sentence names; it goes on by itself then.";
 const MEASURE: &str =

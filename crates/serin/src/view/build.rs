@@ -241,7 +241,7 @@ fn ahead(spec: &Spec, status: &Status, state: State, begun: Timestamp) -> Vec<Ah
     let share = spec.analysis.schedule.shares().map(Weight::percent);
     let left = share.filter(|share| *share > status.canary_weight && *share < 100);
     let steps = left.map(|share| (share, HookKind::ConfirmTrafficIncrease));
-    // Behind a step that nobody knows the time of, nobody knows any.
+    // After a step whose time is not known, no time is known.
     let mut last = status.last_step_time.map(|time| after(begun, time));
     let mut all = Vec::new();
     for (weight, kind) in steps.chain([(100, HookKind::ConfirmPromotion)]) {

@@ -34,7 +34,7 @@ pub struct Track {
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) status: Status,
-    /// None where it makes no sense.
+    /// None where it is invalid.
     pub(super) spec: Option<Spec>,
     pub(super) findings: Vec<String>,
     pub(super) created: Option<Timestamp>,
@@ -128,7 +128,7 @@ impl Track {
             self.decide(last.time.unwrap_or(now), &last.code, &last.message);
         }
         (self.status, self.findings) = (status, findings);
-        // A spec that makes no sense any more is no reason to forget what the guard watches.
+        // A spec that is no longer valid is no reason to forget what the guard watches.
         self.spec = spec;
         let guard = self.spec.as_ref().and_then(|spec| spec.analysis.guard.clone());
         if let (Some(guard), Some(kept)) = (guard, self.status.guard.clone()) {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::WriteOptions;
 
-use crate::bed::{Bed, CANARIES, merge};
+use crate::cluster::{CANARIES, TestCluster, merge};
 
 fn canary(change: &Value) -> Value {
     let mut canary = json!({
@@ -21,10 +21,10 @@ fn canary(change: &Value) -> Value {
     canary
 }
 
-fn create(bed: &Bed, change: &Value) -> Result<(), String> {
+fn create(cluster: &TestCluster, change: &Value) -> Result<(), String> {
     let id = ResourceId::new(CANARIES.0, CANARIES.1);
     let options = WriteOptions { dry_run: true, ..WriteOptions::by("test") };
-    let made = bed.store.create(&id, "develop", canary(change), &options);
+    let made = cluster.store.create(&id, "develop", canary(change), &options);
     made.map(drop).map_err(|failure| failure.to_string())
 }
 
@@ -266,13 +266,13 @@ fn contradictions() -> Vec<Refused> {
 
 #[tokio::test(start_paused = true)]
 async fn what_can_never_work_is_refused_by_name() {
-    let bed = Bed::start();
+    let cluster = TestCluster::start();
     for (change, said) in refused() {
-        let Err(message) = create(&bed, &change) else { panic!("taken: {change}") };
+        let Err(message) = create(&cluster, &change) else { panic!("taken: {change}") };
         assert!(message.contains(said), "{change}: {message}");
     }
-    create(&bed, &json!({"analysis": {"stepWeights": [5, 50, 100]}})).unwrap();
-    create(&bed, &json!({"analysis": {"stepWeight": 100, "maxWeight": 100}})).unwrap();
+    create(&cluster, &json!({"analysis": {"stepWeights": [5, 50, 100]}})).unwrap();
+    create(&cluster, &json!({"analysis": {"stepWeight": 100, "maxWeight": 100}})).unwrap();
     let fine = json!({
         "mode": "enforce", "source": "prometheus", "interval": "250ms", "alpha": 0.5,
         "errorRate": {"slo": 0.01, "tolerance": {"absolute": 0, "relative": 100}},
@@ -281,27 +281,28 @@ async fn what_can_never_work_is_refused_by_name() {
         "attribution": "none", "pace": "evidence", "blastRadius": 1, "minDwell": "1m",
         "maxDuration": "1m", "warmUp": "10m", "minBake": "1h30m", "soak": {"duration": "24h"},
     });
-    create(&bed, &guard(fine)).unwrap();
+    create(&cluster, &guard(fine)).unwrap();
 }
 
 /// A definition that got stricter must not lock what is there: the status is written, and the step is capped.
 #[tokio::test(start_paused = true)]
 async fn what_is_stored_already_goes_on() {
     let crds = ResourceId::new("apiextensions.k8s.io", "customresourcedefinitions");
-    let mut bed = Bed::start();
-    let strict = bed.store.get(&crds, "", "canaries.flagger.app").unwrap();
+    let mut cluster = TestCluster::start();
+    let strict = cluster.store.get(&crds, "", "canaries.flagger.app").unwrap();
     let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
-    bed.modify_in("", &crds, "canaries.flagger.app", |crd| {
+    cluster.modify_in("", &crds, "canaries.flagger.app", |crd| {
         let items = format!("{spec}/properties/analysis/properties/stepWeights/items");
         *crd.pointer_mut(&items).unwrap() = json!({"type": "integer"});
     });
-    bed.apply("app:v1", json!({"analysis": {"stepWeights": [50, 120]}}));
-    bed.until_phase("Initialized").await;
-    bed.modify_in("", &crds, "canaries.flagger.app", |crd| crd["spec"] = strict["spec"].clone());
-    bed.kill_operator();
-    bed.start_operator();
-    bed.set_image("app:v2");
-    bed.until("100 %", |bed| bed.canary_share() == 100).await;
-    bed.until_phase("Succeeded").await;
-    assert_eq!(bed.primary_image(), "app:v2");
+    cluster.apply("app:v1", json!({"analysis": {"stepWeights": [50, 120]}}));
+    cluster.until_phase("Initialized").await;
+    cluster
+        .modify_in("", &crds, "canaries.flagger.app", |crd| crd["spec"] = strict["spec"].clone());
+    cluster.kill_operator();
+    cluster.start_operator();
+    cluster.set_image("app:v2");
+    cluster.until("100 %", |cluster| cluster.canary_share() == 100).await;
+    cluster.until_phase("Succeeded").await;
+    assert_eq!(cluster.primary_image(), "app:v2");
 }

@@ -9,8 +9,8 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 use serin_providers::Aws;
 
-use crate::bed::{Bed, CANARIES, ROUTES};
-use crate::ear::Ear;
+use crate::cluster::{CANARIES, ROUTES, TestCluster};
+use crate::log_capture::LogCapture;
 
 const TEMPLATES: (&str, &str) = ("flagger.app", "metrictemplates");
 /// Of what is kept in Secrets and files here.
@@ -21,8 +21,8 @@ const HIDDEN: &str = "hunter2";
 struct Course(Arc<Mutex<Vec<(i64, f64)>>>);
 
 impl Course {
-    fn turn(&self, bed: &Bed, value: f64) {
-        self.0.lock().unwrap().push((bed.now().as_second(), value));
+    fn turn(&self, cluster: &TestCluster, value: f64) {
+        self.0.lock().unwrap().push((cluster.now().as_second(), value));
     }
 
     /// Buckets of so many seconds in a window, the last of them not over yet.
@@ -52,16 +52,16 @@ fn second(text: &str) -> i64 {
     text.parse().unwrap()
 }
 
-fn secret(bed: &Bed, name: &str, pairs: &[(&str, &str)]) {
+fn secret(cluster: &TestCluster, name: &str, pairs: &[(&str, &str)]) {
     let data: BTreeMap<&str, String> =
         pairs.iter().map(|(key, value)| (*key, STANDARD.encode(value))).collect();
     let metadata = json!({"name": name});
     let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data});
-    bed.create(("", "secrets"), object);
+    cluster.create(("", "secrets"), object);
 }
 
-fn template(bed: &Bed, provider: Value, query: &str) {
-    bed.create(
+fn template(cluster: &TestCluster, provider: Value, query: &str) {
+    cluster.create(
         TEMPLATES,
         json!({
             "apiVersion": "flagger.app/v1beta1", "kind": "MetricTemplate",
@@ -71,38 +71,41 @@ fn template(bed: &Bed, provider: Value, query: &str) {
 }
 
 /// A canary that is judged by the template alone.
-async fn at_rest(bed: &Bed) {
-    bed.apply(
+async fn at_rest(cluster: &TestCluster) {
+    cluster.apply(
         "app:v1",
         json!({"analysis": {"metrics": [
             {"name": "errors", "interval": "10s", "templateRef": {"name": "errors"}, "thresholdRange": {"max": 1}},
         ]}}),
     );
-    bed.until_phase("Initialized").await;
+    cluster.until_phase("Initialized").await;
 }
 
 /// One release that does so from its first request on, and how it ends.
-async fn release(bed: &Bed, course: &Course, image: &str, value: f64) -> String {
-    bed.set_image(image);
-    bed.until("traffic", |bed| bed.canary_share() == 5).await;
-    course.turn(bed, value);
-    bed.until("an end", |bed| ["Succeeded", "Failed"].contains(&bed.phase().as_str())).await;
-    bed.pass(60).await;
-    bed.phase()
+async fn release(cluster: &TestCluster, course: &Course, image: &str, value: f64) -> String {
+    cluster.set_image(image);
+    cluster.until("traffic", |cluster| cluster.canary_share() == 5).await;
+    course.turn(cluster, value);
+    cluster
+        .until("an end", |cluster| ["Succeeded", "Failed"].contains(&cluster.phase().as_str()))
+        .await;
+    cluster.pass(60).await;
+    cluster.phase()
 }
 
 /// Nothing that is hidden is in what anybody can read.
-fn clean(bed: &Bed, ear: &Ear) {
-    let canary = bed.get(CANARIES, "backend").unwrap().to_string();
-    let route = bed.get(ROUTES, "backend").unwrap().to_string();
-    let texts = [canary, route, bed.events().join("\n"), ear.heard(), bed.metrics()];
+fn clean(cluster: &TestCluster, log_capture: &LogCapture) {
+    let canary = cluster.get(CANARIES, "backend").unwrap().to_string();
+    let route = cluster.get(ROUTES, "backend").unwrap().to_string();
+    let texts =
+        [canary, route, cluster.events().join("\n"), log_capture.heard(), cluster.metrics()];
     for text in texts {
         assert!(!text.contains(HIDDEN), "{text}");
     }
 }
 
-fn last_head(bed: &Bed) -> HeaderMap {
-    bed.script.heads.lock().unwrap().last().unwrap().clone()
+fn last_head(cluster: &TestCluster) -> HeaderMap {
+    cluster.script.heads.lock().unwrap().last().unwrap().clone()
 }
 
 /// One series in buckets of five seconds.
@@ -118,24 +121,24 @@ fn series(course: &Course, from: i64, to: i64) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn datadog_judges_a_release_by_its_own_requests() {
-    let ear = Ear::open();
-    let bed = Bed::start();
+    let log_capture = LogCapture::open();
+    let cluster = TestCluster::start();
     let course = Course::default();
     secret(
-        &bed,
+        &cluster,
         "datadog",
         &[("datadog_api_key", "hunter2-api"), ("datadog_application_key", "hunter2-app")],
     );
     template(
-        &bed,
+        &cluster,
         json!({"type": "datadog", "secretRef": {"name": "datadog"}}),
         "sum:errors{service:{{ target }}}.as_rate()",
     );
-    at_rest(&bed).await;
+    at_rest(&cluster).await;
     // What was there before says nothing of what comes; Flagger would judge by it, as it takes the oldest value.
-    course.turn(&bed, 50.0);
+    course.turn(&cluster, 50.0);
     let told = course.clone();
-    bed.answer(move |url, _| {
+    cluster.answer(move |url, _| {
         assert!(url.starts_with("https://api.datadoghq.com/api/v1/query?"), "{url}");
         let query = query(url);
         assert_eq!(query["query"], "sum:errors{service:backend}.as_rate()");
@@ -143,50 +146,60 @@ async fn datadog_judges_a_release_by_its_own_requests() {
         assert_eq!(to - from, 100, "ten intervals");
         Ok((200, series(&told, from, to)))
     });
-    assert_eq!(release(&bed, &course, "app:v2", 0.5).await, "Succeeded", "{:#}", bed.status());
-    let head = last_head(&bed);
+    assert_eq!(
+        release(&cluster, &course, "app:v2", 0.5).await,
+        "Succeeded",
+        "{:#}",
+        cluster.status()
+    );
+    let head = last_head(&cluster);
     assert_eq!(head["dd-api-key"], "hunter2-api");
     assert_eq!(head["dd-application-key"], "hunter2-app");
-    assert_eq!(release(&bed, &course, "app:v3", 7.0).await, "Failed");
-    assert_eq!(bed.primary_image(), "app:v2");
-    assert_eq!(bed.status()["lastReason"]["code"], "ThresholdReached");
+    assert_eq!(release(&cluster, &course, "app:v3", 7.0).await, "Failed");
+    assert_eq!(cluster.primary_image(), "app:v2");
+    assert_eq!(cluster.status()["lastReason"]["code"], "ThresholdReached");
     // The next one is not blamed for the errors of the one before it.
-    assert_eq!(release(&bed, &course, "app:v4", 0.0).await, "Succeeded", "{:#}", bed.status());
-    clean(&bed, &ear);
+    assert_eq!(
+        release(&cluster, &course, "app:v4", 0.0).await,
+        "Succeeded",
+        "{:#}",
+        cluster.status()
+    );
+    clean(&cluster, &log_capture);
 }
 
 #[tokio::test(start_paused = true)]
 async fn keys_that_are_refused_are_no_good_canary_and_are_not_shown() {
-    let ear = Ear::open();
-    let bed = Bed::start();
+    let log_capture = LogCapture::open();
+    let cluster = TestCluster::start();
     secret(
-        &bed,
+        &cluster,
         "datadog",
         &[("datadog_api_key", "hunter2-api"), ("datadog_application_key", "hunter2-app")],
     );
-    template(&bed, json!({"type": "datadog", "secretRef": {"name": "datadog"}}), "up");
-    at_rest(&bed).await;
-    bed.answer(|_, _| Ok((403, r#"{"errors": ["Forbidden"]}"#.to_owned())));
-    assert_eq!(release(&bed, &Course::default(), "app:v2", 0.0).await, "Failed");
-    let events = bed.events().join("\n");
+    template(&cluster, json!({"type": "datadog", "secretRef": {"name": "datadog"}}), "up");
+    at_rest(&cluster).await;
+    cluster.answer(|_, _| Ok((403, r#"{"errors": ["Forbidden"]}"#.to_owned())));
+    assert_eq!(release(&cluster, &Course::default(), "app:v2", 0.0).await, "Failed");
+    let events = cluster.events().join("\n");
     assert!(events.contains("the server answered 403: Forbidden"), "{events}");
-    clean(&bed, &ear);
+    clean(&cluster, &log_capture);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_secret_without_its_keys_is_told_before_the_first_release() {
-    let bed = Bed::start();
-    secret(&bed, "datadog", &[("datadog_api_key", HIDDEN)]);
-    template(&bed, json!({"type": "datadog", "secretRef": {"name": "datadog"}}), "up");
-    at_rest(&bed).await;
-    bed.pass(60).await;
-    let status = bed.status();
+    let cluster = TestCluster::start();
+    secret(&cluster, "datadog", &[("datadog_api_key", HIDDEN)]);
+    template(&cluster, json!({"type": "datadog", "secretRef": {"name": "datadog"}}), "up");
+    at_rest(&cluster).await;
+    cluster.pass(60).await;
+    let status = cluster.status();
     let conditions = status["conditions"].as_array().unwrap();
     let ready = conditions.iter().find(|condition| condition["type"] == "MetricsReady").unwrap();
     assert_eq!((&ready["status"], &ready["reason"]), (&json!("False"), &json!("ObjectUnusable")));
     let message = ready["message"].as_str().unwrap();
     assert!(message.contains("it needs datadog_api_key and datadog_application_key"), "{message}");
-    assert!(bed.script.asked.lock().unwrap().is_empty());
+    assert!(cluster.script.asked.lock().unwrap().is_empty());
 }
 
 const METRIC_QUERY: &str = r#"[
@@ -216,23 +229,23 @@ fn metric_data(course: &Course, body: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn cloudwatch_judges_a_release_page_by_page_and_with_patience() {
-    let ear = Ear::open();
-    let bed = Bed::start();
+    let log_capture = LogCapture::open();
+    let cluster = TestCluster::start();
     let course = Course::default();
     secret(
-        &bed,
+        &cluster,
         "cloudwatch",
         &[("aws_access_key_id", "AKIDEXAMPLE"), ("aws_secret_access_key", HIDDEN)],
     );
     template(
-        &bed,
+        &cluster,
         json!({"type": "cloudwatch", "region": "eu-west-1", "secretRef": {"name": "cloudwatch"}}),
         METRIC_QUERY,
     );
-    at_rest(&bed).await;
-    course.turn(&bed, 50.0);
+    at_rest(&cluster).await;
+    course.turn(&cluster, 50.0);
     let (told, busy) = (course.clone(), Arc::new(Mutex::new(0_u32)));
-    bed.answer(move |url, body| {
+    cluster.answer(move |url, body| {
         assert_eq!(url, "https://monitoring.eu-west-1.amazonaws.com/");
         let mut busy = busy.lock().unwrap();
         *busy += 1;
@@ -242,16 +255,21 @@ async fn cloudwatch_judges_a_release_page_by_page_and_with_patience() {
         }
         Ok((200, metric_data(&told, body)))
     });
-    assert_eq!(release(&bed, &course, "app:v2", 0.5).await, "Succeeded", "{:#}", bed.status());
-    let head = last_head(&bed);
+    assert_eq!(
+        release(&cluster, &course, "app:v2", 0.5).await,
+        "Succeeded",
+        "{:#}",
+        cluster.status()
+    );
+    let head = last_head(&cluster);
     let signed = head["authorization"].to_str().unwrap();
     let scope =
         "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260101/eu-west-1/monitoring/aws4_request";
     assert!(signed.starts_with(scope), "{signed}");
     assert!(head["x-amz-date"].to_str().unwrap().starts_with("20260101T0"), "the virtual clock's");
-    assert_eq!(release(&bed, &course, "app:v3", 7.0).await, "Failed");
-    assert_eq!(bed.primary_image(), "app:v2");
-    clean(&bed, &ear);
+    assert_eq!(release(&cluster, &course, "app:v3", 7.0).await, "Failed");
+    assert_eq!(cluster.primary_image(), "app:v2");
+    clean(&cluster, &log_capture);
 }
 
 /// A file that is gone with the test.
@@ -273,19 +291,19 @@ impl Drop for Token {
 
 #[tokio::test(start_paused = true)]
 async fn the_controller_shows_who_it_is_and_reads_its_token_anew() {
-    let ear = Ear::open();
+    let log_capture = LogCapture::open();
     let token = Token::new("first-hunter2\n");
-    let mut bed = Bed::start();
-    bed.kill_operator();
+    let mut cluster = TestCluster::start();
+    cluster.kill_operator();
     let role = "arn:aws:iam::123456789012:role/serin".to_owned();
-    bed.aws = (Aws::WebIdentity { role, session: "serin".into() }, Some(token.0.clone()));
-    bed.start_operator();
+    cluster.aws = (Aws::WebIdentity { role, session: "serin".into() }, Some(token.0.clone()));
+    cluster.start_operator();
     let course = Course::default();
-    template(&bed, json!({"type": "cloudwatch", "region": "eu-west-1"}), METRIC_QUERY);
-    at_rest(&bed).await;
+    template(&cluster, json!({"type": "cloudwatch", "region": "eu-west-1"}), METRIC_QUERY);
+    at_rest(&cluster).await;
     let (told, tokens) = (course.clone(), Arc::new(Mutex::new(Vec::new())));
     let shown = Arc::clone(&tokens);
-    bed.answer(move |url, body| match url {
+    cluster.answer(move |url, body| match url {
         "https://sts.eu-west-1.amazonaws.com/" => {
             let token = body.rsplit_once("WebIdentityToken=").unwrap().1;
             shown.lock().unwrap().push(token.to_owned());
@@ -295,45 +313,55 @@ async fn the_controller_shows_who_it_is_and_reads_its_token_anew() {
         }
         _ => Ok((200, metric_data(&told, body))),
     });
-    assert_eq!(release(&bed, &course, "app:v2", 0.5).await, "Succeeded", "{:#}", bed.status());
-    assert_eq!(last_head(&bed)["x-amz-security-token"], "hunter2-session");
+    assert_eq!(
+        release(&cluster, &course, "app:v2", 0.5).await,
+        "Succeeded",
+        "{:#}",
+        cluster.status()
+    );
+    assert_eq!(last_head(&cluster)["x-amz-security-token"], "hunter2-session");
     std::fs::write(&token.0, "second-hunter2\n").unwrap();
-    assert_eq!(release(&bed, &course, "app:v3", 0.5).await, "Succeeded", "{:#}", bed.status());
+    assert_eq!(
+        release(&cluster, &course, "app:v3", 0.5).await,
+        "Succeeded",
+        "{:#}",
+        cluster.status()
+    );
     let tokens = tokens.lock().unwrap().clone();
     assert_eq!(tokens.first().map(String::as_str), Some("first-hunter2"));
     assert_eq!(tokens.last().map(String::as_str), Some("second-hunter2"));
     // Without it nobody is asked for keys, and nothing is promoted.
     drop(token);
-    assert_eq!(release(&bed, &course, "app:v4", 0.5).await, "Failed");
-    let events = bed.events().join("\n");
+    assert_eq!(release(&cluster, &course, "app:v4", 0.5).await, "Failed");
+    let events = cluster.events().join("\n");
     assert!(events.contains("the controller's own token cannot be read"), "{events}");
-    clean(&bed, &ear);
+    clean(&cluster, &log_capture);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_talks_in_circles_is_left() {
-    let bed = Bed::start();
+    let cluster = TestCluster::start();
     secret(
-        &bed,
+        &cluster,
         "cloudwatch",
         &[("aws_access_key_id", "AKIDEXAMPLE"), ("aws_secret_access_key", HIDDEN)],
     );
     template(
-        &bed,
+        &cluster,
         json!({"type": "cloudwatch", "region": "eu-west-1", "secretRef": {"name": "cloudwatch"}}),
         METRIC_QUERY,
     );
-    at_rest(&bed).await;
+    at_rest(&cluster).await;
     // Every page is asked for three times, and there is always one more.
     let count = Mutex::new(0_u32);
-    bed.answer(move |_, _| {
+    cluster.answer(move |_, _| {
         let mut count = count.lock().unwrap();
         *count += 1;
         let more = r#"{"MetricDataResults": [], "NextToken": "more"}"#;
         Ok(if (*count).is_multiple_of(4) { (200, more.to_owned()) } else { (503, String::new()) })
     });
-    assert_eq!(release(&bed, &Course::default(), "app:v2", 0.0).await, "Failed");
-    let events = bed.events().join("\n");
+    assert_eq!(release(&cluster, &Course::default(), "app:v2", 0.0).await, "Failed");
+    let events = cluster.events().join("\n");
     assert!(events.contains("no end within 30s"), "{events}");
 }
 
@@ -356,22 +384,28 @@ fn keptn_definition() -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn a_keptn_metric_is_read_from_the_cluster() {
-    let bed = Bed::start();
-    template(&bed, json!({"type": "keptn"}), "keptnmetric/{{ namespace }}/errors");
-    at_rest(&bed).await;
+    let cluster = TestCluster::start();
+    template(&cluster, json!({"type": "keptn"}), "keptnmetric/{{ namespace }}/errors");
+    at_rest(&cluster).await;
     let none = Course::default();
-    assert_eq!(release(&bed, &none, "app:v2", 0.0).await, "Failed", "there is no such kind");
-    bed.create_cluster(("apiextensions.k8s.io", "customresourcedefinitions"), keptn_definition());
-    bed.create(
+    assert_eq!(release(&cluster, &none, "app:v2", 0.0).await, "Failed", "there is no such kind");
+    cluster
+        .create_cluster(("apiextensions.k8s.io", "customresourcedefinitions"), keptn_definition());
+    cluster.create(
         KEPTN_METRICS,
         json!({
             "apiVersion": "metrics.keptn.sh/v1beta1", "kind": "KeptnMetric",
             "metadata": {"name": "errors"}, "status": {"value": "0.5"},
         }),
     );
-    assert_eq!(release(&bed, &none, "app:v3", 0.0).await, "Succeeded", "{:#}", bed.status());
-    bed.modify(KEPTN_METRICS, "errors", |object| object["status"]["value"] = json!("7"));
-    assert_eq!(release(&bed, &none, "app:v4", 0.0).await, "Failed");
-    assert_eq!(bed.primary_image(), "app:v3");
-    assert!(bed.script.asked.lock().unwrap().is_empty(), "nobody else is asked");
+    assert_eq!(
+        release(&cluster, &none, "app:v3", 0.0).await,
+        "Succeeded",
+        "{:#}",
+        cluster.status()
+    );
+    cluster.modify(KEPTN_METRICS, "errors", |object| object["status"]["value"] = json!("7"));
+    assert_eq!(release(&cluster, &none, "app:v4", 0.0).await, "Failed");
+    assert_eq!(cluster.primary_image(), "app:v3");
+    assert!(cluster.script.asked.lock().unwrap().is_empty(), "nobody else is asked");
 }

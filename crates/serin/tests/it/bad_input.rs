@@ -5,16 +5,16 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use serin::http_client::OutsideError;
+use serin::http_client::HttpError;
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::DeleteOptions;
 
-use crate::bed::{Bed, CANARIES, DEPLOYMENTS, ROUTES, value};
-use crate::ear::Ear;
+use crate::cluster::{CANARIES, DEPLOYMENTS, ROUTES, TestCluster, value};
+use crate::log_capture::LogCapture;
 
 const TEMPLATES: (&str, &str) = ("flagger.app", "metrictemplates");
 
-type Said = Result<(u16, String), OutsideError>;
+type Said = Result<(u16, String), HttpError>;
 
 /// What must be said, and where.
 struct Told {
@@ -63,10 +63,10 @@ fn unmeasured(names: &'static [&'static str]) -> Told {
     }
 }
 
-/// The other canary of the bed, in the same namespace, with a healthy query of its own.
-fn neighbour(bed: &Bed) {
-    bed.create(DEPLOYMENTS, deployment("neighbour", "app:v1"));
-    bed.create(
+/// The other canary of the cluster, in the same namespace, with a healthy query of its own.
+fn neighbour(cluster: &TestCluster) {
+    cluster.create(DEPLOYMENTS, deployment("neighbour", "app:v1"));
+    cluster.create(
         CANARIES,
         json!({
             "apiVersion": "flagger.app/v1beta1", "kind": "Canary",
@@ -99,25 +99,26 @@ fn deployment(name: &str, image: &str) -> Value {
     })
 }
 
-fn image(bed: &Bed, workload: &str) -> String {
-    let object = bed.get(DEPLOYMENTS, workload).unwrap();
+fn image(cluster: &TestCluster, workload: &str) -> String {
+    let object = cluster.get(DEPLOYMENTS, workload).unwrap();
     object["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
 }
 
-async fn neighbour_is_promoted(bed: &Bed, case: &str) {
-    bed.modify(DEPLOYMENTS, "neighbour", |object| {
+async fn neighbour_is_promoted(cluster: &TestCluster, case: &str) {
+    cluster.modify(DEPLOYMENTS, "neighbour", |object| {
         object["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:v2");
     });
-    bed.until(&format!("the neighbour is promoted beside: {case}"), |bed| {
-        let phase = bed.get(CANARIES, "neighbour").unwrap()["status"]["phase"].clone();
-        phase == "Succeeded" && image(bed, "neighbour-primary") == "app:v2"
-    })
-    .await;
+    cluster
+        .until(&format!("the neighbour is promoted beside: {case}"), |cluster| {
+            let phase = cluster.get(CANARIES, "neighbour").unwrap()["status"]["phase"].clone();
+            phase == "Succeeded" && image(cluster, "neighbour-primary") == "app:v2"
+        })
+        .await;
 }
 
 /// Everywhere that people look, in the same words.
-fn said(bed: &Town, canary: &str, case: &str, told: &Told) {
-    let object = bed.get(CANARIES, canary).unwrap();
+fn said(cluster: &Town, canary: &str, case: &str, told: &Told) {
+    let object = cluster.get(CANARIES, canary).unwrap();
     let status = &object["status"];
     let conditions = status["conditions"].as_array().unwrap();
     let (kind, reason) = told.condition;
@@ -126,7 +127,7 @@ fn said(bed: &Town, canary: &str, case: &str, told: &Told) {
     assert_eq!(condition["reason"], reason, "{case}: {condition:#}");
     let last = &status["lastReason"];
     assert_eq!(last["code"], told.reason, "{case}: {last:#}");
-    let event = bed
+    let event = cluster
         .store
         .list(&ResourceId::core("events"), Some("develop"))
         .into_iter()
@@ -135,7 +136,7 @@ fn said(bed: &Town, canary: &str, case: &str, told: &Told) {
                 && event["reason"] == told.event
                 && event["type"] == "Warning"
         })
-        .unwrap_or_else(|| panic!("{case}: no Event {}: {:#?}", told.event, bed.events()));
+        .unwrap_or_else(|| panic!("{case}: no Event {}: {:#?}", told.event, cluster.events()));
     for name in told.names {
         for (place, text) in [
             ("condition", &condition["message"]),
@@ -146,7 +147,7 @@ fn said(bed: &Town, canary: &str, case: &str, told: &Told) {
             assert!(text.contains(name), "{case}: the {place} does not name {name}: {text}");
         }
     }
-    let log = bed.ear.heard();
+    let log = cluster.log_capture.heard();
     let whose = format!("canary=develop/{canary}");
     let mut lines = log.lines().filter(|line| line.contains(" WARN ") && line.contains(&whose));
     let complete = |line: &str| {
@@ -155,32 +156,33 @@ fn said(bed: &Town, canary: &str, case: &str, told: &Told) {
     assert!(lines.any(complete), "{case}: no line of the log has it all: {log}");
 }
 
-/// A bed with an ear for its log.
+/// A cluster with an log_capture for its log.
 struct Town {
-    bed: Bed,
-    ear: Ear,
+    cluster: TestCluster,
+    log_capture: LogCapture,
 }
 
 impl Deref for Town {
-    type Target = Bed;
+    type Target = TestCluster;
 
-    fn deref(&self) -> &Bed {
-        &self.bed
+    fn deref(&self) -> &TestCluster {
+        &self.cluster
     }
 }
 
-async fn bed() -> Town {
-    let ear = Ear::open();
-    let bed = Town { bed: Bed::start(), ear };
-    neighbour(&bed);
-    bed.until("the neighbour rests", |bed| {
-        bed.get(CANARIES, "neighbour").unwrap()["status"]["phase"] == "Initialized"
-    })
-    .await;
-    bed
+async fn cluster() -> Town {
+    let log_capture = LogCapture::open();
+    let cluster = Town { cluster: TestCluster::start(), log_capture };
+    neighbour(&cluster);
+    cluster
+        .until("the neighbour rests", |cluster| {
+            cluster.get(CANARIES, "neighbour").unwrap()["status"]["phase"] == "Initialized"
+        })
+        .await;
+    cluster
 }
 
-/// Specs that an API server takes and that make no sense.
+/// Specs that an API server takes and that are invalid.
 fn specs() -> Vec<(&'static str, Value, Told)> {
     let metrics = |metric: Value| json!({"analysis": {"metrics": [metric]}});
     let range = json!({"max": 1});
@@ -238,57 +240,59 @@ fn specs() -> Vec<(&'static str, Value, Told)> {
 #[tokio::test(start_paused = true)]
 async fn a_spec_that_makes_no_sense_from_the_start_touches_nothing() {
     for (case, change, told) in specs() {
-        let bed = bed().await;
-        bed.apply("app:v1", change);
-        bed.until(case, |bed| bed.status()["lastReason"]["code"] == told.reason).await;
-        neighbour_is_promoted(&bed, case).await;
-        said(&bed, "backend", case, &told);
-        let target = bed.get(DEPLOYMENTS, "backend").unwrap();
+        let cluster = cluster().await;
+        cluster.apply("app:v1", change);
+        cluster.until(case, |cluster| cluster.status()["lastReason"]["code"] == told.reason).await;
+        neighbour_is_promoted(&cluster, case).await;
+        said(&cluster, "backend", case, &told);
+        let target = cluster.get(DEPLOYMENTS, "backend").unwrap();
         assert_eq!(target["status"]["readyReplicas"], 2, "{case}: the running version serves");
-        assert!(bed.get(ROUTES, "backend").is_none(), "{case}");
-        assert!(bed.get(DEPLOYMENTS, "backend-primary").is_none(), "{case}");
+        assert!(cluster.get(ROUTES, "backend").is_none(), "{case}");
+        assert!(cluster.get(DEPLOYMENTS, "backend-primary").is_none(), "{case}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_edit_that_makes_no_sense_gives_the_primary_everything() {
     for (case, change, told) in specs() {
-        let bed = bed().await;
-        bed.apply("app:v1", json!({}));
-        bed.until_phase("Initialized").await;
-        bed.set_image("app:v2");
-        bed.until("10 %", |bed| bed.canary_share() == 10).await;
-        bed.modify(CANARIES, "backend", |canary| {
-            crate::bed::merge(&mut canary["spec"], change.clone());
+        let cluster = cluster().await;
+        cluster.apply("app:v1", json!({}));
+        cluster.until_phase("Initialized").await;
+        cluster.set_image("app:v2");
+        cluster.until("10 %", |cluster| cluster.canary_share() == 10).await;
+        cluster.modify(CANARIES, "backend", |canary| {
+            crate::cluster::merge(&mut canary["spec"], change.clone());
         });
-        bed.until(case, |bed| bed.canary_share() == 0).await;
-        neighbour_is_promoted(&bed, case).await;
-        said(&bed, "backend", case, &told);
-        assert_eq!(bed.route(), [("backend-primary".to_owned(), 100)].into(), "{case}");
-        assert_eq!(bed.primary_image(), "app:v1", "{case}");
+        cluster.until(case, |cluster| cluster.canary_share() == 0).await;
+        neighbour_is_promoted(&cluster, case).await;
+        said(&cluster, "backend", case, &told);
+        assert_eq!(cluster.route(), [("backend-primary".to_owned(), 100)].into(), "{case}");
+        assert_eq!(cluster.primary_image(), "app:v1", "{case}");
     }
 }
 
-/// A spec that makes no sense must not keep an object from being deleted.
+/// An invalid spec must not keep an object from being deleted.
 #[tokio::test(start_paused = true)]
 async fn what_makes_no_sense_can_be_deleted() {
     let id = ResourceId::new(CANARIES.0, CANARIES.1);
     for restart in [false, true] {
-        let mut bed = bed().await;
-        bed.apply("app:v1", json!({}));
-        bed.until_phase("Initialized").await;
-        bed.modify(CANARIES, "backend", |canary| canary["spec"]["provider"] = json!("istio"));
-        bed.until("told", |bed| bed.status()["lastReason"]["code"] == "Unsupported").await;
+        let mut cluster = cluster().await;
+        cluster.apply("app:v1", json!({}));
+        cluster.until_phase("Initialized").await;
+        cluster.modify(CANARIES, "backend", |canary| canary["spec"]["provider"] = json!("istio"));
+        cluster
+            .until("told", |cluster| cluster.status()["lastReason"]["code"] == "Unsupported")
+            .await;
         if restart {
-            bed.bed.kill_operator();
-            bed.bed.start_operator();
+            cluster.cluster.kill_operator();
+            cluster.cluster.start_operator();
         }
-        bed.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
-        bed.until("gone", |bed| bed.get(CANARIES, "backend").is_none()).await;
+        cluster.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
+        cluster.until("gone", |cluster| cluster.get(CANARIES, "backend").is_none()).await;
         if !restart {
             // What was known of it suffices to give the traffic back.
-            bed.pass(30).await;
-            assert_eq!(bed.get(DEPLOYMENTS, "backend").unwrap()["status"]["readyReplicas"], 2);
+            cluster.pass(30).await;
+            assert_eq!(cluster.get(DEPLOYMENTS, "backend").unwrap()["status"]["readyReplicas"], 2);
         }
     }
 }
@@ -309,12 +313,12 @@ fn answers() -> Vec<(&'static str, Answers, Told)> {
     vec![
         (
             "nobody answers",
-            || Err(OutsideError::Connect { host: "prometheus".into(), why: "refused".into() }),
+            || Err(HttpError::Connect { host: "prometheus".into(), why: "refused".into() }),
             unmeasured(&["metric suspect", "cannot reach prometheus"]),
         ),
         (
             "too late",
-            || Err(OutsideError::Timeout(std::time::Duration::from_secs(5))),
+            || Err(HttpError::Timeout(std::time::Duration::from_secs(5))),
             unmeasured(&["metric suspect", "no answer within 5s"]),
         ),
         (
@@ -327,7 +331,7 @@ fn answers() -> Vec<(&'static str, Answers, Told)> {
             || Ok((200, "1".repeat((1 << 20) + 1))),
             unmeasured(&["metric suspect", "1048577 bytes"]),
         ),
-        ("cut off", || Err(OutsideError::TooLong), unmeasured(&["metric suspect", "too long"])),
+        ("cut off", || Err(HttpError::TooLong), unmeasured(&["metric suspect", "too long"])),
         (
             "an error of the server",
             || Ok((503, "try later".to_owned())),
@@ -364,25 +368,25 @@ fn answers() -> Vec<(&'static str, Answers, Told)> {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_none_never_advances_and_names_its_query() {
     for (case, answer, told) in answers() {
-        let bed = bed().await;
-        bed.answer(move |url, _| if url.contains("suspect") { answer() } else { value(0.0) });
+        let cluster = cluster().await;
+        cluster.answer(move |url, _| if url.contains("suspect") { answer() } else { value(0.0) });
         let metrics =
             json!([{"name": "suspect", "query": "suspect", "thresholdRange": {"max": 1}}]);
-        bed.apply("app:v1", json!({"analysis": {"metrics": metrics}}));
-        bed.until_phase("Initialized").await;
-        rejected(&bed, case, &told).await;
+        cluster.apply("app:v1", json!({"analysis": {"metrics": metrics}}));
+        cluster.until_phase("Initialized").await;
+        rejected(&cluster, case, &told).await;
     }
 }
 
 /// The release is rolled back from its first step, all is said, and the neighbour's is promoted meanwhile.
-async fn rejected(bed: &Town, case: &str, told: &Told) {
-    bed.set_image("app:v2");
-    bed.until_phase("Failed").await;
-    neighbour_is_promoted(bed, case).await;
-    said(bed, "backend", case, told);
-    assert_eq!(bed.route(), [("backend-primary".to_owned(), 100)].into(), "{case}");
-    assert_eq!(bed.primary_image(), "app:v1", "{case}");
-    let events = bed.events();
+async fn rejected(cluster: &Town, case: &str, told: &Told) {
+    cluster.set_image("app:v2");
+    cluster.until_phase("Failed").await;
+    neighbour_is_promoted(cluster, case).await;
+    said(cluster, "backend", case, told);
+    assert_eq!(cluster.route(), [("backend-primary".to_owned(), 100)].into(), "{case}");
+    assert_eq!(cluster.primary_image(), "app:v1", "{case}");
+    let events = cluster.events();
     assert!(!events.iter().any(|event| event.contains("backend.develop canary weight 10")));
 }
 
@@ -428,95 +432,101 @@ fn templates() -> Vec<(&'static str, Option<Value>, Told)> {
 #[tokio::test(start_paused = true)]
 async fn a_template_that_leads_nowhere_never_advances_and_is_named() {
     for (case, template, told) in templates() {
-        let bed = bed().await;
+        let cluster = cluster().await;
         if let Some(template) = template {
-            bed.create(TEMPLATES, template);
+            cluster.create(TEMPLATES, template);
         }
         let metrics = json!([
             {"name": "suspect", "templateRef": {"name": "suspect"}, "thresholdRange": {"max": 1}},
         ]);
-        bed.apply("app:v1", json!({"analysis": {"metrics": metrics}}));
-        bed.until_phase("Initialized").await;
-        rejected(&bed, case, &told).await;
+        cluster.apply("app:v1", json!({"analysis": {"metrics": metrics}}));
+        cluster.until_phase("Initialized").await;
+        rejected(&cluster, case, &told).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_measured_again_is_said_to_be() {
-    let bed = bed().await;
-    bed.apply("app:v1", json!({"analysis": {"threshold": 5}}));
-    bed.until_phase("Initialized").await;
-    bed.answer(|url, _| if url.contains("errors") { body(json!([])) } else { value(0.0) });
-    bed.set_image("app:v2");
-    let ready = |bed: &Bed| {
-        let conditions = bed.status()["conditions"].as_array().cloned().unwrap_or_default();
+    let cluster = cluster().await;
+    cluster.apply("app:v1", json!({"analysis": {"threshold": 5}}));
+    cluster.until_phase("Initialized").await;
+    cluster.answer(|url, _| if url.contains("errors") { body(json!([])) } else { value(0.0) });
+    cluster.set_image("app:v2");
+    let ready = |cluster: &TestCluster| {
+        let conditions = cluster.status()["conditions"].as_array().cloned().unwrap_or_default();
         let found = conditions.into_iter().find(|condition| condition["type"] == "MetricsReady");
         found.map(|found| (found["status"].clone(), found["reason"].clone()))
     };
     let blamed = Some((json!("False"), json!("NoData")));
-    bed.until("blamed", |bed| ready(bed) == blamed).await;
-    bed.answer(|_, _| value(0.0));
-    bed.until_phase("Succeeded").await;
-    assert_eq!(ready(&bed), Some((json!("True"), json!("Measured"))));
+    cluster.until("blamed", |cluster| ready(cluster) == blamed).await;
+    cluster.answer(|_, _| value(0.0));
+    cluster.until_phase("Succeeded").await;
+    assert_eq!(ready(&cluster), Some((json!("True"), json!("Measured"))));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_target_that_is_missing_is_waited_for_by_name() {
-    let bed = bed().await;
+    let cluster = cluster().await;
     let change = json!({"targetRef": {"name": "absent"}});
-    bed.apply("app:v1", change);
-    bed.until("told", |bed| bed.status()["lastReason"]["code"] == "TargetMissing").await;
-    neighbour_is_promoted(&bed, "a missing target").await;
+    cluster.apply("app:v1", change);
+    cluster
+        .until("told", |cluster| cluster.status()["lastReason"]["code"] == "TargetMissing")
+        .await;
+    neighbour_is_promoted(&cluster, "a missing target").await;
     let names: &[&str] = &["Deployment absent.develop"];
     let condition = ("Stalled", "TargetMissing");
     let told = Told { condition, event: "TargetMissing", reason: "TargetMissing", names };
-    said(&bed, "backend", "a missing target", &told);
-    let before = bed.get(DEPLOYMENTS, "backend").unwrap();
+    said(&cluster, "backend", "a missing target", &told);
+    let before = cluster.get(DEPLOYMENTS, "backend").unwrap();
     assert_eq!(before["status"]["readyReplicas"], 2);
-    bed.create(DEPLOYMENTS, deployment("absent", "app:v1"));
-    bed.until_phase("Initialized").await;
+    cluster.create(DEPLOYMENTS, deployment("absent", "app:v1"));
+    cluster.until_phase("Initialized").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_autoscaler_that_is_missing_is_waited_for_by_name() {
-    let bed = bed().await;
+    let cluster = cluster().await;
     let scaler = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "name": "nobody"});
-    bed.apply("app:v1", json!({"autoscalerRef": scaler}));
-    bed.until("told", |bed| bed.status()["lastReason"]["code"] == "ScalerMissing").await;
-    neighbour_is_promoted(&bed, "a missing autoscaler").await;
+    cluster.apply("app:v1", json!({"autoscalerRef": scaler}));
+    cluster
+        .until("told", |cluster| cluster.status()["lastReason"]["code"] == "ScalerMissing")
+        .await;
+    neighbour_is_promoted(&cluster, "a missing autoscaler").await;
     let names: &[&str] = &["spec.autoscalerRef", "nobody"];
     let condition = ("Stalled", "ScalerMissing");
     let told = Told { condition, event: "ScalerMissing", reason: "ScalerMissing", names };
-    said(&bed, "backend", "a missing autoscaler", &told);
-    assert_eq!(bed.get(DEPLOYMENTS, "backend").unwrap()["status"]["readyReplicas"], 2);
+    said(&cluster, "backend", "a missing autoscaler", &told);
+    assert_eq!(cluster.get(DEPLOYMENTS, "backend").unwrap()["status"]["readyReplicas"], 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_younger_of_two_canaries_is_told_whose_the_target_is() {
-    let bed = bed().await;
-    bed.apply("app:v1", json!({}));
-    bed.until_phase("Initialized").await;
-    bed.pass(5).await;
-    let mut second = Arc::unwrap_or_clone(bed.get(CANARIES, "backend").unwrap());
+    let cluster = cluster().await;
+    cluster.apply("app:v1", json!({}));
+    cluster.until_phase("Initialized").await;
+    cluster.pass(5).await;
+    let mut second = Arc::unwrap_or_clone(cluster.get(CANARIES, "backend").unwrap());
     second["metadata"] = json!({"name": "intruder", "namespace": "develop"});
     second.as_object_mut().unwrap().remove("status");
-    bed.create(CANARIES, second);
-    bed.until("told", |bed| {
-        bed.get(CANARIES, "intruder").unwrap()["status"]["lastReason"]["code"] == "DuplicateTarget"
-    })
-    .await;
-    neighbour_is_promoted(&bed, "two canaries").await;
+    cluster.create(CANARIES, second);
+    cluster
+        .until("told", |cluster| {
+            cluster.get(CANARIES, "intruder").unwrap()["status"]["lastReason"]["code"]
+                == "DuplicateTarget"
+        })
+        .await;
+    neighbour_is_promoted(&cluster, "two canaries").await;
     let names: &[&str] = &["develop/backend", "Deployment backend"];
     let condition = ("Stalled", "DuplicateTarget");
     let told = Told { condition, event: "DuplicateTarget", reason: "DuplicateTarget", names };
-    said(&bed, "intruder", "two canaries", &told);
-    assert_eq!(bed.route(), [("backend-primary".to_owned(), 100)].into());
-    bed.set_image("app:v2");
-    bed.until_phase("Succeeded").await;
+    said(&cluster, "intruder", "two canaries", &told);
+    assert_eq!(cluster.route(), [("backend-primary".to_owned(), 100)].into());
+    cluster.set_image("app:v2");
+    cluster.until_phase("Succeeded").await;
 }
 
-fn ready_of(bed: &Bed, canary: &str) -> (String, String, String) {
-    let object = bed.get(CANARIES, canary).unwrap();
+fn ready_of(cluster: &TestCluster, canary: &str) -> (String, String, String) {
+    let object = cluster.get(CANARIES, canary).unwrap();
     let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let found = conditions.into_iter().find(|condition| condition["type"] == "MetricsReady");
     let text = |field: &str| found.as_ref().map_or("", |c| c[field].as_str().unwrap()).to_owned();
@@ -525,40 +535,40 @@ fn ready_of(bed: &Bed, canary: &str) -> (String, String, String) {
 
 #[tokio::test(start_paused = true)]
 async fn a_template_that_leads_nowhere_is_told_before_the_first_release_and_taken_back() {
-    let bed = bed().await;
+    let cluster = cluster().await;
     let metrics =
         json!([{"name": "m", "templateRef": {"name": "suspect"}, "thresholdRange": {"max": 1}}]);
-    bed.apply("app:v1", json!({"analysis": {"metrics": metrics}}));
-    bed.until_phase("Initialized").await;
-    bed.until("told", |bed| ready_of(bed, "backend").0 == "False").await;
-    let (_, reason, message) = ready_of(&bed, "backend");
+    cluster.apply("app:v1", json!({"analysis": {"metrics": metrics}}));
+    cluster.until_phase("Initialized").await;
+    cluster.until("told", |cluster| ready_of(cluster, "backend").0 == "False").await;
+    let (_, reason, message) = ready_of(&cluster, "backend");
     assert_eq!(reason, "NoSuchObject");
     assert!(message.contains("spec.analysis.metrics[0].templateRef"), "{message}");
-    bed.pass(900).await;
-    let told = bed.events().iter().filter(|event| event.contains("MetricsNotReady")).count();
-    assert_eq!(told, 1, "{:#?}", bed.events());
+    cluster.pass(900).await;
+    let told = cluster.events().iter().filter(|event| event.contains("MetricsNotReady")).count();
+    assert_eq!(told, 1, "{:#?}", cluster.events());
     let server = json!({"type": "prometheus", "address": "http://prometheus:9090"});
-    bed.create(
+    cluster.create(
         TEMPLATES,
         json!({
             "apiVersion": "flagger.app/v1beta1", "kind": "MetricTemplate",
             "metadata": {"name": "suspect"}, "spec": {"provider": server, "query": "up"},
         }),
     );
-    bed.until("taken back", |bed| ready_of(bed, "backend").0 == "Unknown").await;
+    cluster.until("taken back", |cluster| ready_of(cluster, "backend").0 == "Unknown").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_field_without_effect_is_in_the_condition_and_in_one_event() {
-    let bed = bed().await;
-    bed.apply("app:v1", json!({"service": {"timeout": "15s", "retries": {"attempts": 3}}}));
-    bed.until_phase("Initialized").await;
-    bed.pass(900).await;
-    let status = bed.status();
+    let cluster = cluster().await;
+    cluster.apply("app:v1", json!({"service": {"timeout": "15s", "retries": {"attempts": 3}}}));
+    cluster.until_phase("Initialized").await;
+    cluster.pass(900).await;
+    let status = cluster.status();
     let conditions = status["conditions"].as_array().unwrap();
     let valid = conditions.iter().find(|condition| condition["type"] == "SpecValid").unwrap();
     assert_eq!((&valid["status"], &valid["reason"]), (&json!("True"), &json!("Warnings")));
-    let events = bed.events();
+    let events = cluster.events();
     let told: Vec<_> = events.iter().filter(|event| event.contains("SpecWarning")).collect();
     assert_eq!(told.len(), 1, "{events:#?}");
     for field in ["spec.service.timeout", "spec.service.retries"] {
@@ -570,7 +580,7 @@ async fn a_field_without_effect_is_in_the_condition_and_in_one_event() {
 /// A Canary may have any name that an object may have; its target and its Service have names of their own.
 #[tokio::test(start_paused = true)]
 async fn a_long_name_is_told_of_and_can_be_deleted() {
-    let bed = bed().await;
+    let cluster = cluster().await;
     let name = "release-of-the-checkout-payment-authorization-service-in-eu-west.".repeat(3);
     let name = name.trim_end_matches('.');
     let canary = |provider: &str| {
@@ -585,12 +595,13 @@ async fn a_long_name_is_told_of_and_can_be_deleted() {
             },
         })
     };
-    bed.create(CANARIES, canary("istio"));
-    bed.until("an Event", |bed| {
-        bed.events().iter().any(|event| event.contains("Unsupported: spec.provider: istio"))
-    })
-    .await;
+    cluster.create(CANARIES, canary("istio"));
+    cluster
+        .until("an Event", |cluster| {
+            cluster.events().iter().any(|event| event.contains("Unsupported: spec.provider: istio"))
+        })
+        .await;
     let id = ResourceId::new(CANARIES.0, CANARIES.1);
-    bed.store.delete(&id, "develop", name, &DeleteOptions::default()).unwrap();
-    bed.until("it goes", |bed| bed.get(CANARIES, name).is_none()).await;
+    cluster.store.delete(&id, "develop", name, &DeleteOptions::default()).unwrap();
+    cluster.until("it goes", |cluster| cluster.get(CANARIES, name).is_none()).await;
 }

@@ -13,7 +13,7 @@ use serin_apiserver::http::{Api, Body};
 use serin_apiserver::store::Store;
 use tower::Service;
 
-use crate::guard::{Bed, id};
+use crate::guard::{TestCluster, id};
 
 /// A write of the status: the version before and after, and what was different.
 #[derive(Clone)]
@@ -72,13 +72,13 @@ impl Service<Request<kube::client::Body>> for Line {
 
 /// A release of two versions, and the writes of the status that it took.
 async fn writes_of_a_release(analysis: Value) -> Vec<Write> {
-    let mut bed = Bed::new(analysis).await;
-    bed.stop().await;
-    let (api, writes) = (Api::new(bed.store.clone()), Arc::<Mutex<Vec<Write>>>::default());
-    let line = Line { api, store: bed.store.clone(), writes: Arc::clone(&writes) };
-    let operator = Operator::start(kube::Client::new(line, "default"), bed.options());
-    bed.release("local/app:v2");
-    bed.until(|status| status["phase"] == "Succeeded").await;
+    let mut cluster = TestCluster::new(analysis).await;
+    cluster.stop().await;
+    let (api, writes) = (Api::new(cluster.store.clone()), Arc::<Mutex<Vec<Write>>>::default());
+    let line = Line { api, store: cluster.store.clone(), writes: Arc::clone(&writes) };
+    let operator = Operator::start(kube::Client::new(line, "default"), cluster.options());
+    cluster.release("local/app:v2");
+    cluster.until(|status| status["phase"] == "Succeeded").await;
     operator.stop().await;
     let writes = writes.lock().unwrap().clone();
     for write in &writes {

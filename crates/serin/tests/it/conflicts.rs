@@ -4,27 +4,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
-use serin::http_client::OutsideError;
+use serin::http_client::HttpError;
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::{Sub, WriteOptions};
 use tokio::time::Instant;
 
-use super::bed::{Bed, CANARIES, value};
+use super::cluster::{CANARIES, TestCluster, value};
 
-async fn at_rest(analysis: serde_json::Value) -> Bed {
-    let bed = Bed::start();
-    bed.apply("app:v1", json!({"analysis": analysis}));
-    bed.until_phase("Initialized").await;
-    bed
+async fn at_rest(analysis: serde_json::Value) -> TestCluster {
+    let cluster = TestCluster::start();
+    cluster.apply("app:v1", json!({"analysis": analysis}));
+    cluster.until_phase("Initialized").await;
+    cluster
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_gate_that_was_answered_is_not_asked_again_because_somebody_else_wrote_first() {
     let hooks = json!([{"name": "gate", "type": "confirm-rollout", "url": "http://gate/"}]);
-    let bed = at_rest(json!({"webhooks": hooks})).await;
-    let (store, asked) = (bed.store.clone(), Arc::new(AtomicU64::new(0)));
+    let cluster = at_rest(json!({"webhooks": hooks})).await;
+    let (store, asked) = (cluster.store.clone(), Arc::new(AtomicU64::new(0)));
     let count = Arc::clone(&asked);
-    bed.answer(move |url, _| {
+    cluster.answer(move |url, _| {
         if url != "http://gate/" {
             return value(0.0);
         }
@@ -42,11 +42,11 @@ async fn a_gate_that_was_answered_is_not_asked_again_because_somebody_else_wrote
             .unwrap();
         Ok((200, "OK".to_owned()))
     });
-    bed.set_image("app:v2");
-    bed.until_phase("Succeeded").await;
+    cluster.set_image("app:v2");
+    cluster.until_phase("Succeeded").await;
     assert_eq!(asked.load(Ordering::Relaxed), 1);
-    bed.set_image("app:v3");
-    bed.until_phase("Progressing").await;
+    cluster.set_image("app:v3");
+    cluster.until_phase("Progressing").await;
     assert_eq!(asked.load(Ordering::Relaxed), 2, "another release is another question");
 }
 
@@ -57,18 +57,18 @@ async fn the_shortest_time_with_traffic_begins_with_the_traffic() {
     let guard = json!({"minBake": "60s", "errorRate": errors});
     let analysis =
         json!({"interval": "10s", "stepWeights": [50], "webhooks": [hook], "guard": guard});
-    let bed = at_rest(analysis).await;
+    let cluster = at_rest(analysis).await;
     let asked = AtomicU64::new(0);
-    bed.answer(move |url, _| match url {
+    cluster.answer(move |url, _| match url {
         "http://smoke/" if asked.fetch_add(1, Ordering::Relaxed) == 0 => {
-            Err(OutsideError::Timeout(std::time::Duration::ZERO))
+            Err(HttpError::Timeout(std::time::Duration::ZERO))
         }
         "http://smoke/" => Ok((200, "OK".to_owned())),
         _ => value(0.0),
     });
-    bed.set_image("app:v2");
-    bed.until("traffic", |bed| bed.canary_share() == 50).await;
+    cluster.set_image("app:v2");
+    cluster.until("traffic", |cluster| cluster.canary_share() == 50).await;
     let begun = Instant::now();
-    bed.until_phase("Promoting").await;
+    cluster.until_phase("Promoting").await;
     assert!(begun.elapsed().as_secs() >= 58, "{:?}", begun.elapsed());
 }

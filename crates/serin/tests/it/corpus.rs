@@ -13,7 +13,7 @@ use serin_apiserver::store::{Unknown, WriteOptions};
 use serin_core::model::FindingSeverity;
 use serin_core::parse::{self, Limits};
 
-use crate::bed::{Bed, CANARIES, DAEMON_SETS, DEPLOYMENTS};
+use crate::cluster::{CANARIES, DAEMON_SETS, DEPLOYMENTS, TestCluster};
 
 /// Fields that may keep an object from being taken up: its router, strategy, kind of workload and of autoscaler.
 const NOT_SUPPORTED: [&str; 7] = [
@@ -137,23 +137,28 @@ struct Case {
     by_flagger: bool,
 }
 
-fn apply(bed: &Bed, folder: &Path, row: &BTreeMap<String, String>, place: usize) -> Case {
+fn apply(
+    cluster: &TestCluster,
+    folder: &Path,
+    row: &BTreeMap<String, String>,
+    place: usize,
+) -> Case {
     let text = std::fs::read_to_string(folder.join("objects").join(&row["file"])).unwrap();
     let mut object = manifest::documents(&text).unwrap().remove(0);
     let namespace = format!("corpus-{place}");
-    bed.create_namespace(&namespace);
+    cluster.create_namespace(&namespace);
     let metadata = object["metadata"].as_object_mut().unwrap();
     metadata.insert("namespace".to_owned(), json!(namespace));
     for ((group, plural), needed) in workload(&object) {
         let id = ResourceId::new(group, plural);
-        bed.store.create(&id, &namespace, needed, &WriteOptions::by("test")).unwrap();
+        cluster.store.create(&id, &namespace, needed, &WriteOptions::by("test")).unwrap();
     }
     let id = ResourceId::new(CANARIES.0, CANARIES.1);
     let strict =
         WriteOptions { unknown: Unknown::Strict, dry_run: true, ..WriteOptions::by("test") };
-    let unknown = bed.store.create(&id, &namespace, object.clone(), &strict).err();
+    let unknown = cluster.store.create(&id, &namespace, object.clone(), &strict).err();
     let lenient = WriteOptions::by("test");
-    let rejected = bed.store.create(&id, &namespace, object, &lenient).err();
+    let rejected = cluster.store.create(&id, &namespace, object, &lenient).err();
     Case {
         file: row["file"].clone(),
         router: match row["provider"].as_str() {
@@ -167,12 +172,12 @@ fn apply(bed: &Bed, folder: &Path, row: &BTreeMap<String, String>, place: usize)
     }
 }
 
-fn fate(bed: &Bed, case: &Case, default: &str) -> Fate {
+fn fate(cluster: &TestCluster, case: &Case, default: &str) -> Fate {
     if let Some(why) = &case.rejected {
         return Fate::Rejected(why.clone());
     }
     let id = ResourceId::new(CANARIES.0, CANARIES.1);
-    let object = bed.store.list(&id, Some(&case.namespace)).remove(0);
+    let object = cluster.store.list(&id, Some(&case.namespace)).remove(0);
     let status = &object["status"];
     if status["phase"] == "Initialized" {
         return Fate::Initialised;
@@ -231,15 +236,15 @@ async fn lived(
     rows: &[&BTreeMap<String, String>],
     provider: &str,
 ) -> Vec<(Case, Fate)> {
-    let mut bed = Bed::start();
-    bed.kill_operator();
-    bed.mesh_provider = provider.to_owned();
-    bed.start_operator();
+    let mut cluster = TestCluster::start();
+    cluster.kill_operator();
+    cluster.mesh_provider = provider.to_owned();
+    cluster.start_operator();
     let rows = rows.iter().enumerate();
-    let cases: Vec<Case> = rows.map(|(place, row)| apply(&bed, folder, row, place)).collect();
-    bed.pass(300).await;
+    let cases: Vec<Case> = rows.map(|(place, row)| apply(&cluster, folder, row, place)).collect();
+    cluster.pass(300).await;
     let with_fate = |case| {
-        let fate = fate(&bed, &case, provider);
+        let fate = fate(&cluster, &case, provider);
         (case, fate)
     };
     cases.into_iter().map(with_fate).collect()

@@ -6,27 +6,27 @@ use serde_json::json;
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::{DeleteOptions, Propagation};
 
-use crate::bed::{Bed, CANARIES, DEPLOYMENTS};
+use crate::cluster::{CANARIES, DEPLOYMENTS, TestCluster};
 
 const SERVICES: (&str, &str) = ("", "services");
 const SLICES: (&str, &str) = ("discovery.k8s.io", "endpointslices");
 
-async fn at_rest() -> Bed {
-    let bed = Bed::start();
-    bed.apply("app:v1", json!({}));
-    bed.until_phase("Initialized").await;
-    bed.pass(30).await;
-    bed
+async fn at_rest() -> TestCluster {
+    let cluster = TestCluster::start();
+    cluster.apply("app:v1", json!({}));
+    cluster.until_phase("Initialized").await;
+    cluster.pass(30).await;
+    cluster
 }
 
-fn delete(bed: &Bed, id: (&str, &str), name: &str) {
+fn delete(cluster: &TestCluster, id: (&str, &str), name: &str) {
     let id = ResourceId::new(id.0, id.1);
-    bed.store.delete(&id, "develop", name, &DeleteOptions::default()).unwrap();
+    cluster.store.delete(&id, "develop", name, &DeleteOptions::default()).unwrap();
 }
 
 /// Ready endpoints of a Service.
-fn endpoints(bed: &Bed, service: &str) -> usize {
-    let slices = bed.store.list(&ResourceId::new(SLICES.0, SLICES.1), Some("develop"));
+fn endpoints(cluster: &TestCluster, service: &str) -> usize {
+    let slices = cluster.store.list(&ResourceId::new(SLICES.0, SLICES.1), Some("develop"));
     let of = |slice: &&Arc<serde_json::Value>| {
         slice["metadata"]["labels"]["kubernetes.io/service-name"] == service
     };
@@ -38,52 +38,56 @@ fn endpoints(bed: &Bed, service: &str) -> usize {
 }
 
 /// Waits for the end of the Canary; the apex has endpoints at every moment.
-async fn until_gone(bed: &Bed) {
-    bed.until("gone", |bed| {
-        assert!(endpoints(bed, "backend") > 0, "status: {:#}", bed.status());
-        bed.get(CANARIES, "backend").is_none()
-    })
-    .await;
-    bed.pass(30).await;
-    assert_eq!(endpoints(bed, "backend"), 2);
-    let apex = bed.get(SERVICES, "backend").unwrap();
+async fn until_gone(cluster: &TestCluster) {
+    cluster
+        .until("gone", |cluster| {
+            assert!(endpoints(cluster, "backend") > 0, "status: {:#}", cluster.status());
+            cluster.get(CANARIES, "backend").is_none()
+        })
+        .await;
+    cluster.pass(30).await;
+    assert_eq!(endpoints(cluster, "backend"), 2);
+    let apex = cluster.get(SERVICES, "backend").unwrap();
     assert_eq!(apex["spec"]["selector"], json!({"app": "backend"}));
-    assert!(bed.get(DEPLOYMENTS, "backend-primary").is_none());
+    assert!(cluster.get(DEPLOYMENTS, "backend-primary").is_none());
 }
 
 /// Life 478 of the simulation.
 #[tokio::test(start_paused = true)]
 async fn a_canary_whose_service_went_while_nobody_looked_can_leave() {
-    let mut bed = at_rest().await;
-    bed.kill_operator();
+    let mut cluster = at_rest().await;
+    cluster.kill_operator();
     for service in ["backend-canary", "backend-primary"] {
-        delete(&bed, SERVICES, service);
+        delete(&cluster, SERVICES, service);
     }
-    delete(&bed, CANARIES, "backend");
-    bed.start_operator();
-    bed.until("the way of the users is whole again", |bed| endpoints(bed, "backend-primary") == 2)
+    delete(&cluster, CANARIES, "backend");
+    cluster.start_operator();
+    cluster
+        .until("the way of the users is whole again", |cluster| {
+            endpoints(cluster, "backend-primary") == 2
+        })
         .await;
-    until_gone(&bed).await;
+    until_gone(&cluster).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_canary_whose_service_picks_other_pods_can_leave() {
-    let mut bed = at_rest().await;
-    bed.kill_operator();
-    bed.modify(SERVICES, "backend-canary", |service| {
+    let mut cluster = at_rest().await;
+    cluster.kill_operator();
+    cluster.modify(SERVICES, "backend-canary", |service| {
         service["spec"]["selector"] = json!({"app": "nobody"});
     });
-    delete(&bed, CANARIES, "backend");
-    bed.start_operator();
-    until_gone(&bed).await;
+    delete(&cluster, CANARIES, "backend");
+    cluster.start_operator();
+    until_gone(&cluster).await;
 }
 
 /// Somebody has put an object of his own in the place of ours: it is not touched, and holds nobody.
 #[tokio::test(start_paused = true)]
 async fn a_canary_whose_service_is_somebody_elses_by_now_can_leave() {
-    let mut bed = at_rest().await;
-    bed.kill_operator();
-    delete(&bed, SERVICES, "backend-canary");
+    let mut cluster = at_rest().await;
+    cluster.kill_operator();
+    delete(&cluster, SERVICES, "backend-canary");
     let owner = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "name": "other", "uid": "other", "controller": true,
     });
@@ -92,25 +96,25 @@ async fn a_canary_whose_service_is_somebody_elses_by_now_can_leave() {
         "metadata": {"name": "backend-canary", "ownerReferences": [owner]},
         "spec": {"selector": {"app": "other"}, "ports": [{"port": 80}]},
     });
-    bed.create(SERVICES, service);
-    delete(&bed, CANARIES, "backend");
-    bed.start_operator();
-    until_gone(&bed).await;
+    cluster.create(SERVICES, service);
+    delete(&cluster, CANARIES, "backend");
+    cluster.start_operator();
+    until_gone(&cluster).await;
 }
 
 /// Kubernetes takes the primary and the Services at once: what is left is to be quick, and to end.
 #[tokio::test(start_paused = true)]
 async fn a_canary_that_is_deleted_in_the_foreground_leaves_without_a_fight() {
-    let bed = at_rest().await;
+    let cluster = at_rest().await;
     let id = ResourceId::new(CANARIES.0, CANARIES.1);
     let options =
         DeleteOptions { propagation: Propagation::Foreground, ..DeleteOptions::default() };
-    bed.store.delete(&id, "develop", "backend", &options).unwrap();
-    let before = bed.store.version();
-    bed.until("gone", |bed| bed.get(CANARIES, "backend").is_none()).await;
-    bed.pass(30).await;
+    cluster.store.delete(&id, "develop", "backend", &options).unwrap();
+    let before = cluster.store.version();
+    cluster.until("gone", |cluster| cluster.get(CANARIES, "backend").is_none()).await;
+    cluster.pass(30).await;
     // How many pods the primary had is known to nobody any more.
-    assert_eq!(endpoints(&bed, "backend"), 1);
-    let writes = bed.store.version() - before;
+    assert_eq!(endpoints(&cluster, "backend"), 1);
+    let writes = cluster.store.version() - before;
     assert!(writes < 150, "{writes} changes");
 }

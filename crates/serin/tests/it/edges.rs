@@ -12,12 +12,12 @@ use std::task::{Context, Poll};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use serin::http_client::OutsideError;
+use serin::http_client::HttpError;
 use serin_apiserver::http::{Api, Body};
 use tower::Service;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::bed::{Bed, CANARIES, value};
+use crate::cluster::{CANARIES, TestCluster, value};
 
 /// Colours, a line of a log that nobody wrote, another direction, a string that ends a title, and what cannot be seen.
 const PLANTED: &str =
@@ -130,7 +130,7 @@ fn spec() -> Value {
 
 fn answers(
     heard: &Arc<Mutex<Vec<String>>>,
-) -> impl Fn(&str, &str) -> Result<(u16, String), OutsideError> + Send + Sync + 'static {
+) -> impl Fn(&str, &str) -> Result<(u16, String), HttpError> + Send + Sync + 'static {
     let heard = Arc::clone(heard);
     move |url, body| {
         if url.contains("hooks/events") || url.contains("chat") {
@@ -141,10 +141,7 @@ fn answers(
             return Ok((403, PLANTED.to_owned()));
         }
         if url.contains("broken") || url.contains("unreachable") || url.contains("gateway") {
-            return Err(OutsideError::Connect {
-                host: PLANTED.to_owned(),
-                why: PLANTED.to_owned(),
-            });
+            return Err(HttpError::Connect { host: PLANTED.to_owned(), why: PLANTED.to_owned() });
         }
         if url.contains("refused") {
             let body = json!({"status": "error", "errorType": PLANTED, "error": PLANTED});
@@ -165,33 +162,34 @@ async fn nothing_that_is_planted_at_an_edge_comes_out_of_a_sink() {
     let _logging = tracing::subscriber::set_default(subscriber);
     let refuses = Arc::new(AtomicBool::new(true));
     let told = Arc::clone(&refuses);
-    let mut bed =
-        Bed::start_with(move |api| kube::Client::new(Admission { api, refuses: told }, "default"));
-    bed.kill_operator();
-    bed.gateways = vec!["http://gateway:9100/metrics".to_owned()];
-    bed.start_operator();
+    let mut cluster = TestCluster::start_with(move |api| {
+        kube::Client::new(Admission { api, refuses: told }, "default")
+    });
+    cluster.kill_operator();
+    cluster.gateways = vec!["http://gateway:9100/metrics".to_owned()];
+    cluster.start_operator();
     let heard = Arc::new(Mutex::new(Vec::new()));
-    bed.answer(answers(&heard));
-    bed.create(
+    cluster.answer(answers(&heard));
+    cluster.create(
         ("flagger.app", "alertproviders"),
         json!({
             "apiVersion": "flagger.app/v1beta1", "kind": "AlertProvider", "metadata": {"name": "chat"},
             "spec": {"type": "slack", "channel": format!("releases {PLANTED}"), "address": "http://chat/"},
         }),
     );
-    bed.apply("app:v1", spec());
-    bed.pass(60).await;
+    cluster.apply("app:v1", spec());
+    cluster.pass(60).await;
     refuses.store(false, Ordering::SeqCst);
-    bed.until_phase("Initialized").await;
-    bed.set_image("app:v2");
-    bed.until_phase("Failed").await;
-    bed.pass(60).await;
+    cluster.until_phase("Initialized").await;
+    cluster.set_image("app:v2");
+    cluster.until_phase("Failed").await;
+    cluster.pass(60).await;
 
-    clean_json("status", &bed.status());
-    let status = bed.status().to_string();
+    clean_json("status", &cluster.status());
+    let status = cluster.status().to_string();
     assert!(status.contains("planted") && status.contains("unreachable"), "{status}");
     let events =
-        bed.store.list(&serin_apiserver::registry::ResourceId::core("events"), Some("develop"));
+        cluster.store.list(&serin_apiserver::registry::ResourceId::core("events"), Some("develop"));
     assert!(events.iter().any(|event| event["message"].to_string().contains("planted")));
     for event in &events {
         clean_json("Event", event);
@@ -204,10 +202,10 @@ async fn nothing_that_is_planted_at_an_edge_comes_out_of_a_sink() {
         said.as_object_mut().unwrap().remove("channel");
         clean_json("hook or chat", &said);
     }
-    let metrics = bed.metrics();
+    let metrics = cluster.metrics();
     assert!(metrics.contains("planted"), "{metrics}");
     clean_text("/metrics", &metrics);
-    let canary = bed.get(CANARIES, "backend").unwrap();
+    let canary = cluster.get(CANARIES, "backend").unwrap();
     let explained = serin::cli::explain::report(&canary).to_string();
     assert!(explained.contains("planted"), "{explained}");
     clean_text("serin explain", &explained);

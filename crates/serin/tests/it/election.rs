@@ -18,7 +18,7 @@ use serin_apiserver::store::{Sub, WriteOptions};
 use tokio::time::Instant;
 use tower::Service;
 
-use crate::guard::{Bed, counted, id};
+use crate::guard::{TestCluster, counted, id};
 
 /// A replica's line to the API: it counts what is asked of leases, and can be cut.
 #[derive(Clone)]
@@ -65,20 +65,20 @@ impl Clock for Ahead {
 
 const LEASE: &str = "serin-leader-election";
 
-fn lease(bed: &Bed, field: &str) -> String {
-    let lease = bed.store.get(&id("coordination.k8s.io", "leases"), "develop", LEASE);
+fn lease(cluster: &TestCluster, field: &str) -> String {
+    let lease = cluster.store.get(&id("coordination.k8s.io", "leases"), "develop", LEASE);
     let value = lease.as_ref().and_then(|lease| lease.pointer(&format!("/spec/{field}")));
     value.map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).unwrap_or_default()
 }
 
-fn holder(bed: &Bed) -> String {
-    lease(bed, "holderIdentity")
+fn holder(cluster: &TestCluster) -> String {
+    lease(cluster, "holderIdentity")
 }
 
-fn replica(bed: &Bed, name: &str, ahead: i64) -> (Line, Operator) {
-    let api = Api::new(bed.store.clone());
+fn replica(cluster: &TestCluster, name: &str, ahead: i64) -> (Line, Operator) {
+    let api = Api::new(cluster.store.clone());
     let line = Line { api, cut: Arc::default(), leases: Arc::default() };
-    let mut options = bed.options();
+    let mut options = cluster.options();
     options.election = Some("develop".to_owned());
     options.clock = Arc::new(Ahead { clock: options.clock, secs: ahead });
     name.clone_into(&mut options.settings.instance);
@@ -87,62 +87,62 @@ fn replica(bed: &Bed, name: &str, ahead: i64) -> (Line, Operator) {
 }
 
 /// A cluster whose operator is two replicas, `first` leading; the clock of the other is ahead.
-async fn two(ahead: i64) -> (Bed, [(Line, Operator); 2]) {
-    let mut bed = Bed::new(json!({"interval": "300s", "stepWeights": [10, 50]})).await;
-    bed.stop().await;
-    let first = replica(&bed, "first", 0);
-    bed.until(|_| holder(&bed) == "first").await;
-    let second = replica(&bed, "second", ahead);
+async fn two(ahead: i64) -> (TestCluster, [(Line, Operator); 2]) {
+    let mut cluster = TestCluster::new(json!({"interval": "300s", "stepWeights": [10, 50]})).await;
+    cluster.stop().await;
+    let first = replica(&cluster, "first", 0);
+    cluster.until(|_| holder(&cluster) == "first").await;
+    let second = replica(&cluster, "second", ahead);
     tokio::time::sleep(Duration::from_secs(30)).await;
-    (bed, [first, second])
+    (cluster, [first, second])
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_replica_whose_clock_is_ahead_does_not_take_the_lease() {
     for ahead in [15, 3600, -3600] {
-        let (bed, _replicas) = two(ahead).await;
-        let before = lease(&bed, "leaseTransitions");
-        bed.release("local/app:v2");
-        bed.until(|_| counted(&bed) > 500).await;
+        let (cluster, _replicas) = two(ahead).await;
+        let before = lease(&cluster, "leaseTransitions");
+        cluster.release("local/app:v2");
+        cluster.until(|_| counted(&cluster) > 500).await;
         tokio::time::sleep(Duration::from_secs(120)).await;
-        assert_eq!(holder(&bed), "first", "{ahead} s ahead");
-        assert_eq!(lease(&bed, "leaseTransitions"), before, "{ahead} s ahead");
+        assert_eq!(holder(&cluster), "first", "{ahead} s ahead");
+        assert_eq!(lease(&cluster, "leaseTransitions"), before, "{ahead} s ahead");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dead_leader_is_followed_within_its_lease() {
-    let (bed, [first, _second]) = two(0).await;
-    bed.release("local/app:v2");
-    bed.until(|_| counted(&bed) > 500).await;
-    assert_eq!(lease(&bed, "leaseDurationSeconds"), "8", "something is being released");
+    let (cluster, [first, _second]) = two(0).await;
+    cluster.release("local/app:v2");
+    cluster.until(|_| counted(&cluster) > 500).await;
+    assert_eq!(lease(&cluster, "leaseDurationSeconds"), "8", "something is being released");
     let began = Instant::now();
     first.0.cut.store(true, Ordering::SeqCst);
     first.1.kill();
-    bed.until(|_| holder(&bed) == "second").await;
+    cluster.until(|_| holder(&cluster) == "second").await;
     let took = began.elapsed();
     println(&format!("a new leader {:.1} s after the old one was killed", took.as_secs_f64()));
     assert!(took <= Duration::from_secs(9), "{took:?}");
-    let before = counted(&bed);
-    bed.until(|_| counted(&bed) > before).await;
+    let before = counted(&cluster);
+    cluster.until(|_| counted(&cluster) > before).await;
     // The status is written every fifteen seconds.
     assert!(began.elapsed() <= Duration::from_secs(30), "it counts after {:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_stops_is_followed_at_once() {
-    let (bed, [first, _second]) = two(0).await;
+    let (cluster, [first, _second]) = two(0).await;
     let began = Instant::now();
     first.1.stop().await;
-    bed.until(|_| holder(&bed) == "second").await;
+    cluster.until(|_| holder(&cluster) == "second").await;
     assert!(began.elapsed() <= Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_costs_little_while_nothing_is_released() {
-    let (bed, replicas) = two(0).await;
+    let (cluster, replicas) = two(0).await;
     let asked = || replicas.iter().map(|(line, _)| line.leases.load(Ordering::SeqCst)).sum::<u64>();
-    assert_eq!(lease(&bed, "leaseDurationSeconds"), "15");
+    assert_eq!(lease(&cluster, "leaseDurationSeconds"), "15");
     let before = asked();
     tokio::time::sleep(Duration::from_secs(600)).await;
     let each_minute = (asked() - before) as f64 / 10.0;
@@ -152,20 +152,20 @@ async fn a_lease_costs_little_while_nothing_is_released() {
 
 #[tokio::test(start_paused = true)]
 async fn who_holds_flaggers_lease_is_waited_for_whatever_its_clock_says() {
-    let mut bed = Bed::new(json!({"interval": "300s", "stepWeights": [10, 50]})).await;
-    bed.stop().await;
+    let mut cluster = TestCluster::new(json!({"interval": "300s", "stepWeights": [10, 50]})).await;
+    cluster.stop().await;
     let (leases, options) = (id("coordination.k8s.io", "leases"), WriteOptions::by("flagger"));
     let namespace =
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}});
-    drop(bed.store.create(&id("", "namespaces"), "", namespace, &options));
+    drop(cluster.store.create(&id("", "namespaces"), "", namespace, &options));
     let flagger = json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {"name": "flagger-leader-election"},
         "spec": {"holderIdentity": "flagger", "leaseDurationSeconds": 60, "renewTime": "2001-01-01T00:00:00.000000Z"},
     });
-    bed.store.create(&leases, "kube-system", flagger, &options).unwrap();
+    cluster.store.create(&leases, "kube-system", flagger, &options).unwrap();
     let alive = Arc::new(Mutex::new(true));
-    let (store, renewing) = (bed.store.clone(), Arc::clone(&alive));
+    let (store, renewing) = (cluster.store.clone(), Arc::clone(&alive));
     tokio::spawn(async move {
         let mut number = 0;
         while *renewing.lock().unwrap() {
@@ -188,11 +188,11 @@ async fn who_holds_flaggers_lease_is_waited_for_whatever_its_clock_says() {
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
     });
-    let (_line, _operator) = replica(&bed, "first", 0);
+    let (_line, _operator) = replica(&cluster, "first", 0);
     tokio::time::sleep(Duration::from_secs(600)).await;
-    assert_eq!(holder(&bed), "", "two controllers drive one canary");
+    assert_eq!(holder(&cluster), "", "two controllers drive one canary");
     *alive.lock().unwrap() = false;
-    bed.until(|_| holder(&bed) == "first").await;
+    cluster.until(|_| holder(&cluster) == "first").await;
 }
 
 fn println(text: &str) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use serin_apiserver::registry::ResourceId;
 
-use crate::bed::{Bed, CANARIES, value};
+use crate::cluster::{CANARIES, TestCluster, value};
 
 const HTTP_ROUTES: (&str, &str) = ("gateway.networking.k8s.io", "httproutes");
 
@@ -24,8 +24,8 @@ fn tested() -> Value {
     })
 }
 
-fn route(bed: &Bed, name: &str) -> Arc<Value> {
-    bed.get(HTTP_ROUTES, name).unwrap_or_else(|| panic!("no HTTPRoute {name}"))
+fn route(cluster: &TestCluster, name: &str) -> Arc<Value> {
+    cluster.get(HTTP_ROUTES, name).unwrap_or_else(|| panic!("no HTTPRoute {name}"))
 }
 
 /// The backends of each rule with their weights, and what the rule asks of headers.
@@ -45,49 +45,50 @@ fn rules(route: &Value) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn shares_rise_on_a_route_that_is_made_from_the_spec() {
-    let bed = Bed::start();
-    bed.apply("app:v1", generated());
-    bed.until_phase("Initialized").await;
-    let made = route(&bed, "backend");
+    let cluster = TestCluster::start();
+    cluster.apply("app:v1", generated());
+    cluster.until_phase("Initialized").await;
+    let made = route(&cluster, "backend");
     assert_eq!(made["spec"]["hostnames"], json!(["app.example.com"]));
     assert_eq!(rules(&made), ["backend-primary 100"]);
-    bed.set_image("app:v2");
-    bed.until("a fifth", |bed| {
-        rules(&route(bed, "backend")) == ["backend-primary 80, backend-canary 20"]
-    })
-    .await;
-    bed.until_phase("Succeeded").await;
-    assert_eq!(rules(&route(&bed, "backend")), ["backend-primary 100"]);
-    assert_eq!(bed.primary_image(), "app:v2");
+    cluster.set_image("app:v2");
+    cluster
+        .until("a fifth", |cluster| {
+            rules(&route(cluster, "backend")) == ["backend-primary 80, backend-canary 20"]
+        })
+        .await;
+    cluster.until_phase("Succeeded").await;
+    assert_eq!(rules(&route(&cluster, "backend")), ["backend-primary 100"]);
+    assert_eq!(cluster.primary_image(), "app:v2");
 }
 
 #[tokio::test(start_paused = true)]
 async fn in_an_ab_test_the_matching_requests_meet_the_canary_and_no_others() {
-    let bed = Bed::start();
-    bed.apply("app:v1", tested());
-    bed.until_phase("Initialized").await;
-    bed.set_image("app:v2");
+    let cluster = TestCluster::start();
+    cluster.apply("app:v1", tested());
+    cluster.until_phase("Initialized").await;
+    cluster.set_image("app:v2");
     let tested = ["backend-primary 100", "backend-canary 100 where headers match"];
-    bed.until("the test", |bed| rules(&route(bed, "backend")) == tested).await;
-    let status = bed.status();
+    cluster.until("the test", |cluster| rules(&route(cluster, "backend")) == tested).await;
+    let status = cluster.status();
     assert_eq!((&status["matched"], &status["canaryWeight"]), (&json!(true), &json!(0)));
-    bed.until("the second round", |bed| bed.status()["iterations"] == 2).await;
-    assert_eq!(rules(&route(&bed, "backend")), tested);
-    bed.until_phase("Succeeded").await;
-    assert_eq!(rules(&route(&bed, "backend")), ["backend-primary 100"]);
-    assert!(bed.status().get("matched").is_none());
+    cluster.until("the second round", |cluster| cluster.status()["iterations"] == 2).await;
+    assert_eq!(rules(&route(&cluster, "backend")), tested);
+    cluster.until_phase("Succeeded").await;
+    assert_eq!(rules(&route(&cluster, "backend")), ["backend-primary 100"]);
+    assert!(cluster.status().get("matched").is_none());
 
-    bed.set_image("app:v3");
-    bed.until("the test again", |bed| rules(&route(bed, "backend")) == tested).await;
-    bed.answer(|_, _| value(7.0));
-    bed.until_phase("Failed").await;
-    assert_eq!(rules(&route(&bed, "backend")), ["backend-primary 100"]);
-    assert_eq!(bed.primary_image(), "app:v2");
+    cluster.set_image("app:v3");
+    cluster.until("the test again", |cluster| rules(&route(cluster, "backend")) == tested).await;
+    cluster.answer(|_, _| value(7.0));
+    cluster.until_phase("Failed").await;
+    assert_eq!(rules(&route(&cluster, "backend")), ["backend-primary 100"]);
+    assert_eq!(cluster.primary_image(), "app:v2");
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_a_users_route_only_the_backends_change_and_they_come_back() {
-    let bed = Bed::start();
+    let cluster = TestCluster::start();
     let users = json!({
         "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
         "metadata": {"name": "shop"},
@@ -107,26 +108,29 @@ async fn of_a_users_route_only_the_backends_change_and_they_come_back() {
     spec["service"] = json!({"port": 80, "targetPort": 8080});
     spec["routeRef"] =
         json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "name": "shop"});
-    bed.apply("app:v1", spec);
-    bed.until("what is in the way", |bed| {
-        let message = bed.status()["lastReason"]["message"].clone();
-        message.as_str().is_some_and(|text| text.contains("HTTPRoute develop/shop does not exist"))
-    })
-    .await;
-    bed.create(HTTP_ROUTES, users);
-    bed.until_phase("Initialized").await;
-    assert_eq!(rules(&route(&bed, "shop")), ["backend-primary 100", "docs 1"]);
-    bed.set_image("app:v2");
+    cluster.apply("app:v1", spec);
+    cluster
+        .until("what is in the way", |cluster| {
+            let message = cluster.status()["lastReason"]["message"].clone();
+            message
+                .as_str()
+                .is_some_and(|text| text.contains("HTTPRoute develop/shop does not exist"))
+        })
+        .await;
+    cluster.create(HTTP_ROUTES, users);
+    cluster.until_phase("Initialized").await;
+    assert_eq!(rules(&route(&cluster, "shop")), ["backend-primary 100", "docs 1"]);
+    cluster.set_image("app:v2");
     let tested = ["backend-primary 100", "docs 1", "backend-canary 100 where headers match"];
-    bed.until("the test", |bed| rules(&route(bed, "shop")) == tested).await;
-    let rules_now = route(&bed, "shop")["spec"]["rules"].clone();
+    cluster.until("the test", |cluster| rules(&route(cluster, "shop")) == tested).await;
+    let rules_now = route(&cluster, "shop")["spec"]["rules"].clone();
     assert_eq!(rules_now[0]["filters"], rules_now[2]["filters"]);
-    bed.until_phase("Succeeded").await;
+    cluster.until_phase("Succeeded").await;
 
     let id = ResourceId::new(CANARIES.0, CANARIES.1);
-    bed.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
-    bed.until("gone", |bed| bed.get(CANARIES, "backend").is_none()).await;
-    let given_back = route(&bed, "shop");
+    cluster.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
+    cluster.until("gone", |cluster| cluster.get(CANARIES, "backend").is_none()).await;
+    let given_back = route(&cluster, "shop");
     assert_eq!(rules(&given_back), ["backend 100", "docs 1"]);
     assert_eq!(given_back["metadata"].get("ownerReferences"), None);
     assert!(!given_back["metadata"].to_string().contains("serin.dev/"));
@@ -134,14 +138,15 @@ async fn of_a_users_route_only_the_backends_change_and_they_come_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_canary_without_a_gateway_says_so() {
-    let bed = Bed::start();
-    bed.apply("app:v1", json!({"provider": "gatewayapi:v1"}));
-    bed.until("the reason", |bed| {
-        let reason = &bed.status()["lastReason"];
-        reason["code"] == "SpecInvalid"
-            && reason["message"].as_str().is_some_and(|text| {
-                text.contains("spec.service.gatewayRefs") && text.contains("spec.routeRef")
-            })
-    })
-    .await;
+    let cluster = TestCluster::start();
+    cluster.apply("app:v1", json!({"provider": "gatewayapi:v1"}));
+    cluster
+        .until("the reason", |cluster| {
+            let reason = &cluster.status()["lastReason"];
+            reason["code"] == "SpecInvalid"
+                && reason["message"].as_str().is_some_and(|text| {
+                    text.contains("spec.service.gatewayRefs") && text.contains("spec.routeRef")
+                })
+        })
+        .await;
 }

@@ -12,7 +12,7 @@ use http::{Request, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use serin::clock::Clock;
-use serin::http_client::{Manner, Outside, OutsideError};
+use serin::http_client::{CallOptions, HttpClient, HttpError};
 use serin::lab::local::manifest;
 use serin::operator::{Operator, Options};
 use serin_apiserver::actors::Actors;
@@ -24,7 +24,7 @@ use serin_apiserver::store::{Store, Sub, WriteOptions};
 use serin_core::status::CheckRecord;
 use tokio::time::Instant;
 
-use crate::ear::Ear;
+use crate::log_capture::LogCapture;
 
 /// Requests per second at the gateway, unless a story says otherwise.
 const RATE: f64 = 200.0;
@@ -67,7 +67,7 @@ pub(crate) struct Traffic {
 }
 
 /// A cluster, its users and the operator.
-pub(crate) struct Bed {
+pub(crate) struct TestCluster {
     pub(crate) store: Store,
     clock: Arc<Virtual>,
     pub(crate) traffic: Arc<Mutex<Traffic>>,
@@ -88,12 +88,12 @@ impl World {
     }
 }
 
-impl Outside for World {
+impl HttpClient for World {
     fn send(
         &self,
         request: Request<Bytes>,
-        manner: Manner,
-    ) -> BoxFuture<'_, Result<Response<Bytes>, OutsideError>> {
+        options: CallOptions,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpError>> {
         Box::pin(async move {
             self.patience().await;
             let body = match request.uri().host() {
@@ -116,8 +116,8 @@ impl Outside for World {
                         .to_string()
                 }
                 _ => {
-                    tokio::time::sleep(manner.timeout).await;
-                    return Err(OutsideError::Timeout(manner.timeout));
+                    tokio::time::sleep(options.timeout).await;
+                    return Err(HttpError::Timeout(options.timeout));
                 }
             };
             Ok(Response::new(body.into()))
@@ -128,7 +128,7 @@ impl Outside for World {
         &'a self,
         host: &'a str,
         port: u16,
-    ) -> BoxFuture<'a, Result<Option<Vec<SocketAddr>>, OutsideError>> {
+    ) -> BoxFuture<'a, Result<Option<Vec<SocketAddr>>, HttpError>> {
         assert_eq!((host, port), ("gateway", 9100));
         let replicas = [[10, 9, 0, 1], [10, 9, 0, 2]].map(|ip| SocketAddr::from((ip, port)));
         Box::pin(async move {
@@ -203,7 +203,7 @@ pub(crate) fn id(group: &str, plural: &str) -> ResourceId {
     ResourceId::new(group, plural)
 }
 
-impl Bed {
+impl TestCluster {
     pub(crate) async fn new(analysis: Value) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let clock = Arc::new(Virtual { began: Instant::now() });
@@ -233,10 +233,10 @@ impl Bed {
             hooks: Vec::new(),
         }));
         tokio::spawn(serve(store.clone(), Arc::clone(&traffic)));
-        let mut bed = Self { store, clock, traffic, operator: None };
-        bed.start();
-        bed.until(|status| status["phase"] == "Initialized").await;
-        bed
+        let mut cluster = Self { store, clock, traffic, operator: None };
+        cluster.start();
+        cluster.until(|status| status["phase"] == "Initialized").await;
+        cluster
     }
 
     pub(crate) fn start(&mut self) {
@@ -247,7 +247,7 @@ impl Bed {
     pub(crate) fn options(&self) -> Options {
         let mut options = Options::local("http://metrics".to_owned(), 1).unwrap();
         options.clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        options.outside = Arc::new(World { traffic: Arc::clone(&self.traffic) });
+        options.http_client = Arc::new(World { traffic: Arc::clone(&self.traffic) });
         // The fewest, so that whoever holds the only slot is in everybody's way.
         options.settings.concurrency = 1;
         options.settings.gateways = vec!["http://gateway:9100/metrics".to_owned()];
@@ -401,31 +401,31 @@ fn weighted(status: &Value) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_bad_release_is_off_the_road_within_seconds() {
-    let bed = Bed::new(json!({"interval": "60s", "stepWeights": [5, 50]})).await;
-    bed.fail(1.0, 0.0);
-    bed.release("local/app:v2");
-    bed.until_routed(|share| share > 0.0).await;
-    let took = bed.until_routed(|share| share == 0.0).await;
+    let cluster = TestCluster::new(json!({"interval": "60s", "stepWeights": [5, 50]})).await;
+    cluster.fail(1.0, 0.0);
+    cluster.release("local/app:v2");
+    cluster.until_routed(|share| share > 0.0).await;
+    let took = cluster.until_routed(|share| share == 0.0).await;
     assert!(took <= Duration::from_secs(3), "{took:?}");
-    bed.until(|status| status["phase"] == "Failed").await;
-    let status = bed.status();
+    cluster.until(|status| status["phase"] == "Failed").await;
+    let status = cluster.status();
     let checks = status["checks"].as_array().unwrap();
     let record = checks.iter().rfind(|check| check["name"] == "error-rate").unwrap();
     let why = record["message"].as_str().unwrap();
     assert!(why.contains("limit 1 in 100") && why.contains("canary"), "{why}");
     assert!(status["guard"].to_string().len() < 2000, "{}", status["guard"]);
-    let hurt = bed.traffic.lock().unwrap().counts["canary"].1;
+    let hurt = cluster.traffic.lock().unwrap().counts["canary"].1;
     assert!(hurt < 40.0, "{hurt} requests were hurt");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_good_release_is_let_through() {
-    let bed = Bed::new(json!({"interval": "10s", "stepWeights": [5, 50]})).await;
-    bed.fail(0.001, 0.001);
-    bed.release("local/app:v2");
-    bed.until(|status| status["phase"] == "Succeeded").await;
-    assert_eq!(bed.events("GuardRolledBack"), 0);
-    let conditions = bed.status()["conditions"].clone();
+    let cluster = TestCluster::new(json!({"interval": "10s", "stepWeights": [5, 50]})).await;
+    cluster.fail(0.001, 0.001);
+    cluster.release("local/app:v2");
+    cluster.until(|status| status["phase"] == "Succeeded").await;
+    assert_eq!(cluster.events("GuardRolledBack"), 0);
+    let conditions = cluster.status()["conditions"].clone();
     let ready =
         conditions.as_array().unwrap().iter().find(|c| c["type"] == "MetricsReady").cloned();
     assert_eq!(ready.unwrap()["status"], "True");
@@ -433,57 +433,59 @@ async fn a_good_release_is_let_through() {
 
 #[tokio::test(start_paused = true)]
 async fn an_incident_of_both_holds_and_then_goes_on() {
-    let bed = Bed::new(json!({"interval": "10s", "stepWeights": [10, 50]})).await;
-    bed.release("local/app:v2");
-    bed.until(weighted).await;
+    let cluster = TestCluster::new(json!({"interval": "10s", "stepWeights": [10, 50]})).await;
+    cluster.release("local/app:v2");
+    cluster.until(weighted).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    bed.fail(0.5, 0.5);
-    bed.until(|status| status["lastReason"]["code"] == "GuardHolds").await;
+    cluster.fail(0.5, 0.5);
+    cluster.until(|status| status["lastReason"]["code"] == "GuardHolds").await;
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(bed.status()["canaryWeight"], 10, "{}", bed.reason());
-    bed.fail(0.0, 0.0);
-    bed.until(|status| status["phase"] == "Succeeded").await;
-    assert_eq!(bed.events("GuardRolledBack"), 0);
+    assert_eq!(cluster.status()["canaryWeight"], 10, "{}", cluster.reason());
+    cluster.fail(0.0, 0.0);
+    cluster.until(|status| status["phase"] == "Succeeded").await;
+    assert_eq!(cluster.events("GuardRolledBack"), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_hook_that_never_answers_delays_no_rollback() {
     let hook = json!([{"name": "load", "url": "http://hangs/", "timeout": "5m"}]);
-    let bed = Bed::new(json!({"interval": "10s", "stepWeights": [5, 50], "webhooks": hook})).await;
-    bed.release("local/app:v2");
-    bed.until_routed(|share| share > 0.0).await;
+    let cluster =
+        TestCluster::new(json!({"interval": "10s", "stepWeights": [5, 50], "webhooks": hook}))
+            .await;
+    cluster.release("local/app:v2");
+    cluster.until_routed(|share| share > 0.0).await;
     // The step clock has ticked and waits for the hook.
     tokio::time::sleep(Duration::from_secs(20)).await;
-    bed.fail(1.0, 0.0);
-    let took = bed.until_routed(|share| share == 0.0).await;
+    cluster.fail(1.0, 0.0);
+    let took = cluster.until_routed(|share| share == 0.0).await;
     assert!(took <= Duration::from_secs(4), "{took:?}");
-    bed.until(|status| status["phase"] == "Failed").await;
+    cluster.until(|status| status["phase"] == "Failed").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn slow_hooks_of_others_delay_no_rollback() {
-    let bed = Bed::new(json!({"interval": "60s", "stepWeights": [5, 50]})).await;
+    let cluster = TestCluster::new(json!({"interval": "60s", "stepWeights": [5, 50]})).await;
     let hook = json!([{"name": "gate", "type": "confirm-rollout", "url": "http://hangs/", "timeout": "10m"}]);
     let slow = json!({"interval": "60s", "stepWeights": [5, 50], "webhooks": hook});
     for object in application("slow", &slow) {
-        manifest::apply(&bed.store, &object).unwrap();
+        manifest::apply(&cluster.store, &object).unwrap();
     }
     tokio::time::sleep(Duration::from_secs(10)).await;
-    assert_eq!(bed.status_of("slow")["phase"], "Initialized");
-    bed.release("local/app:v2");
-    bed.until_routed(|share| share > 0.0).await;
-    bed.release_of("slow", "local/app:v2");
+    assert_eq!(cluster.status_of("slow")["phase"], "Initialized");
+    cluster.release("local/app:v2");
+    cluster.until_routed(|share| share > 0.0).await;
+    cluster.release_of("slow", "local/app:v2");
     tokio::time::sleep(Duration::from_secs(5)).await;
-    bed.fail(1.0, 0.0);
-    let took = bed.until_routed(|share| share == 0.0).await;
+    cluster.fail(1.0, 0.0);
+    let took = cluster.until_routed(|share| share == 0.0).await;
     assert!(took <= Duration::from_secs(4), "{took:?}");
-    bed.until(|status| status["phase"] == "Failed").await;
-    assert_eq!(bed.status_of("slow")["phase"], "Initialized", "the gate still hangs");
+    cluster.until(|status| status["phase"] == "Failed").await;
+    assert_eq!(cluster.status_of("slow")["phase"], "Initialized", "the gate still hangs");
 }
 
 /// Canary requests that the kept evidence stands on.
-pub(crate) fn counted(bed: &Bed) -> u64 {
-    let canary = bed.store.get(&id("flagger.app", "canaries"), "develop", "backend").unwrap();
+pub(crate) fn counted(cluster: &TestCluster) -> u64 {
+    let canary = cluster.store.get(&id("flagger.app", "canaries"), "develop", "backend").unwrap();
     let report = serde_json::to_value(serin::cli::explain::report(&canary)).unwrap();
     let requests = report.pointer("/guard/evidence/checks/0/canary/requests");
     requests.and_then(Value::as_u64).unwrap_or(0)
@@ -491,55 +493,59 @@ pub(crate) fn counted(bed: &Bed) -> u64 {
 
 #[tokio::test(start_paused = true)]
 async fn evidence_outlives_the_operator() {
-    let mut bed = Bed::new(json!({"interval": "300s", "stepWeights": [10, 50]})).await;
-    bed.release("local/app:v2");
-    bed.until(|_| counted(&bed) > 1000).await;
-    bed.stop().await;
-    let before = counted(&bed);
+    let mut cluster = TestCluster::new(json!({"interval": "300s", "stepWeights": [10, 50]})).await;
+    cluster.release("local/app:v2");
+    cluster.until(|_| counted(&cluster) > 1000).await;
+    cluster.stop().await;
+    let before = counted(&cluster);
     tokio::time::sleep(Duration::from_secs(30)).await;
-    bed.start();
-    bed.until(|_| counted(&bed) > before).await;
+    cluster.start();
+    cluster.until(|_| counted(&cluster) > before).await;
     // The gap is in it: twenty requests each second.
-    assert!(counted(&bed) >= before + 600, "{} then {}", before, counted(&bed));
-    bed.fail(1.0, 0.0);
-    assert!(bed.until_routed(|share| share == 0.0).await <= Duration::from_secs(4));
+    assert!(counted(&cluster) >= before + 600, "{} then {}", before, counted(&cluster));
+    cluster.fail(1.0, 0.0);
+    assert!(cluster.until_routed(|share| share == 0.0).await <= Duration::from_secs(4));
 }
 
 #[tokio::test(start_paused = true)]
 async fn evidence_that_cannot_be_continued_holds() {
-    let mut bed = Bed::new(json!({"interval": "20s", "stepWeights": [10, 50]})).await;
-    bed.release("local/app:v2");
-    bed.until(|_| counted(&bed) > 0).await;
-    bed.stop().await;
+    let mut cluster = TestCluster::new(json!({"interval": "20s", "stepWeights": [10, 50]})).await;
+    cluster.release("local/app:v2");
+    cluster.until(|_| counted(&cluster) > 0).await;
+    cluster.stop().await;
     let options = WriteOptions::by("somebody");
-    bed.store
+    cluster
+        .store
         .modify(&id("flagger.app", "canaries"), "develop", "backend", Sub::Status, &options, |o| {
             o["status"]["guard"] = json!({"watch": 7});
         })
         .unwrap();
-    bed.start();
-    bed.until(|status| status["lastReason"]["code"] == "GuardHolds").await;
-    assert_eq!(bed.status()["canaryWeight"], 10);
+    cluster.start();
+    cluster.until(|status| status["lastReason"]["code"] == "GuardHolds").await;
+    assert_eq!(cluster.status()["canaryWeight"], 10);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_observer_says_what_it_would_have_done_and_does_nothing() {
     let guard = json!({"mode": "observe"});
-    let bed = Bed::new(json!({"interval": "30s", "stepWeights": [5, 50], "guard": guard})).await;
-    bed.fail(1.0, 0.0);
-    bed.release("local/app:v2");
-    bed.until(|status| status["phase"] == "Succeeded").await;
-    assert_eq!((bed.events("GuardWouldRollBack"), bed.events("GuardRolledBack")), (1, 0));
+    let cluster =
+        TestCluster::new(json!({"interval": "30s", "stepWeights": [5, 50], "guard": guard})).await;
+    cluster.fail(1.0, 0.0);
+    cluster.release("local/app:v2");
+    cluster.until(|status| status["phase"] == "Succeeded").await;
+    assert_eq!((cluster.events("GuardWouldRollBack"), cluster.events("GuardRolledBack")), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn everybody_is_told_the_same_sentence() {
-    let ear = Ear::open();
+    let log_capture = LogCapture::open();
     let alerts = json!([{"name": "chat", "severity": "error", "providerRef": {"name": "chat"}}]);
-    let bed = Bed::new(json!({"interval": "10s", "stepWeights": [5, 50], "alerts": alerts})).await;
-    bed.release("local/app:v2");
-    bed.until(|status| status["canaryWeight"] == 50).await;
-    let ledger = bed.status()["checks"].clone();
+    let cluster =
+        TestCluster::new(json!({"interval": "10s", "stepWeights": [5, 50], "alerts": alerts}))
+            .await;
+    cluster.release("local/app:v2");
+    cluster.until(|status| status["canaryWeight"] == 50).await;
+    let ledger = cluster.status()["checks"].clone();
     let passed = |name: &str| {
         let checks = ledger.as_array().unwrap().iter();
         checks.clone().rfind(|check| check["name"] == name).unwrap().clone()
@@ -550,30 +556,30 @@ async fn everybody_is_told_the_same_sentence() {
     assert!(counted["canary"]["requests"].as_u64().unwrap() > 50, "{counted}");
     assert!(counted["missing"].as_str().unwrap().contains("at this rate"), "{counted}");
     assert_eq!(asked["window"], "1m");
-    bed.fail(1.0, 0.0);
-    bed.until(|status| status["phase"] == "Failed").await;
+    cluster.fail(1.0, 0.0);
+    cluster.until(|status| status["phase"] == "Failed").await;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let status = bed.status();
+    let status = cluster.status();
     let record = status["checks"].as_array().unwrap().last().unwrap().clone();
     let why = record["message"].as_str().unwrap().to_owned();
     assert_eq!((&record["verdict"], &record["name"]), (&json!("fail"), &json!("error-rate")));
     let said = status["lastReason"]["message"].as_str().unwrap().to_owned();
     assert!(said.contains(&why), "{said}");
-    let canary = bed.store.get(&id("flagger.app", "canaries"), "develop", "backend").unwrap();
+    let canary = cluster.store.get(&id("flagger.app", "canaries"), "develop", "backend").unwrap();
     let text = serin::cli::explain::report(&canary).to_string();
     assert!(text.contains(&why) && text.contains(&said), "{text}");
     let json = serde_json::to_value(serin::cli::explain::report(&canary)).unwrap();
     // The server keeps 0.0 as 0.
     let read = |record: &Value| serde_json::from_value::<CheckRecord>(record.clone()).unwrap();
     assert_eq!(json["checks"].as_array().unwrap().last().map(read), Some(read(&record)));
-    let events = bed.store.list(&ResourceId::core("events"), Some("develop"));
+    let events = cluster.store.list(&ResourceId::core("events"), Some("develop"));
     let told = events.iter().any(|event| event["message"].as_str().unwrap().contains(&why));
     assert!(told, "no Event has: {why}");
-    let chat = bed.traffic.lock().unwrap().chat.clone();
+    let chat = cluster.traffic.lock().unwrap().chat.clone();
     assert!(chat.iter().any(|alert| alert.contains(&why)), "{why} is in none of {chat:?}");
-    let log = ear.heard();
+    let log = log_capture.heard();
     assert!(log.contains(&said), "{log}");
-    let metrics = bed.operator.as_ref().unwrap().context().metrics.render();
+    let metrics = cluster.operator.as_ref().unwrap().context().metrics.render();
     for series in ["serin_check_verdicts_total{", "serin_check_bad_share_high{"] {
         let mut lines = metrics.lines().filter(|line| line.starts_with(series));
         assert!(lines.any(|line| line.contains("check=\"error-rate\"")), "{metrics}");

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::bed::Bed as Recorded;
-use crate::guard::Bed;
+use crate::cluster::TestCluster as Recorded;
+use crate::guard::TestCluster;
 use crate::sources::{guarded, metrics_ready, recorded};
 
 fn reason_of(status: &Value) -> String {
@@ -18,37 +18,39 @@ fn reason_of(status: &Value) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_gateway_that_hangs_is_known_within_seconds_and_holds() {
     let guard = json!({"errorRate": {"slo": 1}});
-    let bed = Bed::new(json!({"interval": "10s", "stepWeights": [5, 50], "guard": guard})).await;
-    bed.release("local/app:v2");
-    bed.until(|status| status["canaryWeight"] == 5).await;
+    let cluster =
+        TestCluster::new(json!({"interval": "10s", "stepWeights": [5, 50], "guard": guard})).await;
+    cluster.release("local/app:v2");
+    cluster.until(|status| status["canaryWeight"] == 5).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    bed.traffic.lock().unwrap().hangs = true;
-    let took = bed.until(|status| reason_of(status) == "GatewayUnreachable").await;
+    cluster.traffic.lock().unwrap().hangs = true;
+    let took = cluster.until(|status| reason_of(status) == "GatewayUnreachable").await;
     assert!(took <= Duration::from_secs(8), "{took:?}");
-    let why = bed.status()["conditions"].to_string();
+    let why = cluster.status()["conditions"].to_string();
     assert!(why.contains("no answer for"), "{why}");
     tokio::time::sleep(Duration::from_secs(300)).await;
     // Checks fail that nobody answers: with them against it, the canary does not keep a share that nobody sees.
-    let status = bed.status();
+    let status = cluster.status();
     assert_eq!((&status["canaryWeight"], &status["phase"]), (&json!(0), &json!("Progressing")));
     assert_eq!(status["lastReason"]["code"], "GuardBlind");
-    bed.traffic.lock().unwrap().hangs = false;
-    bed.until(|status| status["phase"] == "Succeeded").await;
-    assert_eq!(reason_of(&bed.status()), "Measured");
+    cluster.traffic.lock().unwrap().hangs = false;
+    cluster.until(|status| status["phase"] == "Succeeded").await;
+    assert_eq!(reason_of(&cluster.status()), "Measured");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_hangs_is_known_before_it_gives_up_twice() {
-    let bed = Recorded::start();
-    recorded(&bed, Duration::from_secs(5));
-    bed.apply("local/app:v1", guarded(json!({"errorRate": {"slo": 1}, "source": "prometheus"})));
-    bed.until_phase("Initialized").await;
-    bed.set_image("local/app:v2");
-    bed.until("traffic", |bed| bed.canary_share() > 0).await;
-    bed.pass(8).await;
-    bed.answer(|_, _| Err(serin::http_client::OutsideError::Timeout(Duration::ZERO)));
+    let cluster = Recorded::start();
+    recorded(&cluster, Duration::from_secs(5));
+    cluster
+        .apply("local/app:v1", guarded(json!({"errorRate": {"slo": 1}, "source": "prometheus"})));
+    cluster.until_phase("Initialized").await;
+    cluster.set_image("local/app:v2");
+    cluster.until("traffic", |cluster| cluster.canary_share() > 0).await;
+    cluster.pass(8).await;
+    cluster.answer(|_, _| Err(serin::http_client::HttpError::Timeout(Duration::ZERO)));
     let began = Instant::now();
-    bed.until("hold", |bed| metrics_ready(bed).0 == "PrometheusUnreachable").await;
+    cluster.until("hold", |cluster| metrics_ready(cluster).0 == "PrometheusUnreachable").await;
     // The next look is due after five seconds, and then has five.
     assert!(began.elapsed() <= Duration::from_secs(12), "{:?}", began.elapsed());
 }

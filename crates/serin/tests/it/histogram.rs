@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::guard::{Bed, id};
+use crate::guard::{TestCluster, id};
 
 /// Both are asked for; what cannot be measured is `cannot`.
 fn asked(cannot: &str) -> Value {
@@ -12,21 +12,21 @@ fn asked(cannot: &str) -> Value {
     json!({"errorRate": {"slo": 1}, "latency": [latency]})
 }
 
-async fn timeless(analysis: Value) -> Bed {
-    let bed = Bed::new(analysis).await;
-    bed.traffic.lock().unwrap().timed = false;
+async fn timeless(analysis: Value) -> TestCluster {
+    let cluster = TestCluster::new(analysis).await;
+    cluster.traffic.lock().unwrap().timed = false;
     // Every gateway has counted before.
     tokio::time::sleep(Duration::from_secs(10)).await;
-    bed
+    cluster
 }
 
-fn metrics_ready(bed: &Bed) -> Value {
-    let conditions = bed.status()["conditions"].as_array().cloned().unwrap_or_default();
+fn metrics_ready(cluster: &TestCluster) -> Value {
+    let conditions = cluster.status()["conditions"].as_array().cloned().unwrap_or_default();
     conditions.into_iter().find(|c| c["type"] == "MetricsReady").unwrap_or_default()
 }
 
-fn judged(bed: &Bed, name: &str) -> bool {
-    let checks = bed.status()["checks"].as_array().cloned().unwrap_or_default();
+fn judged(cluster: &TestCluster, name: &str) -> bool {
+    let checks = cluster.status()["checks"].as_array().cloned().unwrap_or_default();
     checks.iter().any(|check| check["name"] == name && check["canary"]["requests"].is_u64())
 }
 
@@ -38,7 +38,7 @@ async fn a_release_goes_on_without_latencies_that_nobody_times() {
     ]);
     let steps = |more: Value| {
         let mut all = json!({"interval": "10s", "stepWeights": [5, 50]});
-        crate::bed::merge(&mut all, more);
+        crate::cluster::merge(&mut all, more);
         all
     };
     let mut paced = asked("pass");
@@ -48,69 +48,80 @@ async fn a_release_goes_on_without_latencies_that_nobody_times() {
         steps(json!({"guard": asked("pass")})),
         steps(json!({"guard": paced})),
     ] {
-        let bed = timeless(analysis.clone()).await;
-        bed.release("local/app:v2");
-        bed.until(|status| status["canaryWeight"].as_u64() > Some(0)).await;
-        bed.until(|_| metrics_ready(&bed)["reason"] == "NoHistogram").await;
-        let why = metrics_ready(&bed)["message"].to_string();
+        let cluster = timeless(analysis.clone()).await;
+        cluster.release("local/app:v2");
+        cluster.until(|status| status["canaryWeight"].as_u64() > Some(0)).await;
+        cluster.until(|_| metrics_ready(&cluster)["reason"] == "NoHistogram").await;
+        let why = metrics_ready(&cluster)["message"].to_string();
         assert!(why.contains("slower than 500 ms") && why.contains("no histogram"), "{why}");
-        bed.until(|status| status["phase"] == "Succeeded").await;
-        assert!(judged(&bed, "error-rate") && !judged(&bed, "slower than 500 ms"), "{analysis}");
-        bed.release("local/app:v3");
-        bed.until(|status| status["canaryWeight"].as_u64() > Some(0)).await;
+        cluster.until(|status| status["phase"] == "Succeeded").await;
+        assert!(
+            judged(&cluster, "error-rate") && !judged(&cluster, "slower than 500 ms"),
+            "{analysis}"
+        );
+        cluster.release("local/app:v3");
+        cluster.until(|status| status["canaryWeight"].as_u64() > Some(0)).await;
         tokio::time::sleep(Duration::from_secs(5)).await;
-        bed.fail(1.0, 0.0);
-        let took = bed.until_routed(|share| share == 0.0).await;
+        cluster.fail(1.0, 0.0);
+        let took = cluster.until_routed(|share| share == 0.0).await;
         assert!(took <= Duration::from_secs(4), "{took:?}");
-        bed.until(|status| status["phase"] == "Failed").await;
+        cluster.until(|status| status["phase"] == "Failed").await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn failures_that_came_before_anything_was_chosen_count() {
-    let bed =
+    let cluster =
         timeless(json!({"interval": "60s", "stepWeights": [5, 50], "guard": asked("pass")})).await;
-    bed.fail(1.0, 0.0);
-    bed.release("local/app:v2");
-    bed.until_routed(|share| share > 0.0).await;
-    let took = bed.until_routed(|share| share == 0.0).await;
+    cluster.fail(1.0, 0.0);
+    cluster.release("local/app:v2");
+    cluster.until_routed(|share| share > 0.0).await;
+    let took = cluster.until_routed(|share| share == 0.0).await;
     assert!(took <= Duration::from_secs(6), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_latency_that_was_asked_for_holds_until_it_is_timed() {
-    let bed =
+    let cluster =
         timeless(json!({"interval": "10s", "stepWeights": [5, 50], "guard": asked("hold")})).await;
-    bed.release("local/app:v2");
-    bed.until(|status| status["lastReason"]["code"] == "GuardHolds").await;
-    let why = bed.status()["lastReason"]["message"].to_string();
+    cluster.release("local/app:v2");
+    cluster.until(|status| status["lastReason"]["code"] == "GuardHolds").await;
+    let why = cluster.status()["lastReason"]["message"].to_string();
     assert!(
         why.contains("slower than 500 ms cannot be measured") && why.contains("no histogram"),
         "{why}"
     );
-    let canary = bed.store.get(&id("flagger.app", "canaries"), "develop", "backend").unwrap();
+    let canary = cluster.store.get(&id("flagger.app", "canaries"), "develop", "backend").unwrap();
     let report = serin::cli::explain::report(&canary).to_string();
     assert!(report.contains("NoHistogram") && report.contains("slower than 500 ms"), "{report}");
     tokio::time::sleep(Duration::from_secs(300)).await;
-    assert_eq!(bed.status()["canaryWeight"], 5);
-    bed.traffic.lock().unwrap().timed = true;
-    bed.until(|_| metrics_ready(&bed)["reason"] == "HistogramIsNew").await;
-    assert_eq!(bed.status()["canaryWeight"], 5, "the questions of a release stay what they were");
-    bed.release("local/app:v3");
-    bed.until(|status| status["phase"] == "Succeeded").await;
-    assert!(judged(&bed, "error-rate") && judged(&bed, "slower than 500 ms"), "{:#}", bed.status());
-    assert_eq!(metrics_ready(&bed)["status"], "True");
+    assert_eq!(cluster.status()["canaryWeight"], 5);
+    cluster.traffic.lock().unwrap().timed = true;
+    cluster.until(|_| metrics_ready(&cluster)["reason"] == "HistogramIsNew").await;
+    assert_eq!(
+        cluster.status()["canaryWeight"],
+        5,
+        "the questions of a release stay what they were"
+    );
+    cluster.release("local/app:v3");
+    cluster.until(|status| status["phase"] == "Succeeded").await;
+    assert!(
+        judged(&cluster, "error-rate") && judged(&cluster, "slower than 500 ms"),
+        "{:#}",
+        cluster.status()
+    );
+    assert_eq!(metrics_ready(&cluster)["status"], "True");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_want_of_a_histogram_is_told_before_the_first_release() {
-    let bed =
+    let cluster =
         timeless(json!({"interval": "10s", "stepWeights": [5, 50], "guard": asked("hold")})).await;
-    bed.until(|_| metrics_ready(&bed)["reason"] == "NoHistogram").await;
+    cluster.until(|_| metrics_ready(&cluster)["reason"] == "NoHistogram").await;
     assert_eq!(
-        (bed.status()["phase"].as_str(), bed.events("MetricsNotReady")),
+        (cluster.status()["phase"].as_str(), cluster.events("MetricsNotReady")),
         (Some("Initialized"), 1)
     );
-    bed.traffic.lock().unwrap().timed = true;
-    bed.until(|_| metrics_ready(&bed)["reason"] != "NoHistogram").await;
+    cluster.traffic.lock().unwrap().timed = true;
+    cluster.until(|_| metrics_ready(&cluster)["reason"] != "NoHistogram").await;
 }

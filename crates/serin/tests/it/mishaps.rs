@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin::http_client::OutsideError;
+use serin::http_client::HttpError;
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::Store;
 use tokio::time::Instant;
 
-use super::bed::{Bed, CANARIES, DEPLOYMENTS, value};
+use super::cluster::{CANARIES, DEPLOYMENTS, TestCluster, value};
 use super::sources::{
     Counts, SLICES, guarded, metrics_ready, page, recorded, release, share, slice, with_gateways,
 };
@@ -20,7 +20,7 @@ const STATUS_WRITES_MAX: usize = 17;
 /// Requests per second at all gateways together.
 const RATE: f64 = 200.0;
 const BEAT: Duration = Duration::from_millis(50);
-/// When the bed's clock begins, in seconds since 1970.
+/// When the cluster's clock begins, in seconds since 1970.
 const BEGIN: f64 = 1_767_225_600.0;
 /// When gateways that are there from the start have started.
 const LONG_AGO: f64 = 1.7e9;
@@ -87,9 +87,9 @@ impl World {
         BEGIN + self.began.elapsed().as_secs_f64()
     }
 
-    fn answer(&self, place: usize) -> Result<(u16, String), OutsideError> {
+    fn answer(&self, place: usize) -> Result<(u16, String), HttpError> {
         let Some(replica) = self.replicas.get(place) else {
-            return Err(OutsideError::Timeout(Duration::ZERO));
+            return Err(HttpError::Timeout(Duration::ZERO));
         };
         match &replica.how {
             How::Well => {
@@ -98,7 +98,7 @@ impl World {
                 let others: String = self.others.iter().map(of).collect();
                 Ok((200, page + &others))
             }
-            How::Hangs => Err(OutsideError::Timeout(Duration::ZERO)),
+            How::Hangs => Err(HttpError::Timeout(Duration::ZERO)),
             How::Refuses => Ok((503, "no".to_owned())),
             How::Cut => {
                 let page = replica.page();
@@ -136,16 +136,16 @@ fn addresses(count: usize) -> Vec<String> {
     (1..=count).map(|number| format!("10.9.0.{number}")).collect()
 }
 
-/// A bed with these replicas behind a Service.
-fn bed(replicas: Vec<Replica>) -> (Bed, Shared) {
-    let bed = with_gateways("service=develop/gateway:metrics");
+/// A cluster with these replicas behind a Service.
+fn cluster(replicas: Vec<Replica>) -> (TestCluster, Shared) {
+    let cluster = with_gateways("service=develop/gateway:metrics");
     let all = addresses(replicas.len());
-    bed.create(SLICES, slice(&all.iter().map(String::as_str).collect::<Vec<_>>()));
+    cluster.create(SLICES, slice(&all.iter().map(String::as_str).collect::<Vec<_>>()));
     let world = World { began: Instant::now(), replicas, fails: 0.0, truth: 0.0, others: vec![] };
     let world = Arc::new(Mutex::new(world));
-    tokio::spawn(users(bed.store.clone(), Arc::clone(&world)));
+    tokio::spawn(users(cluster.store.clone(), Arc::clone(&world)));
     let answering = Arc::clone(&world);
-    bed.answer(move |url, _| {
+    cluster.answer(move |url, _| {
         let of = url.strip_prefix("http://10.9.0.").and_then(|rest| rest.split_once(':'));
         match of {
             Some((number, "9100/metrics")) => {
@@ -154,12 +154,12 @@ fn bed(replicas: Vec<Replica>) -> (Bed, Shared) {
             Some(_) | None => value(99.9),
         }
     });
-    (bed, world)
+    (cluster, world)
 }
 
 /// The slice of the gateway's Service, as its controller would write it.
-fn listed(bed: &Bed, addresses: &[&str]) {
-    bed.modify(SLICES, "gateway-1", |object| {
+fn listed(cluster: &TestCluster, addresses: &[&str]) {
+    cluster.modify(SLICES, "gateway-1", |object| {
         let mut next = slice(addresses);
         next["metadata"] = object["metadata"].clone();
         *object = next;
@@ -167,8 +167,8 @@ fn listed(bed: &Bed, addresses: &[&str]) {
 }
 
 /// Canary requests and failures that the kept evidence stands on.
-fn counted(bed: &Bed) -> (f64, f64) {
-    let canary = bed.get(CANARIES, "backend").unwrap();
+fn counted(cluster: &TestCluster) -> (f64, f64) {
+    let canary = cluster.get(CANARIES, "backend").unwrap();
     let report = serde_json::to_value(serin::cli::explain::report(&canary)).unwrap();
     let of = |field: &str| {
         let path = format!("/guard/evidence/checks/0/canary/{field}");
@@ -181,36 +181,36 @@ fn asked_for() -> Value {
     guarded(json!({"errorRate": {"slo": 1}}))
 }
 
-fn was_rolled_back(bed: &Bed) -> bool {
-    bed.events().iter().any(|event| event.contains("RolledBack"))
+fn was_rolled_back(cluster: &TestCluster) -> bool {
+    cluster.events().iter().any(|event| event.contains("RolledBack"))
 }
 
 /// The release goes through, and the guard has counted every request of it but `lost`.
-async fn succeeds(bed: &Bed, world: &Shared, lost: f64) {
-    bed.until_phase("Succeeded").await;
-    assert!(!was_rolled_back(bed), "{:?}", bed.events());
-    let ((requests, bad), truth) = (counted(bed), world.lock().unwrap().truth);
+async fn succeeds(cluster: &TestCluster, world: &Shared, lost: f64) {
+    cluster.until_phase("Succeeded").await;
+    assert!(!was_rolled_back(cluster), "{:?}", cluster.events());
+    let ((requests, bad), truth) = (counted(cluster), world.lock().unwrap().truth);
     // The last look at a weight of 50 was up to a second and a half before the end.
     let least = truth - lost - 150.0;
     assert!((least..=truth + 2.0).contains(&requests), "{requests} of {truth}, {lost} may be lost");
     assert!(bad == 0.0, "{bad} failures that nobody had");
 }
 
-/// From now on the canary fails, and is off the road soon.
-async fn is_caught(bed: &Bed, world: &Shared, within: u64) {
+/// From now on the canary fails, and has no traffic soon.
+async fn is_caught(cluster: &TestCluster, world: &Shared, within: u64) {
     world.lock().unwrap().fails = 1.0;
     let began = Instant::now();
-    bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+    cluster.until("no traffic", |cluster| cluster.canary_share() == 0).await;
     assert!(began.elapsed() <= Duration::from_secs(within), "{:?}", began.elapsed());
-    bed.until_phase("Failed").await;
-    assert!(was_rolled_back(bed), "{:?}", bed.events());
+    cluster.until_phase("Failed").await;
+    assert!(was_rolled_back(cluster), "{:?}", cluster.events());
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_counted_before_the_release_is_no_evidence() {
-    let (bed, world) = bed(vec![Replica::scarred(), Replica::scarred()]);
-    release(&bed, asked_for()).await;
-    succeeds(&bed, &world, 0.0).await;
+    let (cluster, world) = cluster(vec![Replica::scarred(), Replica::scarred()]);
+    release(&cluster, asked_for()).await;
+    succeeds(&cluster, &world, 0.0).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,150 +218,153 @@ async fn a_gateway_that_restarts_loses_a_second_and_counts_nothing_twice() {
     for tells in [true, false] {
         let mut replica = Replica::scarred();
         replica.started = replica.started.filter(|_| tells);
-        let (bed, world) = bed(vec![replica]);
-        release(&bed, asked_for()).await;
+        let (cluster, world) = cluster(vec![replica]);
+        release(&cluster, asked_for()).await;
         for _ in 0..3 {
-            bed.pass(7).await;
+            cluster.pass(7).await;
             let mut world = world.lock().unwrap();
             let now = world.now();
             world.replicas[0].counts = Counts::new();
             world.replicas[0].started = tells.then_some(now);
         }
         // Up to a look's requests with each of them: twice at 5 % and once at 50 %.
-        succeeds(&bed, &world, 130.0).await;
+        succeeds(&cluster, &world, 130.0).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_canary_that_fails_after_a_restart_of_the_gateway_is_caught() {
-    let (bed, world) = bed(vec![Replica::scarred()]);
-    release(&bed, asked_for()).await;
-    bed.pass(10).await;
+    let (cluster, world) = cluster(vec![Replica::scarred()]);
+    release(&cluster, asked_for()).await;
+    cluster.pass(10).await;
     {
         let mut world = world.lock().unwrap();
         let now = world.now();
         world.replicas[0] = Replica::new(now);
     }
-    is_caught(&bed, &world, 4).await;
+    is_caught(&cluster, &world, 4).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_page_that_is_cut_off_is_no_restart() {
-    let (bed, world) = bed(vec![Replica::scarred()]);
-    release(&bed, asked_for()).await;
+    let (cluster, world) = cluster(vec![Replica::scarred()]);
+    release(&cluster, asked_for()).await;
     for _ in 0..5 {
         world.lock().unwrap().replicas[0].how = How::Cut;
-        bed.pass(2).await;
+        cluster.pass(2).await;
         world.lock().unwrap().replicas[0].how = How::Well;
-        bed.pass(3).await;
+        cluster.pass(3).await;
     }
-    succeeds(&bed, &world, 0.0).await;
+    succeeds(&cluster, &world, 0.0).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_same_page_again_is_no_evidence_and_the_next_one_makes_up_for_it() {
-    let (bed, world) = bed(vec![Replica::scarred()]);
-    release(&bed, asked_for()).await;
+    let (cluster, world) = cluster(vec![Replica::scarred()]);
+    release(&cluster, asked_for()).await;
     for _ in 0..3 {
         {
             let mut world = world.lock().unwrap();
             let page = world.replicas[0].page();
             world.replicas[0].how = How::Again(page);
         }
-        bed.pass(4).await;
+        cluster.pass(4).await;
         world.lock().unwrap().replicas[0].how = How::Well;
-        bed.pass(3).await;
+        cluster.pass(3).await;
     }
-    succeeds(&bed, &world, 0.0).await;
+    succeeds(&cluster, &world, 0.0).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn looks_that_are_missed_become_one_longer_one() {
     for how in [How::Hangs, How::Refuses] {
-        let (bed, world) = bed(vec![Replica::scarred()]);
-        release(&bed, asked_for()).await;
+        let (cluster, world) = cluster(vec![Replica::scarred()]);
+        release(&cluster, asked_for()).await;
         world.lock().unwrap().replicas[0].how = how.clone();
-        bed.pass(4).await;
-        assert_ne!(bed.status()["lastReason"]["code"], "GuardHolds", "{how:?}");
+        cluster.pass(4).await;
+        assert_ne!(cluster.status()["lastReason"]["code"], "GuardHolds", "{how:?}");
         world.lock().unwrap().replicas[0].how = How::Well;
-        bed.pass(3).await;
+        cluster.pass(3).await;
         world.lock().unwrap().replicas[0].how = how;
         // Longer than that is a reason not to go on.
-        bed.until("a hold", |bed| bed.status()["lastReason"]["code"] == "GuardHolds").await;
-        assert_eq!(metrics_ready(&bed).0, "GatewayUnreachable");
-        bed.pass(60).await;
-        assert_eq!(bed.canary_share(), 5);
+        cluster
+            .until("a hold", |cluster| cluster.status()["lastReason"]["code"] == "GuardHolds")
+            .await;
+        assert_eq!(metrics_ready(&cluster).0, "GatewayUnreachable");
+        cluster.pass(60).await;
+        assert_eq!(cluster.canary_share(), 5);
         world.lock().unwrap().replicas[0].how = How::Well;
-        succeeds(&bed, &world, 0.0).await;
-        assert_eq!(metrics_ready(&bed).0, "Measured");
+        succeeds(&cluster, &world, 0.0).await;
+        assert_eq!(metrics_ready(&cluster).0, "Measured");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn failures_in_a_gap_are_found_when_it_ends() {
-    let (bed, world) = bed(vec![Replica::scarred()]);
-    release(&bed, asked_for()).await;
-    bed.pass(5).await;
+    let (cluster, world) = cluster(vec![Replica::scarred()]);
+    release(&cluster, asked_for()).await;
+    cluster.pass(5).await;
     world.lock().unwrap().replicas[0].how = How::Refuses;
     world.lock().unwrap().fails = 1.0;
-    bed.pass(4).await;
-    assert_eq!(bed.canary_share(), 5);
+    cluster.pass(4).await;
+    assert_eq!(cluster.canary_share(), 5);
     world.lock().unwrap().replicas[0].how = How::Well;
-    is_caught(&bed, &world, 2).await;
+    is_caught(&cluster, &world, 2).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn replicas_that_come_bring_only_what_happened_since() {
-    let (bed, world) = bed(vec![Replica::scarred()]);
-    release(&bed, asked_for()).await;
-    bed.pass(5).await;
+    let (cluster, world) = cluster(vec![Replica::scarred()]);
+    release(&cluster, asked_for()).await;
+    cluster.pass(5).await;
     // One was there before and was not listed, one is new.
     {
         let mut world = world.lock().unwrap();
         let now = world.now();
         world.replicas.extend([Replica::scarred(), Replica::new(now)]);
     }
-    listed(&bed, &["10.9.0.1", "10.9.0.2", "10.9.0.3"]);
-    succeeds(&bed, &world, 20.0).await;
+    listed(&cluster, &["10.9.0.1", "10.9.0.2", "10.9.0.3"]);
+    succeeds(&cluster, &world, 20.0).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_vanishes_takes_only_its_last_second_with_it() {
     // Either it is off the list at once, or nobody has noticed yet and it hangs.
     for noticed in [true, false] {
-        let (bed, world) = bed(vec![Replica::scarred(), Replica::scarred(), Replica::scarred()]);
-        release(&bed, asked_for()).await;
-        bed.pass(6).await;
+        let (cluster, world) =
+            cluster(vec![Replica::scarred(), Replica::scarred(), Replica::scarred()]);
+        release(&cluster, asked_for()).await;
+        cluster.pass(6).await;
         {
             let mut world = world.lock().unwrap();
             world.replicas[1].serves = false;
             world.replicas[1].how = How::Hangs;
         }
         if noticed {
-            listed(&bed, &["10.9.0.1", "10.9.0.3"]);
+            listed(&cluster, &["10.9.0.1", "10.9.0.3"]);
         }
-        succeeds(&bed, &world, 20.0).await;
+        succeeds(&cluster, &world, 20.0).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dead_replica_delays_no_rollback() {
-    let (bed, world) = bed(vec![Replica::scarred(), Replica::scarred()]);
-    release(&bed, asked_for()).await;
-    bed.pass(4).await;
+    let (cluster, world) = cluster(vec![Replica::scarred(), Replica::scarred()]);
+    release(&cluster, asked_for()).await;
+    cluster.pass(4).await;
     {
         let mut world = world.lock().unwrap();
         world.replicas[1].serves = false;
         world.replicas[1].how = How::Hangs;
     }
-    bed.pass(3).await;
-    is_caught(&bed, &world, 2).await;
+    cluster.pass(3).await;
+    is_caught(&cluster, &world, 2).await;
 }
 
 /// Another application with a Canary like `backend`.
-fn another(bed: &Bed, name: &str, spec: &Value) {
+fn another(cluster: &TestCluster, name: &str, spec: &Value) {
     for (id, kind) in [(DEPLOYMENTS, "backend"), (CANARIES, "backend")] {
-        let mut object = (*bed.get(id, kind).unwrap()).clone();
+        let mut object = (*cluster.get(id, kind).unwrap()).clone();
         object["metadata"] = json!({"name": name});
         object.as_object_mut().unwrap().remove("status");
         if id == DEPLOYMENTS {
@@ -372,76 +375,77 @@ fn another(bed: &Bed, name: &str, spec: &Value) {
             object["spec"]["targetRef"]["name"] = json!(name);
             object["spec"]["analysis"] = spec["analysis"].clone();
         }
-        bed.create(id, object);
+        cluster.create(id, object);
     }
 }
 
-fn release_of(bed: &Bed, name: &str) {
-    bed.modify(DEPLOYMENTS, name, |object| {
+fn release_of(cluster: &TestCluster, name: &str) {
+    cluster.modify(DEPLOYMENTS, name, |object| {
         object["spec"]["template"]["spec"]["containers"][0]["image"] = json!("local/app:v2");
     });
 }
 
-fn looks(bed: &Bed, from: usize) -> usize {
-    let asked = bed.script.asked.lock().unwrap();
+fn looks(cluster: &TestCluster, from: usize) -> usize {
+    let asked = cluster.script.asked.lock().unwrap();
     asked.iter().skip(from).filter(|url| url.ends_with(":9100/metrics")).count()
 }
 
-fn asked_so_far(bed: &Bed) -> usize {
-    bed.script.asked.lock().unwrap().len()
+fn asked_so_far(cluster: &TestCluster) -> usize {
+    cluster.script.asked.lock().unwrap().len()
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_look_a_second_is_for_all_canaries_and_only_while_one_has_traffic() {
-    let (bed, world) = bed(vec![Replica::scarred()]);
+    let (cluster, world) = cluster(vec![Replica::scarred()]);
     let mut spec = asked_for();
     spec["analysis"]["stepWeights"] = json!([5, 10, 20]);
-    // The metrics server of this bed is none, and would be asked again.
+    // The metrics server of this cluster is none, and would be asked again.
     spec["analysis"]["metrics"] =
         json!([{"name": "errors", "query": "errors", "thresholdRange": {"max": 100}}]);
     let names = ["backend", "two", "three", "four"];
     world.lock().unwrap().others = names[1..].to_vec();
-    bed.apply("local/app:v1", spec.clone());
-    names[1..].iter().for_each(|name| another(&bed, name, &spec));
-    bed.until_phase("Initialized").await;
+    cluster.apply("local/app:v1", spec.clone());
+    names[1..].iter().for_each(|name| another(&cluster, name, &spec));
+    cluster.until_phase("Initialized").await;
     // The fitness check has seen what it wanted.
-    bed.pass(60).await;
-    let rest = asked_so_far(&bed);
-    bed.pass(600).await;
-    assert_eq!(looks(&bed, rest), 0, "looks at rest");
-    names.iter().for_each(|name| release_of(&bed, name));
-    bed.until("traffic", |bed| bed.canary_share() > 0).await;
-    let from = asked_so_far(&bed);
-    bed.pass(20).await;
-    let during = looks(&bed, from);
+    cluster.pass(60).await;
+    let rest = asked_so_far(&cluster);
+    cluster.pass(600).await;
+    assert_eq!(looks(&cluster, rest), 0, "looks at rest");
+    names.iter().for_each(|name| release_of(&cluster, name));
+    cluster.until("traffic", |cluster| cluster.canary_share() > 0).await;
+    let from = asked_so_far(&cluster);
+    cluster.pass(20).await;
+    let during = looks(&cluster, from);
     assert!((18..=30).contains(&during), "{during} looks in 20 s for {} canaries", names.len());
-    let done =
-        |bed: &Bed, name: &str| bed.get(CANARIES, name).unwrap()["status"]["phase"] == "Succeeded";
-    bed.until("all done", |bed| names.iter().all(|name| done(bed, name))).await;
-    bed.pass(2).await;
-    let after = asked_so_far(&bed);
-    bed.pass(300).await;
-    assert_eq!(looks(&bed, after), 0, "looks after the release");
+    let done = |cluster: &TestCluster, name: &str| {
+        cluster.get(CANARIES, name).unwrap()["status"]["phase"] == "Succeeded"
+    };
+    cluster.until("all done", |cluster| names.iter().all(|name| done(cluster, name))).await;
+    cluster.pass(2).await;
+    let after = asked_so_far(&cluster);
+    cluster.pass(300).await;
+    assert_eq!(looks(&cluster, after), 0, "looks after the release");
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_query_is_for_all_canaries() {
-    let bed = Bed::start();
-    let recorder = recorded(&bed, Duration::from_secs(5));
+    let cluster = TestCluster::start();
+    let recorder = recorded(&cluster, Duration::from_secs(5));
     let mut spec = guarded(json!({"source": "prometheus"}));
     spec["analysis"]["interval"] = json!("60s");
     let mut asked = Vec::new();
     for name in ["two", "three", "four"] {
         if asked.is_empty() {
-            release(&bed, spec.clone()).await;
+            release(&cluster, spec.clone()).await;
         }
-        bed.pass(10).await;
+        cluster.pass(10).await;
         let before = recorder.lock().unwrap().asked;
-        bed.pass(20).await;
+        cluster.pass(20).await;
         asked.push(recorder.lock().unwrap().asked - before);
-        another(&bed, name, &spec);
-        bed.pass(20).await;
-        release_of(&bed, name);
+        another(&cluster, name, &spec);
+        cluster.pass(20).await;
+        release_of(&cluster, name);
     }
     let (least, most) = (asked.iter().min().unwrap(), asked.iter().max().unwrap());
     assert!(*least >= 4 && most - least <= 4, "{asked:?}");
@@ -449,137 +453,140 @@ async fn one_query_is_for_all_canaries() {
 
 #[tokio::test(start_paused = true)]
 async fn replicas_of_a_metric_server_that_take_turns_count_nothing_twice() {
-    let bed = Bed::start();
-    let recorder = recorded(&bed, Duration::from_secs(5));
+    let cluster = TestCluster::start();
+    let recorder = recorded(&cluster, Duration::from_secs(5));
     recorder.lock().unwrap().counts.insert("canary", [1000.0, 700.0, 0.0]);
     let canary = |recorder: &super::sources::Shared| recorder.lock().unwrap().counts["canary"][0];
-    release(&bed, guarded(json!({"source": "prometheus"}))).await;
+    release(&cluster, guarded(json!({"source": "prometheus"}))).await;
     for behind in [11.0, 0.0, 16.0, 0.0, 6.0, 0.0, 11.0] {
-        bed.pass(7).await;
+        cluster.pass(7).await;
         recorder.lock().unwrap().behind = behind;
     }
     recorder.lock().unwrap().behind = 0.0;
-    bed.until_phase("Succeeded").await;
-    assert!(!was_rolled_back(&bed), "{:?}", bed.events());
-    let ((requests, bad), truth) = (counted(&bed), canary(&recorder) - 1000.0);
+    cluster.until_phase("Succeeded").await;
+    assert!(!was_rolled_back(&cluster), "{:?}", cluster.events());
+    let ((requests, bad), truth) = (counted(&cluster), canary(&recorder) - 1000.0);
     assert!((truth * 0.5..=truth + 2.0).contains(&requests), "{requests} of {truth}");
     assert!(bad == 0.0, "{bad} failures that nobody had");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_gateway_that_restarts_between_two_scrapes_counts_nothing_twice() {
-    let bed = Bed::start();
-    let recorder = recorded(&bed, Duration::from_secs(5));
+    let cluster = TestCluster::start();
+    let recorder = recorded(&cluster, Duration::from_secs(5));
     recorder.lock().unwrap().counts.insert("canary", [1000.0, 700.0, 0.0]);
-    release(&bed, guarded(json!({"source": "prometheus"}))).await;
+    release(&cluster, guarded(json!({"source": "prometheus"}))).await;
     for _ in 0..2 {
-        bed.pass(12).await;
+        cluster.pass(12).await;
         recorder.lock().unwrap().counts.clear();
     }
-    bed.until_phase("Succeeded").await;
-    assert!(!was_rolled_back(&bed), "{:?}", bed.events());
-    assert!(counted(&bed).1 == 0.0, "failures that nobody had");
+    cluster.until_phase("Succeeded").await;
+    assert!(!was_rolled_back(&cluster), "{:?}", cluster.events());
+    assert!(counted(&cluster).1 == 0.0, "failures that nobody had");
     recorder.lock().unwrap().counts.clear();
     recorder.lock().unwrap().fails = 1.0;
-    bed.set_image("local/app:v3");
-    bed.until("traffic", |bed| bed.canary_share() > 0).await;
+    cluster.set_image("local/app:v3");
+    cluster.until("traffic", |cluster| cluster.canary_share() > 0).await;
     let began = Instant::now();
-    bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+    cluster.until("no traffic", |cluster| cluster.canary_share() == 0).await;
     assert!(began.elapsed() <= Duration::from_secs(16), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn scrapes_that_are_missed_become_one_longer_one() {
-    let bed = Bed::start();
-    let recorder = recorded(&bed, Duration::from_secs(5));
-    release(&bed, guarded(json!({"source": "prometheus"}))).await;
-    bed.pass(6).await;
+    let cluster = TestCluster::start();
+    let recorder = recorded(&cluster, Duration::from_secs(5));
+    release(&cluster, guarded(json!({"source": "prometheus"}))).await;
+    cluster.pass(6).await;
     recorder.lock().unwrap().scraping = false;
     recorder.lock().unwrap().fails = 1.0;
-    bed.pass(8).await;
-    assert_eq!(bed.canary_share(), 5);
+    cluster.pass(8).await;
+    assert_eq!(cluster.canary_share(), 5);
     recorder.lock().unwrap().scraping = true;
     let began = Instant::now();
-    bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+    cluster.until("no traffic", |cluster| cluster.canary_share() == 0).await;
     assert!(began.elapsed() <= Duration::from_secs(6), "{:?}", began.elapsed());
-    bed.until_phase("Failed").await;
-    assert!(was_rolled_back(&bed), "{:?}", bed.events());
+    cluster.until_phase("Failed").await;
+    assert!(was_rolled_back(&cluster), "{:?}", cluster.events());
 }
 
 /// The canary has half of the traffic, and nobody sees anything from now on.
-async fn goes_blind(how: How) -> (Bed, Shared) {
-    let (bed, world) = bed(vec![Replica::scarred()]);
-    release(&bed, asked_for()).await;
-    bed.until("half of the traffic", |bed| bed.canary_share() == 50).await;
+async fn goes_blind(how: How) -> (TestCluster, Shared) {
+    let (cluster, world) = cluster(vec![Replica::scarred()]);
+    release(&cluster, asked_for()).await;
+    cluster.until("half of the traffic", |cluster| cluster.canary_share() == 50).await;
     world.lock().unwrap().replicas[0].how = how;
-    (bed, world)
+    (cluster, world)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_share_that_nobody_sees_is_taken_back_and_given_again() {
     for how in [How::Hangs, How::Refuses, How::Cut, How::Endless] {
-        let (bed, world) = goes_blind(how).await;
+        let (cluster, world) = goes_blind(how).await;
         let began = Instant::now();
-        bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+        cluster.until("no traffic", |cluster| cluster.canary_share() == 0).await;
         let took = began.elapsed();
         assert!((60..=75).contains(&took.as_secs()), "{took:?}");
-        assert_eq!((bed.phase().as_str(), code(&bed).as_str()), ("Progressing", "GuardBlind"));
-        assert!(!was_rolled_back(&bed), "{:?}", bed.events());
-        bed.pass(120).await;
-        assert_eq!((bed.canary_share(), code(&bed).as_str()), (0, "GuardBlind"));
+        assert_eq!(
+            (cluster.phase().as_str(), code(&cluster).as_str()),
+            ("Progressing", "GuardBlind")
+        );
+        assert!(!was_rolled_back(&cluster), "{:?}", cluster.events());
+        cluster.pass(120).await;
+        assert_eq!((cluster.canary_share(), code(&cluster).as_str()), (0, "GuardBlind"));
         world.lock().unwrap().replicas[0].how = How::Well;
-        bed.until_phase("Succeeded").await;
-        assert!(!was_rolled_back(&bed), "{:?}", bed.events());
+        cluster.until_phase("Succeeded").await;
+        assert!(!was_rolled_back(&cluster), "{:?}", cluster.events());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_canary_did_unseen_counts_once_it_is_seen() {
-    let (bed, world) = goes_blind(How::Refuses).await;
+    let (cluster, world) = goes_blind(How::Refuses).await;
     world.lock().unwrap().fails = 1.0;
-    bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+    cluster.until("no traffic", |cluster| cluster.canary_share() == 0).await;
     world.lock().unwrap().replicas[0].how = How::Well;
-    bed.until_phase("Failed").await;
-    assert!(was_rolled_back(&bed), "{:?}", bed.events());
+    cluster.until_phase("Failed").await;
+    assert!(was_rolled_back(&cluster), "{:?}", cluster.events());
 }
 
-fn code(bed: &Bed) -> String {
-    bed.status()["lastReason"]["code"].as_str().unwrap_or_default().to_owned()
+fn code(cluster: &TestCluster) -> String {
+    cluster.status()["lastReason"]["code"].as_str().unwrap_or_default().to_owned()
 }
 
-fn pages_asked_for(bed: &Bed) -> Vec<String> {
-    let asked = bed.script.asked.lock().unwrap();
+fn pages_asked_for(cluster: &TestCluster) -> Vec<String> {
+    let asked = cluster.script.asked.lock().unwrap();
     asked.iter().filter(|url| url.starts_with("http://10.9.")).cloned().collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_long_page_that_comes_to_nothing_is_asked_for_less_and_less() {
-    let (bed, world) = goes_blind(How::Endless).await;
-    bed.pass(10).await;
-    let before = pages_asked_for(&bed).len();
-    bed.pass(90).await;
-    let asked = pages_asked_for(&bed).len() - before;
+    let (cluster, world) = goes_blind(How::Endless).await;
+    cluster.pass(10).await;
+    let before = pages_asked_for(&cluster).len();
+    cluster.pass(90).await;
+    let asked = pages_asked_for(&cluster).len() - before;
     assert!((3..=6).contains(&asked), "{asked} pages in 90 s");
     world.lock().unwrap().replicas[0].how = How::Well;
-    bed.until_phase("Succeeded").await;
+    cluster.until_phase("Succeeded").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_gateway_that_takes_seconds_is_read_all_the_same() {
-    let (bed, world) = bed(vec![Replica::scarred()]);
-    *bed.script.gateways_take.lock().unwrap() = Duration::from_millis(3_500);
-    release(&bed, asked_for()).await;
-    bed.pass(20).await;
-    assert_ne!(metrics_ready(&bed).0, "GatewayUnreachable");
-    is_caught(&bed, &world, 10).await;
+    let (cluster, world) = cluster(vec![Replica::scarred()]);
+    *cluster.script.gateways_take.lock().unwrap() = Duration::from_millis(3_500);
+    release(&cluster, asked_for()).await;
+    cluster.pass(20).await;
+    assert_ne!(metrics_ready(&cluster).0, "GatewayUnreachable");
+    is_caught(&cluster, &world, 10).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_gateway_is_asked_for_what_is_read_of_its_page() {
-    let (bed, _world) = bed(vec![Replica::scarred()]);
-    release(&bed, asked_for()).await;
-    bed.pass(5).await;
-    let asked = pages_asked_for(&bed);
+    let (cluster, _world) = cluster(vec![Replica::scarred()]);
+    release(&cluster, asked_for()).await;
+    cluster.pass(5).await;
+    let asked = pages_asked_for(&cluster);
     let narrow: Vec<&String> = asked.iter().filter(|url| url.contains('?')).collect();
     // This one does not understand that, and is not bothered again: the check at rest asks once, and the guard.
     assert_eq!(narrow.len(), 2, "{asked:?}");
@@ -588,9 +595,9 @@ async fn a_gateway_is_asked_for_what_is_read_of_its_page() {
 }
 
 /// What each write of the status changed, but for times.
-fn writes(bed: &Bed, since: u64) -> Vec<String> {
+fn writes(cluster: &TestCluster, since: u64) -> Vec<String> {
     let canaries = ResourceId::new(CANARIES.0, CANARIES.1);
-    let (changes, _) = bed.store.changes_since(&canaries, since).unwrap();
+    let (changes, _) = cluster.store.changes_since(&canaries, since).unwrap();
     let fields = |old: &Value, new: &Value| -> Vec<String> {
         let (old, new) = (old["status"].as_object(), new["status"].as_object());
         let names = old.into_iter().chain(new).flat_map(|status| status.keys());
@@ -614,15 +621,15 @@ fn writes(bed: &Bed, since: u64) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 #[expect(clippy::print_stdout, reason = "the figure is printed with --nocapture")]
 async fn a_release_writes_its_status_when_something_happens() {
-    let (bed, world) = bed(vec![Replica::scarred()]);
-    bed.apply("local/app:v1", reference());
-    bed.until_phase("Initialized").await;
-    bed.pass(30).await;
-    let (since, began) = (bed.store.version(), Instant::now());
-    bed.set_image("local/app:v2");
-    succeeds(&bed, &world, 0.0).await;
-    bed.pass(30).await;
-    let writes = writes(&bed, since);
+    let (cluster, world) = cluster(vec![Replica::scarred()]);
+    cluster.apply("local/app:v1", reference());
+    cluster.until_phase("Initialized").await;
+    cluster.pass(30).await;
+    let (since, began) = (cluster.store.version(), Instant::now());
+    cluster.set_image("local/app:v2");
+    succeeds(&cluster, &world, 0.0).await;
+    cluster.pass(30).await;
+    let writes = writes(&cluster, since);
     println!("{} writes of the status in {:?}", writes.len(), began.elapsed());
     println!("{}", writes.join("\n"));
     assert!(writes.len() <= STATUS_WRITES_MAX, "{} writes: {writes:#?}", writes.len());

@@ -14,7 +14,7 @@ use serin_apiserver::http::{Api, Body};
 use tokio::time::Instant;
 use tower::Service;
 
-use crate::guard::Bed;
+use crate::guard::TestCluster;
 
 /// An API of which one write of the status gets no answer.
 #[derive(Clone)]
@@ -48,43 +48,43 @@ impl Service<Request<kube::client::Body>> for HalfOpen {
 }
 
 /// A canary with 5 %, and an operator whose next write of the status has just gone nowhere.
-async fn waiting() -> (Bed, Operator) {
+async fn waiting() -> (TestCluster, Operator) {
     let analysis = json!({"interval": "20s", "stepWeights": [5, 50]});
-    let mut bed = Bed::new(analysis).await;
-    bed.stop().await;
+    let mut cluster = TestCluster::new(analysis).await;
+    cluster.stop().await;
     let loses = Arc::new(AtomicBool::new(false));
-    let api = HalfOpen { api: Api::new(bed.store.clone()), loses: Arc::clone(&loses) };
-    let operator = Operator::start(kube::Client::new(api, "default"), bed.options());
-    bed.release("local/app:v2");
-    bed.until_routed(|share| share > 0.0).await;
+    let api = HalfOpen { api: Api::new(cluster.store.clone()), loses: Arc::clone(&loses) };
+    let operator = Operator::start(kube::Client::new(api, "default"), cluster.options());
+    cluster.release("local/app:v2");
+    cluster.until_routed(|share| share > 0.0).await;
     // Until whatever else there is to note is noted.
     tokio::time::sleep(Duration::from_secs(5)).await;
     loses.store(true, Ordering::SeqCst);
     while loses.load(Ordering::SeqCst) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    (bed, operator)
+    (cluster, operator)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_gets_no_answer_is_given_up_and_the_release_goes_on() {
-    let (bed, _operator) = waiting().await;
+    let (cluster, _operator) = waiting().await;
     let lost = Instant::now();
-    bed.until(|status| status["canaryWeight"] == 50).await;
+    cluster.until(|status| status["canaryWeight"] == 50).await;
     let took = lost.elapsed();
     assert!(took >= Duration::from_secs(29), "given up as late as an admission may take: {took:?}");
     // The checks look at the time since the last step, and an interval goes by.
     assert!(took <= Duration::from_secs(60), "{took:?}");
-    bed.until(|status| status["phase"] == "Succeeded").await;
+    cluster.until(|status| status["phase"] == "Succeeded").await;
 }
 
 /// Law 1: what waits for nothing does not wait for a write that was begun before, either.
 #[tokio::test(start_paused = true)]
 async fn a_write_that_gets_no_answer_holds_no_rollback() {
-    let (bed, _operator) = waiting().await;
-    bed.fail(1.0, 0.0);
-    let took = bed.until_routed(|share| share == 0.0).await;
+    let (cluster, _operator) = waiting().await;
+    cluster.fail(1.0, 0.0);
+    let took = cluster.until_routed(|share| share == 0.0).await;
     // Three seconds for the verdict, as where nothing hangs, and five for the write.
     assert!(took <= Duration::from_secs(10), "{took:?}");
-    bed.until(|status| status["phase"] == "Failed").await;
+    cluster.until(|status| status["phase"] == "Failed").await;
 }

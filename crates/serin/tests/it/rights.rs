@@ -14,7 +14,7 @@ use serin_apiserver::http::{Api, Body};
 use serin_apiserver::registry::ResourceId;
 use tower::Service;
 
-use crate::bed::{Bed, CANARIES, DAEMON_SETS, DEPLOYMENTS, value, workload};
+use crate::cluster::{CANARIES, DAEMON_SETS, DEPLOYMENTS, TestCluster, value, workload};
 
 /// Where the manifests put the operator.
 const HOME: &str = "serin-system";
@@ -232,18 +232,18 @@ fn spec() -> Value {
 }
 
 /// Everything that a canary can refer to.
-fn surroundings(bed: &Bed) {
-    bed.create(("", "configmaps"), json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"level": "one"}}));
-    bed.create(("", "configmaps"), json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "foreign"}, "data": {"level": "one"}}));
+fn surroundings(cluster: &TestCluster) {
+    cluster.create(("", "configmaps"), json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"level": "one"}}));
+    cluster.create(("", "configmaps"), json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "foreign"}, "data": {"level": "one"}}));
     for name in ["password", "keys", "chat", "foreign"] {
         let data = json!({"token": "dG9rZW4=", "address": "aHR0cDovL2NoYXQ="});
-        bed.create(
+        cluster.create(
             ("", "secrets"),
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}),
         );
     }
-    bed.create(("autoscaling", "horizontalpodautoscalers"), crate::stories::scaler());
-    bed.create(
+    cluster.create(("autoscaling", "horizontalpodautoscalers"), crate::stories::scaler());
+    cluster.create(
         ("flagger.app", "metrictemplates"),
         json!({
             "apiVersion": "flagger.app/v1beta1", "kind": "MetricTemplate", "metadata": {"name": "errors"},
@@ -253,7 +253,7 @@ fn surroundings(bed: &Bed) {
             },
         }),
     );
-    bed.create(
+    cluster.create(
         ("flagger.app", "alertproviders"),
         json!({
             "apiVersion": "flagger.app/v1beta1", "kind": "AlertProvider", "metadata": {"name": "chat"},
@@ -262,111 +262,117 @@ fn surroundings(bed: &Bed) {
     );
 }
 
-async fn begun(bed: &Bed) {
-    bed.apply("app:v1", spec());
-    bed.modify(DEPLOYMENTS, "backend", |target| {
+async fn begun(cluster: &TestCluster) {
+    cluster.apply("app:v1", spec());
+    cluster.modify(DEPLOYMENTS, "backend", |target| {
         target["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([
             {"configMapRef": {"name": "settings"}}, {"secretRef": {"name": "password"}},
         ]);
     });
-    bed.until_phase("Initialized").await;
+    cluster.until_phase("Initialized").await;
 }
 
 /// One of everything: adoption, a promotion with configs and an autoscaler, a rollback, a repair and a deletion.
-async fn lived(bed: &Bed) {
-    surroundings(bed);
-    begun(bed).await;
-    bed.modify(("", "configmaps"), "settings", |object| object["data"]["level"] = json!("two"));
-    bed.modify(("", "secrets"), "password", |object| object["data"]["token"] = json!("bmV3"));
-    bed.modify(("autoscaling", "horizontalpodautoscalers"), "backend", |scaler| {
+async fn lived(cluster: &TestCluster) {
+    surroundings(cluster);
+    begun(cluster).await;
+    cluster.modify(("", "configmaps"), "settings", |object| object["data"]["level"] = json!("two"));
+    cluster.modify(("", "secrets"), "password", |object| object["data"]["token"] = json!("bmV3"));
+    cluster.modify(("autoscaling", "horizontalpodautoscalers"), "backend", |scaler| {
         scaler["spec"]["maxReplicas"] = json!(9);
     });
-    bed.set_image("app:v2");
-    bed.until("promoted", |bed| bed.phase() == "Succeeded" && bed.primary_image() == "app:v2")
+    cluster.set_image("app:v2");
+    cluster
+        .until("promoted", |cluster| {
+            cluster.phase() == "Succeeded" && cluster.primary_image() == "app:v2"
+        })
         .await;
-    bed.answer(|url, _| if url.contains("errors") { value(7.0) } else { value(0.0) });
-    bed.set_image("app:v3");
-    bed.until_phase("Failed").await;
-    bed.pass(60).await;
+    cluster.answer(|url, _| if url.contains("errors") { value(7.0) } else { value(0.0) });
+    cluster.set_image("app:v3");
+    cluster.until_phase("Failed").await;
+    cluster.pass(60).await;
     // A cluster that is restored from a backup lists what is older than what was written: each canary is read alone.
-    let backup = bed.store.backup();
-    bed.set_image("app:v4");
-    bed.until_phase("Failed").await;
-    bed.pass(60).await;
-    bed.store.restore(&backup);
-    bed.pass(120).await;
+    let backup = cluster.store.backup();
+    cluster.set_image("app:v4");
+    cluster.until_phase("Failed").await;
+    cluster.pass(60).await;
+    cluster.store.restore(&backup);
+    cluster.pass(120).await;
     let id = ResourceId::new(CANARIES.0, CANARIES.1);
-    bed.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
-    bed.until("gone", |bed| bed.get(CANARIES, "backend").is_none()).await;
-    bed.pass(60).await;
+    cluster.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
+    cluster.until("gone", |cluster| cluster.get(CANARIES, "backend").is_none()).await;
+    cluster.pass(60).await;
     // What it refers to is read by its name when the watches are there already.
     let target = ResourceId::new(DEPLOYMENTS.0, DEPLOYMENTS.1);
-    bed.store.delete(&target, "develop", "backend", &Default::default()).unwrap();
-    begun(bed).await;
-    bed.pass(60).await;
-    bed.answer(|_, _| value(0.0));
-    gone(bed).await;
+    cluster.store.delete(&target, "develop", "backend", &Default::default()).unwrap();
+    begun(cluster).await;
+    cluster.pass(60).await;
+    cluster.answer(|_, _| value(0.0));
+    gone(cluster).await;
     let route = json!({
         "apiVersion": "traefik.io/v1alpha1", "kind": "IngressRoute", "metadata": {"name": "shop"},
         "spec": {"routes": [{"kind": "Rule", "match": "Host(`a`)", "services": [{"name": "backend", "port": 80}]}]},
     });
-    bed.create(("traefik.io", "ingressroutes"), route);
+    cluster.create(("traefik.io", "ingressroutes"), route);
     let beside =
         json!({"apiVersion": "traefik.io/v1alpha1", "kind": "IngressRoute", "name": "shop"});
-    bed.apply("app:v5", json!({"routeRef": beside}));
-    bed.until_phase("Initialized").await;
-    bed.modify(("traefik.io", "ingressroutes"), "shop", |route| {
+    cluster.apply("app:v5", json!({"routeRef": beside}));
+    cluster.until_phase("Initialized").await;
+    cluster.modify(("traefik.io", "ingressroutes"), "shop", |route| {
         route["spec"]["entryPoints"] = json!(["web"]);
     });
-    bed.pass(60).await;
-    gone(bed).await;
+    cluster.pass(60).await;
+    gone(cluster).await;
     let edge = json!({"provider": "gatewayapi:v1", "service": {"gatewayRefs": [{"name": "edge"}]}});
-    bed.apply("app:v5", edge);
-    bed.until_phase("Initialized").await;
-    bed.set_image("app:v6");
-    bed.until_phase("Succeeded").await;
-    gone(bed).await;
-    lived_on_every_node(bed).await;
+    cluster.apply("app:v5", edge);
+    cluster.until_phase("Initialized").await;
+    cluster.set_image("app:v6");
+    cluster.until_phase("Succeeded").await;
+    gone(cluster).await;
+    lived_on_every_node(cluster).await;
 }
 
 /// The same as a DaemonSet, with somebody who asks for something.
-async fn lived_on_every_node(bed: &Bed) {
-    bed.apply_with(workload("DaemonSet", "app:v1"), json!({}));
-    bed.until_phase("Initialized").await;
-    bed.modify(DAEMON_SETS, "backend", |set| {
+async fn lived_on_every_node(cluster: &TestCluster) {
+    cluster.apply_with(workload("DaemonSet", "app:v1"), json!({}));
+    cluster.until_phase("Initialized").await;
+    cluster.modify(DAEMON_SETS, "backend", |set| {
         set["spec"]["template"]["spec"]["containers"][0]["image"] = json!("app:v2");
     });
-    bed.until_phase("Succeeded").await;
+    cluster.until_phase("Succeeded").await;
     // This one too is read by its name when its watch is there already.
     for id in [CANARIES, DAEMON_SETS] {
         let id = ResourceId::new(id.0, id.1);
-        bed.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
-        bed.until("gone", |bed| bed.get(CANARIES, "backend").is_none()).await;
-        bed.pass(60).await;
+        cluster.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
+        cluster.until("gone", |cluster| cluster.get(CANARIES, "backend").is_none()).await;
+        cluster.pass(60).await;
     }
-    bed.apply_with(workload("DaemonSet", "app:v1"), json!({}));
-    bed.until_phase("Initialized").await;
+    cluster.apply_with(workload("DaemonSet", "app:v1"), json!({}));
+    cluster.until_phase("Initialized").await;
     let actions = ("serin.dev", "releaseactions");
     let action = json!({
         "apiVersion": "serin.dev/v1alpha1", "kind": "ReleaseAction", "metadata": {"name": "stop"},
-        "spec": {"canary": "backend", "action": "abort", "release": bed.status()["release"]},
+        "spec": {"canary": "backend", "action": "abort", "release": cluster.status()["release"]},
     });
-    bed.create(actions, action);
-    bed.until("an answer", |bed| {
-        bed.get(actions, "stop").is_some_and(|action| action["status"]["state"] == "Refused")
-    })
-    .await;
-    bed.pass(25 * 3600).await;
-    bed.until("it is taken away", |bed| bed.get(actions, "stop").is_none()).await;
+    cluster.create(actions, action);
+    cluster
+        .until("an answer", |cluster| {
+            cluster
+                .get(actions, "stop")
+                .is_some_and(|action| action["status"]["state"] == "Refused")
+        })
+        .await;
+    cluster.pass(25 * 3600).await;
+    cluster.until("it is taken away", |cluster| cluster.get(actions, "stop").is_none()).await;
 }
 
 /// Both the Canary and its target.
-async fn gone(bed: &Bed) {
+async fn gone(cluster: &TestCluster) {
     for id in [CANARIES, DEPLOYMENTS] {
         let id = ResourceId::new(id.0, id.1);
-        bed.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
-        bed.until("gone", |bed| bed.get(CANARIES, "backend").is_none()).await;
-        bed.pass(60).await;
+        cluster.store.delete(&id, "develop", "backend", &Default::default()).unwrap();
+        cluster.until("gone", |cluster| cluster.get(CANARIES, "backend").is_none()).await;
+        cluster.pass(60).await;
     }
 }
 
@@ -375,17 +381,17 @@ async fn the_manifests_grant_what_is_asked_and_no_more() {
     let asked = Arc::new(Mutex::new(BTreeSet::new()));
     let read = Arc::new(Mutex::new(BTreeSet::new()));
     let (shared, of_data) = (Arc::clone(&asked), Arc::clone(&read));
-    let mut bed = Bed::start_with(move |api| {
+    let mut cluster = TestCluster::start_with(move |api| {
         kube::Client::new(Recorded { api, asked: shared, read: of_data }, "default")
     });
-    bed.kill_operator();
-    bed.create_namespace(HOME);
-    bed.election = Some(HOME.to_owned());
-    bed.gateways = ["service=develop/gateway:metrics", "selector=develop/app=gateway:metrics"]
+    cluster.kill_operator();
+    cluster.create_namespace(HOME);
+    cluster.election = Some(HOME.to_owned());
+    cluster.gateways = ["service=develop/gateway:metrics", "selector=develop/app=gateway:metrics"]
         .map(str::to_owned)
         .to_vec();
-    bed.start_operator();
-    lived(&bed).await;
+    cluster.start_operator();
+    lived(&cluster).await;
     let asked = asked.lock().unwrap().clone();
     let read = std::mem::take(&mut *read.lock().unwrap());
     let names = ["settings", "password", "keys", "chat"];

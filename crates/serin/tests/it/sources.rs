@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use serin_apiserver::store::Store;
 use tokio::time::Instant;
 
-use super::bed::{Bed, DEPLOYMENTS, ROUTES, value};
+use super::cluster::{DEPLOYMENTS, ROUTES, TestCluster, value};
 
 /// Requests per second at the gateway.
 const RATE: f64 = 200.0;
@@ -237,22 +237,22 @@ async fn serve(store: Store, every: Duration, recorder: Shared) {
     }
 }
 
-type Answer = Result<(u16, String), serin::http_client::OutsideError>;
+type Answer = Result<(u16, String), serin::http_client::HttpError>;
 
-/// A bed whose metric server is a recorder; what the builtin checks ask for is fine.
-pub(crate) fn recorded(bed: &Bed, every: Duration) -> Shared {
-    recorded_beside(bed, every, |_, _| value(99.9))
+/// A cluster whose metric server is a recorder; what the builtin checks ask for is fine.
+pub(crate) fn recorded(cluster: &TestCluster, every: Duration) -> Shared {
+    recorded_beside(cluster, every, |_, _| value(99.9))
 }
 
 /// The same, with somebody who answers everything else.
 pub(crate) fn recorded_beside(
-    bed: &Bed,
+    cluster: &TestCluster,
     every: Duration,
     others: impl Fn(&str, &Counts) -> Answer + Send + Sync + 'static,
 ) -> Shared {
-    let recorder = Recorder::start(bed.store.clone(), every);
+    let recorder = Recorder::start(cluster.store.clone(), every);
     let answering = Arc::clone(&recorder);
-    bed.answer(move |url, body| {
+    cluster.answer(move |url, body| {
         if body.is_empty() {
             return others(url, &answering.lock().unwrap().counts);
         }
@@ -273,112 +273,118 @@ pub(crate) fn guarded(guard: Value) -> Value {
     json!({"analysis": analysis})
 }
 
-pub(crate) fn metrics_ready(bed: &Bed) -> (String, String) {
-    let conditions = bed.status()["conditions"].clone();
+pub(crate) fn metrics_ready(cluster: &TestCluster) -> (String, String) {
+    let conditions = cluster.status()["conditions"].clone();
     let all = conditions.as_array().cloned().unwrap_or_default();
     let ready = all.iter().find(|c| c["type"] == "MetricsReady").cloned().unwrap_or_default();
     let text = |field: &str| ready[field].as_str().unwrap_or_default().to_owned();
     (text("reason"), text("message"))
 }
 
-fn code(bed: &Bed) -> String {
-    bed.status()["lastReason"]["code"].as_str().unwrap_or_default().to_owned()
+fn code(cluster: &TestCluster) -> String {
+    cluster.status()["lastReason"]["code"].as_str().unwrap_or_default().to_owned()
 }
 
-pub(crate) async fn release(bed: &Bed, spec: Value) {
-    bed.apply("local/app:v1", spec);
-    bed.until_phase("Initialized").await;
-    bed.pass(30).await;
-    bed.set_image("local/app:v2");
-    bed.until("traffic", |bed| bed.canary_share() > 0).await;
+pub(crate) async fn release(cluster: &TestCluster, spec: Value) {
+    cluster.apply("local/app:v1", spec);
+    cluster.until_phase("Initialized").await;
+    cluster.pass(30).await;
+    cluster.set_image("local/app:v2");
+    cluster.until("traffic", |cluster| cluster.canary_share() > 0).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_prometheus_has_recorded_is_enough() {
-    let bed = Bed::start();
-    let recorder = recorded(&bed, Duration::from_secs(5));
+    let cluster = TestCluster::start();
+    let recorder = recorded(&cluster, Duration::from_secs(5));
     recorder.lock().unwrap().fails = 1.0;
-    release(&bed, guarded(json!({"source": "prometheus"}))).await;
+    release(&cluster, guarded(json!({"source": "prometheus"}))).await;
     let began = Instant::now();
-    bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+    cluster.until("no traffic", |cluster| cluster.canary_share() == 0).await;
     assert!(began.elapsed() <= Duration::from_secs(16), "{:?}", began.elapsed());
-    bed.until_phase("Failed").await;
+    cluster.until_phase("Failed").await;
     assert!(
-        bed.events().iter().any(|event| event.contains("GuardRolledBack")),
+        cluster.events().iter().any(|event| event.contains("GuardRolledBack")),
         "{:?}",
-        bed.events()
+        cluster.events()
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_good_release_waits_for_scrapes_and_asks_no_more_than_it_must() {
-    let bed = Bed::start();
-    let recorder = recorded(&bed, Duration::from_secs(30));
+    let cluster = TestCluster::start();
+    let recorder = recorded(&cluster, Duration::from_secs(30));
     recorder.lock().unwrap().fails = 0.001;
-    release(&bed, guarded(json!({"source": "prometheus"}))).await;
+    release(&cluster, guarded(json!({"source": "prometheus"}))).await;
     let (began, before) = (Instant::now(), recorder.lock().unwrap().asked);
-    bed.until_phase("Succeeded").await;
+    cluster.until_phase("Succeeded").await;
     let asked = recorder.lock().unwrap().asked - before;
     let scrapes = began.elapsed().as_secs() / 30 + 1;
     // The first one or two, and then those in the last fifth before the next scrape.
     assert!(u64::try_from(asked).unwrap() <= 9 * scrapes + 40, "{asked} in {scrapes} scrapes");
-    assert_eq!(metrics_ready(&bed).0, "Measured");
-    assert!(!bed.events().iter().any(|event| event.contains("RolledBack")), "{:?}", bed.events());
+    assert_eq!(metrics_ready(&cluster).0, "Measured");
+    assert!(
+        !cluster.events().iter().any(|event| event.contains("RolledBack")),
+        "{:?}",
+        cluster.events()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_scrapes_no_more_holds_and_one_that_does_again_lets_go() {
-    let bed = Bed::start();
-    let recorder = recorded(&bed, Duration::from_secs(5));
-    release(&bed, guarded(json!({"source": "prometheus"}))).await;
+    let cluster = TestCluster::start();
+    let recorder = recorded(&cluster, Duration::from_secs(5));
+    release(&cluster, guarded(json!({"source": "prometheus"}))).await;
     recorder.lock().unwrap().scraping = false;
-    bed.until("a hold", |bed| code(bed) == "GuardHolds").await;
-    bed.until("the reason", |bed| metrics_ready(bed).0 == "PrometheusUnreachable").await;
-    let (_, message) = metrics_ready(&bed);
+    cluster.until("a hold", |cluster| code(cluster) == "GuardHolds").await;
+    cluster
+        .until("the reason", |cluster| metrics_ready(cluster).0 == "PrometheusUnreachable")
+        .await;
+    let (_, message) = metrics_ready(&cluster);
     assert!(message.contains("the times of its samples have not gone on"), "{message}");
-    bed.pass(900).await;
-    assert_eq!(bed.canary_share(), 5);
+    cluster.pass(900).await;
+    assert_eq!(cluster.canary_share(), 5);
     recorder.lock().unwrap().scraping = true;
-    bed.until_phase("Succeeded").await;
-    assert_eq!(metrics_ready(&bed).0, "Measured");
+    cluster.until_phase("Succeeded").await;
+    assert_eq!(metrics_ready(&cluster).0, "Measured");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_guard_that_nobody_asked_for_stays_out_of_the_way() {
-    let bed = Bed::start();
-    let recorder = recorded(&bed, Duration::from_secs(5));
+    let cluster = TestCluster::start();
+    let recorder = recorded(&cluster, Duration::from_secs(5));
     recorder.lock().unwrap().scraping = false;
-    release(&bed, guarded(Value::Null)).await;
-    bed.until_phase("Succeeded").await;
-    let (reason, message) = metrics_ready(&bed);
+    release(&cluster, guarded(Value::Null)).await;
+    cluster.until_phase("Succeeded").await;
+    let (reason, message) = metrics_ready(&cluster);
     assert!(reason == "PrometheusUnreachable" && message.contains("does it scrape"), "{message}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_bound_that_no_server_has_recorded_is_refused_with_those_that_are() {
-    let bed = Bed::start();
-    let recorder = recorded(&bed, Duration::from_secs(5));
+    let cluster = TestCluster::start();
+    let recorder = recorded(&cluster, Duration::from_secs(5));
     recorder.lock().unwrap().bound = "0.3";
     let guard = json!({"source": "prometheus", "latency": [{"threshold": 500, "slo": 1}]});
-    release(&bed, guarded(guard)).await;
-    bed.until("a hold", |bed| code(bed) == "GuardHolds").await;
-    let (reason, message) = metrics_ready(&bed);
+    release(&cluster, guarded(guard)).await;
+    cluster.until("a hold", |cluster| code(cluster) == "GuardHolds").await;
+    let (reason, message) = metrics_ready(&cluster);
     assert!(reason == "NoSuchBucket" && message.contains("the bounds 300 ms"), "{message}");
-    bed.pass(300).await;
-    assert_eq!(bed.canary_share(), 5);
+    cluster.pass(300).await;
+    assert_eq!(cluster.canary_share(), 5);
     recorder.lock().unwrap().fails = 1.0;
-    bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+    cluster.until("no traffic", |cluster| cluster.canary_share() == 0).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn slowness_shows_in_recorded_histograms() {
-    let bed = Bed::start();
-    let recorder = recorded(&bed, Duration::from_secs(5));
+    let cluster = TestCluster::start();
+    let recorder = recorded(&cluster, Duration::from_secs(5));
     recorder.lock().unwrap().slow = 0.5;
     let guard = json!({"source": "prometheus", "latency": [{"threshold": 500, "slo": 1}]});
-    release(&bed, guarded(guard)).await;
-    bed.until_phase("Failed").await;
-    let events = bed.events();
+    release(&cluster, guarded(guard)).await;
+    cluster.until_phase("Failed").await;
+    let events = cluster.events();
     assert!(events.iter().any(|event| event.contains("slower than 500 ms")), "{events:?}");
 }
 
@@ -396,22 +402,22 @@ pub(crate) fn slice(addresses: &[&str]) -> Value {
     })
 }
 
-/// A bed whose gateways are told to the operator in this way.
-pub(crate) fn with_gateways(gateways: &str) -> Bed {
-    let mut bed = Bed::start();
-    bed.kill_operator();
-    bed.gateways = gateways.split(',').map(str::to_owned).collect();
-    bed.start_operator();
-    bed
+/// A cluster whose gateways are told to the operator in this way.
+pub(crate) fn with_gateways(gateways: &str) -> TestCluster {
+    let mut cluster = TestCluster::start();
+    cluster.kill_operator();
+    cluster.gateways = gateways.split(',').map(str::to_owned).collect();
+    cluster.start_operator();
+    cluster
 }
 
 #[tokio::test(start_paused = true)]
 async fn replicas_behind_a_service_are_found_as_they_come() {
-    let bed = with_gateways("service=develop/gateway:metrics");
-    let recorder = Recorder::start(bed.store.clone(), Duration::from_secs(5));
-    bed.create(SLICES, slice(&["10.9.0.1"]));
+    let cluster = with_gateways("service=develop/gateway:metrics");
+    let recorder = Recorder::start(cluster.store.clone(), Duration::from_secs(5));
+    cluster.create(SLICES, slice(&["10.9.0.1"]));
     let answering = Arc::clone(&recorder);
-    bed.answer(move |url, _| {
+    cluster.answer(move |url, _| {
         let mut counts = answering.lock().unwrap().counts.clone();
         match url {
             "http://10.9.0.1:9100/metrics" => {
@@ -424,11 +430,11 @@ async fn replicas_behind_a_service_are_found_as_they_come() {
         }
     });
     recorder.lock().unwrap().fails = 1.0;
-    release(&bed, guarded(json!({"errorRate": {"slo": 1}}))).await;
-    bed.pass(15).await;
-    assert_eq!(bed.canary_share(), 5);
-    assert_eq!(metrics_ready(&bed).0, "Measured");
-    bed.modify(SLICES, "gateway-1", |object| {
+    release(&cluster, guarded(json!({"errorRate": {"slo": 1}}))).await;
+    cluster.pass(15).await;
+    assert_eq!(cluster.canary_share(), 5);
+    assert_eq!(metrics_ready(&cluster).0, "Measured");
+    cluster.modify(SLICES, "gateway-1", |object| {
         *object = {
             let mut more = slice(&["10.9.0.1", "10.9.0.2"]);
             more["metadata"] = object["metadata"].clone();
@@ -436,21 +442,21 @@ async fn replicas_behind_a_service_are_found_as_they_come() {
         }
     });
     let began = Instant::now();
-    bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+    cluster.until("no traffic", |cluster| cluster.canary_share() == 0).await;
     assert!(began.elapsed() <= Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
 /// Hosts that were asked for their metrics since `from`.
-fn scraped(bed: &Bed, from: usize) -> BTreeSet<String> {
-    let asked = bed.script.asked.lock().unwrap();
+fn scraped(cluster: &TestCluster, from: usize) -> BTreeSet<String> {
+    let asked = cluster.script.asked.lock().unwrap();
     let hosts = asked.iter().skip(from).filter_map(|url| url.strip_suffix(":9100/metrics"));
     hosts.map(|host| host.trim_start_matches("http://").to_owned()).collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn replicas_with_labels_are_found_and_those_that_are_gone_left_alone() {
-    let bed = with_gateways("selector=develop/app=gateway,tier=edge:metrics");
-    let recorder = Recorder::start(bed.store.clone(), Duration::from_secs(5));
+    let cluster = with_gateways("selector=develop/app=gateway,tier=edge:metrics");
+    let recorder = Recorder::start(cluster.store.clone(), Duration::from_secs(5));
     let labels = json!({"app": "gateway", "tier": "edge"});
     let ports = json!([{"name": "metrics", "containerPort": 9100}]);
     let gateway = json!({
@@ -460,40 +466,41 @@ async fn replicas_with_labels_are_found_and_those_that_are_gone_left_alone() {
             "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "gateway", "image": "local/gateway:v1", "ports": ports}]}},
         },
     });
-    bed.create(DEPLOYMENTS, gateway);
+    cluster.create(DEPLOYMENTS, gateway);
     let answering = Arc::clone(&recorder);
-    bed.answer(move |url, _| {
+    cluster.answer(move |url, _| {
         if url.ends_with(":9100/metrics") {
             return Ok((200, page(&answering.lock().unwrap().counts, 1.7e9)));
         }
         value(99.9)
     });
-    release(&bed, guarded(json!({"errorRate": {"slo": 1}}))).await;
-    bed.pass(5).await;
-    let pods = |bed: &Bed| -> BTreeSet<String> {
-        let pods =
-            bed.store.list(&serin_apiserver::registry::ResourceId::core("pods"), Some("develop"));
+    release(&cluster, guarded(json!({"errorRate": {"slo": 1}}))).await;
+    cluster.pass(5).await;
+    let pods = |cluster: &TestCluster| -> BTreeSet<String> {
+        let pods = cluster
+            .store
+            .list(&serin_apiserver::registry::ResourceId::core("pods"), Some("develop"));
         let its = pods.iter().filter(|pod| pod["metadata"]["labels"]["app"] == "gateway");
         its.filter_map(|pod| Some(pod["status"]["podIP"].as_str()?.to_owned())).collect()
     };
-    assert_eq!(pods(&bed).len(), 3);
-    assert_eq!(scraped(&bed, 0), pods(&bed));
-    bed.modify(DEPLOYMENTS, "gateway", |object| object["spec"]["replicas"] = json!(1));
-    bed.until("one pod", |bed| pods(bed).len() == 1).await;
-    bed.pass(2).await;
-    let before = bed.script.asked.lock().unwrap().len();
-    bed.pass(5).await;
-    assert_eq!(scraped(&bed, before), pods(&bed));
-    bed.until_phase("Succeeded").await;
+    assert_eq!(pods(&cluster).len(), 3);
+    assert_eq!(scraped(&cluster, 0), pods(&cluster));
+    cluster.modify(DEPLOYMENTS, "gateway", |object| object["spec"]["replicas"] = json!(1));
+    cluster.until("one pod", |cluster| pods(cluster).len() == 1).await;
+    cluster.pass(2).await;
+    let before = cluster.script.asked.lock().unwrap().len();
+    cluster.pass(5).await;
+    assert_eq!(scraped(&cluster, before), pods(&cluster));
+    cluster.until_phase("Succeeded").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_service_without_pods_holds_a_guard_that_was_asked_for() {
-    let bed = with_gateways("service=develop/gateway:metrics");
-    bed.answer(|_, _| value(99.9));
-    release(&bed, guarded(json!({"errorRate": {"slo": 1}}))).await;
-    bed.until("a hold", |bed| code(bed) == "GuardHolds").await;
-    let (reason, message) = metrics_ready(&bed);
+    let cluster = with_gateways("service=develop/gateway:metrics");
+    cluster.answer(|_, _| value(99.9));
+    release(&cluster, guarded(json!({"errorRate": {"slo": 1}}))).await;
+    cluster.until("a hold", |cluster| code(cluster) == "GuardHolds").await;
+    let (reason, message) = metrics_ready(&cluster);
     assert_eq!(reason, "GatewayUnreachable");
     assert!(message.contains("develop/gateway: no pod with that port is running"), "{message}");
 }
@@ -523,19 +530,19 @@ fn foreign_page(counts: &Counts, nginx: bool) -> String {
 #[tokio::test(start_paused = true)]
 async fn gateways_of_other_makes_are_read_as_well() {
     for nginx in [false, true] {
-        let bed = with_gateways("http://10.9.0.1:9901/stats/prometheus");
-        let recorder = recorded_beside(&bed, Duration::from_secs(5), move |url, counts| {
+        let cluster = with_gateways("http://10.9.0.1:9901/stats/prometheus");
+        let recorder = recorded_beside(&cluster, Duration::from_secs(5), move |url, counts| {
             if url == "http://10.9.0.1:9901/stats/prometheus" {
                 return Ok((200, foreign_page(counts, nginx)));
             }
             value(99.9)
         });
-        release(&bed, guarded(json!({"errorRate": {"slo": 1}}))).await;
-        bed.pass(10).await;
-        assert_eq!(metrics_ready(&bed).0, "Measured");
+        release(&cluster, guarded(json!({"errorRate": {"slo": 1}}))).await;
+        cluster.pass(10).await;
+        assert_eq!(metrics_ready(&cluster).0, "Measured");
         recorder.lock().unwrap().fails = 1.0;
         let began = Instant::now();
-        bed.until("no traffic", |bed| bed.canary_share() == 0).await;
+        cluster.until("no traffic", |cluster| cluster.canary_share() == 0).await;
         assert!(began.elapsed() <= Duration::from_secs(3), "{:?}", began.elapsed());
     }
 }

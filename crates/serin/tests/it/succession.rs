@@ -17,7 +17,7 @@ use serin_apiserver::store::{Sub, WriteOptions};
 use tokio::time::Instant;
 use tower::Service;
 
-use crate::guard::{Bed, counted, id, share};
+use crate::guard::{TestCluster, counted, id, share};
 
 /// A replica's line to the API server, which can be cut: then nothing is answered any more.
 #[derive(Clone)]
@@ -56,23 +56,26 @@ impl Service<Request<kube::client::Body>> for Line {
 
 /// Two replicas of the operator, the first of which leads.
 struct Two {
-    bed: Bed,
+    cluster: TestCluster,
     first: Line,
     second: Line,
     _both: [Operator; 2],
 }
 
-fn holder(bed: &Bed) -> String {
+fn holder(cluster: &TestCluster) -> String {
     let lease =
-        bed.store.get(&id("coordination.k8s.io", "leases"), "develop", "serin-leader-election");
+        cluster.store.get(&id("coordination.k8s.io", "leases"), "develop", "serin-leader-election");
     let holder = lease.as_ref().and_then(|lease| lease.pointer("/spec/holderIdentity")?.as_str());
     holder.unwrap_or_default().to_owned()
 }
 
-fn replica(bed: &Bed, name: &str) -> (Line, Operator) {
-    let line =
-        Line { api: Api::new(bed.store.clone()), cut: Arc::default(), after_route: Arc::default() };
-    let mut options = bed.options();
+fn replica(cluster: &TestCluster, name: &str) -> (Line, Operator) {
+    let line = Line {
+        api: Api::new(cluster.store.clone()),
+        cut: Arc::default(),
+        after_route: Arc::default(),
+    };
+    let mut options = cluster.options();
     options.election = Some("develop".to_owned());
     name.clone_into(&mut options.settings.instance);
     let client = kube::Client::new(line.clone(), "default");
@@ -84,66 +87,70 @@ impl Two {
         let alerts =
             json!([{"name": "chat", "severity": "error", "providerRef": {"name": "chat"}}]);
         let hook = json!([{"name": "after", "type": "post-rollout", "url": "http://hook/"}]);
-        let mut bed = Bed::new(json!({
+        let mut cluster = TestCluster::new(json!({
             "interval": "300s", "stepWeights": [10, 50], "alerts": alerts, "webhooks": hook,
         }))
         .await;
-        bed.stop().await;
-        let (first, one) = replica(&bed, "first");
-        bed.until(|_| holder(&bed) == "first").await;
-        let (second, other) = replica(&bed, "second");
-        Self { bed, first, second, _both: [one, other] }
+        cluster.stop().await;
+        let (first, one) = replica(&cluster, "first");
+        cluster.until(|_| holder(&cluster) == "first").await;
+        let (second, other) = replica(&cluster, "second");
+        Self { cluster, first, second, _both: [one, other] }
     }
 
     /// A release is under way, and healthy so far.
     async fn released() -> Self {
         let two = Self::start().await;
-        two.bed.release("local/app:v2");
-        two.bed.until(|_| counted(&two.bed) > 500).await;
+        two.cluster.release("local/app:v2");
+        two.cluster.until(|_| counted(&two.cluster) > 500).await;
         two
     }
 
     async fn until_succeeded_by_second(&self) {
-        let bed = &self.bed;
-        bed.until(|_| holder(bed) == "second").await;
+        let cluster = &self.cluster;
+        cluster.until(|_| holder(cluster) == "second").await;
     }
 
     /// What everybody was told, once.
     async fn is_told_once(&self) {
         tokio::time::sleep(Duration::from_secs(60)).await;
-        let traffic = self.bed.traffic.lock().unwrap();
+        let traffic = self.cluster.traffic.lock().unwrap();
         let failed = |text: &&String| text.contains("\"phase\":\"Failed\"");
         assert_eq!(traffic.hooks.iter().filter(failed).count(), 1, "{:?}", traffic.hooks);
         assert_eq!(traffic.chat.len(), 1, "{:?}", traffic.chat);
-        let events = self.bed.store.list(&ResourceId::core("events"), Some("develop"));
+        let events = self.cluster.store.list(&ResourceId::core("events"), Some("develop"));
         let told: Vec<_> =
             events.iter().filter(|e| e["message"].to_string().contains("Rolling back")).collect();
         assert_eq!(told.len(), 1, "{told:#?}");
     }
 }
 
-fn last_check(bed: &Bed) -> Value {
-    bed.status()["checks"].as_array().unwrap().last().unwrap().clone()
+fn last_check(cluster: &TestCluster) -> Value {
+    cluster.status()["checks"].as_array().unwrap().last().unwrap().clone()
 }
 
 #[tokio::test(start_paused = true)]
 async fn evidence_is_continued_by_the_next_leader() {
     let two = Two::released().await;
-    let bed = &two.bed;
+    let cluster = &two.cluster;
     // Nothing that is decided at once.
-    bed.fail(0.03, 0.0);
+    cluster.fail(0.03, 0.0);
     tokio::time::sleep(Duration::from_secs(16)).await;
     two.first.cut.store(true, Ordering::SeqCst);
-    assert_eq!(bed.status()["phase"], "Progressing");
-    let (before, since) = (counted(bed), Instant::now());
+    assert_eq!(cluster.status()["phase"], "Progressing");
+    let (before, since) = (counted(cluster), Instant::now());
     two.until_succeeded_by_second().await;
-    bed.until(|_| counted(bed) > before).await;
+    cluster.until(|_| counted(cluster) > before).await;
     // Twenty requests each second, also while nobody led.
     let missed = since.elapsed().as_secs() * 20;
-    assert!(counted(bed) >= before + missed - 40, "{before}, {missed} later {}", counted(bed));
-    bed.until(|status| status["phase"] == "Failed").await;
-    assert_eq!(share(&bed.store), 0.0);
-    let check = last_check(bed);
+    assert!(
+        counted(cluster) >= before + missed - 40,
+        "{before}, {missed} later {}",
+        counted(cluster)
+    );
+    cluster.until(|status| status["phase"] == "Failed").await;
+    assert_eq!(share(&cluster.store), 0.0);
+    let check = last_check(cluster);
     assert!(check["canary"]["requests"].as_u64().unwrap() > before, "{check}");
     two.is_told_once().await;
 }
@@ -151,34 +158,35 @@ async fn evidence_is_continued_by_the_next_leader() {
 #[tokio::test(start_paused = true)]
 async fn a_healthy_release_outlives_many_leaders() {
     let two = Two::start().await;
-    let bed = &two.bed;
-    bed.fail(0.008, 0.008);
-    bed.release("local/app:v2");
+    let cluster = &two.cluster;
+    cluster.fail(0.008, 0.008);
+    cluster.release("local/app:v2");
     let (mut lines, mut replicas) = (vec![two.first.clone(), two.second.clone()], Vec::new());
     for round in 0..6 {
-        let before = counted(bed);
-        bed.until(|_| counted(bed) > before + 200).await;
-        let leader = holder(bed);
+        let before = counted(cluster);
+        cluster.until(|_| counted(cluster) > before + 200).await;
+        let leader = holder(cluster);
         lines[round].cut.store(true, Ordering::SeqCst);
-        bed.until(|_| holder(bed) != leader).await;
-        assert!(counted(bed) > before, "the evidence began anew");
-        let (line, operator) = replica(bed, &format!("round-{round}"));
+        cluster.until(|_| holder(cluster) != leader).await;
+        assert!(counted(cluster) > before, "the evidence began anew");
+        let (line, operator) = replica(cluster, &format!("round-{round}"));
         lines.push(line);
         replicas.push(operator);
     }
-    bed.until(|status| status["phase"] == "Succeeded").await;
-    assert_eq!(bed.events("GuardRolledBack"), 0);
+    cluster.until(|status| status["phase"] == "Succeeded").await;
+    assert_eq!(cluster.events("GuardRolledBack"), 0);
 }
 
 /// The same as a leader's rollback leaves behind, but nothing speaks against the version.
 #[tokio::test(start_paused = true)]
 async fn a_good_version_that_was_taken_off_gets_its_traffic_again() {
     let two = Two::released().await;
-    let bed = &two.bed;
+    let cluster = &two.cluster;
     two.first.cut.store(true, Ordering::SeqCst);
     let options = WriteOptions::by("somebody");
     let route = id("traefik.io", "traefikservices");
-    bed.store
+    cluster
+        .store
         .modify(&route, "develop", "backend", Sub::Main, &options, |route| {
             for service in route["spec"]["weighted"]["services"].as_array_mut().unwrap() {
                 let all = service["name"] == "backend-primary";
@@ -187,25 +195,25 @@ async fn a_good_version_that_was_taken_off_gets_its_traffic_again() {
         })
         .unwrap();
     two.until_succeeded_by_second().await;
-    bed.until_routed(|share| share > 0.0).await;
-    bed.until(|status| status["phase"] == "Succeeded").await;
+    cluster.until_routed(|share| share > 0.0).await;
+    cluster.until(|status| status["phase"] == "Succeeded").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_one_leader_has_found_the_next_one_carries_out() {
     let two = Two::released().await;
-    let bed = &two.bed;
+    let cluster = &two.cluster;
     two.first.after_route.store(true, Ordering::SeqCst);
-    bed.fail(1.0, 0.0);
-    let took = bed.until_routed(|share| share == 0.0).await;
+    cluster.fail(1.0, 0.0);
+    let took = cluster.until_routed(|share| share == 0.0).await;
     assert!(took <= Duration::from_secs(4), "{took:?}");
-    assert_eq!(bed.status()["phase"], "Progressing", "the status was not written");
+    assert_eq!(cluster.status()["phase"], "Progressing", "the status was not written");
     two.until_succeeded_by_second().await;
-    let hurt = bed.traffic.lock().unwrap().counts["canary"].1;
-    bed.until(|status| status["phase"] == "Failed").await;
-    let more = bed.traffic.lock().unwrap().counts["canary"].1 - hurt;
+    let hurt = cluster.traffic.lock().unwrap().counts["canary"].1;
+    cluster.until(|status| status["phase"] == "Failed").await;
+    let more = cluster.traffic.lock().unwrap().counts["canary"].1 - hurt;
     assert!(more < 1.0, "{more} more requests were hurt by a version that was found bad");
-    let why = last_check(bed)["message"].to_string();
+    let why = last_check(cluster)["message"].to_string();
     assert!(why.contains("whoever led before has taken its traffic away"), "{why}");
     two.is_told_once().await;
 }

@@ -236,6 +236,48 @@ fn no_modules_import_each_other_in_a_circle() {
     complain("modules of one crate have an order", offenders);
 }
 
+/// Of a line of code: what is in quotes, and what is not.
+fn quoted(line: &str) -> (String, String) {
+    let mut parts = (String::new(), String::new());
+    for (number, part) in line.replace("\\\"", "").split('"').enumerate() {
+        let side = if number % 2 == 1 { &mut parts.0 } else { &mut parts.1 };
+        side.push_str(part);
+        side.push(' ');
+    }
+    parts
+}
+
+/// `docs/contributing/words.md` has the words that took their place.
+#[test]
+fn names_and_messages_use_the_words_of_the_field() {
+    const NAMES: [&str; 14] = [
+        "ward", "Ward", "opinion", "teller", "Teller", "course", "Course", "seal", "Outside",
+        "manner", "bed", "Bed", "city", "book",
+    ];
+    const MESSAGES: [&str; 6] =
+        ["nobody", "somebody", "whoever", "makes no sense", "make no sense", "off the road"];
+    let mut offenders = Vec::new();
+    for (name, text) in sources() {
+        let product =
+            name.contains("/src/") && !name.ends_with("tests.rs") && !name.contains("/tests/");
+        let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate().filter(|_| product) {
+            if line.trim_start().starts_with("//") {
+                continue;
+            }
+            let (messages, names) = quoted(line);
+            let messages = messages.to_lowercase();
+            let words: Vec<&str> =
+                names.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+            let bad = NAMES.iter().find(|word| words.contains(word));
+            if let Some(word) = bad.or(MESSAGES.iter().find(|word| messages.contains(**word))) {
+                offenders.push(format!("{name}:{}: {word}", number + 1));
+            }
+        }
+    }
+    complain("names and messages use the words of docs/contributing/words.md", offenders);
+}
+
 #[test]
 fn nothing_is_left_over() {
     let words = [

@@ -1,4 +1,4 @@
-//! A crowd: hundreds of canaries whose servers hang, and a few whose releases must go on as if nobody else were there.
+//! A crowd: hundreds of canaries whose servers hang, and a few whose releases must go on as if no other were there.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn life(hanging: usize) -> (Duration, Duration) {
     let all = WELL + hanging;
     until(&world, |world| (0..all).all(|canary| world.phase(canary) == "Initialized")).await;
     for canary in WELL..all {
-        world.city.change(canary, |receiver| receiver.hooks_hang = true);
+        world.external.change(canary, |receiver| receiver.hooks_hang = true);
         world.act(canary, &Act::Release(Quality::Healthy));
     }
     // The crowd is at work, and its hooks hang.

@@ -21,9 +21,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tower::Service;
 
-use crate::dice;
 use crate::manifests::FOREIGN;
 use crate::plan::{Call, Fault};
+use crate::random;
 use crate::switches::{Kind, Kinds};
 
 /// Longer than anybody waits.
@@ -254,7 +254,7 @@ impl Weather {
     fn fate(&self, call: Call, path: &str, asked: &str) -> Fate {
         let mut state = self.state();
         state.calls += 1;
-        state.digest = dice::digest(state.digest, path.as_bytes());
+        state.digest = random::digest(state.digest, path.as_bytes());
         if call == Call::Write {
             state.writes += 1;
         }
@@ -287,9 +287,9 @@ impl Weather {
         if let Some((until, percent)) = state.storm
             && now < until
         {
-            let mut dice = dice::of(self.seed, state.calls);
-            if dice.chance(percent) {
-                let fault = any(&mut dice, call);
+            let mut random = random::of(self.seed, state.calls);
+            if random.chance(percent) {
+                let fault = any(&mut random, call);
                 if state.kinds.has(Kind::of_fault(fault)) {
                     return Self::meet(&mut state, fault);
                 }
@@ -340,36 +340,36 @@ impl Weather {
         let Some((until, millis)) = state.lag.filter(|(until, _)| Instant::now() < *until) else {
             return Duration::ZERO;
         };
-        let mut dice = Dice::of_text(self.seed, path);
+        let mut random = Random::of_text(self.seed, path);
         *state.tally.entry("late watch event").or_default() += 1;
         state.last_fault = Some(until);
-        Duration::from_millis(dice.0.roll(millis))
+        Duration::from_millis(random.0.roll(millis))
     }
 }
 
-struct Dice(dice::Dice);
+struct Random(random::Random);
 
-impl Dice {
+impl Random {
     fn of_text(seed: u64, text: &str) -> Self {
-        Self(dice::of(seed, dice::digest(0, text.as_bytes())))
+        Self(random::of(seed, random::digest(0, text.as_bytes())))
     }
 }
 
 /// A fault that fits the call.
-fn any(dice: &mut dice::Dice, call: Call) -> Fault {
+fn any(random: &mut random::Random, call: Call) -> Fault {
     let write = matches!(call, Call::Write | Call::Lease);
-    match dice.roll(12) {
+    match random.roll(12) {
         0 => Fault::Refused(500),
         1 => Fault::Refused(503),
         2 => Fault::Refused(429),
         3 if write => Fault::Refused(409),
         4 | 5 if write => Fault::Torn { carried_out: true },
-        6 if write => Fault::Late { secs: 1 + dice.roll(15) },
-        7 if write => Fault::Crash { carried_out: dice.chance(50), down: dice.roll(40) },
+        6 if write => Fault::Late { secs: 1 + random.roll(15) },
+        7 if write => Fault::Crash { carried_out: random.chance(50), down: random.roll(40) },
         3 | 4 if call == Call::Watch => Fault::Refused(410),
         8 => Fault::Torn { carried_out: false },
-        9 if dice.chance(20) => Fault::Hang,
-        _ => Fault::Slow { millis: 100 + dice.roll(15_000) },
+        9 if random.chance(20) => Fault::Hang,
+        _ => Fault::Slow { millis: 100 + random.roll(15_000) },
     }
 }
 
@@ -576,7 +576,7 @@ impl Line {
             }
             Fault::Crash { carried_out, down } => {
                 let write = format!("{} {} {carried_out}", request.method(), request.uri().path());
-                let at = dice::digest(0, write.as_bytes());
+                let at = random::digest(0, write.as_bytes());
                 if carried_out {
                     self.pass(request, call).await;
                 }

@@ -10,13 +10,13 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::book::Book;
-use crate::city::{Asked, Question};
-use crate::dice;
+use crate::external::{Asked, Question};
 use crate::faults::By;
 use crate::manifests::{self, NAMESPACE};
+use crate::oracle::Oracle;
+use crate::other_owners::Neighbourhood;
+use crate::random;
 use crate::routes::{HTTP_ROUTES, TRAEFIK_SERVICES};
-use crate::strangers::Neighbourhood;
 use crate::world::{
     AUTOSCALERS, CANARIES, DAEMON_SETS, DEPLOYMENTS, EVENTS, SERVICES, SLICES, World, image_of,
 };
@@ -55,7 +55,7 @@ pub(crate) struct Broken {
 pub(crate) struct Watcher {
     began: Instant,
     seen: u64,
-    pub(crate) books: Vec<Book>,
+    pub(crate) oracles: Vec<Oracle>,
     pub(crate) broken: Option<Broken>,
     pub(crate) history: Vec<String>,
     pub(crate) digest: u64,
@@ -86,7 +86,12 @@ impl Watcher {
         Self {
             began: now,
             seen: 0,
-            books: world.shapes.iter().enumerate().map(|(n, shape)| Book::new(n, shape)).collect(),
+            oracles: world
+                .shapes
+                .iter()
+                .enumerate()
+                .map(|(n, shape)| Oracle::new(n, shape))
+                .collect(),
             broken: None,
             history: Vec::new(),
             digest: 0,
@@ -103,8 +108,8 @@ impl Watcher {
     pub(crate) fn say(&mut self, text: &str) {
         let millis = self.began.elapsed().as_millis();
         self.history.push(format!("{:>9}.{:03}  {text}", millis / 1000, millis % 1000));
-        self.digest = dice::digest(self.digest, text.as_bytes());
-        self.digest = dice::digest(self.digest, &millis.to_le_bytes());
+        self.digest = random::digest(self.digest, text.as_bytes());
+        self.digest = random::digest(self.digest, &millis.to_le_bytes());
     }
 
     pub(crate) fn fail(&mut self, law: &'static str, what: String) {
@@ -133,15 +138,15 @@ impl Watcher {
         changes.sort_by_key(|(version, ..)| *version);
         let clear = world.weather.since_fault().is_none_or(|since| since > Duration::from_secs(60));
         let now = Instant::now();
-        let seen = clear && world.city.counts_are_told();
+        let seen = clear && world.external.counts_are_told();
         let lingering: Vec<Broken> =
-            self.books.iter_mut().filter_map(|book| book.lingers(seen, now)).collect();
+            self.oracles.iter_mut().filter_map(|oracle| oracle.lingers(seen, now)).collect();
         self.note(lingering);
-        let hidden = clear && world.city.counts_are_hidden();
+        let hidden = clear && world.external.counts_are_hidden();
         let unseen: Vec<Broken> =
-            self.books.iter_mut().filter_map(|book| book.goes_unseen(hidden, now)).collect();
+            self.oracles.iter_mut().filter_map(|oracle| oracle.goes_unseen(hidden, now)).collect();
         self.note(unseen);
-        let mut asked = world.city.take_asked().into_iter().peekable();
+        let mut asked = world.external.take_asked().into_iter().peekable();
         for (version, id, change) in changes {
             // A question may follow in the very instant of the change that it is about.
             while let Some(asked) = asked.next_if(|asked| asked.version < version) {
@@ -156,14 +161,14 @@ impl Watcher {
         for asked in asked {
             self.asked(&asked, clear);
         }
-        let told: Vec<Broken> = self.books.iter().filter_map(Book::told).collect();
+        let told: Vec<Broken> = self.oracles.iter().filter_map(Oracle::told).collect();
         self.note(told);
         world.weather.settled(self.seen);
         if let Some(path) = world.weather.take_foreign() {
             self.fail("law 8: what no canary refers to costs nothing", format!("read by {path}"));
         }
         let held = world.held();
-        if held > HELD_MAX * self.books.len() + 10 {
+        if held > HELD_MAX * self.oracles.len() + 10 {
             self.fail("caches are bounded", format!("{held} objects are held"));
         }
     }
@@ -181,15 +186,15 @@ impl Watcher {
     }
 
     fn asked(&mut self, asked: &Asked, clear: bool) {
-        let Some(book) = self.books.get_mut(asked.canary) else { return };
+        let Some(oracle) = self.oracles.get_mut(asked.canary) else { return };
         let verdict = if asked.passed { "yes" } else { "no" };
         let text = match &asked.what {
-            Question::Metric(_) => format!("{} metric: {verdict}", book.name),
+            Question::Metric(_) => format!("{} metric: {verdict}", oracle.name),
             Question::Hook(kind, phase) => {
-                format!("{} hook {kind} ({phase}): {verdict}", book.name)
+                format!("{} hook {kind} ({phase}): {verdict}", oracle.name)
             }
         };
-        let broken = book.asked(asked, clear);
+        let broken = oracle.asked(asked, clear);
         self.say(&text);
         self.note(broken);
     }
@@ -223,20 +228,20 @@ impl Watcher {
         }
         let (theirs, wrong) = self.neighbourhood.change(id, old, new, deleted, moment);
         self.note(wrong);
-        let of = self.books.iter().position(|book| book.owns(&name));
+        let of = self.oracles.iter().position(|oracle| oracle.owns(&name));
         let Some(number) = of.filter(|_| !theirs) else { return };
         let ready: BTreeMap<String, (usize, Instant)> = self.ready.clone();
-        let book = &mut self.books[number];
-        let before = book.led();
+        let oracle = &mut self.oracles[number];
+        let before = oracle.led();
         let (line, broken) = match id {
-            CANARIES => book.canary(old, new, deleted, moment, &ready),
-            TRAEFIK_SERVICES | HTTP_ROUTES => book.route(new, deleted, moment, &ready),
-            DAEMON_SETS | DEPLOYMENTS => book.deployment(&name, old, new, deleted, moment),
-            SERVICES => book.service(&name, new, deleted, moment, &ready),
-            _ => book.others(id, &name, old, new, moment),
+            CANARIES => oracle.canary(old, new, deleted, moment, &ready),
+            TRAEFIK_SERVICES | HTTP_ROUTES => oracle.route(new, deleted, moment, &ready),
+            DAEMON_SETS | DEPLOYMENTS => oracle.deployment(&name, old, new, deleted, moment),
+            SERVICES => oracle.service(&name, new, deleted, moment, &ready),
+            _ => oracle.others(id, &name, old, new, moment),
         };
-        let (canary, after) = (book.name.clone(), book.led());
-        self.states.insert(book.state());
+        let (canary, after) = (oracle.name.clone(), oracle.led());
+        self.states.insert(oracle.state());
         let ends: &[&str] = match (after.0 > before.0, after.1 && !before.1) {
             (true, _) => &["primary", "canary"],
             (false, true) => &["primary"],
@@ -292,35 +297,35 @@ impl Watcher {
         if !calm || !world.all_up() || self.still() < Duration::from_secs(5) {
             return;
         }
-        let mut broken: Vec<Broken> = self.books.iter().filter_map(Book::disagrees).collect();
+        let mut broken: Vec<Broken> = self.oracles.iter().filter_map(Oracle::disagrees).collect();
         broken.extend(self.lag_behind(world));
         self.note(broken);
     }
 
     /// Statuses at rest that say what is not so.
     fn lag_behind(&self, world: &World) -> Vec<Broken> {
-        let lags = |book: &Book| {
-            let object = world.get(CANARIES, &book.name)?;
-            let blocked = self.neighbourhood.in_the_way(&book.name, book.shape());
-            let serves = self.ready.get(&format!("{}-primary", book.name));
+        let lags = |oracle: &Oracle| {
+            let object = world.get(CANARIES, &oracle.name)?;
+            let blocked = self.neighbourhood.in_the_way(&oracle.name, oracle.shape());
+            let serves = self.ready.get(&format!("{}-primary", oracle.name));
             let serves = serves.is_some_and(|(count, _)| *count > 0 && *count != usize::MAX);
-            book.lags_behind(&object["status"], blocked.as_deref(), serves)
+            oracle.lags_behind(&object["status"], blocked.as_deref(), serves)
         };
-        self.books.iter().filter_map(lags).collect()
+        self.oracles.iter().filter_map(lags).collect()
     }
 
     /// What must be so when the faults are long over.
     pub(crate) fn end(&mut self, world: &World) {
         let broken: Vec<Broken> = self
-            .books
+            .oracles
             .iter()
-            .flat_map(|book| {
-                let name = book.name.clone();
-                let workloads = manifests::workloads(book.shape.target);
+            .flat_map(|oracle| {
+                let name = oracle.name.clone();
+                let workloads = manifests::workloads(oracle.shape.target);
                 let image = |name: &str| {
                     world.get(workloads, name).map(|object| image_of(&object).to_owned())
                 };
-                book.end(image(&name), image(&format!("{name}-primary")))
+                oracle.end(image(&name), image(&format!("{name}-primary")))
             })
             .chain(self.lag_behind(world))
             .collect();

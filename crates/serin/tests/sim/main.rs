@@ -2,8 +2,8 @@
 //!
 //! - `plan` is a life as data, `chance` makes one of a seed, `run` carries one out: `run(&plan, &options) -> Outcome`.
 //! - `wide` adds to a life what came later, without changing what was drawn before.
-//! - `strangers` has lives of its own, among objects of others.
-//! - `world`, `city`, `faults` are what the operator lives in; `invariants` and `book` judge it and share nothing with it.
+//! - `other_owners` has lives of its own, among objects of others.
+//! - `world`, `external`, `faults` are what the operator lives in; `invariants` and `oracle` judge it and share nothing with it.
 //! - `shrink` takes everything out of a failing plan that it can fail without.
 //!
 //! `crashes` searches small worlds: it runs a plan once for [`run::Outcome::writes`], and then puts
@@ -19,24 +19,24 @@
 #![expect(clippy::print_stdout, reason = "what was simulated is printed")]
 
 mod answers;
-mod book;
 mod chance;
-mod city;
 mod crashes;
 mod crossings;
 mod crowd;
-mod dice;
+mod external;
 mod faults;
 mod invariants;
 mod manifests;
 mod mutants;
+mod oracle;
+mod other_owners;
 mod plan;
 mod provoke;
+mod random;
 mod routes;
 mod run;
 mod seeds;
 mod shrink;
-mod strangers;
 mod switches;
 mod table;
 mod wide;

@@ -6,8 +6,8 @@ use serin_core::model::{HookKind, TargetKind};
 /// In the node selector of a DaemonSet without pods.
 const NOWHERE: &str = "flagger.app/scale-to-zero";
 
+use crate::other_owners::{self, Taken};
 use crate::plan::{Checks, Edit, Shape};
-use crate::strangers::{self, Taken};
 
 pub(crate) const NAMESPACE: &str = "develop";
 /// What only ConfigMaps and Secrets hold that no canary refers to: the operator is never to read it.
@@ -36,9 +36,9 @@ pub(crate) fn objects(canary: usize, shape: &Shape, image: &str) -> Vec<Value> {
             objects.push(config(canary, shape, kind, 0));
         }
     }
-    objects.extend(strangers::objects(canary, beside).into_iter().map(|(_, object)| object));
+    objects.extend(other_owners::objects(canary, beside).into_iter().map(|(_, object)| object));
     if beside.odd_ports && !beside.taken.contains(&Taken::Apex) {
-        objects.push(strangers::odd_service(canary, beside));
+        objects.push(other_owners::odd_service(canary, beside));
     }
     if shape.autoscaler {
         objects.push(autoscaler(canary, 2, 4));
@@ -133,12 +133,12 @@ fn deployment(canary: usize, shape: &Shape, image: &str) -> Value {
         container["ports"][0]["name"] = json!("http");
     }
     if shape.configs {
-        let config = strangers::config_name(canary, &shape.extra.beside);
+        let config = other_owners::config_name(canary, &shape.extra.beside);
         container["envFrom"] = json!([
             {"configMapRef": {"name": config}}, {"secretRef": {"name": config}},
         ]);
     }
-    let labels = strangers::labels(canary, &shape.extra.beside);
+    let labels = other_owners::labels(canary, &shape.extra.beside);
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": name}},
@@ -155,7 +155,7 @@ fn deployment(canary: usize, shape: &Shape, image: &str) -> Value {
 }
 
 pub(crate) fn config(canary: usize, shape: &Shape, kind: &str, turn: u64) -> Value {
-    let name = strangers::config_name(canary, &shape.extra.beside);
+    let name = other_owners::config_name(canary, &shape.extra.beside);
     let mut object = json!({
         "apiVersion": "v1", "kind": kind,
         "metadata": {"name": name, "namespace": NAMESPACE},
@@ -306,7 +306,7 @@ pub(crate) fn as_flagger_left_it(status: &mut Value) {
     for field in ["lastAppliedSpec", "lastPromotedSpec"] {
         if let Some(hash) = status.get_mut(field) {
             let text = hash.as_str().unwrap_or_default();
-            *hash = json!((crate::dice::digest(0, text.as_bytes()) >> 32).to_string());
+            *hash = json!((crate::random::digest(0, text.as_bytes()) >> 32).to_string());
         }
     }
     if let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) {

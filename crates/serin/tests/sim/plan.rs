@@ -11,7 +11,7 @@ use crate::wide::Extra;
 /// One life of one world.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Dice for what the moves leave open: the faults of a storm, jitter, uids.
+    /// Random for what the moves leave open: the faults of a storm, jitter, uids.
     pub(crate) seed: u64,
     /// Replicas of the operator; more than one elect a leader.
     pub(crate) replicas: usize,
@@ -138,7 +138,7 @@ pub(crate) enum Edit {
     Threshold(u32),
     Interval(u64),
     SkipAnalysis(bool),
-    /// Makes no sense, until the next edit.
+    /// Is invalid, until the next edit.
     Nonsense,
 }
 

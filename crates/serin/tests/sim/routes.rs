@@ -51,7 +51,7 @@ pub(crate) fn stated(status: &Value) -> i64 {
     if status["matched"] == true { share.max(MATCHING) } else { share }
 }
 
-/// Somebody else gives the canary this share.
+/// Another client gives the canary this share.
 pub(crate) fn set_share(route: &mut Value, name: &str, share: i64) {
     let entry = |side: &str, weight: i64| {
         json!({

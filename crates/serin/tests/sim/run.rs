@@ -8,11 +8,11 @@ use serin_apiserver::store::Change;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::book::Book;
-use crate::dice;
 use crate::faults::Crash;
 use crate::invariants::{Broken, Watcher};
+use crate::oracle::Oracle;
 use crate::plan::{Act, Foe, Move, Plan, Trouble, What};
+use crate::random;
 use crate::switches::{Kind, Kinds};
 use crate::world::World;
 
@@ -103,7 +103,7 @@ async fn life(plan: &Plan, options: &Options) -> Outcome {
         }
         if let What::Await(canary, sight) = *what {
             let there =
-                |run: &Run<'_>| run.watcher.books.get(canary).is_none_or(|b| b.is_at(sight));
+                |run: &Run<'_>| run.watcher.oracles.get(canary).is_none_or(|b| b.is_at(sight));
             run.pass(AWAITED, |run| run.over() || there(run)).await;
             continue;
         }
@@ -119,7 +119,7 @@ async fn life(plan: &Plan, options: &Options) -> Outcome {
     Outcome {
         digest,
         writes: world.weather.writes(),
-        releases: watcher.books.iter().map(|book| book.releases).sum(),
+        releases: watcher.oracles.iter().map(|oracle| oracle.releases).sum(),
         faults: world.weather.tally(),
         virtual_time: began.elapsed(),
         ends: (0..plan.canaries.len()).map(|canary| world.phase(canary)).collect(),
@@ -166,8 +166,8 @@ impl Run<'_> {
     }
 
     fn crash(&mut self, Crash { replica, down, at }: Crash) {
-        let state = |book: &Book| dice::digest(at, &book.state().to_le_bytes());
-        self.crash_points.extend(self.watcher.books.iter().map(state));
+        let state = |oracle: &Oracle| random::digest(at, &oracle.state().to_le_bytes());
+        self.crash_points.extend(self.watcher.oracles.iter().map(state));
         self.watcher.say(&format!("        replica {replica} is killed"));
         self.world.weather.count("crashes of the operator");
         self.world.kill(replica);
@@ -246,11 +246,11 @@ impl Run<'_> {
             Trouble::SecretsUnreadable { secs } => weather.hide_secrets(at(secs)),
             Trouble::Metrics { secs, how } => {
                 weather.count("outage of the metric server");
-                self.world.city.metrics_fail(at(secs), how);
+                self.world.external.metrics_fail(at(secs), how);
             }
             Trouble::Hooks { secs, how } => {
                 weather.count("outage of the hooks");
-                self.world.city.hooks_fail(at(secs), how);
+                self.world.external.hooks_fail(at(secs), how);
             }
             Trouble::ClockJump { replica, secs } => {
                 weather.count("clock jump");

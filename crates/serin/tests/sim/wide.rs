@@ -1,7 +1,7 @@
 //! What lives have beyond the first kinds of things that were simulated: paces, soaks, policies for not knowing, modes of the
 //! guard, versions that go bad after their promotion, targets at zero, and Canaries that were Flagger's.
 //!
-//! It is drawn by dice of its own, so that a life keeps its first kinds of things whatever is added here.
+//! It is drawn by random of its own, so that a life keeps its first kinds of things whatever is added here.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use serin_core::model::Policy;
 
 use tokio::time::Instant;
 
-use crate::city::Lack;
-use crate::dice::{self, Dice};
+use crate::external::Lack;
 use crate::invariants::{Broken, Moment};
 use crate::manifests::strategies;
+use crate::other_owners::Beside;
 use crate::plan::{Act, Plan, Quality, Shape, Trouble, What};
-use crate::strangers::Beside;
+use crate::random::{self, Random};
 
-/// The stream of these dice.
+/// The stream of these random.
 const STREAM: u64 = 0x71de;
 
 /// What follows from finding nothing, and from not being able to ask; none leaves the default.
@@ -52,9 +52,9 @@ pub(crate) struct Extra {
 }
 
 impl Policies {
-    fn draw(dice: &mut Dice) -> Self {
-        let one = |dice: &mut Dice| dice.chance(40).then(|| *dice.pick(&Policy::ALL));
-        Self { no_data: one(dice), cannot_measure: one(dice) }
+    fn draw(random: &mut Random) -> Self {
+        let one = |random: &mut Random| random.chance(40).then(|| *random.pick(&Policy::ALL));
+        Self { no_data: one(random), cannot_measure: one(random) }
     }
 
     fn write(self, into: &mut Value) {
@@ -132,38 +132,38 @@ impl Extra {
 
 /// Adds to a life what is not among its first kinds of things.
 pub(crate) fn widen(plan: &mut Plan) {
-    let mut dice = dice::of(plan.seed, STREAM);
+    let mut random = random::of(plan.seed, STREAM);
     let jumps = |plan: &Plan| {
         plan.moves.iter().any(|made| matches!(made.what, What::Trouble(Trouble::ClockJump { .. })))
     };
     let steady = !jumps(plan);
     for shape in &mut plan.canaries {
-        shape.guard |= shape.provider.capabilities.counts && dice.chance(25);
-        shape.extra = extra(&mut dice, shape, steady);
+        shape.guard |= shape.provider.capabilities.counts && random.chance(25);
+        shape.extra = extra(&mut random, shape, steady);
     }
     for made in &mut plan.moves {
         match &mut made.what {
-            What::User(_, Act::Release(quality)) if dice.chance(10) => *quality = Quality::Sours,
-            What::User(_, Act::Scale(replicas)) if dice.chance(30) => *replicas = 0,
-            What::User(_, act @ Act::Revert) if dice.chance(15) => *act = Act::WasFlagger,
+            What::User(_, Act::Release(quality)) if random.chance(10) => *quality = Quality::Sours,
+            What::User(_, Act::Scale(replicas)) if random.chance(30) => *replicas = 0,
+            What::User(_, act @ Act::Revert) if random.chance(15) => *act = Act::WasFlagger,
             What::User(..) | What::Foe(..) | What::Trouble(_) | What::Await(..) => {}
         }
     }
 }
 
-fn extra(dice: &mut Dice, shape: &Shape, steady: bool) -> Extra {
-    let metrics = [Policies::draw(dice), Policies::draw(dice)];
-    let guard = Policies::draw(dice);
-    let observes = dice.chance(20);
+fn extra(random: &mut Random, shape: &Shape, steady: bool) -> Extra {
+    let metrics = [Policies::draw(random), Policies::draw(random)];
+    let guard = Policies::draw(random);
+    let observes = random.chance(20);
     let all = strategies();
     let iterates = all[shape.strategy % all.len()].get("iterations").is_some();
     let weighted = !iterates && !shape.tests;
-    let (latency, latency_shape) = (dice.chance(40), dice.chance(30));
-    let evidence = dice.chance(40) && weighted && !observes;
+    let (latency, latency_shape) = (random.chance(40), random.chance(30));
+    let evidence = random.chance(40) && weighted && !observes;
     // Time with traffic is told by the operator's own clock.
-    let baked = dice.chance(30) && steady;
-    let min_bake_secs = if baked { *dice.pick(&[30, 90]) } else { 0 };
-    let soak_secs = if dice.chance(50) { *dice.pick(&[60, 180, 300]) } else { 0 };
+    let baked = random.chance(30) && steady;
+    let min_bake_secs = if baked { *random.pick(&[30, 90]) } else { 0 };
+    let soak_secs = if random.chance(50) { *random.pick(&[60, 180, 300]) } else { 0 };
     let extra = Extra { metrics, tolerant: true, ..Extra::default() };
     if !shape.guard {
         return extra;

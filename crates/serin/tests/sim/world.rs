@@ -1,4 +1,4 @@
-//! One world: the API in memory with its actors, virtual pods, the city outside, and the replicas of the unchanged operator.
+//! One world: the API in memory with its actors, virtual pods, the external outside, and the replicas of the unchanged operator.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use serin::clock::Clock;
-use serin::http_client::Outside;
+use serin::http_client::HttpClient;
 use serin::lab::local::manifest;
 use serin::operator::{Operator, Options};
 use serin_apiserver::actors::Actors;
@@ -17,12 +17,12 @@ use serin_apiserver::store::{DeleteOptions, Store, Sub, WriteOptions};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::city::{City, View};
+use crate::external::{ExternalServices, View};
 use crate::faults::{By, Crash, Lifeline, Line, Weather};
 use crate::manifests::{self, NAMESPACE, name};
+use crate::other_owners;
 use crate::plan::{Act, Foe, Plan, Quality, Shape};
 use crate::routes;
-use crate::strangers;
 
 pub(crate) use crate::manifests::strategies;
 
@@ -67,7 +67,7 @@ struct Replica {
 /// The world of one plan.
 pub(crate) struct World {
     pub(crate) store: Store,
-    pub(crate) city: Arc<City>,
+    pub(crate) external: Arc<ExternalServices>,
     pub(crate) weather: Arc<Weather>,
     pub(crate) shapes: Vec<Shape>,
     /// Version of the store before anything of the canaries was made.
@@ -105,7 +105,7 @@ impl World {
         let actors = Actors::new(Arc::new(store.clone()), Arc::new(runtime), now);
         tokio::spawn(actors.run(std::future::pending()));
         let (weather, crashes) = Weather::new(plan.seed);
-        let city = City::new(store.clone(), plan.canaries.len());
+        let external = ExternalServices::new(store.clone(), plan.canaries.len());
         let replicas = (0..plan.replicas)
             .map(|_| Replica {
                 operator: None,
@@ -115,7 +115,7 @@ impl World {
             })
             .collect();
         let shapes = plan.canaries.clone();
-        let mut world = Self { store, city, weather, shapes, first, replicas, turn: 0 };
+        let mut world = Self { store, external, weather, shapes, first, replicas, turn: 0 };
         for (canary, shape) in plan.canaries.iter().enumerate() {
             let image = world.image(Quality::Healthy);
             world.as_user(By::User, |world| {
@@ -147,7 +147,7 @@ impl World {
             replica: number,
             life: replica.life.clone(),
         };
-        let view = View { city: Arc::clone(&self.city), life: replica.life.clone() };
+        let view = View { external: Arc::clone(&self.external), life: replica.life.clone() };
         let instance = format!("serin-{number}-{}", replica.lives);
         let options =
             options(Arc::clone(&replica.clock), Arc::new(view), instance, elected, guarded);
@@ -186,7 +186,7 @@ impl World {
     /// What the caches of all replicas hold.
     pub(crate) fn held(&self) -> usize {
         let held = |replica: &Replica| {
-            replica.operator.as_ref().map_or(0, |operator| operator.context().world.len())
+            replica.operator.as_ref().map_or(0, |operator| operator.context().cache.len())
         };
         self.replicas.iter().map(held).max().unwrap_or_default()
     }
@@ -251,7 +251,7 @@ impl World {
                 let image = self.image(*quality);
                 if *quality == Quality::Shared {
                     let until = Instant::now() + Duration::from_secs(45);
-                    self.city.change(canary, |receiver| receiver.incident_until = Some(until));
+                    self.external.change(canary, |receiver| receiver.incident_until = Some(until));
                 }
                 self.set_image(canary, &image);
             }
@@ -281,9 +281,11 @@ impl World {
                     self.apply(&manifests::canary(canary, &shape));
                 }
             }
-            Act::Gates(open) => self.city.change(canary, |receiver| receiver.gates_shut = !open),
+            Act::Gates(open) => {
+                self.external.change(canary, |receiver| receiver.gates_shut = !open)
+            }
             Act::AskRollback(asks) => {
-                self.city.change(canary, |receiver| receiver.asks_rollback = *asks);
+                self.external.change(canary, |receiver| receiver.asks_rollback = *asks);
             }
             Act::Scale(replicas) => {
                 self.modify(self.workloads(canary), &name, |object| {
@@ -299,31 +301,33 @@ impl World {
                 if let Some(of) = self.get(CANARIES, &name) {
                     let mut fresh = manifests::canary(canary, &shape);
                     fresh["spec"] = of["spec"].clone();
-                    self.apply(&strangers::twin(canary, &fresh));
+                    self.apply(&other_owners::twin(canary, &fresh));
                 }
             }
-            Act::Stray(true) => self.apply(&strangers::stray(canary, &shape.extra.beside)),
+            Act::Stray(true) => self.apply(&other_owners::stray(canary, &shape.extra.beside)),
             Act::Stray(false) => self.delete(DEPLOYMENTS, &format!("stray{canary}")),
             Act::MakeRoom => self.make_room(canary, &shape),
-            Act::WasFlagger => {
-                let by = WriteOptions::by("flagger");
-                let id = resource(CANARIES);
-                let made = self.store.modify(&id, NAMESPACE, &name, Sub::Status, &by, |object| {
-                    manifests::as_flagger_left_it(&mut object["status"]);
-                });
-                drop(made);
-            }
+            Act::WasFlagger => self.was_flaggers(&name),
         }
+    }
+
+    /// The status becomes one that Flagger left behind.
+    fn was_flaggers(&self, name: &str) {
+        let (by, id) = (WriteOptions::by("flagger"), resource(CANARIES));
+        let made = self.store.modify(&id, NAMESPACE, name, Sub::Status, &by, |object| {
+            manifests::as_flagger_left_it(&mut object["status"]);
+        });
+        drop(made);
     }
 
     /// With its twin: one that stayed behind would be the oldest of those that want its objects.
     fn leave(&self, canary: usize) {
-        self.delete(CANARIES, &strangers::twin_name(canary));
+        self.delete(CANARIES, &other_owners::twin_name(canary));
         self.delete(CANARIES, &name(canary));
     }
 
     fn make_room(&self, canary: usize, shape: &Shape) {
-        for (id, object) in strangers::objects(canary, &shape.extra.beside) {
+        for (id, object) in other_owners::objects(canary, &shape.extra.beside) {
             let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             let theirs =
                 |live: &Arc<Value>| live["metadata"]["labels"] == object["metadata"]["labels"];
@@ -369,12 +373,12 @@ impl World {
     /// The users set everything right that they put in the way, so that each release can end.
     pub(crate) fn calm(&mut self) {
         self.weather.calm();
-        self.city.calm();
+        self.external.calm();
         self.as_user(By::User, |world| {
             for canary in 0..world.shapes.len() {
                 let shape = world.shapes[canary].clone();
                 let name = name(canary);
-                world.delete(CANARIES, &strangers::twin_name(canary));
+                world.delete(CANARIES, &other_owners::twin_name(canary));
                 world.delete(DEPLOYMENTS, &format!("stray{canary}"));
                 world.make_room(canary, &shape);
                 if world.get(CANARIES, &name).is_none() {
@@ -393,7 +397,7 @@ impl World {
 
 fn options(
     clock: Arc<VirtualClock>,
-    outside: Arc<dyn Outside>,
+    http_client: Arc<dyn HttpClient>,
     instance: String,
     elected: bool,
     guarded: bool,
@@ -419,7 +423,7 @@ fn options(
             instance,
         },
         clock,
-        outside,
+        http_client,
         election: elected.then(|| NAMESPACE.to_owned()),
         listener: None,
         mesh_provider: "traefik".to_owned(),

@@ -1,4 +1,4 @@
-//! What is said of fields that make no sense.
+//! What is said of fields that are invalid.
 
 use super::*;
 

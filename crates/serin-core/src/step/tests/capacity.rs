@@ -177,7 +177,7 @@ fn everything_goes_to_green_only_with_as_many_pods_or_after_the_deadline() {
     world.run(2);
     let mut waited = false;
     for _ in 0..80 {
-        // Somebody else sizes it.
+        // Another client sizes it.
         world.target.as_mut().unwrap().replicas = 1;
         world.run(1);
         let status = &world.canary.status;

@@ -28,8 +28,7 @@ fn a_warning_is_in_the_condition_and_in_one_event() {
     let timeout = Finding::warning(FindingCode::NoEffect, "spec.service.timeout", "has no effect");
     world.canary.spec.findings = vec![timeout];
     let first = plan(&mut world, &[]);
-    let message =
-        "The spec makes sense, and this is to be known: spec.service.timeout: has no effect";
+    let message = "The spec is valid, with warnings: spec.service.timeout: has no effect";
     assert_eq!(condition(&first, "SpecValid"), ("True", "Warnings", message));
     assert_eq!(told(&first), [("SpecWarning", true)]);
     let second = plan(&mut world, &[]);
@@ -38,7 +37,7 @@ fn a_warning_is_in_the_condition_and_in_one_event() {
     assert_eq!(told(&plan(&mut world, &[])), [("SpecWarning", true)]);
     world.canary.spec.findings.clear();
     let last = plan(&mut world, &[]);
-    assert_eq!(condition(&last, "SpecValid"), ("True", "Valid", "The spec makes sense."));
+    assert_eq!(condition(&last, "SpecValid"), ("True", "Valid", "The spec is valid."));
     assert_eq!(told(&last), []);
 }
 

@@ -101,17 +101,17 @@ fn pass(world: &mut World, secs: i64) {
     }
 }
 
-fn blind(weight: u8, deadline: BlindDeadline, sight: Sight) -> World {
+fn blind(weight: u8, deadline: BlindDeadline, visibility: Visibility) -> World {
     let mut world = canary().guarded(Pace::Fixed, 0, None).at(weight);
     world.canary.spec.analysis.guard.as_mut().unwrap().blind = deadline;
     world.guard = Guard::Hold("no answer within 1s".into());
-    world.sight = sight;
+    world.visibility = visibility;
     world
 }
 
 #[test]
 fn a_share_is_taken_back_when_nobody_has_seen_for_too_long() {
-    let mut world = blind(50, BlindDeadline::AboveFirst(60), Sight::Blind);
+    let mut world = blind(50, BlindDeadline::AboveFirst(60), Visibility::Blind);
     pass(&mut world, 55);
     assert_eq!(world.canary.status.canary_weight, 50);
     pass(&mut world, 10);
@@ -122,13 +122,13 @@ fn a_share_is_taken_back_when_nobody_has_seen_for_too_long() {
     assert_eq!(reason.code, "GuardBlind");
     assert!(reason.message.contains("no answer within 1s"), "{}", reason.message);
     // It gets nothing again before somebody sees, a new leader that has not looked included.
-    for sight in [Sight::Blind, Sight::Unknown, Sight::Contradicted] {
-        world.sight = sight;
+    for visibility in [Visibility::Blind, Visibility::Unknown, Visibility::Contradicted] {
+        world.visibility = visibility;
         pass(&mut world, 300);
         let status = &world.canary.status;
         assert_eq!((status.canary_weight, status.phase), (0, Some(Phase::Progressing)));
     }
-    (world.guard, world.sight) = (Guard::Quiet, Sight::Clear);
+    (world.guard, world.visibility) = (Guard::Quiet, Visibility::Clear);
     world.until(Phase::Succeeded);
     assert_eq!(world.canary.status.blind_since, None);
 }
@@ -136,33 +136,33 @@ fn a_share_is_taken_back_when_nobody_has_seen_for_too_long() {
 #[test]
 fn how_long_a_share_is_kept_blindly_is_up_to_the_share_and_the_spec() {
     use BlindDeadline::{AboveFirst, Always, Never};
-    for (weight, deadline, sight, failed, kept) in [
-        (10, AboveFirst(60), Sight::Blind, 0, true),
+    for (weight, deadline, visibility, failed, kept) in [
+        (10, AboveFirst(60), Visibility::Blind, 0, true),
         // Something else speaks against it.
-        (10, AboveFirst(60), Sight::Blind, 1, false),
-        (10, AboveFirst(60), Sight::Contradicted, 0, false),
-        (10, Always(60), Sight::Blind, 0, false),
-        (50, Always(9000), Sight::Blind, 0, true),
-        (50, Never, Sight::Blind, 0, true),
-        (50, AboveFirst(60), Sight::Unknown, 0, true),
-        (50, AboveFirst(60), Sight::Clear, 0, true),
+        (10, AboveFirst(60), Visibility::Blind, 1, false),
+        (10, AboveFirst(60), Visibility::Contradicted, 0, false),
+        (10, Always(60), Visibility::Blind, 0, false),
+        (50, Always(9000), Visibility::Blind, 0, true),
+        (50, Never, Visibility::Blind, 0, true),
+        (50, AboveFirst(60), Visibility::Unknown, 0, true),
+        (50, AboveFirst(60), Visibility::Clear, 0, true),
     ] {
-        let mut world = blind(weight, deadline, sight);
+        let mut world = blind(weight, deadline, visibility);
         world.canary.status.failed_checks = failed;
         pass(&mut world, 300);
         let weight = if kept { weight } else { 0 };
-        let row = (deadline, sight, failed);
+        let row = (deadline, visibility, failed);
         assert_eq!(world.canary.status.canary_weight, weight, "{row:?}: {}", world.log);
     }
 }
 
 #[test]
 fn a_guard_that_sees_in_between_begins_to_wait_anew() {
-    let mut world = blind(50, BlindDeadline::AboveFirst(60), Sight::Blind);
+    let mut world = blind(50, BlindDeadline::AboveFirst(60), Visibility::Blind);
     for _ in 0..5 {
-        world.sight = Sight::Blind;
+        world.visibility = Visibility::Blind;
         pass(&mut world, 40);
-        world.sight = Sight::Clear;
+        world.visibility = Visibility::Clear;
         pass(&mut world, 10);
     }
     assert_eq!(world.canary.status.canary_weight, 50);

@@ -80,7 +80,7 @@ pub(super) struct World {
     pub guard: Guard,
     pub known: Option<Known>,
     pub unknown: Vec<Unknown>,
-    pub sight: Sight,
+    pub visibility: Visibility,
     pub dispersion: BTreeMap<String, f64>,
     /// Faults: what cannot be read.
     pub blind: BTreeSet<&'static str>,
@@ -156,7 +156,7 @@ impl World {
             guard: Guard::Quiet,
             known: None,
             unknown: Vec::new(),
-            sight: Sight::Unknown,
+            visibility: Visibility::Unknown,
             dispersion: BTreeMap::new(),
             blind: BTreeSet::new(),
             log: String::new(),
@@ -379,7 +379,7 @@ impl World {
                 known: self.known,
                 unknown: self.unknown.clone(),
                 dispersion: self.dispersion.clone(),
-                sight: self.sight,
+                visibility: self.visibility,
                 ..Watched::default()
             },
             answers: BTreeMap::new(),

@@ -56,7 +56,7 @@ pub(super) fn keys(
                 false => shown(None),
             }
         }
-        Aws::Nobody | Aws::Elsewhere => {
+        Aws::NoCredentials | Aws::Elsewhere => {
             // Only the controller itself gets this far, and it knows who it is.
             let elsewhere = |_token, _now| {
                 let why = "the controller's identity is not known here";

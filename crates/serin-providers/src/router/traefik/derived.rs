@@ -67,7 +67,7 @@ fn present(live: &Objects, object: ObjectRef) -> Result<Option<&Value>, RouterEr
     }
 }
 
-/// One of ours under this name; somebody else's is as good as none.
+/// One of ours under this name; another owner's is as good as none.
 fn ours<'a>(
     canary: &Canary,
     live: &'a Objects,

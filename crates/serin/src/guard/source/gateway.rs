@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::Scraped;
 use super::{Discovery, Look, Source};
 use crate::guard::Environment;
-use crate::http_client::{Manner, OutsideError, shown};
+use crate::http_client::{CallOptions, HttpError, shown};
 
 /// Replicas that come and go are noticed after this long.
 const KNOWN: Duration = Duration::from_secs(10);
@@ -22,10 +22,10 @@ const KNOWN: Duration = Duration::from_secs(10);
 pub(in crate::guard) const REPLICAS_MAX: usize = 256;
 /// A gateway that needs longer has missed this look; the next one makes up for it.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// One that cannot be reached is waited for this long, but for every so manieth time.
+/// One that cannot be reached is waited for this long, but once in so many times.
 const PATIENCE_AGAIN: Duration = Duration::from_millis(200);
 const CHANCE: u32 = 10;
-/// One whose page takes longer than a second is given longer each time: as long as a Prometheus would wait where nobody else
+/// One whose page takes longer than a second is given longer each time: as long as a Prometheus would wait where no other
 /// answers, and less than it takes to call the guard blind where others do.
 const PATIENCE_ALONE_MAX: Duration = Duration::from_secs(10);
 const PATIENCE_BESIDE_MAX: Duration = Duration::from_secs(4);
@@ -84,7 +84,7 @@ enum Unread {
     Nobody,
     /// Time was up.
     Late,
-    /// The answer makes no sense.
+    /// The answer is invalid.
     Senseless,
 }
 
@@ -247,7 +247,7 @@ async fn replicas(env: &Environment, gateway: &str) -> Result<Vec<String>, Strin
         return Ok(vec![gateway.to_owned()]);
     }
     let port = uri.port_u16().unwrap_or(80);
-    let found = env.outside.resolve(host, port).await.map_err(|error| error.to_string())?;
+    let found = env.http_client.resolve(host, port).await.map_err(|error| error.to_string())?;
     let Some(found) = found else { return Ok(vec![gateway.to_owned()]) };
     let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     Ok(found.iter().map(|address| format!("http://{address}{path}")).collect())
@@ -265,7 +265,7 @@ async fn ask(
     let mut bytes = 0;
     if narrow && let Some(address) = narrowed(gateway) {
         let result = scrape(env, gateway, &address, wanted, patience, &mut bytes).await;
-        // Nobody knows before whether it understands.
+        // It is not known before whether it understands.
         if !matches!(&result, Err(Failure { kind: Unread::Senseless, .. })) {
             return Asked { result, bytes, took: began.elapsed(), whole_page: false };
         }
@@ -289,12 +289,12 @@ async fn scrape(
     let request = Request::get(address).header(ACCEPT_HEADER, ACCEPT).body(Bytes::new());
     let request = request.map_err(|error| senseless(error.to_string()))?;
     let mut scrape = Scrape::new(wanted);
-    let manner = Manner { trusted: true, framed: true, ..Manner::within(patience) };
+    let options = CallOptions { trusted: true, framed: true, ..CallOptions::within(patience) };
     let mut take = |piece: &[u8]| {
         *bytes = bytes.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         scrape.push(piece);
     };
-    let status = env.outside.read(request, manner, &mut take).await.map_err(failure)?;
+    let status = env.http_client.read(request, options, &mut take).await.map_err(failure)?;
     // A part of a page (206) is a success, too.
     if status != StatusCode::OK {
         return Err(senseless(format!("it answers {status}")));
@@ -316,11 +316,11 @@ async fn scrape(
     Ok((name, page))
 }
 
-fn failure(error: OutsideError) -> Failure {
+fn failure(error: HttpError) -> Failure {
     let kind = match &error {
-        OutsideError::Timeout(_) => Unread::Late,
-        OutsideError::TooLong | OutsideError::Unframed => Unread::Senseless,
-        OutsideError::Connect { .. } | OutsideError::Setup(_) | OutsideError::NotAllowed { .. } => {
+        HttpError::Timeout(_) => Unread::Late,
+        HttpError::TooLong | HttpError::Unframed => Unread::Senseless,
+        HttpError::Connect { .. } | HttpError::Setup(_) | HttpError::NotAllowed { .. } => {
             Unread::Nobody
         }
     };

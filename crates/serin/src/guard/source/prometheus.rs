@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Look, Source};
 use crate::guard::Environment;
-use crate::http_client::{Manner, shown};
+use crate::http_client::{CallOptions, shown};
 
 /// A server that needs longer has missed this look.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -182,8 +182,8 @@ impl Prometheus {
             body.extend_from_slice(piece.get(..room).unwrap_or(piece));
         };
         let status = env
-            .outside
-            .read(request, Manner::within(PATIENCE), &mut take)
+            .http_client
+            .read(request, CallOptions::within(PATIENCE), &mut take)
             .await
             .map_err(|error| error.to_string())?;
         if body.len() > ANSWER_MAX {

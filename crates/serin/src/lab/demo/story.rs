@@ -41,7 +41,7 @@ const SETUP_MAX: Duration = Duration::from_secs(60);
 const RELEASE_MAX: Duration = Duration::from_secs(120);
 /// The running version alone, for a base of figures to compare with.
 const BEFORE: Duration = Duration::from_secs(3);
-/// For the last slow answers of a release that is off the road.
+/// For the last slow answers of a release that has no traffic.
 const AFTER: Duration = Duration::from_secs(2);
 /// Smooth to the eye.
 const REDRAW: Duration = Duration::from_millis(150);

@@ -32,7 +32,7 @@ use crate::operator::{Operator, Options as OperatorOptions};
 const DRAIN: Duration = Duration::from_secs(5);
 /// Blocks of addresses that pods may have; one cluster takes one.
 const BLOCKS: u8 = 120;
-/// Nobody else's, as far as we know; on an address that no pod gets.
+/// No other's, as far as we know; on an address that no pod gets.
 const CLAIM_PORT: u16 = 47_127;
 /// For pods and gateways to end in order; after that they are killed.
 const STOP_MAX: Duration = Duration::from_secs(20);
@@ -64,7 +64,7 @@ pub enum LocalError {
     #[error("cannot start the operator")]
     Client(#[source] kube::Error),
     #[error("cannot start the operator")]
-    Operator(#[source] crate::http_client::OutsideError),
+    Operator(#[source] crate::http_client::HttpError),
     #[error("cannot read the API's address")]
     Address(#[source] http::uri::InvalidUri),
 }

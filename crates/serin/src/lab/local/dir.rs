@@ -36,7 +36,7 @@ impl RunDir {
         let mut last = 0;
         loop {
             let path = base.join(format!("serin-{}-{last}", std::process::id()));
-            // Never an existing one: somebody else may have put it there.
+            // Never an existing one: another client may have put it there.
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Self(path)),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && last < TRIES => last += 1,

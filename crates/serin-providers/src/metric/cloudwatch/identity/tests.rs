@@ -105,7 +105,7 @@ fn nobody_else_learns_who_the_controller_is() {
     elsewhere.settings.aws = role();
     let error = elsewhere.hold(Vec::new()).unwrap_err().to_string();
     expect!["the provider's Secret is of no use: a provider with an address must name one with aws_access_key_id and aws_secret_access_key: the controller's own identity is not shown there"].assert_eq(&error);
-    let error = talk(Aws::Nobody).hold(Vec::new()).unwrap_err().to_string();
+    let error = talk(Aws::NoCredentials).hold(Vec::new()).unwrap_err().to_string();
     expect!["the provider's Secret is of no use: the controller has no identity of its own, so it needs one with aws_access_key_id and aws_secret_access_key"].assert_eq(&error);
     // A command that only looks cannot know, and says nothing.
     let spec = talk(Aws::Elsewhere).hold(vec![Heard::Token("x")]).unwrap_err().to_string();

@@ -2,9 +2,9 @@
 
 /// A stream of numbers that its seed determines.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Random(u64);
 
-impl Dice {
+impl Random {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -38,9 +38,9 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Dice of one moment, which do not depend on how often others were thrown.
-pub(crate) fn of(seed: u64, moment: u64) -> Dice {
-    Dice::new(mix(seed ^ mix(moment.wrapping_add(0x5eed))))
+/// Random of one moment, which do not depend on how often others were thrown.
+pub(crate) fn of(seed: u64, moment: u64) -> Random {
+    Random::new(mix(seed ^ mix(moment.wrapping_add(0x5eed))))
 }
 
 /// Adds to a digest (FNV-1a).

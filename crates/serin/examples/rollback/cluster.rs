@@ -34,7 +34,7 @@ pub(crate) struct Parts {
     pub(crate) kubectl: Option<PathBuf>,
 }
 
-pub(crate) struct Bed {
+pub(crate) struct TestCluster {
     cluster: Cluster,
     kubectl: Option<PathBuf>,
 }
@@ -57,18 +57,18 @@ pub(crate) struct Outcome {
     pub(crate) off: Timestamp,
 }
 
-impl Bed {
+impl TestCluster {
     pub(crate) async fn start(parts: Parts) -> anyhow::Result<Self> {
         let Parts { serin, traefik, prometheus, kubectl } = parts;
         let part = |path: Option<PathBuf>| path.map_or(Part::Embedded, Part::Real);
         let mut options = Options::new(serin);
         (options.router, options.metrics) = (part(traefik), part(prometheus));
         let cluster = Cluster::start(options).await?;
-        let bed = Self { cluster, kubectl };
+        let cluster = Self { cluster, kubectl };
         let metadata = json!({"name": NAMESPACE});
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
-        bed.apply(&[namespace]).await?;
-        Ok(bed)
+        cluster.apply(&[namespace]).await?;
+        Ok(cluster)
     }
 
     pub(crate) fn describe(&self) -> String {

@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::answers::{self, Answers};
-use crate::city::{Asked, Question};
-use crate::dice;
+use crate::external::{Asked, Question};
 use crate::faults::By;
 use crate::invariants::{Broken, Moment};
 use crate::manifests;
+use crate::other_owners::selected;
 use crate::plan::{Quality, Shape};
-use crate::strangers::selected;
+use crate::random;
 use crate::wide::Later;
 use crate::world::{AUTOSCALERS, image_of};
 
@@ -34,7 +34,7 @@ const NEWS: Duration = Duration::from_secs(5);
 type Version = (String, String);
 
 /// One canary.
-pub(crate) struct Book {
+pub(crate) struct Oracle {
     pub(crate) name: String,
     pub(crate) shape: Shape,
     exists: bool,
@@ -71,7 +71,7 @@ pub(crate) struct Book {
     post_rollouts: u64,
     pub(crate) outcomes: u64,
     pub(crate) releases: u64,
-    /// When somebody else last changed something of this canary.
+    /// When another client last changed something of this canary.
     meddled: Option<Instant>,
     foe: Option<Instant>,
     /// Somebody took from the primary what only a release gives back.
@@ -94,7 +94,7 @@ fn is_rest(phase: &str) -> bool {
     matches!(phase, "Initialized" | "Succeeded" | "Failed")
 }
 
-impl Book {
+impl Oracle {
     pub(crate) fn new(number: usize, shape: &Shape) -> Self {
         let now = Instant::now();
         Self {
@@ -153,7 +153,7 @@ impl Book {
             self.image == self.primary_image,
             self.exists,
         );
-        dice::digest(0, facts.as_bytes())
+        random::digest(0, facts.as_bytes())
     }
 
     fn touched(&mut self, moment: Moment) {
@@ -395,7 +395,7 @@ impl Book {
         let since = self.routed_since;
         let proof = |(time, passed): &(Instant, bool)| *passed && *time >= since;
         let proven = !self.evidence.is_empty() && self.evidence.values().all(proof);
-        // Somebody else has given it more, which nobody may have heard of: what was measured, was measured at more.
+        // Another client has given it more, which nobody may have heard of: what was measured, was measured at more.
         let known = moment.clear && moment.now.duration_since(since) > NEWS;
         let elsewhere = self.routed < self.stated || (self.routed > self.stated && known);
         if elsewhere || !proven {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use serde_json::{Value, json};
-use serin::http_client::{Manner, Outside, OutsideError};
+use serin::http_client::{CallOptions, HttpClient, HttpError};
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::Store;
 use serin_core::model::TargetKind;
@@ -88,7 +88,7 @@ struct State {
 }
 
 /// Shared by all replicas of the operator.
-pub(crate) struct City {
+pub(crate) struct ExternalServices {
     store: Store,
     canaries: usize,
     /// Lives have what was added later.
@@ -100,7 +100,7 @@ fn id(group: &str, plural: &str) -> ResourceId {
     ResourceId::new(group, plural)
 }
 
-impl City {
+impl ExternalServices {
     pub(crate) fn new(store: Store, canaries: usize) -> Arc<Self> {
         let wide = crate::chance::is_wide();
         Arc::new(Self { store, canaries, wide, state: Mutex::default() })
@@ -261,7 +261,7 @@ impl City {
         self.state().asked.push(Asked { time, version, canary, what, passed, lack });
     }
 
-    async fn prometheus(&self, query: &str, manner: &Manner) -> Result<Answer, OutsideError> {
+    async fn prometheus(&self, query: &str, options: &CallOptions) -> Result<Answer, HttpError> {
         let of = self.asked_for(query);
         let note = |passed, lack| {
             if let Some(canary) = of {
@@ -270,7 +270,7 @@ impl City {
         };
         let outage = self.state().metrics.filter(|(until, _)| Instant::now() < *until);
         if let Some((_, how)) = outage
-            && let Some(answer) = fail(how, manner).await
+            && let Some(answer) = fail(how, options).await
         {
             note(false, Some(Lack::CannotMeasure));
             return answer;
@@ -285,7 +285,12 @@ impl City {
         Ok((200, body.to_string()))
     }
 
-    async fn hook(&self, path: &str, body: &[u8], manner: &Manner) -> Result<Answer, OutsideError> {
+    async fn hook(
+        &self,
+        path: &str,
+        body: &[u8],
+        options: &CallOptions,
+    ) -> Result<Answer, HttpError> {
         let mut parts = path.trim_start_matches('/').split('/');
         let (of, kind) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let canary = of.strip_prefix("app").and_then(|n| n.parse().ok()).unwrap_or_default();
@@ -294,7 +299,7 @@ impl City {
         let question = Question::Hook(kind.to_owned(), phase);
         let outage = self.state().hooks.filter(|(until, _)| Instant::now() < *until);
         if let Some((_, how)) = outage
-            && let Some(answer) = fail(how, manner).await
+            && let Some(answer) = fail(how, options).await
         {
             // A hook's answer is its status: a body that nobody understands takes nothing back.
             self.note(canary, question, answer.as_ref().is_ok_and(|(code, _)| *code == 200), None);
@@ -302,7 +307,7 @@ impl City {
         }
         let receiver = self.state().receivers.get(&canary).cloned().unwrap_or_default();
         if receiver.hooks_hang
-            && let Some(answer) = fail(Outage::Hangs, manner).await
+            && let Some(answer) = fail(Outage::Hangs, options).await
         {
             self.note(canary, question, false, None);
             return answer;
@@ -388,19 +393,19 @@ impl City {
     async fn answer(
         &self,
         request: Request<Bytes>,
-        manner: &Manner,
-    ) -> Result<Answer, OutsideError> {
+        options: &CallOptions,
+    ) -> Result<Answer, HttpError> {
         let uri = request.uri();
         match uri.host().unwrap_or_default() {
             "prometheus" => {
                 let query = decoded(uri.query().unwrap_or_default());
-                self.prometheus(&query, manner).await
+                self.prometheus(&query, options).await
             }
-            "hooks" => self.hook(uri.path(), request.body(), manner).await,
+            "hooks" => self.hook(uri.path(), request.body(), options).await,
             "gateway" => {
                 let outage = self.state().metrics.filter(|(until, _)| Instant::now() < *until);
                 match outage {
-                    Some((_, how)) => match fail(how, manner).await {
+                    Some((_, how)) => match fail(how, options).await {
                         Some(answer) => answer,
                         None => Ok((200, self.page())),
                     },
@@ -426,19 +431,19 @@ enum Health {
 }
 
 /// None when the answer only comes late.
-async fn fail(how: Outage, manner: &Manner) -> Option<Result<Answer, OutsideError>> {
+async fn fail(how: Outage, options: &CallOptions) -> Option<Result<Answer, HttpError>> {
     match how {
         Outage::Refuses => {
-            Some(Err(OutsideError::Connect { host: "outside".into(), why: "refused".into() }))
+            Some(Err(HttpError::Connect { host: "outside".into(), why: "refused".into() }))
         }
         Outage::Hangs => {
-            tokio::time::sleep(manner.timeout).await;
-            Some(Err(OutsideError::Timeout(manner.timeout)))
+            tokio::time::sleep(options.timeout).await;
+            Some(Err(HttpError::Timeout(options.timeout)))
         }
         Outage::Fails => Some(Ok((503, "busy".to_owned()))),
         Outage::Garbage => Some(Ok((200, "<html>\u{0}{\"status\":[]".to_owned()))),
         Outage::Slow => {
-            tokio::time::sleep(manner.timeout.mul_f64(0.7).min(Duration::from_secs(20))).await;
+            tokio::time::sleep(options.timeout.mul_f64(0.7).min(Duration::from_secs(20))).await;
             None
         }
     }
@@ -464,21 +469,21 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The city as one replica of the operator sees it: a replica that is dead hears nothing any more.
+/// The external as one replica of the operator sees it: a replica that is dead hears nothing any more.
 pub(crate) struct View {
-    pub(crate) city: Arc<City>,
+    pub(crate) external: Arc<ExternalServices>,
     pub(crate) life: Lifeline,
 }
 
-impl Outside for View {
+impl HttpClient for View {
     fn send(
         &self,
         request: Request<Bytes>,
-        manner: Manner,
-    ) -> BoxFuture<'_, Result<Response<Bytes>, OutsideError>> {
+        options: CallOptions,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpError>> {
         Box::pin(async move {
             self.life.or_never().await;
-            let answer = self.city.answer(request, &manner).await;
+            let answer = self.external.answer(request, &options).await;
             self.life.or_never().await;
             let (status, body) = answer?;
             Ok(Response::builder().status(status).body(Bytes::from(body)).unwrap())

@@ -10,7 +10,7 @@ use http::{HeaderMap, Request, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use serin::clock::{Clock, SharedClock};
-use serin::http_client::{Manner, Outside, OutsideError};
+use serin::http_client::{CallOptions, HttpClient, HttpError};
 use serin::operator::{Operator, Options};
 use serin_apiserver::actors::Actors;
 use serin_apiserver::http::Api;
@@ -41,7 +41,7 @@ impl Clock for VirtualClock {
     }
 }
 
-type Answers = dyn Fn(&str, &str) -> Result<(u16, String), OutsideError> + Send + Sync;
+type Answers = dyn Fn(&str, &str) -> Result<(u16, String), HttpError> + Send + Sync;
 
 /// Answers what the operator asks: by URL and body.
 pub(crate) struct Script {
@@ -53,12 +53,12 @@ pub(crate) struct Script {
     pub(crate) gateways_take: Mutex<Duration>,
 }
 
-impl Outside for Script {
+impl HttpClient for Script {
     fn send(
         &self,
         request: Request<Bytes>,
-        manner: Manner,
-    ) -> BoxFuture<'_, Result<Response<Bytes>, OutsideError>> {
+        options: CallOptions,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpError>> {
         let url = request.uri().to_string();
         let body = String::from_utf8_lossy(request.body()).into_owned();
         self.asked.lock().unwrap().push(url.clone());
@@ -70,14 +70,14 @@ impl Outside for Script {
             Duration::ZERO
         };
         Box::pin(async move {
-            tokio::time::sleep(takes.min(manner.timeout)).await;
-            if takes > manner.timeout {
-                return Err(OutsideError::Timeout(manner.timeout));
+            tokio::time::sleep(takes.min(options.timeout)).await;
+            if takes > options.timeout {
+                return Err(HttpError::Timeout(options.timeout));
             }
             let answer = answers(&url, &body);
-            if let Err(OutsideError::Timeout(_)) = answer {
-                tokio::time::sleep(manner.timeout).await;
-                return Err(OutsideError::Timeout(manner.timeout));
+            if let Err(HttpError::Timeout(_)) = answer {
+                tokio::time::sleep(options.timeout).await;
+                return Err(HttpError::Timeout(options.timeout));
             }
             let (status, body) = answer?;
             Ok(Response::builder().status(status).body(Bytes::from(body)).unwrap())
@@ -86,7 +86,7 @@ impl Outside for Script {
 }
 
 /// A Prometheus answer with one value.
-pub(crate) fn value(value: f64) -> Result<(u16, String), OutsideError> {
+pub(crate) fn value(value: f64) -> Result<(u16, String), HttpError> {
     let body = json!({
         "status": "success",
         "data": {"resultType": "vector", "result": [{"metric": {}, "value": [0, value.to_string()]}]},
@@ -94,8 +94,8 @@ pub(crate) fn value(value: f64) -> Result<(u16, String), OutsideError> {
     Ok((200, body.to_string()))
 }
 
-/// The bed: change the world, let time pass, look at what came of it.
-pub(crate) struct Bed {
+/// The cluster: change the world, let time pass, look at what came of it.
+pub(crate) struct TestCluster {
     pub(crate) store: Store,
     pub(crate) script: Arc<Script>,
     clock: SharedClock,
@@ -116,7 +116,7 @@ pub(crate) const DAEMON_SETS: (&str, &str) = ("apps", "daemonsets");
 pub(crate) const DEPLOYMENTS: (&str, &str) = ("apps", "deployments");
 pub(crate) const ROUTES: (&str, &str) = ("traefik.io", "traefikservices");
 
-impl Bed {
+impl TestCluster {
     /// Images with `crash` never start, those with `never` never get ready.
     pub(crate) fn start() -> Self {
         Self::start_with(|api| kube::Client::new(api, "default"))
@@ -163,18 +163,18 @@ impl Bed {
         let client = client(Api::new(store.clone()));
         let (gateways, election) = (Vec::new(), None);
         let mesh_provider = "traefik".to_owned();
-        let aws = (serin_providers::Aws::Nobody, None);
+        let aws = (serin_providers::Aws::NoCredentials, None);
         let operator = None;
-        let mut bed =
+        let mut cluster =
             Self { store, script, clock, client, operator, gateways, election, mesh_provider, aws };
-        bed.start_operator();
-        bed
+        cluster.start_operator();
+        cluster
     }
 
     pub(crate) fn start_operator(&mut self) {
         let mut options = Options::local("http://prometheus:9090".to_owned(), 10).unwrap();
         options.clock = Arc::clone(&self.clock);
-        options.outside = Arc::clone(&self.script) as Arc<dyn Outside>;
+        options.http_client = Arc::clone(&self.script) as Arc<dyn HttpClient>;
         options.settings.gateways.clone_from(&self.gateways);
         options.election.clone_from(&self.election);
         options.mesh_provider.clone_from(&self.mesh_provider);
@@ -201,7 +201,7 @@ impl Bed {
 
     pub(crate) fn answer(
         &self,
-        answers: impl Fn(&str, &str) -> Result<(u16, String), OutsideError> + Send + Sync + 'static,
+        answers: impl Fn(&str, &str) -> Result<(u16, String), HttpError> + Send + Sync + 'static,
     ) {
         *self.script.answers.lock().unwrap() = Arc::new(answers);
     }
@@ -328,7 +328,7 @@ impl Bed {
     }
 
     pub(crate) async fn until_phase(&self, phase: &str) {
-        self.until(phase, |bed| bed.phase() == phase).await;
+        self.until(phase, |cluster| cluster.phase() == phase).await;
     }
 
     /// Events on the canary: reason and message, in order.

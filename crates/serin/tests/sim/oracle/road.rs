@@ -6,7 +6,7 @@ use serde_json::Value;
 use serin_core::model::Policy;
 use tokio::time::Instant;
 
-use super::{AFTERMATH, Book, Version, broken};
+use super::{AFTERMATH, Oracle, Version, broken};
 use crate::invariants::Broken;
 use crate::plan::{Quality, Sight};
 
@@ -18,7 +18,7 @@ const UNSEEN: Duration = Duration::from_secs(60 + 45 + 90);
 /// No analysis begins with more.
 const FIRST_SHARE_MAX: i64 = 25;
 
-impl Book {
+impl Oracle {
     /// Judges how long a version keeps its share while its guard, which is to hold then, sees nothing of it.
     pub(crate) fn goes_unseen(&mut self, hidden: bool, now: Instant) -> Option<Broken> {
         let policy = self.shape.extra.guard.cannot_measure;

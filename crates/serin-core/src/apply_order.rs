@@ -22,7 +22,7 @@ pub enum Next {
 
 /// A plan on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Course {
+pub struct ApplyOrder {
     actions: usize,
     at: Next,
     /// What was to be lowered was not; the status is still right, and the rest waits for the next tick.
@@ -33,7 +33,7 @@ pub struct Course {
     overtaken: bool,
 }
 
-impl Course {
+impl ApplyOrder {
     pub fn of(plan: &Plan) -> Self {
         Self {
             actions: plan.actions.len(),
@@ -67,7 +67,7 @@ impl Course {
         };
     }
 
-    /// It failed, or nobody knows.
+    /// It failed, or it is not known.
     pub fn failed(&mut self) {
         self.at = match self.at {
             // What could not be lowered is no reason to keep silent about the decision.
@@ -132,16 +132,16 @@ mod tests {
         let (next, status) = (Timestamp::UNIX_EPOCH, Status::default());
         let (lower, calls, notices, handled) = Default::default();
         let plan = Plan { lower, status, actions, calls, notices, handled, explanation, next };
-        let mut course = Course::of(&plan);
+        let mut order = ApplyOrder::of(&plan);
         let mut path = Vec::new();
-        while !matches!(course.next(), Next::Done | Next::GivenUp) {
-            path.push(course.next());
-            if overtaken && course.next() == Next::Record {
-                course.overtaken();
+        while !matches!(order.next(), Next::Done | Next::GivenUp) {
+            path.push(order.next());
+            if overtaken && order.next() == Next::Record {
+                order.overtaken();
             }
-            course.done();
+            order.done();
         }
-        path.push(course.next());
+        path.push(order.next());
         path
     }
 

@@ -8,7 +8,7 @@ use serin_judge::counters::{Born, Inconsistency};
 use serin_judge::monitor::Monitor;
 use serin_providers::gateway::{Counters, Page, Sides};
 
-use super::{PROCESSES_MAX, State, Ward, readings};
+use super::{PROCESSES_MAX, Session, State, readings};
 use crate::guard::source::Scraped;
 
 /// A histogram comes with the first request that it counts: when this many looks have brought requests and no histogram,
@@ -139,7 +139,7 @@ fn common(pages: &[Scraped]) -> Vec<f64> {
     first.bounds.iter().filter(everywhere).copied().collect()
 }
 
-impl Ward {
+impl Session {
     /// Which objectives can be measured, as soon as a histogram tells, or that there is none.
     pub(super) fn choose(&mut self, pages: &[Scraped], at_millis: u64, began: f64) {
         let State::New(waiting) = &mut self.state else { return };

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Book, broken, is_rest, text};
+use super::{Oracle, broken, is_rest, text};
 use crate::invariants::Broken;
 
 /// Reasons that a person must end: whoever waits for the object is told so.
@@ -29,7 +29,7 @@ fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
     status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
 }
 
-impl Book {
+impl Oracle {
     /// Judges a status as it is written: each condition says what the last reason says, and no two contradict each other.
     pub(super) fn contradicts(&self, status: &Value) -> Option<Broken> {
         let (code, message) =

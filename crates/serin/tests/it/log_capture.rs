@@ -21,7 +21,7 @@ impl Write for Log {
 }
 
 /// Hears as long as it lives.
-pub(crate) struct Ear {
+pub(crate) struct LogCapture {
     log: Log,
     _logs: DefaultGuard,
     /// As long as there is only one, `tracing` asks the thread of whoever logs first whether anybody listens, and tests
@@ -29,7 +29,7 @@ pub(crate) struct Ear {
     _other: Dispatch,
 }
 
-impl Ear {
+impl LogCapture {
     pub(crate) fn open() -> Self {
         let log = Log::default();
         let writer = log.clone();

@@ -1,21 +1,21 @@
-//! What a ward leads to: hold, roll back, or what the status and the pace are told.
+//! What a session leads to: hold, roll back, or what the status and the pace are told.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serin_core::judge::records::{self, opinion};
+use serin_core::judge::records::{self, verdict};
 use serin_core::model::{Bad, GuardMode, Objective, Policy};
-use serin_core::observed::{Fitness, Guard, Known, Sight, Unknown, Watched};
+use serin_core::observed::{Fitness, Guard, Known, Unknown, Visibility, Watched};
 use serin_core::step::allows_more;
 
 use super::choice::Lack;
-use super::{State, Ward, sightless};
+use super::{Session, State, cannot_see};
 use crate::guard::evidence::Evidence;
 use crate::guard::fitness;
 
-impl Ward {
+impl Session {
     /// What the next step is told.
-    pub(in crate::guard) fn opinion(&self) -> Guard {
+    pub(in crate::guard) fn verdict(&self) -> Guard {
         match self.spec.mode {
             GuardMode::Observe => return Guard::Quiet,
             GuardMode::Enforce => {}
@@ -41,14 +41,14 @@ impl Ward {
                 lack.why()
             ));
         }
-        let opinion = match &self.state {
-            State::Watching { watch, .. } => opinion(watch),
+        let verdict = match &self.state {
+            State::Watching { watch, .. } => verdict(watch),
             State::New(_) | State::Lost(_) => Guard::Quiet,
         };
-        match opinion {
+        match verdict {
             // Only requests can end it, and none come before the canary has its first share again.
             Guard::Hold(_) if self.opens() => Guard::Quiet,
-            Guard::Hold(_) | Guard::RollBack(_) | Guard::Quiet => opinion,
+            Guard::Hold(_) | Guard::RollBack(_) | Guard::Quiet => verdict,
         }
     }
 
@@ -66,13 +66,13 @@ impl Ward {
             return Some("the guard has not looked yet".to_owned());
         }
         if let Some((_, why)) = &self.failure
-            && (self.seen.is_none() || self.sightless)
+            && (self.seen.is_none() || self.cannot_see)
         {
             // What is passed over, or counted as a failed check, does not hold as well.
-            if self.sightless && self.blind_policy() != Policy::Hold {
+            if self.cannot_see && self.blind_policy() != Policy::Hold {
                 return None;
             }
-            return Some(sightless(why));
+            return Some(cannot_see(why));
         }
         let stale = self.trust.recorded && self.stale;
         stale.then(|| {
@@ -91,33 +91,38 @@ impl Ward {
             State::New(_) | State::Lost(_) => Vec::new(),
         };
         let (known, memory, metrics) = (self.known(), self.memory(), self.fitness.clone());
-        let (dispersion, unknown, sight) = (self.dispersion(), self.unknown(), self.sight());
-        Watched { known, memory, metrics, would, checks, dispersion, unknown, sight }
+        let (dispersion, unknown, visibility) =
+            (self.dispersion(), self.unknown(), self.visibility());
+        Watched { known, memory, metrics, would, checks, dispersion, unknown, visibility }
     }
 
     /// Whether it holds because it cannot measure.
-    fn sight(&self) -> Sight {
+    fn visibility(&self) -> Visibility {
         match self.spec.mode {
-            GuardMode::Observe => return Sight::Clear,
+            GuardMode::Observe => return Visibility::Clear,
             GuardMode::Enforce => {}
         }
         let waits = self.blind_policy() == Policy::Hold;
         if self.blind {
-            return if self.spec.asked && waits { Sight::Blind } else { Sight::Clear };
+            return if self.spec.asked && waits { Visibility::Blind } else { Visibility::Clear };
         }
         if matches!(self.state, State::Lost(_)) {
-            return Sight::Blind;
+            return Visibility::Blind;
         }
-        if self.sightless {
-            return if waits && !self.trust.optional { Sight::Blind } else { Sight::Clear };
+        if self.cannot_see {
+            return if waits && !self.trust.optional {
+                Visibility::Blind
+            } else {
+                Visibility::Clear
+            };
         }
         if self.failure.is_some() || self.seen.is_none() {
-            return Sight::Unknown;
+            return Visibility::Unknown;
         }
         match self.unmeasured().find(|(objective, _)| holds(objective)) {
-            Some((_, Lack::Fallen | Lack::Ahead | Lack::Missing)) => Sight::Contradicted,
-            Some((_, Lack::Histogram | Lack::Bucket | Lack::Late)) => Sight::Blind,
-            None => Sight::Clear,
+            Some((_, Lack::Fallen | Lack::Ahead | Lack::Missing)) => Visibility::Contradicted,
+            Some((_, Lack::Histogram | Lack::Bucket | Lack::Late)) => Visibility::Blind,
+            None => Visibility::Clear,
         }
     }
 
@@ -151,7 +156,7 @@ impl Ward {
         }
         let nobody = match (&self.fitness, &self.failure) {
             (Some(Fitness::Unfit { message, .. }), _) if self.blind => Some(message.clone()),
-            (_, Some((_, why))) if self.sightless => Some(sightless(why)),
+            (_, Some((_, why))) if self.cannot_see => Some(cannot_see(why)),
             (_, _) => None,
         };
         let mut unknown = Vec::new();
@@ -168,7 +173,7 @@ impl Ward {
             let lack = self.lacks.get(&place);
             let unmeasured = nobody.clone().or_else(|| lack.map(|lack| lack.why().to_owned()));
             let policy = match &unmeasured {
-                // Holding is an opinion, which needs no round of checks.
+                // Holding is an verdict, which needs no round of checks.
                 Some(_) => cannot_measure.filter(|policy| *policy == Policy::Fail),
                 None if self.seen.is_some() && counted == 0 => Some(*no_data),
                 None => None,
@@ -199,7 +204,7 @@ impl Ward {
             }
             Some(Fitness::Fit | Fitness::Partial { .. } | Fitness::Unknown { .. }) | None => false,
         };
-        if self.sightless || unfit {
+        if self.cannot_see || unfit {
             return None;
         }
         let guard = watch.guard();

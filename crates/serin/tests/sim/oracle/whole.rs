@@ -1,15 +1,15 @@
-//! Laws about more than one thing that a book has noted.
+//! Laws about more than one thing that a oracle has noted.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{AFTERMATH, Book, broken};
+use super::{AFTERMATH, Oracle, broken};
 use crate::faults::By;
 use crate::invariants::{Broken, Moment};
 use crate::plan::Shape;
 
-impl Book {
+impl Oracle {
     /// The operator let the Canary go: whoever leaves has given the traffic back.
     pub(super) fn left(&self, moment: Moment) -> Vec<Broken> {
         let begun = !matches!(self.phase.as_str(), "" | "Initializing");

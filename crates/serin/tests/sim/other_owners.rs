@@ -1,4 +1,4 @@
-//! Worlds with strangers: objects of others under every name that the operator derives, workloads that share labels and
+//! Worlds with other_owners: objects of others under every name that the operator derives, workloads that share labels and
 //! configs, Services with odd ports, pods that come in behind them, and a second Canary that wants what the first has.
 //!
 //! Lives of their own, so that no other life changes by them.
@@ -12,24 +12,24 @@ use serin_core::model::provider::{KUBERNETES, TRAEFIK};
 use serin_core::model::{HookKind, TargetKind};
 use tokio::time::Instant;
 
-use crate::dice::{self, Dice};
 use crate::faults::By;
 use crate::invariants::{Broken, Moment};
 use crate::manifests::{NAMESPACE, name};
 use crate::plan::{Act, Call, Checks, Fault, Move, Plan, Quality, Shape, Trouble, What};
+use crate::random::{self, Random};
 use crate::wide::Extra;
 use crate::world::{CANARIES, DEPLOYMENTS, SERVICES, strategies};
 
-/// The stream of these dice.
+/// The stream of these random.
 const STREAM: u64 = 0x57_7a_69_67;
-/// On whatever is somebody else's.
+/// On whatever is another owner's.
 const MARK: &str = "belongs-to";
 /// The label that all targets of a world have in common, where they share one.
 const SHARED: &str = "shop";
 /// What changed less than this ago need not be known.
 const NEWS: Duration = Duration::from_secs(5);
 
-/// A name of ours that somebody else has.
+/// A name of ours that another client has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Taken {
     Primary,
@@ -71,59 +71,59 @@ pub(crate) struct Beside {
 
 /// The life that this seed stands for.
 pub(crate) fn plan(seed: u64, length: u64) -> Plan {
-    let mut dice = dice::of(seed, STREAM);
-    let count = if dice.chance(60) { 2 } else { 1 };
-    let (one_label, one_config) = (dice.chance(60), dice.chance(60));
+    let mut random = random::of(seed, STREAM);
+    let count = if random.chance(60) { 2 } else { 1 };
+    let (one_label, one_config) = (random.chance(60), random.chance(60));
     let canaries: Vec<Shape> = (0..count)
         .map(|_| {
-            let mut shape = shape(&mut dice);
+            let mut shape = shape(&mut random);
             shape.extra.beside.one_label = one_label;
             shape.extra.beside.one_config = one_config;
             shape.configs |= one_config;
             shape
         })
         .collect();
-    let after = |dice: &mut Dice, within| Duration::from_millis(dice.roll(within));
+    let after = |random: &mut Random, within| Duration::from_millis(random.roll(within));
     let mut moves = vec![Move { after: Duration::from_secs(40), what: What::User(0, Act::Twin) }];
     for canary in 0..count {
         moves.push(Move {
-            after: after(&mut dice, 40_000),
+            after: after(&mut random, 40_000),
             what: What::User(canary, Act::MakeRoom),
         });
     }
-    let calm = dice.chance(50);
-    for _ in 0..4 + dice.roll(length) {
-        let canary = dice.index(count);
-        let what = if calm || dice.chance(60) {
-            What::User(canary, act(&mut dice))
+    let calm = random.chance(50);
+    for _ in 0..4 + random.roll(length) {
+        let canary = random.index(count);
+        let what = if calm || random.chance(60) {
+            What::User(canary, act(&mut random))
         } else {
-            What::Trouble(trouble(&mut dice))
+            What::Trouble(trouble(&mut random))
         };
-        moves.push(Move { after: after(&mut dice, 45_000), what });
+        moves.push(Move { after: after(&mut random, 45_000), what });
     }
     Plan { seed, replicas: 1, canaries, moves }
 }
 
-fn shape(dice: &mut Dice) -> Shape {
-    let provider = if dice.chance(80) { &TRAEFIK } else { &KUBERNETES };
-    let guard = dice.chance(30) && provider.has_router();
+fn shape(random: &mut Random) -> Shape {
+    let provider = if random.chance(80) { &TRAEFIK } else { &KUBERNETES };
+    let guard = random.chance(30) && provider.has_router();
     let blue_green = |place: &usize| strategies()[*place].get("iterations").is_some();
     let places: Vec<usize> = (0..strategies().len())
         .filter(|place| strategies()[*place].get("match").is_none())
         .filter(|place| provider.has_router() || blue_green(place))
         .collect();
-    let taken = Taken::ALL.into_iter().filter(|_| dice.chance(20)).collect();
-    let beside = Beside { taken, odd_ports: dice.chance(40), ..Beside::default() };
+    let taken = Taken::ALL.into_iter().filter(|_| random.chance(20)).collect();
+    let beside = Beside { taken, odd_ports: random.chance(40), ..Beside::default() };
     Shape {
         provider,
         target: TargetKind::Deployment,
-        strategy: *dice.pick(&places),
+        strategy: *random.pick(&places),
         checks: Checks::Inline,
         threshold: 1,
         interval_secs: 10,
-        hooks: if dice.chance(20) { vec![HookKind::ConfirmPromotion] } else { Vec::new() },
-        autoscaler: dice.chance(40),
-        configs: dice.chance(60),
+        hooks: if random.chance(20) { vec![HookKind::ConfirmPromotion] } else { Vec::new() },
+        autoscaler: random.chance(40),
+        configs: random.chance(60),
         skip_analysis: false,
         revert_on_deletion: true,
         guard,
@@ -137,9 +137,9 @@ fn shape(dice: &mut Dice) -> Shape {
     }
 }
 
-fn act(dice: &mut Dice) -> Act {
-    match dice.roll(12) {
-        0..=3 => Act::Release(*dice.pick(&[Quality::Healthy, Quality::Healthy, Quality::Bad])),
+fn act(random: &mut Random) -> Act {
+    match random.roll(12) {
+        0..=3 => Act::Release(*random.pick(&[Quality::Healthy, Quality::Healthy, Quality::Bad])),
         4 => Act::Revert,
         5 | 6 => Act::RotateConfig,
         7 => Act::RotateSecret,
@@ -150,17 +150,17 @@ fn act(dice: &mut Dice) -> Act {
     }
 }
 
-fn trouble(dice: &mut Dice) -> Trouble {
-    let secs = 1 + dice.roll(30);
-    match dice.roll(5) {
-        0 => Trouble::Storm { secs, percent: 5 + dice.roll(20) },
+fn trouble(random: &mut Random) -> Trouble {
+    let secs = 1 + random.roll(30);
+    match random.roll(5) {
+        0 => Trouble::Storm { secs, percent: 5 + random.roll(20) },
         1 => Trouble::Tear,
         2 => Trouble::Compact,
-        3 => Trouble::Crash { replica: 0, down: dice.roll(20) },
+        3 => Trouble::Crash { replica: 0, down: random.roll(20) },
         _ => Trouble::Next {
             call: Call::Write,
-            skip: dice.roll(8),
-            fault: Fault::Crash { carried_out: dice.chance(50), down: dice.roll(20) },
+            skip: random.roll(8),
+            fault: Fault::Crash { carried_out: random.chance(50), down: random.roll(20) },
         },
     }
 }
@@ -319,7 +319,7 @@ fn broken(law: &'static str, what: String) -> Broken {
     Broken { law, what }
 }
 
-/// What is known of strangers and of what they share with the canaries.
+/// What is known of other_owners and of what they share with the canaries.
 #[derive(Default)]
 pub(crate) struct Neighbourhood {
     /// Ready pods of other workloads behind a Service, by Service, and since when.
@@ -334,7 +334,7 @@ pub(crate) struct Neighbourhood {
 }
 
 impl Neighbourhood {
-    /// Judges a change of what may be somebody else's. Whether it is, and what is wrong with it.
+    /// Judges a change of what may be another owner's. Whether it is, and what is wrong with it.
     pub(crate) fn change(
         &mut self,
         id: (&str, &str),

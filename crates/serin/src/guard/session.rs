@@ -1,7 +1,7 @@
 //! One canary under guard: its evidence, what it leads to, and whether it can be had at all.
 
 mod choice;
-mod opinion;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,12 +38,12 @@ const SENTENCE_MAX: usize = 400;
 const COUNTED: &str = "guard, from the gateway's counters";
 const RECORDED: &str = "guard, from what Prometheus has of the gateway";
 
-/// How a ward takes what its source says, or that it says nothing.
+/// How a session takes what its source says, or that it says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Trust {
     /// Nobody has asked for this guard nor for its source: it stays out of the way where it cannot measure.
     pub optional: bool,
-    /// Counters are read by somebody else now and then, and so do not tell of the present.
+    /// Counters are read by another client now and then, and so do not tell of the present.
     pub recorded: bool,
 }
 
@@ -63,7 +63,7 @@ impl Trust {
 pub(super) struct News {
     /// Something a tick should know of.
     pub wake: bool,
-    /// The opinion turned.
+    /// The verdict turned.
     pub turned: bool,
     /// Worth another look before the next is due.
     pub again: bool,
@@ -81,7 +81,7 @@ enum State {
     Lost(String),
 }
 
-pub(super) struct Ward {
+pub(super) struct Session {
     canary: Canary,
     spec: GuardSpec,
     pair: Pair,
@@ -93,8 +93,8 @@ pub(super) struct Ward {
     seen: Option<Timestamp>,
     failure: Option<(Timestamp, String)>,
     /// They have failed for too long.
-    sightless: bool,
-    /// Somebody else, or this process before it was restarted, has led this release so far.
+    cannot_see: bool,
+    /// Another client, or this process before it was restarted, has led this release so far.
     inherited: bool,
     /// Replicas of the gateway that nobody looks at.
     beyond: usize,
@@ -129,9 +129,9 @@ pub(super) struct Ward {
     counted_until: Option<Timestamp>,
 }
 
-impl Ward {
+impl Session {
     pub(super) fn begin(canary: &Canary, spec: &GuardSpec, blind: bool) -> Self {
-        let mut ward = Self {
+        let mut session = Self {
             canary: canary.clone(),
             spec: spec.clone(),
             pair: pair(canary),
@@ -140,7 +140,7 @@ impl Ward {
             blind,
             seen: None,
             failure: None,
-            sightless: false,
+            cannot_see: false,
             inherited: false,
             beyond: 0,
             asked: None,
@@ -163,10 +163,10 @@ impl Ward {
             counted_until: None,
         };
         if let Some(kept) = &canary.status.guard {
-            ward.inherited = true;
-            ward.restore(kept);
+            session.inherited = true;
+            session.restore(kept);
         }
-        ward
+        session
     }
 
     fn restore(&mut self, kept: &Value) {
@@ -270,7 +270,7 @@ impl Ward {
     }
 
     /// Adds to what is read of every page.
-    pub(super) fn want(&self, wanted: &mut Wanted) {
+    pub(super) fn add_to(&self, wanted: &mut Wanted) {
         let bound = |objective: &Objective| match objective.bad {
             Bad::Failed | Bad::Shape => None,
             Bad::SlowerThan(millis) => Some(millis),
@@ -312,14 +312,14 @@ impl Ward {
         let Some(asked) = self.asked.filter(|asked| now.duration_since(*asked) >= BLIND) else {
             return News::default();
         };
-        let before = (kind(&self.opinion()), self.fitness.clone());
+        let before = (kind(&self.verdict()), self.fitness.clone());
         let secs = now.duration_since(asked).as_secs();
         let (since, why) =
             self.failure.take().unwrap_or_else(|| (asked, format!("no answer for {secs} s")));
-        self.sightless = now.duration_since(since) >= BLIND;
-        self.fitness = Some(fitness::unreachable(self.trust.recorded, sightless(&why)));
+        self.cannot_see = now.duration_since(since) >= BLIND;
+        self.fitness = Some(fitness::unreachable(self.trust.recorded, cannot_see(&why)));
         self.failure = Some((since, why));
-        let turned = before.0 != kind(&self.opinion());
+        let turned = before.0 != kind(&self.verdict());
         News { wake: turned || before.1 != self.fitness, turned, again: false }
     }
 
@@ -331,7 +331,7 @@ impl Ward {
         now: Timestamp,
     ) -> News {
         let waited = self.waits_for_bounds();
-        let before = (kind(&self.opinion()), self.fitness.clone(), self.decided.is_some());
+        let before = (kind(&self.verdict()), self.fitness.clone(), self.decided.is_some());
         self.since.get_or_insert(now);
         let news = self.is_news(pages);
         match failure {
@@ -348,7 +348,7 @@ impl Ward {
             self.seen = Some(now);
             self.note_lacks(pages);
         }
-        self.sightless =
+        self.cannot_see =
             self.failure.as_ref().is_some_and(|(since, _)| now.duration_since(*since) >= BLIND);
         self.fitness = self.judge_sources(pages, now).or(self.fitness.take());
         let soaks = self.soaks();
@@ -360,7 +360,7 @@ impl Ward {
             self.decided = Some(if soaks { verdict_of_soak(watch) } else { sentence(watch) });
         }
         self.carry_out(verdict.is_some());
-        let turned = before.0 != kind(&self.opinion());
+        let turned = before.0 != kind(&self.verdict());
         let unsaved = self.saved.is_none_or(|saved| {
             now.duration_since(saved) >= SignedDuration::from_secs(KEEP_EVERY_SECS)
         });
@@ -387,8 +387,10 @@ impl Ward {
         let inherits = self.inherited && taken_off && news && self.decided.is_none();
         let State::Watching { watch, .. } = &self.state else { return };
         if inherits && !self.soaks() && matches!(watch.guard().decision(), Decision::Hold(_)) {
-            let text =
-                format!("whoever led before has taken its traffic away; {}", sentence(watch));
+            let text = format!(
+                "the replica that led before has taken its traffic away; {}",
+                sentence(watch)
+            );
             self.decided = Some(text.chars().take(SENTENCE_MAX).collect());
         }
     }
@@ -491,7 +493,7 @@ impl Ward {
     fn judge_sources(&self, pages: &[Scraped], now: Timestamp) -> Option<Fitness> {
         if let Some((since, why)) = &self.failure {
             let long = now.duration_since(*since) >= BLIND;
-            return long.then(|| fitness::unreachable(self.trust.recorded, sightless(why)));
+            return long.then(|| fitness::unreachable(self.trust.recorded, cannot_see(why)));
         }
         let since = self.since.unwrap_or(now);
         let found = fitness::judge(&self.canary, &self.spec, pages, since, now)?;
@@ -536,21 +538,21 @@ fn readings<'a>(
     sides.iter().flat_map(move |(process, sides)| sides.readings(process, warm))
 }
 
-/// The share of the requests that the judged side is to get; 0 where nobody knows.
+/// The share of the requests that the judged side is to get; 0 where it is not known.
 fn share(canary: &Canary) -> f64 {
     // Beside a promoted primary there is nobody.
     if super::soaks(canary) { 1.0 } else { f64::from(canary.status.canary_weight) / 100.0 }
 }
 
-fn kind(opinion: &Guard) -> u8 {
-    match opinion {
+fn kind(verdict: &Guard) -> u8 {
+    match verdict {
         Guard::Quiet => 0,
         Guard::Hold(_) => 1,
         Guard::RollBack(_) => 2,
     }
 }
 
-fn sightless(why: &str) -> String {
+fn cannot_see(why: &str) -> String {
     format!("The guard cannot see what the canary does to its users: {why}.")
 }
 
@@ -576,11 +578,13 @@ fn verdict_of_soak(watch: &Monitor) -> String {
     text.chars().take(SENTENCE_MAX).collect()
 }
 
-/// Counts on both sides, odds and limit, in one sentence.
+/// First what a person has to know, then how sure it is, then the counts on both sides.
 fn sentence(watch: &Monitor) -> String {
     let explanation = watch.explain();
     let needed = explanation.threshold.exp();
-    let main = explanation.checks.first().map(ToString::to_string).unwrap_or_default();
-    let text = format!("{}, limit 1 in {needed:.0}; {main}", explanation.odds);
+    let main = explanation.checks.first();
+    let headline = main.map(|check| format!("{}; ", check.headline())).unwrap_or_default();
+    let counts = main.map(ToString::to_string).unwrap_or_default();
+    let text = format!("{headline}{}, limit 1 in {needed:.0}; {counts}", explanation.odds);
     text.chars().take(SENTENCE_MAX).collect()
 }
