@@ -1,11 +1,11 @@
-//! The `Status` that a refused request is answered with.
+//! The `Status` object with which a request is refused.
 
 use serde_json::{Value, json};
 
 use crate::patch::{ApplyError, PatchError};
 use crate::schema::FieldError;
 
-/// Why a request was refused, as the API says it.
+/// A refused request, with the fields of its `Status`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
     pub code: u16,
@@ -28,12 +28,12 @@ impl Failure {
         Self { code, reason, message: message.into(), details: Value::Null }
     }
 
-    /// An error that the real server has no reason for.
+    /// An InternalError, 500.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(500, "", message)
     }
 
-    /// Options of a request that cannot be.
+    /// A BadRequest for invalid options of a request.
     pub fn bad_option(options: &str, error: FieldError) -> Self {
         Self::invalid("meta.k8s.io", options, "", &[error])
     }
@@ -70,7 +70,7 @@ impl Failure {
         Self::about(403, "Forbidden", group, plural, name, &message)
     }
 
-    /// With one cause that a program can read.
+    /// Adds one entry to `details.causes`.
     pub fn caused_by(mut self, reason: &str, message: &str, field: &str) -> Self {
         self.details["causes"] = json!([{"reason": reason, "message": message, "field": field}]);
         self
@@ -156,7 +156,7 @@ impl From<ApplyError> for Failure {
     }
 }
 
-/// Details that leave out what is empty.
+/// The `details` of a `Status`, without empty fields.
 fn named(name: &str, group: &str, kind: &str, causes: Vec<Value>) -> Value {
     let mut details = json!({"kind": kind, "causes": causes});
     for (field, value) in [("name", name), ("group", group)] {

@@ -1,11 +1,11 @@
-//! Label and field selectors, as they stand in a query string.
+//! Label and field selectors of a query string.
 
 use serde_json::Value;
 
-use crate::at::At;
 use crate::failure::Failure;
+use crate::json_pointer::At;
 
-/// Longest selector that is read, in terms; nobody writes more.
+/// Bound of the terms of a selector.
 const TERMS_MAX: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Selector {
         Ok(selector)
     }
 
-    /// The same with other names of fields.
+    /// The selector with its field names mapped.
     #[must_use]
     pub(crate) fn with_fields(mut self, rename: impl Fn(&str) -> String) -> Self {
         for (path, _, _) in &mut self.fields {
@@ -80,7 +80,7 @@ impl Selector {
     }
 }
 
-/// A field as text; one that is not there is empty.
+/// A field as text; empty if it is missing.
 fn field(object: &Value, path: &str) -> String {
     let path = if path == "source" { "source.component" } else { path };
     let mut value = object;
@@ -97,7 +97,7 @@ fn field(object: &Value, path: &str) -> String {
     }
 }
 
-/// The requirements of a label selector, in the words and signs that Kubernetes reads.
+/// Parses a label selector by the grammar of Kubernetes.
 fn label_terms(text: &str) -> Result<Vec<Term>, Failure> {
     let mut words = Words { text, rest: text };
     let mut terms = Vec::new();
@@ -117,7 +117,7 @@ fn label_terms(text: &str) -> Result<Vec<Term>, Failure> {
     }
 }
 
-/// Names, values and signs, with blanks in between.
+/// Splits a selector into names, values and operators.
 struct Words<'a> {
     text: &'a str,
     rest: &'a str,
@@ -126,7 +126,7 @@ struct Words<'a> {
 const SIGNS: &[&str] = &["==", "!=", "=", "!", "<", ">", "(", ")", ","];
 
 impl<'a> Words<'a> {
-    /// The next word; nothing at the end.
+    /// The next token; empty at the end.
     fn next(&mut self) -> &'a str {
         let word = self.peek();
         self.rest = self.rest.trim_start().get(word.len()..).unwrap_or_default();
@@ -182,7 +182,7 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// A value; it may be empty.
+    /// Parses a value; it can be empty.
     fn value(&mut self) -> Result<String, Failure> {
         if matches!(self.peek(), "" | "," | ")") {
             return Ok(String::new());
@@ -221,7 +221,7 @@ fn is_key(text: &str) -> bool {
     !name.is_empty() && is_value(name)
 }
 
-/// At most 63 letters, digits, dashes, underscores and dots, which neither begin nor end with a sign.
+/// At most 63 letters, digits, dashes, underscores and dots; first and last are letters or digits.
 fn is_value(text: &str) -> bool {
     text.len() <= 63 && is_plain(text)
 }

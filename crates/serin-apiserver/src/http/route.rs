@@ -1,8 +1,8 @@
-//! Which part of the API a path means.
+//! The part of the API that a path names.
 
 use crate::registry::ResourceId;
 
-/// A path, understood.
+/// A parsed path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Health,
@@ -18,7 +18,7 @@ pub(super) enum Route {
     Unknown,
 }
 
-/// Objects of a kind, all or of a namespace, or one of them, or a part of it.
+/// Objects of a kind: all, those of a namespace, one of them, or a subresource of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) id: ResourceId,
@@ -86,7 +86,7 @@ fn objects(group: &str, version: &str, rest: &[&str]) -> Route {
     }
 }
 
-/// Percent signs in path segments (RBAC names with colons).
+/// Decodes percent-encoded path segments (RBAC names have colons).
 fn percent_decode(part: &str) -> String {
     let bytes = part.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());

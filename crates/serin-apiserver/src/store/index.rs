@@ -1,14 +1,14 @@
-//! Who owns what: found by uid, without looking at every object.
+//! An index of owners and dependents by uid.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::{Name, owner_uids};
-use crate::at::At;
+use crate::json_pointer::At;
 use crate::registry::ResourceId;
 
-/// Where an object is kept.
+/// The key of an object: kind, namespace and name.
 pub(super) type Place = (ResourceId, Name);
 
 /// Objects by their uid, and by the uids of their owners.
@@ -19,7 +19,7 @@ pub(super) struct Owners {
 }
 
 impl Owners {
-    /// Notes that the object at this place was `old` and is `new`.
+    /// Updates the index after the object at this place changed from `old` to `new`.
     pub(super) fn moved(
         &mut self,
         id: &ResourceId,
@@ -63,7 +63,7 @@ pub(super) fn uid_of(object: &Value) -> Option<&str> {
     object.at("/metadata/uid")?.as_str()
 }
 
-/// Whether a dependent keeps its owner waiting in a foreground deletion.
+/// Whether a dependent blocks the foreground deletion of its owner.
 pub(super) fn blocks(dependent: &Value, owner: &str) -> bool {
     let owners = dependent.at("/metadata/ownerReferences").and_then(Value::as_array);
     owners.into_iter().flatten().any(|reference| {

@@ -1,17 +1,17 @@
-//! DaemonSets: one pod on the one node, if the node is wanted.
+//! DaemonSets: one pod on the one node, if the node selector and affinity allow it.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::change::{Change, Doomed, Kind, Note, Outcome};
+use super::change::{Change, Deletion, Kind, NewEvent, Outcome};
 use super::hash::template_hash;
 use super::node;
 use super::object::{self, int, text};
 use super::replicaset::{Names, pod_of};
 use super::rollout::portion;
-use super::world::World;
+use super::view::ClusterView;
 
 const COMPONENT: &str = "daemonset-controller";
 const REVISION_HASH: &str = "controller-revision-hash";
@@ -22,20 +22,25 @@ struct Fleet<'a> {
     leaving: usize,
 }
 
-/// Everything that what a DaemonSet needs depends on, itself first.
-pub(crate) fn looks_at(set: &Arc<Value>, world: &World) -> Vec<Arc<Value>> {
-    let owned = world.owned(Kind::Pod, object::uid(set));
-    [set].into_iter().chain(owned).chain(world.all(Kind::Node)).cloned().collect()
+/// The objects that reconciling a DaemonSet reads, the DaemonSet first.
+pub(crate) fn inputs(set: &Arc<Value>, view: &ClusterView) -> Vec<Arc<Value>> {
+    let owned = view.owned(Kind::Pod, object::uid(set));
+    [set].into_iter().chain(owned).chain(view.all(Kind::Node)).cloned().collect()
 }
 
-/// What this DaemonSet needs next.
-pub(crate) fn reconcile(set: &Value, world: &World, names: &mut Names, now: Timestamp) -> Outcome {
+/// The next writes for this DaemonSet.
+pub(crate) fn reconcile(
+    set: &Value,
+    view: &ClusterView,
+    names: &mut Names,
+    now: Timestamp,
+) -> Outcome {
     let mut outcome = Outcome::default();
     if object::deleting(set) {
         return outcome;
     }
     let hash = template_hash(&set["spec"]["template"]);
-    let pods = world.owned(Kind::Pod, object::uid(set));
+    let pods = view.owned(Kind::Pod, object::uid(set));
     let (current, outdated) = pods
         .iter()
         .map(AsRef::as_ref)
@@ -46,13 +51,13 @@ pub(crate) fn reconcile(set: &Value, world: &World, names: &mut Names, now: Time
         outdated,
         leaving: pods.iter().filter(|pod| object::deleting(pod)).count(),
     };
-    let wanted = node::fits(&set["spec"]["template"]["spec"], &node::labels(world));
+    let wanted = node::fits(&set["spec"]["template"]["spec"], &node::labels(view));
     let min_ready = int(set, "/spec/minReadySeconds").unwrap_or(0);
     let available = |pod: &&Value| object::available_at(pod, min_ready).is_some_and(|at| at <= now);
     for pod in fleet.current.iter().chain(&fleet.outdated) {
-        outcome.wake_at(object::available_at(pod, min_ready).filter(|at| *at > now));
+        outcome.requeue_at(object::available_at(pod, min_ready).filter(|at| *at > now));
     }
-    // A failed pod is replaced; its remains go.
+    // A failed pod is deleted and replaced.
     for pod in pods.iter().filter(|pod| object::is_finished(pod) && !object::deleting(pod)) {
         remove(set, pod, &mut outcome.changes);
     }
@@ -65,7 +70,7 @@ pub(crate) fn reconcile(set: &Value, world: &World, names: &mut Names, now: Time
         object::set(&mut pod, &["metadata", "labels", REVISION_HASH], json!(hash));
         let message = format!("Created pod: {}", object::name(&pod));
         outcome.changes.push(Change::Create(Kind::Pod, pod));
-        outcome.changes.push(Change::Event(Note::of(
+        outcome.changes.push(Change::Event(NewEvent::of(
             Kind::DaemonSet,
             set,
             COMPONENT,
@@ -84,7 +89,7 @@ pub(crate) fn reconcile(set: &Value, world: &World, names: &mut Names, now: Time
     outcome
 }
 
-/// Whether to make a pod now, and which ones to remove.
+/// Whether to create a pod now, and which pods to delete.
 fn plan<'a>(
     set: &Value,
     fleet: &Fleet<'a>,
@@ -111,9 +116,9 @@ fn plan<'a>(
 }
 
 fn remove(set: &Value, pod: &Value, changes: &mut Vec<Change>) {
-    changes.push(Change::Delete(Doomed::of(Kind::Pod, pod, None)));
+    changes.push(Change::Delete(Deletion::of(Kind::Pod, pod, None)));
     let message = format!("Deleted pod: {}", object::name(pod));
-    changes.push(Change::Event(Note::of(
+    changes.push(Change::Event(NewEvent::of(
         Kind::DaemonSet,
         set,
         COMPONENT,
