@@ -19,6 +19,7 @@ pub struct AdmissionRequest<'a> {
     pub verb: Verb,
 }
 
+/// The verb of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// A create, or an apply of an object that does not exist.
@@ -82,6 +83,7 @@ impl Refusal {
 
 /// Decides which writes are refused; called before the store.
 pub trait Admission: Send + Sync {
+    /// The refusal of a write; `None` lets it pass.
     fn refusal(&self, attempt: &AdmissionRequest<'_>) -> Option<Refusal>;
 }
 

@@ -230,7 +230,7 @@ fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     })
 }
 
-/// An upper bound of what the parser has on its stack: open brackets, and in each the signs in a row and the choices.
+/// An upper bound of what the parser has on its stack: open brackets, and in each the consecutive unary operators and the alternatives.
 fn nesting(source: &str) -> usize {
     let (mut open, mut here, mut deepest, mut signs) = (Vec::new(), 0usize, 0usize, 0usize);
     for char in source.chars() {

@@ -24,6 +24,7 @@ impl std::fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Failure {
+    /// A failure with the HTTP status code, the `reason` of the `Status`, and its message.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self { code, reason, message: message.into(), details: Value::Null }
     }
@@ -38,6 +39,7 @@ impl Failure {
         Self::invalid("meta.k8s.io", options, "", &[error])
     }
 
+    /// A BadRequest, 400.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", message)
     }
@@ -54,17 +56,20 @@ impl Failure {
         )
     }
 
+    /// An AlreadyExists, 409.
     pub fn already_exists(group: &str, plural: &str, name: &str) -> Self {
         let message = format!("{} \"{name}\" already exists", full(group, plural));
         Self::about(409, "AlreadyExists", group, plural, name, &message)
     }
 
+    /// A Conflict, 409.
     pub fn conflict(group: &str, plural: &str, name: &str, why: &str) -> Self {
         let message =
             format!("Operation cannot be fulfilled on {} \"{name}\": {why}", full(group, plural));
         Self::about(409, "Conflict", group, plural, name, &message)
     }
 
+    /// A Forbidden, 403.
     pub fn forbidden(group: &str, plural: &str, name: &str, why: &str) -> Self {
         let message = format!("{} \"{name}\" is forbidden: {why}", full(group, plural));
         Self::about(403, "Forbidden", group, plural, name, &message)
@@ -76,6 +81,7 @@ impl Failure {
         self
     }
 
+    /// An Invalid, 422, with one cause per error.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let list = match texts.as_slice() {

@@ -68,6 +68,7 @@ pub struct LogRequest {
 
 /// Reads the logs of pods: implemented by the runtime that runs them.
 pub trait LogSource: Send + Sync {
+    /// The bytes of a log; with `follow` they end when the container does.
     fn logs(&self, request: &LogRequest) -> Result<BoxStream<'static, Bytes>, Failure>;
 }
 
@@ -106,10 +107,12 @@ impl Call {
 }
 
 impl Api {
+    /// The API without logs and without admission.
     pub fn new(store: Store) -> Self {
         Self { store, logs: None, admission: None }
     }
 
+    /// Sets the source of `kubectl logs`.
     #[must_use]
     pub fn with_logs(mut self, logs: Arc<dyn LogSource>) -> Self {
         self.logs = Some(logs);
@@ -123,6 +126,7 @@ impl Api {
         self
     }
 
+    /// The store that this API serves.
     pub fn store(&self) -> &Store {
         &self.store
     }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 /// Like [`Value::pointer`], which allocates twice for each segment.
 pub trait At {
+    /// The value at a JSON pointer such as `/metadata/name`; `None` if it is missing.
     fn at(&self, pointer: &str) -> Option<&Value>;
 }
 

@@ -16,6 +16,7 @@ pub struct ResourceId {
 }
 
 impl ResourceId {
+    /// The resource `plural` of `group`; the core group is empty.
     pub fn new(group: &str, plural: &str) -> Self {
         Self { group: group.to_owned(), plural: plural.to_owned() }
     }
@@ -41,6 +42,7 @@ pub struct Resource {
     pub custom: bool,
 }
 
+/// One served version of a kind.
 #[derive(Debug)]
 pub struct Version {
     pub name: String,
@@ -76,14 +78,17 @@ pub struct Column {
 }
 
 impl Resource {
+    /// A served version by name.
     pub fn version(&self, name: &str) -> Option<&Version> {
         self.versions.iter().find(|version| version.name == name)
     }
 
+    /// The version that clients use by default.
     pub fn preferred(&self) -> Option<&Version> {
         self.versions.first()
     }
 
+    /// The `apiVersion` of a version: `apps/v1`, or `v1` for the core group.
     pub fn api_version(&self, version: &str) -> String {
         if self.id.group.is_empty() {
             version.to_owned()
@@ -92,6 +97,7 @@ impl Resource {
         }
     }
 
+    /// The verbs in discovery.
     pub fn verbs(&self) -> &'static [&'static str] {
         match self.id.plural.as_str() {
             "selfsubjectaccessreviews"

@@ -24,6 +24,7 @@ pub struct Selector {
 }
 
 impl Selector {
+    /// Parses a label and a field selector; BadRequest if one is malformed or both have too many terms.
     pub fn parse(labels: &str, fields: &str) -> Result<Self, Failure> {
         let mut selector = Self { labels: label_terms(labels)?, fields: Vec::new() };
         for term in fields.split(',').filter(|term| !term.trim().is_empty()) {
@@ -57,10 +58,12 @@ impl Selector {
         self.fields.iter().map(|(path, _, _)| path.as_str())
     }
 
+    /// Whether it selects every object.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
+    /// Whether the object has the labels and fields.
     pub fn matches(&self, object: &Value) -> bool {
         let labels = object.at("/metadata/labels");
         let label = |name: &str| labels.and_then(|l| l.get(name)).and_then(Value::as_str);

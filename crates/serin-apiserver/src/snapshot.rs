@@ -18,6 +18,7 @@ use crate::store::{Dump, Name, Store, name_of, version_of};
 /// Changes within this time are written together.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 
+/// Why a snapshot cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     #[error("cannot read {path}")]
@@ -85,6 +86,7 @@ impl FileLock {
         }
     }
 
+    /// The locked file, with symbolic links resolved.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -221,10 +221,12 @@ impl Store {
         receiver
     }
 
+    /// The resourceVersion of the last change of any kind.
     pub fn version(&self) -> u64 {
         self.lock().version
     }
 
+    /// The time of the store's clock.
     pub fn now(&self) -> Timestamp {
         (self.lock().clock)()
     }
@@ -234,6 +236,7 @@ impl Store {
         self.lock().schema_version
     }
 
+    /// A served kind; `None` if it is not served.
     pub fn resource(&self, id: &ResourceId) -> Option<Arc<Resource>> {
         self.lock().resources.get(id).cloned()
     }
@@ -243,6 +246,7 @@ impl Store {
         self.lock().resources.values().cloned().collect()
     }
 
+    /// One object; `namespace` is empty for cluster-scoped kinds.
     pub fn get(&self, id: &ResourceId, namespace: &str, name: &str) -> Option<Arc<Value>> {
         let key = (namespace.to_owned(), name.to_owned());
         self.lock().tables.get(id)?.objects.get(&key).cloned()

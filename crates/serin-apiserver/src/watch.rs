@@ -16,6 +16,7 @@ use crate::store::{Change, Store, version_of};
 /// How often a client that requested bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 
+/// The type of a watch event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchKind {
     Added,
@@ -26,6 +27,7 @@ pub enum WatchKind {
 }
 
 impl WatchKind {
+    /// The type as on the wire, such as `ADDED`.
     pub fn name(self) -> &'static str {
         match self {
             WatchKind::Added => "ADDED",
@@ -72,6 +74,7 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Starts a watch on the objects of one kind.
     pub fn start(store: &Store, id: &ResourceId, options: WatchOptions) -> Self {
         let changed = store.changed_in(vec![id.clone()]);
         let mut pending = VecDeque::new();

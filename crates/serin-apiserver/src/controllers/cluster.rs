@@ -20,14 +20,18 @@ pub enum Refused {
 
 /// Reads of whole kinds, and writes that can fail with a conflict.
 pub trait Cluster: Send + Sync + 'static {
+    /// All objects of a kind, in all namespaces.
     fn list(&self, kind: Kind) -> Vec<Arc<Value>>;
+    /// One object; `namespace` is empty for cluster-scoped kinds.
     fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Value>>;
+    /// Creates an object; a conflict if one of its name exists.
     fn create(&self, kind: Kind, object: Value) -> Result<(), Refused>;
     /// Replaces metadata and spec. A conflict when the object's resourceVersion is not the latest.
     fn update(&self, kind: Kind, object: Value) -> Result<(), Refused>;
     /// Replaces the status alone. A conflict when the object's resourceVersion is not the latest.
     fn update_status(&self, kind: Kind, object: Value) -> Result<(), Refused>;
-    fn delete(&self, doomed: &Deletion) -> Result<(), Refused>;
+    /// Deletes an object; a conflict if its uid is another.
+    fn delete(&self, deletion: &Deletion) -> Result<(), Refused>;
     /// Whether any object of these kinds changed after version `since`; true as well if the history does not reach back that far.
     fn touched(&self, kinds: &[Kind], since: u64) -> bool;
     /// A channel with the resourceVersion of the last write to any of these kinds; it can be that of a later write to another kind.

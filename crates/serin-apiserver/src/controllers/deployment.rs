@@ -378,9 +378,9 @@ impl<'a> Rollout<'a> {
         let empty = |set: &&ReplicaSetState<'_>| {
             set.size.wanted == 0 && set.present == 0 && !object::deleting(set.object)
         };
-        let doomed = self.old.iter().take(surplus).filter(empty);
+        let outdated = self.old.iter().take(surplus).filter(empty);
         changes.extend(
-            doomed.map(|set| Change::Delete(Deletion::of(Kind::ReplicaSet, set.object, None))),
+            outdated.map(|set| Change::Delete(Deletion::of(Kind::ReplicaSet, set.object, None))),
         );
     }
 }

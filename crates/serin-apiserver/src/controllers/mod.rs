@@ -127,11 +127,11 @@ impl Controllers {
             let seen = replicaset::inputs(set, &view);
             cache.reconcile_if_changed(seen, now, || replicaset::reconcile(set, &view, names, now))
         });
-        let fleets = each(&view, Kind::DaemonSet, &mut wake, |set| {
+        let daemons = each(&view, Kind::DaemonSet, &mut wake, |set| {
             let seen = daemonset::inputs(set, &view);
             cache.reconcile_if_changed(seen, now, || daemonset::reconcile(set, &view, names, now))
         });
-        self.apply([sets, fleets].concat(), now);
+        self.apply([sets, daemons].concat(), now);
         let cache = &mut self.cache;
         let view = ClusterView::read(
             &*self.cluster,
@@ -189,7 +189,7 @@ impl Controllers {
             }
             Change::Update(kind, object) => self.cluster.update(kind, object),
             Change::Status(kind, object) => self.cluster.update_status(kind, object),
-            Change::Delete(doomed) => self.cluster.delete(&doomed),
+            Change::Delete(deletion) => self.cluster.delete(&deletion),
             Change::Event(event) => events::record(&*self.cluster, &event, now),
         }
     }

@@ -62,13 +62,13 @@ impl Cluster for Store {
         put(self, kind, object, Sub::Status)
     }
 
-    fn delete(&self, doomed: &Deletion) -> Result<(), Refused> {
+    fn delete(&self, deletion: &Deletion) -> Result<(), Refused> {
         let options = DeleteOptions {
-            uid: Some(doomed.uid.clone()),
-            grace_secs: doomed.grace_secs,
+            uid: Some(deletion.uid.clone()),
+            grace_secs: deletion.grace_secs,
             ..DeleteOptions::default()
         };
-        Store::delete(self, &id(doomed.kind), &doomed.namespace, &doomed.name, &options)
+        Store::delete(self, &id(deletion.kind), &deletion.namespace, &deletion.name, &options)
             .map(drop)
             .map_err(refused)
     }

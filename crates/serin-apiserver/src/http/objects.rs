@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::options::{list_options, named, versioned};
-use super::route::Place;
+use super::route::ObjectPath;
 use super::target::{Conversion, Target, missing, not_allowed};
 use super::{Api, Body, Call, body, json as respond, log, reviews, stream, text};
 use crate::admission::{AdmissionRequest, Verb};
@@ -35,7 +35,11 @@ fn unsupported_subresource(sub: &str, object: Option<&Value>) -> Failure {
 }
 
 impl Api {
-    pub(super) fn objects(&self, place: &Place, call: &Call) -> Result<Response<Body>, Failure> {
+    pub(super) fn objects(
+        &self,
+        place: &ObjectPath,
+        call: &Call,
+    ) -> Result<Response<Body>, Failure> {
         let resource = self.store.resource(&place.id).ok_or_else(missing)?;
         let conversion = match (place.id.group.as_str(), place.version.as_str()) {
             ("events.k8s.io", _) => Conversion::EventsV1,

@@ -14,13 +14,13 @@ pub(super) enum Route {
     OpenApiIndex,
     OpenApiV2,
     OpenApi { group: String, version: String },
-    Objects(Place),
+    Objects(ObjectPath),
     Unknown,
 }
 
 /// Objects of a kind: all, those of a namespace, one of them, or a subresource of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ObjectPath {
     pub(super) id: ResourceId,
     pub(super) version: String,
     pub(super) namespace: Option<String>,
@@ -62,7 +62,7 @@ impl Route {
 
 fn objects(group: &str, version: &str, rest: &[&str]) -> Route {
     let place = |namespace: Option<&str>, plural: &str, name: Option<&str>, sub: Option<&str>| {
-        Route::Objects(Place {
+        Route::Objects(ObjectPath {
             id: ResourceId::new(group, plural),
             version: version.to_owned(),
             namespace: namespace.map(str::to_owned),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::route::Place;
+use super::route::ObjectPath;
 use super::{body, fields};
 use crate::autoscaler_conversion;
 use crate::event_conversion;
@@ -26,7 +26,7 @@ pub(super) enum Conversion {
 
 /// A path with the kind that it names.
 pub(super) struct Target {
-    pub(super) place: Place,
+    pub(super) place: ObjectPath,
     /// The kind under which objects are stored: Events of either group under the core one.
     pub(super) id: ResourceId,
     pub(super) resource: Arc<Resource>,

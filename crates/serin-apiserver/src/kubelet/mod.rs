@@ -35,7 +35,9 @@ pub trait PodRuntime: Send + Sync + 'static {
 
 /// Reads the ConfigMaps and Secrets of a pod, at the moment it starts.
 pub trait Configs: Send + Sync {
+    /// A ConfigMap; `None` if it does not exist.
     fn config_map(&self, namespace: &str, name: &str) -> Option<Arc<Value>>;
+    /// A Secret; `None` if it does not exist.
     fn secret(&self, namespace: &str, name: &str) -> Option<Arc<Value>>;
 }
 

@@ -35,6 +35,7 @@ pub struct ContainerReport {
     pub started: bool,
 }
 
+/// The state of a container, as in `status.containerStatuses[].state`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContainerState {
     Waiting { reason: &'static str, message: String },

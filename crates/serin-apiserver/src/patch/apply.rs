@@ -217,8 +217,7 @@ pub fn apply(
         prune(&mut result, &mine.set, Some(&set), Some(&others), shape, &[]);
     }
     let changes = compare(Some(before), Some(&result), shape).without_unowned();
-    let conflicts =
-        conflicts(&owners, &changes, kubectl_client_side_fields(before, manager, shape));
+    let conflicts = conflicts(&owners, &changes, client_side_fields(before, manager, shape));
     if !force && !conflicts.is_empty() {
         return Err(ApplyError::Conflict(describe(&conflicts)));
     }
@@ -329,7 +328,7 @@ fn content_eq(one: &Value, other: &Value) -> bool {
 }
 
 /// The fields last applied client-side by kubectl; kubectl takes them over without a conflict when it moves to server-side apply.
-fn kubectl_client_side_fields(live: &Value, manager: &str, shape: &Shape) -> Option<FieldSet> {
+fn client_side_fields(live: &Value, manager: &str, shape: &Shape) -> Option<FieldSet> {
     if manager != "kubectl" {
         return None;
     }
@@ -363,13 +362,13 @@ fn follow_last_applied(result: &mut Value, applied: &Value, manager: &str) {
 fn conflicts(
     owners: &[Entry],
     changes: &Changes,
-    kubectl_client_side_fields: Option<FieldSet>,
+    client_side_fields: Option<FieldSet>,
 ) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in owners {
         let mut hit = entry.set.overwritten_by(&changes.changed);
-        if let Some(kubectl_client_side_fields) = &kubectl_client_side_fields {
-            hit.subtract(kubectl_client_side_fields);
+        if let Some(client_side_fields) = &client_side_fields {
+            hit.subtract(client_side_fields);
         }
         found.extend(hit.paths().into_iter().map(|path| (entry.title(), path)));
     }

@@ -66,8 +66,8 @@ impl Walk {
                 return false;
             };
             if wrong.is_ok() {
-                let place = Place { holder: message, field: &path, name };
-                wrong = self.value(&field.kind, value, &place, &path, depth);
+                let go_field = GoField { holder: message, field: &path, name };
+                wrong = self.value(&field.kind, value, &go_field, &path, depth);
             }
             true
         });
@@ -78,7 +78,7 @@ impl Walk {
         &mut self,
         kind: &str,
         value: &mut Value,
-        place: &Place<'_>,
+        go_field: &GoField<'_>,
         at: &str,
         depth: usize,
     ) -> Result<(), String> {
@@ -86,16 +86,16 @@ impl Walk {
             return Ok(());
         }
         if let Some(items) = kind.strip_prefix("[]") {
-            let Value::Array(list) = value else { return place.mismatch(value, kind) };
+            let Value::Array(list) = value else { return go_field.mismatch(value, kind) };
             let mut items_at = list.iter_mut().enumerate();
             return items_at.try_for_each(|(index, item)| {
-                self.value(items, item, place, &format!("{at}[{index}]"), depth)
+                self.value(items, item, go_field, &format!("{at}[{index}]"), depth)
             });
         }
         if let Some(values) = kind.strip_prefix("{}") {
-            let Value::Object(map) = value else { return place.mismatch(value, kind) };
+            let Value::Object(map) = value else { return go_field.mismatch(value, kind) };
             return map.iter_mut().try_for_each(|(name, value)| {
-                self.value(values, value, place, &child(at, name), depth)
+                self.value(values, value, go_field, &child(at, name), depth)
             });
         }
         match (kind, &mut *value) {
@@ -106,27 +106,27 @@ impl Walk {
             | ("bool", Value::Bool(_))
             | ("double" | "IntOrString", Value::Number(_))
             | ("IntOrString", Value::String(_)) => Ok(()),
-            ("int", Value::Number(number)) if fits(number, place.name) => Ok(()),
+            ("int", Value::Number(number)) if fits(number, go_field.name) => Ok(()),
             (
                 "string" | "bytes" | "Time" | "MicroTime" | "Duration" | "bool" | "int" | "double"
                 | "Quantity" | "IntOrString",
                 _,
-            ) => place.mismatch(value, kind),
+            ) => go_field.mismatch(value, kind),
             (message, Value::Object(map)) => self.message(message, map, at, depth - 1),
-            (message, _) => place.mismatch(value, message),
+            (message, _) => go_field.mismatch(value, message),
         }
     }
 }
 
 /// A field and its path, named as in Go's errors.
-struct Place<'a> {
+struct GoField<'a> {
     /// The message that has the field.
     holder: &'a str,
     field: &'a str,
     name: &'a str,
 }
 
-impl Place<'_> {
+impl GoField<'_> {
     fn mismatch(&self, value: &Value, kind: &str) -> Result<(), String> {
         let is = match value {
             Value::Null => "null".to_owned(),

@@ -9,13 +9,13 @@ use crate::json_pointer::At;
 use crate::registry::ResourceId;
 
 /// The key of an object: kind, namespace and name.
-pub(super) type Place = (ResourceId, Name);
+pub(super) type ObjectKey = (ResourceId, Name);
 
 /// Objects by their uid, and by the uids of their owners.
 #[derive(Clone, Default)]
 pub(super) struct Owners {
-    places: BTreeMap<String, Place>,
-    dependents: BTreeMap<String, BTreeSet<Place>>,
+    places: BTreeMap<String, ObjectKey>,
+    dependents: BTreeMap<String, BTreeSet<ObjectKey>>,
 }
 
 impl Owners {
@@ -50,11 +50,11 @@ impl Owners {
         }
     }
 
-    pub(super) fn dependents(&self, uid: &str) -> Vec<Place> {
+    pub(super) fn dependents(&self, uid: &str) -> Vec<ObjectKey> {
         self.dependents.get(uid).into_iter().flatten().cloned().collect()
     }
 
-    pub(super) fn place(&self, uid: &str) -> Option<&Place> {
+    pub(super) fn place(&self, uid: &str) -> Option<&ObjectKey> {
         self.places.get(uid)
     }
 }

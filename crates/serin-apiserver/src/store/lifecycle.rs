@@ -210,7 +210,7 @@ impl Inner {
             .map(|table| table.objects.keys().cloned().collect())
             .unwrap_or_default();
         for name in names {
-            // One that an earlier one took along is gone already.
+            // It may be removed already, with an earlier one.
             drop(self.delete(&kind, &name, &DeleteOptions::default()));
         }
         self.finish_crd(&kind);
@@ -303,7 +303,7 @@ impl Inner {
             let dependents = self.owners.dependents(uid);
             let pod = id.group.is_empty() && id.plural == "pods";
             if dependents.is_empty() || pod {
-                // One that an earlier one took along is gone already.
+                // It may be removed already, with an earlier one.
                 drop(self.delete(&id, &name, &DeleteOptions::default()));
             } else {
                 self.mark_deleted(&id, &name, &object, Some(FOREGROUND), None);

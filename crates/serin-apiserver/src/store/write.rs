@@ -48,6 +48,7 @@ pub enum Unknown {
     Strict,
 }
 
+/// The options of a create, update or patch.
 #[derive(Clone, Debug, Default)]
 pub struct WriteOptions {
     pub manager: String,
@@ -60,11 +61,13 @@ pub struct WriteOptions {
 }
 
 impl WriteOptions {
+    /// Options with this field manager and defaults otherwise.
     pub fn by(manager: &str) -> Self {
         Self { manager: manager.to_owned(), ..Self::default() }
     }
 }
 
+/// The content type of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchKind {
     Json,
@@ -73,6 +76,7 @@ pub enum PatchKind {
     Apply,
 }
 
+/// How a deletion treats dependents (`propagationPolicy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Propagation {
     #[default]
@@ -81,6 +85,7 @@ pub enum Propagation {
     Orphan,
 }
 
+/// The options of a deletion; uid and resource version are preconditions.
 #[derive(Clone, Debug, Default)]
 pub struct DeleteOptions {
     pub propagation: Propagation,
@@ -110,6 +115,7 @@ pub(super) enum ManagedFields {
 }
 
 impl Store {
+    /// Creates an object. AlreadyExists if there is one of its name, Invalid if validation fails.
     pub fn create(
         &self,
         id: &ResourceId,
@@ -152,6 +158,7 @@ impl Store {
         })
     }
 
+    /// Applies a patch. Conflict, NotFound or Invalid as in Kubernetes; an apply creates a missing object.
     #[expect(clippy::too_many_arguments, reason = "the parts of a PATCH request")]
     pub fn patch(
         &self,
@@ -172,6 +179,7 @@ impl Store {
         })
     }
 
+    /// Deletes an object, or marks it as deleted while finalizers or a grace period hold it; returns its last state.
     pub fn delete(
         &self,
         id: &ResourceId,

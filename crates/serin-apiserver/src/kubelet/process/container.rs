@@ -49,7 +49,7 @@ pub(super) enum End {
 }
 
 pub(super) struct Container<'a> {
-    pub(super) place: &'a PodContext<'a>,
+    pub(super) context: &'a PodContext<'a>,
     pub(super) spec: &'a Value,
     pub(super) name: &'a str,
     pub(super) init: bool,
@@ -99,7 +99,7 @@ impl Container<'_> {
                 report.started = false;
                 report.state = ContainerState::Exited(exit.clone());
             });
-            if *self.place.end.borrow() != End::Not || !self.restarts(code) {
+            if *self.context.end.borrow() != End::Not || !self.restarts(code) {
                 return code == 0;
             }
             if begun.elapsed() >= BACK_OFF_RESET_AFTER {
@@ -115,7 +115,7 @@ impl Container<'_> {
     }
 
     fn restarts(&self, code: i32) -> bool {
-        match text(&self.place.job.pod, "/spec/restartPolicy") {
+        match text(&self.context.job.pod, "/spec/restartPolicy") {
             "Never" => false,
             "OnFailure" => code != 0,
             _ => !self.init || code != 0,
@@ -123,18 +123,18 @@ impl Container<'_> {
     }
 
     fn report(&self, change: impl FnOnce(&mut crate::kubelet::ContainerReport)) {
-        self.place.job.reporter.container(self.name, change);
+        self.context.job.reporter.container(self.name, change);
     }
 
     fn event(&self, warning: bool, reason: &'static str, message: String) {
-        self.place.job.reporter.event(warning, reason, message);
+        self.context.job.reporter.event(warning, reason, message);
     }
 
     /// Waits; true if the pod is terminated meanwhile.
     async fn wait_unless_stopped(&self, wait: Duration) -> bool {
         tokio::select! {
             () = tokio::time::sleep(wait) => false,
-            () = ending(&self.place.end, End::Term) => true,
+            () = ending(&self.context.end, End::Term) => true,
         }
     }
 
@@ -162,7 +162,7 @@ impl Container<'_> {
     }
 
     fn back_off(&self, exit: Exit, wait: Duration) {
-        let pod = object::name(&self.place.job.pod);
+        let pod = object::name(&self.context.job.pod);
         let message = format!(
             "back-off {}s restarting failed container={} pod={pod}",
             wait.as_secs(),
@@ -181,7 +181,7 @@ impl Container<'_> {
 
     fn prepare(&self) -> Result<Prepared, StartError> {
         let config = |message: String| StartError { reason: "CreateContainerConfigError", message };
-        let PodContext { job, ip, dir, .. } = self.place;
+        let PodContext { job, ip, dir, .. } = self.context;
         let facts = EnvSources { pod: &job.pod, ip: *ip, configs: &*job.configs };
         let mounts = Mounts::of(self.spec, dir);
         let mut env = facts.environment(self.spec).map_err(config)?;
@@ -215,7 +215,7 @@ impl Container<'_> {
         let own = words("/command");
         let image = text(self.spec, "/image");
         let mut argv = if own.is_empty() {
-            self.place.shared.config.images.command(image).unwrap_or_default()
+            self.context.shared.config.images.command(image).unwrap_or_default()
         } else {
             own
         };
@@ -230,7 +230,7 @@ impl Container<'_> {
     }
 
     fn process(&self, argv: &[String], prepared: &Prepared) -> Command {
-        let launcher = &self.place.shared.config.launcher;
+        let launcher = &self.context.shared.config.launcher;
         let mut words = launcher.iter().cloned().chain(argv.iter().map(OsString::from));
         let mut command = Command::new(words.next().unwrap_or_default());
         command
@@ -252,7 +252,7 @@ impl Container<'_> {
 
     /// One run, from start to end.
     async fn run(&self, prepared: &Prepared) -> Exit {
-        let job = self.place.job;
+        let job = self.context.job;
         let started = (job.clock)();
         let exit = |code: i32, signal: Option<i32>, message: String| Exit {
             code,
@@ -262,7 +262,7 @@ impl Container<'_> {
             finished: (job.clock)(),
         };
         let mut process =
-            match self.place.shared.spawner.spawn(self.process(&prepared.argv, prepared)).await {
+            match self.context.shared.spawner.spawn(self.process(&prepared.argv, prepared)).await {
                 Ok(process) => process,
                 Err(error) => {
                     let message = format!(
@@ -279,7 +279,7 @@ impl Container<'_> {
             };
         self.report(|report| report.state = ContainerState::Running { since: started });
         self.event(false, "Started", format!("Started container {}", self.name));
-        let ring = self.place.shared.logs.begin(
+        let ring = self.context.shared.logs.begin(
             object::namespace(&job.pod),
             object::name(&job.pod),
             self.name,
@@ -310,7 +310,7 @@ impl Container<'_> {
         let why = tokio::select! {
             status = process.wait() => return status,
             why = self.monitor(prepared) => Some(why),
-            () = ending(&self.place.end, End::Term) => None,
+            () = ending(&self.context.end, End::Term) => None,
         };
         let grace = match why {
             Some(why) => {
@@ -320,7 +320,7 @@ impl Container<'_> {
                     format!("Container {} {why}, will be restarted", self.name),
                 );
                 Duration::from_secs(
-                    int(&self.place.job.pod, "/spec/terminationGracePeriodSeconds")
+                    int(&self.context.job.pod, "/spec/terminationGracePeriodSeconds")
                         .and_then(|secs| u64::try_from(secs).ok())
                         .unwrap_or(30),
                 )
@@ -332,14 +332,14 @@ impl Container<'_> {
             tokio::select! {
                 status = process.wait() => return status,
                 done = self.act(hook, prepared) => if let Err(error) = done { self.event(true, "FailedPreStopHook", error) },
-                () = ending(&self.place.end, End::Kill) => {}
+                () = ending(&self.context.end, End::Kill) => {}
             }
         }
         process.signal(Signal::TERM);
         tokio::select! {
             status = process.wait() => return status,
             () = tokio::time::sleep(grace) => {}
-            () = ending(&self.place.end, End::Kill) => {}
+            () = ending(&self.context.end, End::Kill) => {}
         }
         process.signal(Signal::KILL);
         process.wait().await
@@ -424,7 +424,7 @@ impl Container<'_> {
             int(self.spec, "/ports/0/containerPort").and_then(|port| u16::try_from(port).ok());
         let udp = text(self.spec, "/ports/0/protocol") == "UDP";
         let Some(port) = port.filter(|_| !udp && !self.init) else { return };
-        while probe::tcp(&self.place.ip.to_string(), port).await.is_err() {
+        while probe::tcp(&self.context.ip.to_string(), port).await.is_err() {
             tokio::time::sleep(PORT_POLL).await;
         }
     }
@@ -470,7 +470,7 @@ impl Container<'_> {
                 let mut command = self.process(&argv, prepared);
                 command.stdout(Stdio::null()).stderr(Stdio::null());
                 let mut process = self
-                    .place
+                    .context
                     .shared
                     .spawner
                     .spawn(command)

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said() {
+    fn a_missing_reference_is_an_error() {
         let of = |from: Value| {
             environment(json!({"env": [{"name": "A", "valueFrom": from}]})).unwrap_err()
         };

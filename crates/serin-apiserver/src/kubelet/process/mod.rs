@@ -86,6 +86,7 @@ pub struct ProcessRuntime {
 }
 
 impl ProcessRuntime {
+    /// Creates the directory of volumes and starts the thread that starts processes.
     pub fn new(config: ProcessConfig) -> Result<Self, ProcessError> {
         volumes::private_dir(&config.dir)
             .map_err(|source| ProcessError::Dir { dir: config.dir.clone(), source })?;
@@ -191,21 +192,21 @@ async fn live(shared: &Shared, job: &PodJob) {
     }
     let dir = shared.config.dir.join(object::uid(pod));
     let cleanup = Cleanup { shared, pod, dir: dir.clone() };
-    let (tell, end) = watch::channel(End::Not);
+    let (stage, end) = watch::channel(End::Not);
     let run = async {
         let mut stop = job.stop.clone();
         let lease = tokio::select! {
             lease = set_up(shared, job, &dir) => lease,
             _ = stopped(&mut stop) => return,
         };
-        let place = PodContext { shared, job, ip: lease.ip, dir, end };
-        job.reporter.update(|report| report.ip = Some(place.ip.to_string()));
-        place.run().await;
+        let context = PodContext { shared, job, ip: lease.ip, dir, end };
+        job.reporter.update(|report| report.ip = Some(context.ip.to_string()));
+        context.run().await;
     };
     // Once stopped, the containers end by themselves, and `run` with them.
     tokio::select! {
         () = run => {}
-        () = finish(shared, &mut stop, &tell, pod) => {}
+        () = finish(shared, &mut stop, &stage, pod) => {}
     }
     drop(cleanup);
 }
@@ -245,7 +246,7 @@ fn refuse(job: &PodJob, reason: &'static str, why: &str) {
 async fn finish(
     shared: &Shared,
     stop: &mut watch::Receiver<Option<Stop>>,
-    tell: &watch::Sender<End>,
+    stage: &watch::Sender<End>,
     pod: &Value,
 ) {
     let Stop { grace, drain } = stopped(stop).await;
@@ -256,10 +257,10 @@ async fn finish(
     let now = Stop { grace: Duration::ZERO, drain: false };
     let kill = grace.is_zero() || stop.borrow().as_ref().is_none_or(|asked| *asked == now);
     if !kill {
-        tell.send_replace(End::Term);
+        stage.send_replace(End::Term);
         unless_sooner(grace, stop).await;
     }
-    tell.send_replace(End::Kill);
+    stage.send_replace(End::Kill);
     // A killed process can still hang in the kernel; its pod must not hang with it.
     tokio::time::sleep(KILL_TIMEOUT).await;
     tracing::warn!(pod = object::name(pod), "a pod's processes did not end when killed");
@@ -291,7 +292,7 @@ impl PodContext<'_> {
     }
 
     fn container<'a>(&'a self, spec: &'a Value, init: bool) -> Container<'a> {
-        Container { place: self, spec, name: text(spec, "/name"), init }
+        Container { context: self, spec, name: text(spec, "/name"), init }
     }
 }
 

@@ -126,7 +126,7 @@ async fn generations_count_spec_changes_and_the_status_is_a_subresource() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dry_run_tells_and_does_nothing() {
+async fn a_dry_run_answers_and_changes_nothing() {
     let server = TestServer::with_widgets().await;
     server.made(WIDGETS, widget("w", 1)).await;
     let before = server.version().await;
