@@ -1,10 +1,10 @@
-//! The API on a socket with pods that only pretend to run, for trying clients:
+//! The API server on a socket with virtual pods, for trying clients:
 //! `cargo run -p serin-apiserver --example apiserver -- 127.0.0.1:7080`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serin_apiserver::actors::Actors;
+use serin_apiserver::controllers::Controllers;
 use serin_apiserver::http::{Api, serve};
 use serin_apiserver::kubelet::{Behaviour, VirtualRuntime};
 use serin_apiserver::registry::ResourceId;
@@ -24,9 +24,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ready_after: Duration::from_millis(100),
             ..Behaviour::default()
         });
-        let actors =
-            Actors::new(Arc::new(store.clone()), Arc::new(pods), Arc::new(jiff::Timestamp::now));
-        tokio::spawn(actors.run(std::future::pending()));
+        let controllers = Controllers::new(
+            Arc::new(store.clone()),
+            Arc::new(pods),
+            Arc::new(jiff::Timestamp::now),
+        );
+        tokio::spawn(controllers.run(std::future::pending()));
         serve(listener, Api::new(store)).await;
         Ok(())
     })

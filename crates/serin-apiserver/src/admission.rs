@@ -1,50 +1,51 @@
-//! Refusals as the admission of a real cluster gives them, for whoever embeds the API server.
+//! Refusals of the admission stage of a real cluster, for tests and tools that embed the API server.
 //!
-//! Our API server enforces no quotas, policies, webhooks or rights; an [`Admission`] says which writes such a thing would refuse, and
-//! the client hears it in the real server's words.
+//! The API server enforces no quotas, policies, webhooks or rights. An [`Admission`] decides which writes such a rule would refuse, and
+//! the client gets the answer of a real API server.
 
 use serde_json::json;
 
 use crate::failure::Failure;
 use crate::registry::ResourceId;
 
-/// A write that a client asks for.
+/// A write that a client requests.
 #[derive(Clone, Copy, Debug)]
-pub struct Attempt<'a> {
+pub struct AdmissionRequest<'a> {
     pub resource: &'a ResourceId,
     pub namespace: &'a str,
     pub name: &'a str,
-    /// As in `status`.
+    /// The subresource, such as `status`; `None` for the object itself.
     pub subresource: Option<&'a str>,
     pub verb: Verb,
 }
 
+/// The verb of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// Also an apply of what is not there yet.
+    /// A create, or an apply of an object that does not exist.
     Create,
     Change,
     Delete,
 }
 
-/// What refuses a write.
+/// The rule that refuses a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A ResourceQuota, whose limit of objects of this kind is reached.
+    /// A ResourceQuota whose limit of objects of this kind is reached.
     Quota { quota: String, limit: u32 },
     /// A ValidatingAdmissionPolicy.
     Policy { policy: String, binding: String, message: String },
     /// An admission webhook.
     Webhook { webhook: String, message: String },
-    /// OwnerReferencesPermissionEnforcement: an owner is named that the client may not delete.
+    /// OwnerReferencesPermissionEnforcement: the client may not delete the owner that it names.
     OwnerReference,
-    /// The same plugin: an owner is blocked that the client may not set finalizers on.
+    /// The same plugin: the client may not set finalizers on an owner with `blockOwnerDeletion`.
     BlockingOwner,
 }
 
 impl Refusal {
-    /// As the client hears it.
-    pub fn failure(&self, attempt: &Attempt<'_>) -> Failure {
+    /// The answer that the client gets.
+    pub fn failure(&self, attempt: &AdmissionRequest<'_>) -> Failure {
         let ResourceId { group, plural } = attempt.resource;
         let forbidden = |why: &str| Failure::forbidden(group, plural, attempt.name, why);
         match self {
@@ -80,13 +81,14 @@ impl Refusal {
     }
 }
 
-/// Who may refuse writes; asked before the store is.
+/// Decides which writes are refused; called before the store.
 pub trait Admission: Send + Sync {
-    fn refusal(&self, attempt: &Attempt<'_>) -> Option<Refusal>;
+    /// The refusal of a write; `None` lets it pass.
+    fn refusal(&self, attempt: &AdmissionRequest<'_>) -> Option<Refusal>;
 }
 
-impl<F: Fn(&Attempt<'_>) -> Option<Refusal> + Send + Sync> Admission for F {
-    fn refusal(&self, attempt: &Attempt<'_>) -> Option<Refusal> {
+impl<F: Fn(&AdmissionRequest<'_>) -> Option<Refusal> + Send + Sync> Admission for F {
+    fn refusal(&self, attempt: &AdmissionRequest<'_>) -> Option<Refusal> {
         self(attempt)
     }
 }

@@ -13,16 +13,16 @@ use self::functions::{FUNCTIONS, LIBRARIES, VARIABLES, context, environment, opt
 use self::values::to_cel;
 use crate::schema::{FieldError, Schema, Type};
 
-/// Longer rules than any in use; what is longer would only exhaust the parser.
+/// Bytes of the longest rule; a longer one would only exhaust the parser.
 const RULE_BYTES_MAX: usize = 8 * 1024;
-/// Brackets and operators inside each other. The parser and the evaluator recurse.
+/// The deepest nesting of brackets and operators: parser and evaluator recurse.
 const NESTING_MAX: usize = 32;
 const STACK_BYTES: usize = 64 * 1024 * 1024;
-/// Expressions up to this depth are evaluated where they are asked for.
-const SHALLOW: usize = 16;
-/// The depth of the parsed expression; a chain of fields makes it deep as well.
+/// Expressions up to this depth are evaluated on the caller's stack.
+const INLINE_DEPTH_MAX: usize = 16;
+/// The greatest depth of a parsed expression; a chain of fields makes it deep as well.
 const EXPRESSION_DEPTH_MAX: usize = 128;
-/// What one evaluation may touch, roughly: elements to the power of nested loops. Kubernetes has a cost budget too.
+/// A bound of the cost of one evaluation: elements to the power of nested loops. Kubernetes has a cost budget too.
 const WORK_MAX: f64 = 5e6;
 
 /// One rule, compiled.
@@ -34,7 +34,7 @@ pub(crate) struct Rule {
     message_expression: Option<Program>,
     reason: &'static str,
     field_path: String,
-    /// It compares with the old value and is checked on updates only.
+    /// A transition rule: it uses `oldSelf` and is checked on updates only.
     transition: bool,
     optional_old: bool,
     unsupported: Option<String>,
@@ -71,21 +71,21 @@ impl Rule {
                 return Err(FieldError::new("reason", "FieldValueNotSupported", message));
             }
         };
-        let (mut functions, variables, loops) = survey(program.expression());
+        let (mut functions, variables, loops) = calls_names_and_loops(program.expression());
         let mut names = variables.clone();
         if let Some(expression) = &message_expression {
-            let (more_functions, more_names, _) = survey(expression.expression());
+            let (more_functions, more_names, _) = calls_names_and_loops(expression.expression());
             functions.extend(more_functions);
             names.extend(more_names);
         }
-        let foreign = names.iter().find(|name| LIBRARIES.contains(&name.as_str()));
+        let library = names.iter().find(|name| LIBRARIES.contains(&name.as_str()));
         let unsupported = functions
             .iter()
             .find(|name| !FUNCTIONS.contains(&name.as_str()))
-            .or(foreign)
+            .or(library)
             .map(|name| format!("the function {name} is not supported"));
         if let Some(name) =
-            names.iter().find(|name| !VARIABLES.contains(&name.as_str()) && foreign.is_none())
+            names.iter().find(|name| !VARIABLES.contains(&name.as_str()) && library.is_none())
         {
             let detail =
                 format!("compilation failed: undeclared reference to '{name}' (in container '')");
@@ -106,12 +106,12 @@ impl Rule {
         })
     }
 
-    /// Why the rule is not checked, if it is not.
+    /// The unsupported functions because of which the rule is not checked.
     pub(crate) fn unsupported(&self) -> impl Iterator<Item = &str> {
         self.unsupported.as_deref().into_iter()
     }
 
-    /// What the rule has against `this`, which is at `at`.
+    /// Checks the value `this` at path `at`.
     pub(crate) fn check(
         &self,
         this: &Value,
@@ -127,8 +127,10 @@ impl Rule {
             return Some(self.violation(this, schema, at, "validation failed due to running out of cost budget, no further validation rules will be run"));
         }
         let evaluate = || self.evaluate(this, old, schema);
-        let failed = match self.depth > SHALLOW {
-            true => with_room(evaluate).unwrap_or_else(|| Err("the evaluation failed".to_owned())),
+        let failed = match self.depth > INLINE_DEPTH_MAX {
+            true => {
+                on_large_stack(evaluate).unwrap_or_else(|| Err("the evaluation failed".to_owned()))
+            }
             false => evaluate(),
         };
         failed.err().map(|failed| self.violation(this, schema, at, &failed))
@@ -178,7 +180,7 @@ impl Rule {
             "FieldValueRequired" => format!("Required value: {detail}"),
             "FieldValueDuplicate" => format!("Duplicate value: {kind:?}: {detail}"),
             _ => match schema.kind {
-                // A whole map or list is not repeated.
+                // Maps and lists are not repeated in the message.
                 Some(Type::Object | Type::Array) | None => format!("Invalid value: {detail}"),
                 Some(_) => format!("Invalid value: {this}: {detail}"),
             },
@@ -215,20 +217,20 @@ fn compile(source: &str, field: &str) -> Result<Program, FieldError> {
             false => Ok(program),
         }
     };
-    let compiled = with_room(parse).unwrap_or_else(|| Err("the parser failed".to_owned()));
+    let compiled = on_large_stack(parse).unwrap_or_else(|| Err("the parser failed".to_owned()));
     compiled.map_err(|detail| refuse(&detail))
 }
 
-/// Runs what recurses deeply on a thread of its own: the parser takes up to 100 kB of stack for each bracket, more than
-/// the threads of a server have to spare.
-fn with_room<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+/// Runs deep recursion on a thread of its own: the parser takes up to 100 kB of stack for each bracket, more than
+/// a server's threads have.
+fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     thread::scope(|scope| {
         let worker = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work);
         worker.ok().and_then(|worker| worker.join().ok())
     })
 }
 
-/// An upper bound of what the parser has on its stack: open brackets, and in each the signs in a row and the choices.
+/// An upper bound of what the parser has on its stack: open brackets, and in each the consecutive unary operators and the alternatives.
 fn nesting(source: &str) -> usize {
     let (mut open, mut here, mut deepest, mut signs) = (Vec::new(), 0usize, 0usize, 0usize);
     for char in source.chars() {
@@ -286,7 +288,7 @@ fn entry_parts(entry: &EntryExpr) -> Vec<&IdedExpr> {
 }
 
 /// The functions called, the free variables, and how deep loops are nested.
-fn survey(expression: &IdedExpr) -> (Vec<String>, Vec<String>, usize) {
+fn calls_names_and_loops(expression: &IdedExpr) -> (Vec<String>, Vec<String>, usize) {
     let (mut functions, mut variables, mut loops) = (Vec::new(), Vec::new(), 0);
     let mut work: Vec<(&IdedExpr, usize, Vec<&str>)> = vec![(expression, 0, Vec::new())];
     while let Some((expression, inside, bound)) = work.pop() {
@@ -322,7 +324,7 @@ fn survey(expression: &IdedExpr) -> (Vec<String>, Vec<String>, usize) {
     (functions, variables, loops)
 }
 
-/// How many values there are in one.
+/// The number of values in `value`, itself included.
 fn count(value: &Value) -> usize {
     match value {
         Value::Object(map) => 1 + map.values().map(count).sum::<usize>(),

@@ -1,8 +1,8 @@
-//! Definitions of foreign kinds that must be there before their controllers start.
+//! CustomResourceDefinitions that Traefik and Gateway API controllers need at their start.
 
 use serde_json::Value;
 
-/// Kinds that Traefik's provider lists: it waits when one of them is missing.
+/// The kinds that Traefik's provider lists: it waits while one of them is missing.
 const TRAEFIK: &str = include_str!("crds/traefik.json");
 
 /// The CustomResourceDefinitions of `traefik.io/v1alpha1`, typed where canaries use them.
@@ -10,7 +10,7 @@ pub fn traefik_crds() -> Vec<Value> {
     serde_json::from_str(TRAEFIK).expect("the tests parse this constant")
 }
 
-/// Kinds that controllers of the Gateway API list.
+/// The kinds that controllers of the Gateway API list.
 const GATEWAY_API: &str = include_str!("crds/gateway_api.json");
 
 /// The CustomResourceDefinitions of `gateway.networking.k8s.io`, with HTTPRoutes typed and defaulted as the API does.

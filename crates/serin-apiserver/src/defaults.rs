@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::at::At;
+use crate::json_pointer::At;
 
-/// Fills in what the user left out.
+/// Sets the defaults of fields that are not set.
 pub(crate) fn fill(kind: &str, object: &mut Value) {
     match kind {
         "Deployment" => {
@@ -85,12 +85,12 @@ fn crd(object: &mut Value) {
     }
 }
 
-/// What an update that leaves it out does not change.
+/// Keeps fields of the old object that an update leaves out and that the server or its admission sets.
 pub(crate) fn keep(kind: &str, new: &mut Value, old: &Value) {
     let external =
         |object: &Value| object.at("/spec/type").and_then(Value::as_str) == Some("ExternalName");
     if kind == "Service" && external(new) && !external(old) {
-        // Addresses that the server gave go with the type; those that a user asks for are refused.
+        // Addresses that the server assigned are dropped with the type; those that a user asks for are refused.
         let given =
             ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"];
         if let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) {
@@ -101,7 +101,7 @@ pub(crate) fn keep(kind: &str, new: &mut Value, old: &Value) {
         return;
     }
     if kind == "Pod" {
-        // What its admission gave it.
+        // The fields that the admission of the pod set.
         for field in ["priority", "preemptionPolicy", "tolerations", "nodeName"] {
             let missing = new.get("spec").is_none_or(|s| s.get(field).is_none());
             if missing && let Some(value) = old.get("spec").and_then(|s| s.get(field)) {
@@ -194,7 +194,7 @@ fn pod(spec: &mut Value) {
     }
 }
 
-/// On the host's network, a port of a container is one of the host.
+/// With `hostNetwork`, a container's port is also its host port.
 fn host_ports(containers: Option<&mut Value>) {
     for container in containers.and_then(Value::as_array_mut).into_iter().flatten() {
         for port in container.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -242,7 +242,7 @@ fn container(container: &mut Value) {
     let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
     let tag =
         image.rsplit_once('/').map_or(image, |(_, name)| name).split_once(':').map(|(_, tag)| tag);
-    // What cannot be read as a name of an image has no tag that could be the latest.
+    // An invalid image name has no tag, so that `latest` does not apply.
     let readable = !image.contains(char::is_whitespace);
     let latest = readable && matches!(tag, None | Some("latest"));
     let policy = if latest { "Always" } else { "IfNotPresent" };
@@ -269,7 +269,7 @@ fn container(container: &mut Value) {
             ("successThreshold", 1),
             ("failureThreshold", 3),
         ] {
-            // Zero is how a client leaves it out.
+            // Clients send zero for a field that is not set.
             if probe.get(name).and_then(Value::as_i64) == Some(0) {
                 probe[name] = Value::Null;
             }
@@ -331,7 +331,7 @@ fn service(spec: &mut Value) {
     for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
         default(port, "protocol", json!("TCP"));
         let target = port.get("port").cloned().unwrap_or(json!(0));
-        // Zero and the empty name are how clients leave it out.
+        // Clients send zero or the empty name for a port that is not set.
         if port.get("targetPort").is_some_and(|port| *port == json!(0) || *port == json!("")) {
             port["targetPort"] = Value::Null;
         }

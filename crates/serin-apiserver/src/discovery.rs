@@ -1,4 +1,4 @@
-//! Discovery: which kinds there are, in the plain and in the aggregated form.
+//! Discovery of the served kinds, in the plain and in the aggregated form.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::registry::{Resource, Version, rank};
 
-/// The content type that says that an answer is aggregated discovery.
+/// The content type of aggregated discovery.
 pub(crate) const AGGREGATED: &str =
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 

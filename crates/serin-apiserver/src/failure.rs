@@ -1,11 +1,11 @@
-//! The `Status` that a refused request is answered with.
+//! The `Status` object with which a request is refused.
 
 use serde_json::{Value, json};
 
 use crate::patch::{ApplyError, PatchError};
 use crate::schema::FieldError;
 
-/// Why a request was refused, as the API says it.
+/// A refused request, with the fields of its `Status`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
     pub code: u16,
@@ -24,20 +24,22 @@ impl std::fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Failure {
+    /// A failure with the HTTP status code, the `reason` of the `Status`, and its message.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self { code, reason, message: message.into(), details: Value::Null }
     }
 
-    /// An error that the real server has no reason for.
+    /// An InternalError, 500.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(500, "", message)
     }
 
-    /// Options of a request that cannot be.
+    /// A BadRequest for invalid options of a request.
     pub fn bad_option(options: &str, error: FieldError) -> Self {
         Self::invalid("meta.k8s.io", options, "", &[error])
     }
 
+    /// A BadRequest, 400.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", message)
     }
@@ -54,28 +56,32 @@ impl Failure {
         )
     }
 
+    /// An AlreadyExists, 409.
     pub fn already_exists(group: &str, plural: &str, name: &str) -> Self {
         let message = format!("{} \"{name}\" already exists", full(group, plural));
         Self::about(409, "AlreadyExists", group, plural, name, &message)
     }
 
+    /// A Conflict, 409.
     pub fn conflict(group: &str, plural: &str, name: &str, why: &str) -> Self {
         let message =
             format!("Operation cannot be fulfilled on {} \"{name}\": {why}", full(group, plural));
         Self::about(409, "Conflict", group, plural, name, &message)
     }
 
+    /// A Forbidden, 403.
     pub fn forbidden(group: &str, plural: &str, name: &str, why: &str) -> Self {
         let message = format!("{} \"{name}\" is forbidden: {why}", full(group, plural));
         Self::about(403, "Forbidden", group, plural, name, &message)
     }
 
-    /// With one cause that a program can read.
+    /// Adds one entry to `details.causes`.
     pub fn caused_by(mut self, reason: &str, message: &str, field: &str) -> Self {
         self.details["causes"] = json!([{"reason": reason, "message": message, "field": field}]);
         self
     }
 
+    /// An Invalid, 422, with one cause per error.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let list = match texts.as_slice() {
@@ -156,7 +162,7 @@ impl From<ApplyError> for Failure {
     }
 }
 
-/// Details that leave out what is empty.
+/// The `details` of a `Status`, without empty fields.
 fn named(name: &str, group: &str, kind: &str, causes: Vec<Value>) -> Value {
     let mut details = json!({"kind": kind, "causes": causes});
     for (field, value) in [("name", name), ("group", group)] {

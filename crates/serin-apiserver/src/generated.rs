@@ -1,9 +1,9 @@
-//! Names made from the beginning of one, with room for what makes them unique.
+//! Generated names: a prefix, with room for the random suffix.
 
-/// A name with its five random characters fits into a label of 63.
+/// The longest prefix: with five random characters the name fits into a label of 63.
 const HEAD_MAX: usize = 58;
 
-/// As much of a beginning as a made name has.
+/// The part of a prefix that fits into a generated name.
 pub(crate) fn head(prefix: &str) -> &str {
     let end = (0..=HEAD_MAX.min(prefix.len())).rev().find(|end| prefix.is_char_boundary(*end));
     prefix.get(..end.unwrap_or_default()).unwrap_or_default()

@@ -25,33 +25,33 @@ use crate::admission::Admission;
 use crate::failure::Failure;
 use crate::store::Store;
 
-mod asked;
 mod body;
-mod browser;
 mod fields;
-mod follow;
 mod log;
 mod objects;
 mod openapi2;
 mod options;
+mod origin;
+mod reviews;
 mod route;
 mod scale;
 mod target;
 #[cfg(test)]
 mod tests;
+mod watch_stream;
 
 use route::Route;
 
-/// As etcd's and the API server's usual limit.
+/// The bound of a request body in bytes, as for etcd and kube-apiserver.
 const BODY_MAX: usize = 3 << 20;
 const CONNECTIONS_MAX: usize = 1024;
-/// For the headers of a request to come; who is silent for longer takes a place from others.
+/// The time for the headers of a request; a slower client would hold a connection slot.
 const HEADERS_MAX: Duration = Duration::from_secs(10);
 
-/// A body of an answer: whole, or a stream of lines.
+/// The body of a response: whole, or a stream of lines.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// What `kubectl logs` asks for.
+/// The log that `kubectl logs` requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogRequest {
     pub namespace: String,
@@ -60,14 +60,15 @@ pub struct LogRequest {
     pub follow: bool,
     pub previous: bool,
     pub tail_lines: Option<usize>,
-    /// Nothing older than this.
+    /// Only lines at or after this time.
     pub since: Option<Timestamp>,
     pub timestamps: bool,
     pub limit_bytes: Option<usize>,
 }
 
-/// Who can read the logs of Pods: the runtime that runs them.
+/// Reads the logs of pods: implemented by the runtime that runs them.
 pub trait LogSource: Send + Sync {
+    /// The bytes of a log; with `follow` they end when the container does.
     fn logs(&self, request: &LogRequest) -> Result<BoxStream<'static, Bytes>, Failure>;
 }
 
@@ -79,7 +80,7 @@ pub struct Api {
     admission: Option<Arc<dyn Admission>>,
 }
 
-/// A request, taken apart.
+/// A parsed request.
 struct Call {
     method: Method,
     query: BTreeMap<String, String>,
@@ -106,23 +107,26 @@ impl Call {
 }
 
 impl Api {
+    /// The API without logs and without admission.
     pub fn new(store: Store) -> Self {
         Self { store, logs: None, admission: None }
     }
 
+    /// Sets the source of `kubectl logs`.
     #[must_use]
     pub fn with_logs(mut self, logs: Arc<dyn LogSource>) -> Self {
         self.logs = Some(logs);
         self
     }
 
-    /// Asks before every write whether it is to be refused.
+    /// Sets the admission that is asked before every write.
     #[must_use]
     pub fn with_admission(mut self, admission: Arc<dyn Admission>) -> Self {
         self.admission = Some(admission);
         self
     }
 
+    /// The store that this API serves.
     pub fn store(&self) -> &Store {
         &self.store
     }
@@ -155,7 +159,7 @@ impl Api {
         let route = Route::parse(parts.uri.path());
         let answer = self.answer(&route, &call).and_then(|response| {
             if call.method != Method::GET {
-                self.kept()?;
+                self.check_journal()?;
             }
             Ok(response)
         });
@@ -165,9 +169,9 @@ impl Api {
         }
     }
 
-    /// What cannot be kept is not acknowledged.
-    fn kept(&self) -> Result<(), Failure> {
-        match self.store.unkept() {
+    /// Refuses to acknowledge a write that cannot be written to the journal.
+    fn check_journal(&self) -> Result<(), Failure> {
+        match self.store.journal_error() {
             None => Ok(()),
             Some(error) => {
                 let why = format!("the change cannot be kept: {error}");
@@ -243,7 +247,7 @@ impl Api {
     }
 
     fn open_api_index(&self) -> Value {
-        // The documents follow from the CRDs alone: one hash for the state of all of them is enough for a cache.
+        // The documents depend on the CRDs only, so that one hash of all CRDs is enough for clients' caches.
         let hash = format!("{:X}", self.store.schema_version());
         let paths: Vec<String> =
             self.group_versions().iter().map(|(g, v)| crate::openapi::path(g, v)).collect();
@@ -298,7 +302,7 @@ where
     }
 }
 
-/// Serves on a socket until dropped.
+/// Serves connections of the listener until dropped.
 pub async fn serve(listener: TcpListener, api: Api) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -318,7 +322,7 @@ pub async fn serve(listener: TcpListener, api: Api) {
             let service = hyper::service::service_fn(move |request| {
                 let api = api.clone();
                 async move {
-                    Ok::<_, Infallible>(match browser::refusal(request.headers()) {
+                    Ok::<_, Infallible>(match origin::refusal(request.headers()) {
                         Some(refusal) => failure(&refusal),
                         None => api.handle(request).await,
                     })

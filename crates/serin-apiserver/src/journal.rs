@@ -1,7 +1,7 @@
-//! Every change of the store on its way to a file before it is acknowledged: what the last snapshot does not have yet.
+//! The write-ahead journal: changes since the last snapshot, written to a file before they are acknowledged.
 //!
-//! A process that is killed loses nothing that it has handed to the kernel. Against a power cut there is the snapshot, which is
-//! written through to the disk.
+//! A killed process loses nothing that it has written to the kernel. Against a power cut there is the snapshot, which is
+//! synced to the disk.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Seek, SeekFrom, Write};
@@ -13,22 +13,22 @@ use serde_json::Value;
 
 use crate::registry::ResourceId;
 
-/// The first line of a journal, so that nobody else's file is taken for one.
-const HEAD: &str = "{\"journal\":\"serin\"}\n";
+/// The first line of a journal, by which other files are told apart.
+const HEADER: &str = "{\"journal\":\"serin\"}\n";
 
-/// One change, a line of the file.
+/// One change: a line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) version: u64,
     pub(crate) uids: u64,
     pub(crate) group: String,
     pub(crate) plural: String,
-    /// The object as it is from then on, or as it was last.
+    /// The new object, or the last one if it was deleted.
     pub(crate) object: Value,
     pub(crate) deleted: bool,
 }
 
-/// What [`Entry`] is written from.
+/// An [`Entry`] with borrowed values, for writing.
 #[derive(Serialize)]
 struct Line<'a> {
     version: u64,
@@ -39,24 +39,24 @@ struct Line<'a> {
     deleted: bool,
 }
 
-/// A file that changes are appended to.
+/// An open journal.
 pub(crate) struct Journal {
     path: PathBuf,
     file: File,
-    /// Changes of the call that is under way.
+    /// Changes of the current call, not yet written.
     pending: Vec<u8>,
-    /// What came of the first change that could not be written; nothing is written after it.
+    /// The error of the first failed write; nothing is written after it.
     broken: Option<io::Error>,
 }
 
 impl Journal {
-    /// Goes on in the journal of this snapshot, or begins one. A line that was cut off was never acknowledged.
+    /// Opens the journal of this snapshot, or creates it. An incomplete last line was never acknowledged and is cut off.
     pub(crate) fn open(snapshot: &Path) -> io::Result<Self> {
         let path = beside(snapshot);
         match std::fs::symlink_metadata(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Self::begin(path),
             Err(error) => return Err(error),
-            Ok(found) if !found.is_file() => return Err(foreign(&path)),
+            Ok(found) if !found.is_file() => return Err(not_a_journal(&path)),
             Ok(_) => {}
         }
         let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
@@ -64,14 +64,14 @@ impl Journal {
         file.set_len(whole)?;
         file.seek(SeekFrom::End(0))?;
         if whole == 0 {
-            file.write_all(HEAD.as_bytes())?;
+            file.write_all(HEADER.as_bytes())?;
         }
         Ok(Self::on(path, file))
     }
 
     fn begin(path: PathBuf) -> io::Result<Self> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(HEAD.as_bytes())?;
+        file.write_all(HEADER.as_bytes())?;
         Ok(Self::on(path, file))
     }
 
@@ -79,7 +79,7 @@ impl Journal {
         Self { path, file, pending: Vec::new(), broken: None }
     }
 
-    /// Takes a change up; [`Journal::flush`] writes it.
+    /// Queues a change; [`Journal::flush`] writes it.
     pub(crate) fn note(
         &mut self,
         id: &ResourceId,
@@ -97,7 +97,7 @@ impl Journal {
         }
     }
 
-    /// Hands what was noted to the kernel, in one piece.
+    /// Writes the queued changes to the kernel, in one call.
     pub(crate) fn flush(&mut self) {
         if !self.pending.is_empty() && self.broken.is_none() {
             self.broken = self.file.write_all(&self.pending).err();
@@ -105,14 +105,14 @@ impl Journal {
         self.pending.clear();
     }
 
-    /// Why changes are not written any more.
+    /// The error because of which changes are no longer written.
     pub(crate) fn broken(&self) -> Option<io::Error> {
         let error = self.broken.as_ref()?;
         Some(io::Error::new(error.kind(), error.to_string()))
     }
 
-    /// Begins a new file, as what is in this one will be in the next snapshot. One that is still there from before stays until
-    /// then, and this one is gone on with.
+    /// Starts a new file, because the next snapshot contains the changes of this one. If an older file is left from before, it is kept until
+    /// that snapshot, and this one is continued.
     pub(crate) fn rotate(&mut self) -> io::Result<()> {
         let old = with_suffix(&self.path, OLD);
         if old.symlink_metadata().is_ok() {
@@ -136,33 +136,33 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn foreign(path: &Path) -> io::Error {
-    let why = format!("{} is no journal of this program", path.display());
+fn not_a_journal(path: &Path) -> io::Error {
+    let why = format!("{} is not a journal of this program", path.display());
     io::Error::new(ErrorKind::InvalidData, why)
 }
 
-/// How many bytes there are in lines that were written to their end.
+/// The number of bytes of complete lines.
 fn whole_lines(path: &Path, file: &File) -> io::Result<u64> {
     let (mut reader, mut line, mut whole) = (BufReader::new(file), Vec::new(), 0_u64);
     while reader.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
-        if whole == 0 && line != HEAD.as_bytes() {
-            return Err(foreign(path));
+        if whole == 0 && line != HEADER.as_bytes() {
+            return Err(not_a_journal(path));
         }
         whole += u64::try_from(line.len()).unwrap_or(u64::MAX);
         line.clear();
     }
-    if whole == 0 && !HEAD.as_bytes().starts_with(&line) {
-        return Err(foreign(path));
+    if whole == 0 && !HEADER.as_bytes().starts_with(&line) {
+        return Err(not_a_journal(path));
     }
     Ok(whole)
 }
 
-/// Removes the journal that the snapshot has made superfluous.
+/// Removes the older journal, whose changes the snapshot contains.
 pub(crate) fn forget_old(snapshot: &Path) -> io::Result<()> {
     remove(&with_suffix(&beside(snapshot), OLD))
 }
 
-/// Removes both, as the snapshot has everything.
+/// Removes both journals, whose changes the snapshot contains.
 pub(crate) fn forget(snapshot: &Path) -> io::Result<()> {
     forget_old(snapshot)?;
     remove(&beside(snapshot))
@@ -175,7 +175,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The changes that are kept beside this snapshot, in their order.
+/// The changes in the journals of this snapshot, in order.
 pub(crate) fn read(snapshot: &Path) -> io::Result<Vec<Entry>> {
     let path = beside(snapshot);
     let mut entries = Vec::new();
@@ -194,7 +194,7 @@ pub(crate) fn read(snapshot: &Path) -> io::Result<Vec<Entry>> {
             line.clear();
             let length = reader.read_line(&mut line)?;
             left = left.saturating_sub(u64::try_from(length).unwrap_or(u64::MAX));
-            if line != HEAD {
+            if line != HEADER {
                 entries.push(serde_json::from_str(&line)?);
             }
         }

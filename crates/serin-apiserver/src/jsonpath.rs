@@ -1,8 +1,8 @@
-//! The part of JSONPath that printer columns use. Total: what it does not understand gives nothing.
+//! The part of JSONPath that printer columns use. A path that it does not support selects nothing.
 
 use serde_json::Value;
 
-/// Steps of a path; more than this is no printer column.
+/// Bound of the segments of a path; printer columns have fewer.
 const STEPS_MAX: usize = 32;
 
 /// All values at `path` (`.status.conditions[?(@.type=="Ready")].status`, `.items[*].name`, `.a['b.c']`).
@@ -52,7 +52,7 @@ fn field(name: String) -> Step {
     if name == "*" { Step::All } else { Step::Field(name) }
 }
 
-/// The closing bracket, past quotes.
+/// The position of the closing bracket, outside of quotes.
 fn closing(text: &str) -> Option<usize> {
     let mut quote = None;
     for (at, c) in text.char_indices() {

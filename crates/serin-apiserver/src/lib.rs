@@ -1,20 +1,20 @@
-//! The Kubernetes API in memory: good enough that kubectl, Traefik and kube clients cannot tell.
+//! An API server of Kubernetes in memory, with controllers and a kubelet, that kubectl, Traefik and kube clients work with unchanged.
 
-pub mod actors;
 pub mod admission;
-pub mod at;
+mod autoscaler_conversion;
 mod cel;
-mod core_events;
+pub mod controllers;
 pub mod crds;
 mod defaults;
 mod discovery;
+mod event_conversion;
 pub mod failure;
 mod generated;
 pub mod http;
 mod journal;
+pub mod json_pointer;
 pub mod jsonpath;
 pub mod kubelet;
-mod old_scaler;
 pub mod openapi;
 pub mod patch;
 pub mod protobuf;

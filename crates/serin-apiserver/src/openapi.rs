@@ -1,4 +1,4 @@
-//! OpenAPI v3 documents, one for each group and version: what `kubectl apply`, `edit`, `diff` and `explain` ask for.
+//! OpenAPI v3 documents, one per group and version, as `kubectl apply`, `edit`, `diff` and `explain` read them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -39,7 +39,7 @@ pub fn path(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 
-/// The hash under which clients keep a document; it changes when the document does.
+/// The hash of a document, for clients' caches; it changes when the document does.
 pub fn hash(document: &Value) -> String {
     Sha256::digest(document.to_string()).iter().take(16).map(|byte| format!("{byte:02X}")).collect()
 }
@@ -74,7 +74,7 @@ pub fn document<'a>(kinds: impl IntoIterator<Item = ApiKind<'a>>) -> Value {
 
 const PREFIX: &str = "io.k8s.api.";
 
-/// What kubectl looks for: that `fieldValidation` is understood, and which kind is behind a path.
+/// The operations that kubectl reads: that `fieldValidation` is supported, and the kind behind a path.
 fn operations(kind: &ApiKind<'_>, paths: &mut Map<String, Value>) {
     let gvk = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
     let query = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
@@ -147,7 +147,7 @@ fn root(kind: &ApiKind<'_>, wanted: &mut BTreeSet<String>) -> (String, Value) {
     (format!("{}.{}.{}", reversed.join("."), kind.version, kind.kind), schema)
 }
 
-/// A type by its name in the hand-kept table, or else, without descriptions, in the table of protobuf messages.
+/// A type by its name in the hand-written table, or else, without descriptions, in the table of protobuf messages.
 fn type_named(name: &str) -> Option<Described> {
     if let Some(described) = types().get(name) {
         return Some(described.clone());
@@ -171,7 +171,7 @@ fn type_named(name: &str) -> Option<Described> {
     Some(Described { description: String::new(), fields })
 }
 
-/// A type of the table of messages as the hand-kept table names it.
+/// The name of a protobuf message's type in the hand-written table.
 fn plain(kind: &str) -> String {
     let base = base(kind);
     let name = match base {
@@ -187,7 +187,7 @@ fn plain(kind: &str) -> String {
     format!("{}{name}", &kind[..kind.len() - base.len()])
 }
 
-/// A type of the hand-kept table.
+/// A type of the hand-written table.
 #[derive(Clone)]
 struct Described {
     description: String,
@@ -202,7 +202,7 @@ struct Field {
     description: String,
 }
 
-/// The table, read once.
+/// The table, parsed once.
 fn types() -> &'static BTreeMap<String, Described> {
     static TYPES: OnceLock<BTreeMap<String, Described>> = OnceLock::new();
     TYPES.get_or_init(|| {
@@ -232,13 +232,13 @@ fn types() -> &'static BTreeMap<String, Described> {
                 Described { description: description.to_owned(), fields: Vec::new() },
             );
         }
-        said_once(&mut types);
+        drop_repeated_descriptions(&mut types);
         types
     })
 }
 
-/// `kubectl explain` prints what a field says and then what its type says: where both say the same, the field speaks.
-fn said_once(types: &mut BTreeMap<String, Described>) {
+/// Removes a type's description where it repeats that of its field: `kubectl explain` prints both.
+fn drop_repeated_descriptions(types: &mut BTreeMap<String, Described>) {
     let said: BTreeSet<(String, String)> = types
         .values()
         .flat_map(|described| &described.fields)

@@ -1,4 +1,4 @@
-//! Request bodies in protobuf, which kubectl sends for `create namespace` and its like: decoded by a table.
+//! Decodes request bodies in protobuf, which kubectl sends for `create namespace` and others, by a table of messages.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
-/// Real objects stay below fifteen levels.
+/// The greatest nesting of messages; real objects stay below fifteen levels.
 const DEPTH_MAX: usize = 32;
-/// Options of a DELETE, which clients write in the version of what they delete.
+/// The options of a DELETE, which clients write in the version of the deleted object.
 const OPTIONS: &str = "DeleteOptions";
 const MAGIC: &[u8] = b"k8s\0";
 
@@ -35,7 +35,7 @@ impl ProtobufError {
     }
 }
 
-/// Decodes a body of type `application/vnd.kubernetes.protobuf` to what would have been sent as JSON.
+/// Decodes a body of type `application/vnd.kubernetes.protobuf` to the equivalent JSON.
 pub fn decode(body: &[u8]) -> Result<Value, ProtobufError> {
     let envelope =
         body.strip_prefix(MAGIC).ok_or(ProtobufError::Malformed("it does not begin with k8s"))?;
@@ -91,7 +91,7 @@ impl Wire<'_> {
     }
 }
 
-/// The fields of a message, one after the other; ends after the first error.
+/// An iterator over the fields of a message; it ends after the first error.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
@@ -159,7 +159,7 @@ fn text(bytes: &[u8]) -> Result<String, ProtobufError> {
     String::from_utf8(bytes.to_vec()).map_err(|_| ProtobufError::Malformed("a string is not UTF-8"))
 }
 
-/// The table: which message a kind is sent as, and the messages.
+/// The table of kinds with their messages, and of messages with their fields.
 pub(crate) struct Table {
     pub(crate) roots: BTreeMap<(String, String), String>,
     pub(crate) messages: BTreeMap<String, BTreeMap<u64, Field>>,
@@ -167,11 +167,11 @@ pub(crate) struct Table {
 
 pub(crate) struct Field {
     pub(crate) name: String,
-    /// Without the marks.
+    /// The type without its marks.
     pub(crate) kind: String,
-    /// Zero is not the same as absent.
+    /// A pointer in Go: zero differs from absent.
     pointer: bool,
-    /// Zero is written.
+    /// The encoder writes zero too.
     written: bool,
 }
 
@@ -238,7 +238,7 @@ fn decode_message(
             return Err(ProtobufError::Unsupported(format!("field {number} of {name}")));
         };
         if field.kind == "-" {
-            // What the server keeps itself may be left out; what a user asks for may not.
+            // A field that the server maintains can be left out; one that a user sets cannot.
             if wire.is_zero() || ["status", "managedFields"].contains(&field.name.as_str()) {
                 continue;
             }
@@ -301,7 +301,7 @@ fn decode_field(
     Ok(())
 }
 
-/// What Go's encoder writes for a field that nobody has set.
+/// Whether the value is what Go's encoder writes for an unset field.
 fn empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -350,7 +350,7 @@ fn decode_value(
     }
 }
 
-/// The bytes of field 1, of messages that are nothing else.
+/// The bytes of field 1 of a message that has no other field.
 fn first_bytes(bytes: &[u8]) -> Result<Option<&[u8]>, ProtobufError> {
     let mut first = None;
     for field in Fields(bytes) {

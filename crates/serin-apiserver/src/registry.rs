@@ -1,4 +1,4 @@
-//! The kinds that are served, as data: built-in ones from a table, others from CustomResourceDefinitions.
+//! The registry of served kinds, as data: built-in ones from a table, others from CustomResourceDefinitions.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::patch::ListKeys;
 use crate::schema::{FieldError, Structural};
 
-/// Group and plural: where objects of a kind are kept, whatever the version.
+/// Group and plural name: the key under which objects of a kind are stored, whatever the version.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResourceId {
     pub group: String,
@@ -16,6 +16,7 @@ pub struct ResourceId {
 }
 
 impl ResourceId {
+    /// The resource `plural` of `group`; the core group is empty.
     pub fn new(group: &str, plural: &str) -> Self {
         Self { group: group.to_owned(), plural: plural.to_owned() }
     }
@@ -37,21 +38,22 @@ pub struct Resource {
     pub categories: Vec<String>,
     /// Served versions, the preferred one first.
     pub versions: Vec<Version>,
-    /// Of a CustomResourceDefinition.
+    /// Whether a CustomResourceDefinition defines it.
     pub custom: bool,
 }
 
+/// One served version of a kind.
 #[derive(Debug)]
 pub struct Version {
     pub name: String,
     pub status: bool,
     pub scale: Option<Scale>,
     pub columns: Vec<Column>,
-    /// Only of custom resources.
+    /// The parsed schema; only of custom resources.
     pub schema: Option<Arc<Structural>>,
-    /// The raw OpenAPI schema of custom resources.
+    /// The OpenAPI schema as written; only of custom resources.
     pub raw_schema: Value,
-    /// Fields that objects can be selected by, dotted; only of custom resources.
+    /// Fields that field selectors support, dotted; only of custom resources.
     pub selectable: Vec<String>,
     pub keys: ListKeys,
 }
@@ -76,14 +78,17 @@ pub struct Column {
 }
 
 impl Resource {
+    /// A served version by name.
     pub fn version(&self, name: &str) -> Option<&Version> {
         self.versions.iter().find(|version| version.name == name)
     }
 
+    /// The version that clients use by default.
     pub fn preferred(&self) -> Option<&Version> {
         self.versions.first()
     }
 
+    /// The `apiVersion` of a version: `apps/v1`, or `v1` for the core group.
     pub fn api_version(&self, version: &str) -> String {
         if self.id.group.is_empty() {
             version.to_owned()
@@ -92,6 +97,7 @@ impl Resource {
         }
     }
 
+    /// The verbs in discovery.
     pub fn verbs(&self) -> &'static [&'static str] {
         match self.id.plural.as_str() {
             "selfsubjectaccessreviews"
@@ -138,7 +144,7 @@ const fn kind(
 }
 
 impl Builtin {
-    /// A version that is translated for clients that still ask for it.
+    /// An older version to which objects are converted.
     fn older(&self) -> Option<&'static str> {
         (self.plural == "horizontalpodautoscalers").then_some("v1")
     }
@@ -235,7 +241,7 @@ const BUILTINS: &[Builtin] = &[
     kind("authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview").cluster(),
 ];
 
-/// The kinds that every cluster has.
+/// The built-in kinds.
 pub(crate) fn builtins() -> Vec<Resource> {
     BUILTINS
         .iter()
@@ -268,7 +274,7 @@ pub(crate) fn builtins() -> Vec<Resource> {
         .collect()
 }
 
-/// The kind that a CustomResourceDefinition defines.
+/// The kind that a CustomResourceDefinition defines, or its errors.
 pub(crate) fn from_crd(crd: &Value) -> Result<Resource, Vec<FieldError>> {
     let text =
         |pointer: &str| crd.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -344,7 +350,7 @@ pub(crate) fn rank(version: &str) -> (u8, std::cmp::Reverse<u32>, std::cmp::Reve
     }
 }
 
-/// Versions have names of their own, and objects are stored in exactly one.
+/// Checks that version names are unique and exactly one is stored.
 fn check_versions(declared: &[Value]) -> Option<FieldError> {
     let names: BTreeSet<&str> =
         declared.iter().filter_map(|version| version.get("name")?.as_str()).collect();
@@ -368,7 +374,7 @@ fn check_versions(declared: &[Value]) -> Option<FieldError> {
 fn crd_version(version: &Value) -> Result<Version, Vec<FieldError>> {
     let raw = version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or(Value::Null);
     if raw.is_null() {
-        // The caller knows which version this is about.
+        // The caller adds the version to the path.
         return Err(vec![FieldError::new(
             "openAPIV3Schema",
             "FieldValueRequired",

@@ -1,11 +1,11 @@
-//! Label and field selectors, as they stand in a query string.
+//! Label and field selectors of a query string.
 
 use serde_json::Value;
 
-use crate::at::At;
 use crate::failure::Failure;
+use crate::json_pointer::At;
 
-/// Longest selector that is read, in terms; nobody writes more.
+/// Bound of the terms of a selector.
 const TERMS_MAX: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,7 @@ pub struct Selector {
 }
 
 impl Selector {
+    /// Parses a label and a field selector; BadRequest if one is malformed or both have too many terms.
     pub fn parse(labels: &str, fields: &str) -> Result<Self, Failure> {
         let mut selector = Self { labels: label_terms(labels)?, fields: Vec::new() };
         for term in fields.split(',').filter(|term| !term.trim().is_empty()) {
@@ -44,7 +45,7 @@ impl Selector {
         Ok(selector)
     }
 
-    /// The same with other names of fields.
+    /// The selector with its field names mapped.
     #[must_use]
     pub(crate) fn with_fields(mut self, rename: impl Fn(&str) -> String) -> Self {
         for (path, _, _) in &mut self.fields {
@@ -57,10 +58,12 @@ impl Selector {
         self.fields.iter().map(|(path, _, _)| path.as_str())
     }
 
+    /// Whether it selects every object.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
+    /// Whether the object has the labels and fields.
     pub fn matches(&self, object: &Value) -> bool {
         let labels = object.at("/metadata/labels");
         let label = |name: &str| labels.and_then(|l| l.get(name)).and_then(Value::as_str);
@@ -80,7 +83,7 @@ impl Selector {
     }
 }
 
-/// A field as text; one that is not there is empty.
+/// A field as text; empty if it is missing.
 fn field(object: &Value, path: &str) -> String {
     let path = if path == "source" { "source.component" } else { path };
     let mut value = object;
@@ -97,7 +100,7 @@ fn field(object: &Value, path: &str) -> String {
     }
 }
 
-/// The requirements of a label selector, in the words and signs that Kubernetes reads.
+/// Parses a label selector by the grammar of Kubernetes.
 fn label_terms(text: &str) -> Result<Vec<Term>, Failure> {
     let mut words = Words { text, rest: text };
     let mut terms = Vec::new();
@@ -117,7 +120,7 @@ fn label_terms(text: &str) -> Result<Vec<Term>, Failure> {
     }
 }
 
-/// Names, values and signs, with blanks in between.
+/// Splits a selector into names, values and operators.
 struct Words<'a> {
     text: &'a str,
     rest: &'a str,
@@ -126,7 +129,7 @@ struct Words<'a> {
 const SIGNS: &[&str] = &["==", "!=", "=", "!", "<", ">", "(", ")", ","];
 
 impl<'a> Words<'a> {
-    /// The next word; nothing at the end.
+    /// The next token; empty at the end.
     fn next(&mut self) -> &'a str {
         let word = self.peek();
         self.rest = self.rest.trim_start().get(word.len()..).unwrap_or_default();
@@ -182,7 +185,7 @@ impl<'a> Words<'a> {
         }
     }
 
-    /// A value; it may be empty.
+    /// Parses a value; it can be empty.
     fn value(&mut self) -> Result<String, Failure> {
         if matches!(self.peek(), "" | "," | ")") {
             return Ok(String::new());
@@ -221,7 +224,7 @@ fn is_key(text: &str) -> bool {
     !name.is_empty() && is_value(name)
 }
 
-/// At most 63 letters, digits, dashes, underscores and dots, which neither begin nor end with a sign.
+/// At most 63 letters, digits, dashes, underscores and dots; first and last are letters or digits.
 fn is_value(text: &str) -> bool {
     text.len() <= 63 && is_plain(text)
 }

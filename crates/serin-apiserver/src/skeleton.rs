@@ -1,8 +1,8 @@
-//! What a built-in kind has before anybody wrote anything into it: fields that are there even when they are empty.
+//! The fields that objects of built-in kinds always have, even when they are empty.
 
 use serde_json::{Value, json};
 
-/// The empty object of a kind; nobody owns what is in it.
+/// The empty object of a kind; its fields have no owner.
 pub(crate) fn of(kind: &str) -> Value {
     let template = || json!({"metadata": {}, "spec": {"containers": []}});
     match kind {
@@ -64,7 +64,7 @@ pub(crate) fn of(kind: &str) -> Value {
     }
 }
 
-/// Fills in what the object leaves out of it, but for its spec, whose defaults are a matter of their own.
+/// Adds the missing fields, except in the spec, which has defaults of its own.
 pub(crate) fn fill(kind: &str, object: &mut Value) {
     let (Value::Object(empty), Some(map)) = (of(kind), object.as_object_mut()) else { return };
     for (name, value) in empty.into_iter().filter(|(name, _)| name != "spec") {

@@ -1,4 +1,4 @@
-//! One file that holds everything, and a journal beside it of what it does not have yet, so that a restart loses nothing.
+//! Persistence: a snapshot file with all objects, and a journal beside it with the changes since, so that a restart loses nothing.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -15,9 +15,10 @@ use crate::journal::{self, Entry, Journal, with_suffix};
 use crate::registry::ResourceId;
 use crate::store::{Dump, Name, Store, name_of, version_of};
 
-/// Changes within this time make one write.
+/// Changes within this time are written together.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 
+/// Why a snapshot cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     #[error("cannot read {path}")]
@@ -26,21 +27,21 @@ pub enum SnapshotError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{path} is no snapshot of this program")]
+    #[error("{path} is not a snapshot of this program")]
     Parse {
         path: PathBuf,
         #[source]
         source: serde_json::Error,
     },
-    #[error("{path} holds what cannot be loaded")]
+    #[error("{path} has objects that cannot be loaded")]
     Load {
         path: PathBuf,
         #[source]
         source: Failure,
     },
-    #[error("{path} is kept by another cluster that is running")]
+    #[error("{path} is in use by another running cluster")]
     Taken { path: PathBuf },
-    #[error("{path} has versions that no cluster gets to")]
+    #[error("{path} has resourceVersions that are out of range")]
     Versions { path: PathBuf },
     #[error("cannot write {path}")]
     Write {
@@ -48,7 +49,7 @@ pub enum SnapshotError {
         #[source]
         source: std::io::Error,
     },
-    #[error("cannot keep the journal of {path}")]
+    #[error("cannot write the journal of {path}")]
     Journal {
         path: PathBuf,
         #[source]
@@ -56,17 +57,17 @@ pub enum SnapshotError {
     },
 }
 
-/// Far beyond what a cluster counts to in its life, and as far from where counting ends.
+/// The greatest version that a snapshot can have: beyond any real one, and far from overflow.
 const VERSION_MAX: u64 = 1 << 62;
 
-/// A file that one cluster keeps: the right to write it, until it is dropped.
-pub struct Claim {
+/// An exclusive lock on a snapshot file, held until it is dropped.
+pub struct FileLock {
     path: PathBuf,
     _lock: File,
 }
 
-impl Claim {
-    /// Takes the file; another cluster that keeps it is an error. A link is followed, so that it goes on leading there.
+impl FileLock {
+    /// Locks the file; an error if another process holds it. A symbolic link is followed, so that it keeps its target.
     pub fn take(path: &Path) -> Result<Self, SnapshotError> {
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let beside = with_suffix(&path, ".lock");
@@ -85,14 +86,15 @@ impl Claim {
         }
     }
 
+    /// The locked file, with symbolic links resolved.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Writes a file that nobody else may read, to the disk, and then into its place.
+/// Replaces a file atomically: writes a temporary file that only its owner can read, syncs it, and renames it.
 fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
-    // Never one that is there already: it is somebody else's.
+    // An existing file is never overwritten: it belongs to another program.
     let mut tries = 0_u32;
     let (beside, mut file) = loop {
         let beside = with_suffix(path, &format!(".{}-{tries}.new", std::process::id()));
@@ -109,11 +111,11 @@ fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
         .and_then(|()| file.sync_all())
         .and_then(|()| std::fs::rename(&beside, path));
     if let Err(error) = written {
-        // What is half written is of no use, and takes room on a disk that may be full.
+        // An incomplete file is of no use and takes space on a disk that may be full.
         drop(std::fs::remove_file(&beside));
         return Err(error);
     }
-    // The new name, too, is to outlive a power cut.
+    // Syncs the folder as well, so that the new name survives a power cut.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())
 }
@@ -134,14 +136,14 @@ struct Table {
     objects: Vec<Value>,
 }
 
-/// Puts the objects of a snapshot and of its journal into the store; a file that does not exist is an empty one.
+/// Loads the objects of a snapshot and its journal into the store; a missing file is an empty one.
 pub async fn load(store: &Store, path: &Path) -> Result<(), SnapshotError> {
     let text = match tokio::fs::read(path).await {
         Ok(text) => Some(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(source) => return Err(SnapshotError::Read { path: path.to_owned(), source }),
     };
-    let entries = journal::read(path).map_err(|source| unkept(path, source))?;
+    let entries = journal::read(path).map_err(|source| journal_error(path, source))?;
     let snapshot = match &text {
         None if entries.is_empty() => return Ok(()),
         None => Snapshot { version: 0, uids: 0, tables: Vec::new() },
@@ -157,7 +159,7 @@ pub async fn load(store: &Store, path: &Path) -> Result<(), SnapshotError> {
     store.load(dump).map_err(|source| SnapshotError::Load { path: path.to_owned(), source })
 }
 
-/// The snapshot as it became by what was noted after it was taken.
+/// The snapshot with the changes of its journal applied.
 fn merge(snapshot: Snapshot, entries: Vec<Entry>) -> Dump<Value> {
     let Snapshot { mut version, mut uids, tables } = snapshot;
     let taken = version;
@@ -180,22 +182,22 @@ fn merge(snapshot: Snapshot, entries: Vec<Entry>) -> Dump<Value> {
     Dump { version, uids, tables }
 }
 
-fn unkept(path: &Path, source: std::io::Error) -> SnapshotError {
+fn journal_error(path: &Path, source: std::io::Error) -> SnapshotError {
     SnapshotError::Journal { path: path.to_owned(), source }
 }
 
-/// Writes the store to the file now, beside it first and then in its place.
+/// Writes a snapshot now: to a temporary file, then renamed to `path`.
 pub async fn save(store: &Store, path: &Path) -> Result<(), SnapshotError> {
     write(store, path, false).await
 }
 
-/// Writes the store to the file for the last time; what comes after is not kept.
+/// Writes the last snapshot; later changes are not saved.
 pub async fn close(store: &Store, path: &Path) -> Result<(), SnapshotError> {
     write(store, path, true).await
 }
 
 async fn write(store: &Store, path: &Path, last: bool) -> Result<(), SnapshotError> {
-    let dump = store.dump_for(last).map_err(|source| unkept(path, source))?;
+    let dump = store.dump_for(last).map_err(|source| journal_error(path, source))?;
     let Dump { version, uids, tables } = dump;
     let tables = tables
         .into_iter()
@@ -216,20 +218,20 @@ async fn write(store: &Store, path: &Path, last: bool) -> Result<(), SnapshotErr
     written.map_err(|source| SnapshotError::Write { path: path.to_owned(), source })
 }
 
-/// From now on nothing is acknowledged before it is in the journal of this file, which was loaded.
+/// From now on every change is written to the journal of this file before it is acknowledged. The file must be loaded.
 pub fn begin(store: &Store, path: &Path) -> Result<(), SnapshotError> {
-    let journal = Journal::open(path).map_err(|source| unkept(path, source))?;
-    store.note_in(journal);
+    let journal = Journal::open(path).map_err(|source| journal_error(path, source))?;
+    store.set_journal(journal);
     Ok(())
 }
 
-/// Keeps the file up to date until dropped; ends with why it cannot.
+/// Writes snapshots after changes until dropped; returns only with an error.
 pub async fn keep(store: Store, path: PathBuf) -> SnapshotError {
     let mut changed = store.changed();
     loop {
         changed.mark_unchanged();
-        if let Some(source) = store.unkept() {
-            return unkept(&path, source);
+        if let Some(source) = store.journal_error() {
+            return journal_error(&path, source);
         }
         if let Err(error) = save(&store, &path).await {
             return error;

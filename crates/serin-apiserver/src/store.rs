@@ -1,6 +1,6 @@
-//! The objects: one versioned store for every kind, with its history, finalizers and garbage collection.
+//! The store: objects of every kind under one version counter, with history, finalizers and garbage collection.
 //!
-//! Everything in process (the actors, the simulation) and everything over HTTP goes through the same calls:
+//! Clients in process (controllers, the simulation) and over HTTP use the same calls:
 //! [`Store::create`], [`Store::update`], [`Store::modify`], [`Store::patch`], [`Store::delete`], and for readers
 //! [`Store::get`], [`Store::list`], [`Store::changes_since`] with [`Store::changed`] to wait on.
 
@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use crate::at::At;
 use crate::failure::Failure;
 use crate::journal::Journal;
+use crate::json_pointer::At;
 use crate::registry::{self, Resource, ResourceId};
 
 mod admit;
@@ -26,32 +26,32 @@ mod write;
 
 pub use write::{DeleteOptions, PatchKind, Propagation, Sub, Unknown, WriteOptions, Written};
 
-/// Changes kept for watchers that fall behind; older ones get 410 and list again.
-const LOG_MAX: usize = 2048;
-/// The same in bytes of their objects: a few that are large must not cost as much as thousands.
-const LOG_BYTES_MAX: usize = 8 << 20;
-/// Events of all namespaces together; the oldest go first, as a real cluster forgets them after an hour.
+/// Changes kept per kind for watchers that fall behind; a watch from an older version gets 410 and lists again.
+const HISTORY_MAX: usize = 2048;
+/// The same bound in bytes: a few large objects must not cost as much as thousands of small ones.
+const HISTORY_BYTES_MAX: usize = 8 << 20;
+/// Bound of Events of all namespaces together; the oldest are deleted, as a real cluster deletes them after an hour.
 const EVENTS_MAX: usize = 4096;
 
-/// Versions between what a snapshot knows and what the next life of the server begins with. A server that was killed may have
-/// given out versions that no snapshot knows, and none is ever used twice.
-const LIVES_APART: u64 = 100_000;
+/// The gap between the last version of a snapshot and the first one after a restart. A server that was killed may have
+/// returned versions that no snapshot has, and no version is used twice.
+const RESTART_VERSION_GAP: u64 = 100_000;
 
-/// Tells the time; a simulation hands in its own.
+/// The clock; a simulation passes its own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// One change of one object.
 #[derive(Clone, Debug)]
 pub struct Change {
     pub version: u64,
-    /// None when the object was created.
+    /// The object before; `None` when it was created.
     pub old: Option<Arc<Value>>,
-    /// The last state, with the version of this change, when it was deleted.
+    /// The object after; when it was deleted, its last state with the version of the deletion.
     pub new: Arc<Value>,
     pub deleted: bool,
 }
 
-/// The wanted history is gone.
+/// The requested version is no longer in the history: 410 Gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expired;
 
@@ -61,11 +61,11 @@ pub(crate) type Name = (String, String);
 #[derive(Clone, Default)]
 struct Table {
     objects: BTreeMap<Name, Arc<Value>>,
-    log: VecDeque<Change>,
-    /// What the log's objects take, as JSON.
-    log_bytes: usize,
-    /// Changes up to this version are no longer in the log.
-    forgotten: u64,
+    history: VecDeque<Change>,
+    /// The size of the objects in `history`, in bytes of JSON.
+    history_bytes: usize,
+    /// The version up to which changes were dropped from `history`.
+    compacted: u64,
 }
 
 struct Inner {
@@ -77,44 +77,44 @@ struct Inner {
     resources: BTreeMap<ResourceId, Arc<Resource>>,
     tables: BTreeMap<ResourceId, Table>,
     owners: index::Owners,
-    /// Objects that are gone, and what follows from that has not been done yet.
-    gone: VecDeque<(ResourceId, Name, Arc<Value>)>,
-    /// Somebody works through `gone`.
-    sweeping: bool,
-    /// Changes whenever a CRD does; the OpenAPI documents' hash.
+    /// Deleted objects whose dependents and namespaces are not handled yet.
+    removed: VecDeque<(ResourceId, Name, Arc<Value>)>,
+    /// Whether a call is working through `removed`.
+    collecting_garbage: bool,
+    /// A counter that rises with every change of a CRD; the hash of the OpenAPI documents.
     schema_version: u64,
-    /// Kinds with changes that nobody has been told of yet; none means all of them.
-    news: Option<BTreeSet<ResourceId>>,
-    /// Where changes go before they are acknowledged.
+    /// Kinds with changes that waiters were not told of yet; `None` means all kinds.
+    changed_kinds: Option<BTreeSet<ResourceId>>,
+    /// The journal that changes are written to before they are acknowledged.
     journal: Option<Journal>,
 }
 
-/// Somebody who waits for changes of these kinds, or of any when there are none.
-struct Waiting {
+/// A receiver of changes of these kinds, or of all kinds if `kinds` is empty.
+struct Waiter {
     kinds: Vec<ResourceId>,
-    tell: watch::Sender<u64>,
+    sender: watch::Sender<u64>,
 }
 
 /// The store; clones share it.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Mutex<Inner>>,
-    /// One channel for each that waits: they are woken in the order in which they came, the same in every run.
-    waiting: Arc<Mutex<Vec<Waiting>>>,
+    /// One channel per receiver: they are woken in the order in which they subscribed, the same in every run.
+    waiters: Arc<Mutex<Vec<Waiter>>>,
 }
 
 impl Store {
-    /// An empty cluster with the namespaces `default`, `kube-system` and `kube-public`. `seed` makes uids and generated names.
+    /// An empty cluster with the namespaces `default`, `kube-system` and `kube-public`. uids and generated names are a function of `seed`.
     ///
-    /// Versions start at the clock's microseconds: a client that comes back after a restart is told that its history is gone
-    /// instead of waiting for ever.
+    /// Versions start at the clock's microseconds: a client that returns after a restart gets 410 Gone
+    /// instead of waiting for a version that never comes.
     pub fn new(clock: Clock, seed: u64) -> Self {
         let version = u64::try_from(clock().as_microsecond()).unwrap_or(1).max(1);
         let resources: BTreeMap<_, _> =
             registry::builtins().into_iter().map(|r| (r.id.clone(), Arc::new(r))).collect();
         let tables = resources
             .keys()
-            .map(|id| (id.clone(), Table { forgotten: version, ..Table::default() }))
+            .map(|id| (id.clone(), Table { compacted: version, ..Table::default() }))
             .collect();
         let inner = Inner {
             clock,
@@ -125,17 +125,17 @@ impl Store {
             resources,
             tables,
             owners: index::Owners::default(),
-            gone: VecDeque::new(),
-            sweeping: false,
+            removed: VecDeque::new(),
+            collecting_garbage: false,
             schema_version: version,
-            news: Some(BTreeSet::new()),
+            changed_kinds: Some(BTreeSet::new()),
             journal: None,
         };
-        let store = Self { inner: Arc::new(Mutex::new(inner)), waiting: Arc::default() };
+        let store = Self { inner: Arc::new(Mutex::new(inner)), waiters: Arc::default() };
         for name in ["default", "kube-system", "kube-public"] {
             let namespace =
                 json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            // The names are well formed and the store is empty.
+            // This cannot fail: the names are valid and the store is empty.
             let created = store.create(
                 &ResourceId::core("namespaces"),
                 "",
@@ -147,7 +147,7 @@ impl Store {
         store
     }
 
-    /// A cluster in the same state, which goes its own way from here on.
+    /// An independent copy of the cluster, with its own clock and seed.
     pub fn fork(&self, clock: Clock, seed: u64) -> Self {
         let inner = self.lock();
         let copy = Inner {
@@ -159,78 +159,84 @@ impl Store {
             resources: inner.resources.clone(),
             tables: inner.tables.clone(),
             owners: inner.owners.clone(),
-            gone: inner.gone.clone(),
-            sweeping: false,
+            removed: inner.removed.clone(),
+            collecting_garbage: false,
             schema_version: inner.schema_version,
-            news: Some(BTreeSet::new()),
+            changed_kinds: Some(BTreeSet::new()),
             journal: None,
         };
-        Self { inner: Arc::new(Mutex::new(copy)), waiting: Arc::default() }
+        Self { inner: Arc::new(Mutex::new(copy)), waiters: Arc::default() }
     }
 
-    /// Runs with the store to itself, then tells those who wait.
+    /// Runs `work` under the lock, writes the journal, then wakes the receivers of changes.
     fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.lock();
-        // Left behind only by a call that panicked.
-        inner.sweeping = false;
+        // Only still set if a call panicked.
+        inner.collecting_garbage = false;
         let schema = inner.schema_version;
         let result = work(&mut inner);
         if let Some(journal) = &mut inner.journal {
             journal.flush();
         }
         let version = inner.version;
-        let news = inner.news.replace(BTreeSet::new()).filter(|_| schema == inner.schema_version);
+        let changed_kinds =
+            inner.changed_kinds.replace(BTreeSet::new()).filter(|_| schema == inner.schema_version);
         drop(inner);
-        self.waiting().retain(|Waiting { kinds, tell }| {
+        self.waiters().retain(|Waiter { kinds, sender }| {
             let concerned = kinds.is_empty()
-                || news.as_ref().is_none_or(|news| kinds.iter().any(|kind| news.contains(kind)));
-            tell.send_if_modified(|known| {
+                || changed_kinds.as_ref().is_none_or(|changed_kinds| {
+                    kinds.iter().any(|kind| changed_kinds.contains(kind))
+                });
+            sender.send_if_modified(|known| {
                 let newer = concerned && version > *known;
                 if newer {
                     *known = version;
                 }
                 newer
             });
-            !tell.is_closed()
+            !sender.is_closed()
         });
         result
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Every call leaves the tables whole before it can panic.
+        // The tables are consistent before every call that can panic.
         self.inner.lock()
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
-        self.waiting.lock()
+    fn waiters(&self) -> MutexGuard<'_, Vec<Waiter>> {
+        self.waiters.lock()
     }
 
-    /// The version of the last change; wait on it to follow the store.
+    /// A channel with the version of the last change.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed_in(Vec::new())
     }
 
-    /// The same for changes of these kinds only: who follows one kind need not wake for the others.
+    /// A channel with the version of the last change of these kinds; it is not woken for other kinds.
     pub fn changed_in(&self, kinds: Vec<ResourceId>) -> watch::Receiver<u64> {
-        let mut waiting = self.waiting();
-        let (tell, told) = watch::channel(self.version());
-        waiting.push(Waiting { kinds, tell });
-        told
+        let mut waiters = self.waiters();
+        let (sender, receiver) = watch::channel(self.version());
+        waiters.push(Waiter { kinds, sender });
+        receiver
     }
 
+    /// The resourceVersion of the last change of any kind.
     pub fn version(&self) -> u64 {
         self.lock().version
     }
 
+    /// The time of the store's clock.
     pub fn now(&self) -> Timestamp {
         (self.lock().clock)()
     }
 
-    /// Changes with every CRD that comes, goes or changes.
+    /// A counter that rises when a CRD is created, changed or deleted.
     pub fn schema_version(&self) -> u64 {
         self.lock().schema_version
     }
 
+    /// A served kind; `None` if it is not served.
     pub fn resource(&self, id: &ResourceId) -> Option<Arc<Resource>> {
         self.lock().resources.get(id).cloned()
     }
@@ -240,6 +246,7 @@ impl Store {
         self.lock().resources.values().cloned().collect()
     }
 
+    /// One object; `namespace` is empty for cluster-scoped kinds.
     pub fn get(&self, id: &ResourceId, namespace: &str, name: &str) -> Option<Arc<Value>> {
         let key = (namespace.to_owned(), name.to_owned());
         self.lock().tables.get(id)?.objects.get(&key).cloned()
@@ -250,7 +257,7 @@ impl Store {
         self.list_at(id, namespace).0
     }
 
-    /// The same, and the version that it is the state of.
+    /// The same list, and the version that it is of.
     pub fn list_at(&self, id: &ResourceId, namespace: Option<&str>) -> (Vec<Arc<Value>>, u64) {
         let inner = self.lock();
         let Some(table) = inner.tables.get(id) else { return (Vec::new(), inner.version) };
@@ -263,7 +270,7 @@ impl Store {
         (objects, inner.version)
     }
 
-    /// Changes of a kind after `version`, and the version they lead up to.
+    /// The changes of a kind after `version`, and the current version of the store. [`Expired`] if the history does not reach back that far.
     pub fn changes_since(
         &self,
         id: &ResourceId,
@@ -273,27 +280,27 @@ impl Store {
         if version > inner.version || version < inner.first_version {
             return Err(Expired);
         }
-        // A kind that is gone has no more changes.
+        // A kind that is no longer served has no history.
         let Some(table) = inner.tables.get(id) else { return Err(Expired) };
-        if version < table.forgotten {
+        if version < table.compacted {
             return Err(Expired);
         }
-        let start = table.log.partition_point(|change| change.version <= version);
-        let changes = table.log.range(start..).cloned().collect();
+        let start = table.history.partition_point(|change| change.version <= version);
+        let changes = table.history.range(start..).cloned().collect();
         Ok((changes, inner.version))
     }
 
-    /// From now on every change goes here before it is acknowledged.
-    pub(crate) fn note_in(&self, journal: Journal) {
+    /// Sets the journal that changes are written to before they are acknowledged.
+    pub(crate) fn set_journal(&self, journal: Journal) {
         self.lock().journal = Some(journal);
     }
 
-    /// Why changes cannot be kept any more.
-    pub(crate) fn unkept(&self) -> Option<std::io::Error> {
+    /// The error because of which the journal is no longer written.
+    pub(crate) fn journal_error(&self) -> Option<std::io::Error> {
         self.lock().journal.as_ref()?.broken()
     }
 
-    /// Everything, for a snapshot; later changes go into another journal.
+    /// All objects for a snapshot; later changes go to a new journal.
     pub(crate) fn dump_for(&self, last: bool) -> std::io::Result<Dump<Arc<Value>>> {
         let mut inner = self.lock();
         if last {
@@ -304,17 +311,17 @@ impl Store {
         Ok(inner.dump())
     }
 
-    /// Everything as it is now, for [`Store::restore`].
+    /// A backup of all objects, for [`Store::restore`].
     pub fn backup(&self) -> Backup {
         Backup(self.lock().dump())
     }
 
-    /// What restoring etcd from a backup does to a cluster: what was written since is gone, what is left has the version it
-    /// had, lower than readers know it by, and every watch begins anew. Kinds are kept.
+    /// Restores a backup as etcd does: later writes are lost, objects have the versions of the backup,
+    /// lower than clients know them by, and every watch starts anew. Kinds are kept.
     pub fn restore(&self, backup: &Backup) {
         self.with(|inner| {
-            inner.news = None;
-            inner.version += LIVES_APART;
+            inner.changed_kinds = None;
+            inner.version += RESTART_VERSION_GAP;
             let version = inner.version;
             inner.first_version = version;
             let kept: BTreeMap<_, _> = backup.0.tables.iter().map(|(id, o)| (id, o)).collect();
@@ -327,19 +334,19 @@ impl Store {
                     inner.owners.moved(id, &name, None, Some(object));
                     table.objects.insert(name, Arc::clone(object));
                 }
-                table.log.clear();
-                table.log_bytes = 0;
-                table.forgotten = version;
+                table.history.clear();
+                table.history_bytes = 0;
+                table.compacted = version;
             }
         });
     }
 
-    /// Puts a snapshot's objects in place as they were; CRDs first, because the others need them.
-    /// Versions go on above the snapshot's, and uids where it stopped.
+    /// Loads the objects of a snapshot unchanged, CRDs first, because the others need them.
+    /// Versions continue above the snapshot's, and uids where they stopped.
     pub(crate) fn load(&self, dump: Dump<Value>) -> Result<(), Failure> {
         let Dump { version, uids, tables } = dump;
         self.with(|inner| {
-            inner.news = None;
+            inner.changed_kinds = None;
             inner.version = inner.version.max(version);
             inner.uids = inner.uids.max(uids);
             let crds = ResourceId::new("apiextensions.k8s.io", "customresourcedefinitions");
@@ -352,20 +359,20 @@ impl Store {
                 let Some(table) = inner.tables.get_mut(&id) else { continue };
                 for object in objects {
                     let name = name_of(&object);
-                    // The clock may have gone back since; versions never do.
+                    // The clock may be behind the snapshot; versions never go back.
                     inner.version = inner.version.max(version_of(&object).unwrap_or(0));
-                    // A namespace that every cluster has gives way to the one that was saved.
+                    // A built-in namespace is replaced by the saved one.
                     let old = table.objects.get(&name).cloned();
                     inner.owners.moved(&id, &name, old.as_deref(), Some(&object));
                     table.objects.insert(name, Arc::new(object));
                 }
             }
-            inner.version += LIVES_APART;
+            inner.version += RESTART_VERSION_GAP;
             let version = inner.version;
             for table in inner.tables.values_mut() {
-                table.log.clear();
-                table.log_bytes = 0;
-                table.forgotten = version;
+                table.history.clear();
+                table.history_bytes = 0;
+                table.compacted = version;
             }
             inner.first_version = version;
             Ok(())
@@ -373,13 +380,13 @@ impl Store {
     }
 }
 
-/// A cluster as it was at a moment.
+/// The objects of a cluster at one moment.
 pub struct Backup(Dump<Arc<Value>>);
 
-/// All objects, and where the counters stood.
+/// All objects and counters.
 pub(crate) struct Dump<T> {
     pub(crate) version: u64,
-    /// Uids given so far; none is given again.
+    /// The number of uids assigned; none is assigned twice.
     pub(crate) uids: u64,
     pub(crate) tables: Vec<(ResourceId, Vec<T>)>,
 }
@@ -412,7 +419,7 @@ impl Inner {
         self.object(id, name).ok_or_else(|| Failure::not_found(&id.group, &id.plural, &name.1))
     }
 
-    /// Stores a new state and notes the change.
+    /// Stores an object under a new version and records the change.
     fn commit(&mut self, id: &ResourceId, name: &Name, mut object: Value) -> Arc<Value> {
         self.version += 1;
         let version = self.version;
@@ -428,8 +435,8 @@ impl Inner {
         new
     }
 
-    /// Takes an object out and notes the change.
-    fn take_out(&mut self, id: &ResourceId, name: &Name) -> Option<Arc<Value>> {
+    /// Removes an object and records the change.
+    fn remove_object(&mut self, id: &ResourceId, name: &Name) -> Option<Arc<Value>> {
         let table = self.tables.get_mut(id)?;
         let old = table.objects.remove(name)?;
         self.owners.moved(id, name, Some(&old), None);
@@ -455,12 +462,14 @@ impl Inner {
     }
 
     fn note_news(&mut self, id: &ResourceId) {
-        if let Some(news) = self.news.as_mut().filter(|news| !news.contains(id)) {
-            news.insert(id.clone());
+        if let Some(changed_kinds) =
+            self.changed_kinds.as_mut().filter(|changed_kinds| !changed_kinds.contains(id))
+        {
+            changed_kinds.insert(id.clone());
         }
     }
 
-    /// A UUID that the seed determines.
+    /// A UUID that is a function of seed and counter.
     fn next_uid(&mut self) -> String {
         let digest = self.next_random();
         let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
@@ -475,7 +484,7 @@ impl Inner {
         )
     }
 
-    /// Five letters, as `generateName` appends.
+    /// A suffix of five characters for `generateName`.
     fn next_suffix(&mut self) -> String {
         const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
         let digest = self.next_random();
@@ -506,7 +515,7 @@ impl Inner {
                     .map(|(name, _)| name.clone())
             });
             match oldest {
-                Some(name) => drop(self.take_out(&id, &name)),
+                Some(name) => drop(self.remove_object(&id, &name)),
                 None => return,
             }
         }
@@ -515,19 +524,21 @@ impl Inner {
 
 impl Table {
     fn note(&mut self, change: Change) {
-        self.log_bytes += size(&change.new);
-        self.log.push_back(change);
-        // The last one stays, whatever it takes.
-        while self.log.len() > LOG_MAX || self.log_bytes > LOG_BYTES_MAX && self.log.len() > 1 {
-            if let Some(forgotten) = self.log.pop_front() {
-                self.forgotten = forgotten.version;
-                self.log_bytes -= size(&forgotten.new);
+        self.history_bytes += size(&change.new);
+        self.history.push_back(change);
+        // The last change is kept, whatever its size.
+        while self.history.len() > HISTORY_MAX
+            || self.history_bytes > HISTORY_BYTES_MAX && self.history.len() > 1
+        {
+            if let Some(compacted) = self.history.pop_front() {
+                self.compacted = compacted.version;
+                self.history_bytes -= size(&compacted.new);
             }
         }
     }
 }
 
-/// About as many bytes as the value has when it is written.
+/// The approximate size of the value as JSON, in bytes.
 fn size(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) => 4,
@@ -556,12 +567,12 @@ pub(crate) fn name_of(object: &Value) -> Name {
     (text("namespace"), text("name"))
 }
 
-/// As Kubernetes writes times: whole seconds, UTC.
+/// A time as Kubernetes writes it: RFC 3339 in UTC, whole seconds.
 pub(crate) fn time_text(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 
-/// Uids of the owners of an object.
+/// The uids of the owners of an object.
 pub(crate) fn owner_uids(object: &Value) -> BTreeSet<String> {
     let owners = object.at("/metadata/ownerReferences").and_then(Value::as_array);
     owners

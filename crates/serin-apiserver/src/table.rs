@@ -1,4 +1,4 @@
-//! Tables: what `kubectl get` prints.
+//! Tables, as `kubectl get` prints them.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ mod builtin;
 use builtin::{age, at};
 pub(crate) use builtin::{selector_text, since};
 
-/// What the rows carry besides their cells.
+/// What table rows contain beside their cells (`includeObject`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Include {
     None,

@@ -1,4 +1,4 @@
-//! Watching: the current objects if asked for, then every change, once, in order.
+//! Watches: the current objects if requested, then every change, once, in order.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,15 +7,16 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
-use crate::at::At;
 use crate::failure::Failure;
+use crate::json_pointer::At;
 use crate::registry::ResourceId;
 use crate::selector::Selector;
 use crate::store::{Change, Store, version_of};
 
-/// How often a client that asked for bookmarks gets one.
+/// How often a client that requested bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 
+/// The type of a watch event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchKind {
     Added,
@@ -26,6 +27,7 @@ pub enum WatchKind {
 }
 
 impl WatchKind {
+    /// The type as on the wire, such as `ADDED`.
     pub fn name(self) -> &'static str {
         match self {
             WatchKind::Added => "ADDED",
@@ -44,14 +46,14 @@ pub struct WatchEvent {
     pub object: Arc<Value>,
 }
 
-/// What a watch is to show.
+/// The options of a watch.
 #[derive(Clone, Debug, Default)]
 pub struct WatchOptions {
     pub namespace: Option<String>,
     pub selector: Selector,
-    /// Changes after this version; the current objects first when it is none or 0.
+    /// The version after which changes are sent. With `None` or 0 the current objects are sent first.
     pub since: Option<u64>,
-    /// Current objects first, then a bookmark that says that they were all (streaming list).
+    /// Sends the current objects first, then a bookmark that marks their end (streaming list).
     pub initial: bool,
     pub bookmarks: bool,
     pub timeout: Option<Duration>,
@@ -64,7 +66,7 @@ pub struct Watch {
     options: WatchOptions,
     changed: watch::Receiver<u64>,
     pending: VecDeque<WatchEvent>,
-    /// Everything up to this version has been shown.
+    /// The version up to which changes were sent.
     shown: u64,
     deadline: Option<Instant>,
     bookmark_at: Instant,
@@ -72,10 +74,11 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Starts a watch on the objects of one kind.
     pub fn start(store: &Store, id: &ResourceId, options: WatchOptions) -> Self {
         let changed = store.changed_in(vec![id.clone()]);
         let mut pending = VecDeque::new();
-        // A version of another life of this server: its holder has to begin anew.
+        // A version above the current one is from before a restart: the client has to list again.
         let ahead = options.since.is_some_and(|version| version > store.version());
         let from_now =
             (options.initial && !ahead) || options.since.is_none_or(|version| version == 0);
@@ -104,13 +107,13 @@ impl Watch {
         }
     }
 
-    /// The next line; none when the watch is over.
+    /// The next event; `None` when the watch is over.
     pub async fn next(&mut self) -> Option<WatchEvent> {
         loop {
             if let Some(event) = self.pending.pop_front() {
                 return Some(event);
             }
-            // A busy watch is never idle, and has to end on time all the same.
+            // The timeout also applies to a watch that is never idle.
             if self.over || self.deadline.is_some_and(|at| at <= Instant::now()) {
                 return None;
             }
@@ -126,7 +129,7 @@ impl Watch {
                 () = until(self.deadline) => return None,
                 () = until(bookmark_at) => {
                     self.bookmark_at = Instant::now() + BOOKMARK_EVERY;
-                    // Other kinds have gone on without waking this watch.
+                    // Other kinds have changed without waking this watch.
                     self.collect();
                     if !self.over {
                         self.pending.push_back(bookmark(&self.store, &self.id, self.shown, false));
@@ -151,11 +154,11 @@ impl Watch {
         for change in changes {
             self.pending.extend(self.line(&change));
         }
-        // A kind that is no longer served has no more changes.
+        // A kind that is no longer served has no changes.
         self.over = self.store.resource(&self.id).is_none();
     }
 
-    /// A change as this watch sees it: what starts to match is added, what stops is deleted.
+    /// The event of a change for this watch's selector: an object that starts to match is added, one that stops is deleted.
     fn line(&self, change: &Change) -> Option<WatchEvent> {
         let inside = |object: &Value| {
             let namespace =

@@ -1,7 +1,7 @@
 //! What a full cluster costs: peak memory of an operator beside thousands of ConfigMaps and Secrets that no canary uses.
 //!
 //! `make bench-scale` runs it in release. The operator is the real binary in a process of its own; the API server and its
-//! actors are in this one.
+//! controllers are in this one.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use serin::lab::local::manifest;
-use serin_apiserver::actors::Actors;
+use serin_apiserver::controllers::Controllers;
 use serin_apiserver::http::Api;
 use serin_apiserver::kubelet::{Behaviour, VirtualRuntime};
 use serin_apiserver::registry::ResourceId;
@@ -63,9 +63,9 @@ impl Drop for Operator {
 async fn measure(serin: &str, count: usize) -> anyhow::Result<()> {
     let store = Store::new(Arc::new(jiff::Timestamp::now), 1);
     let pods = VirtualRuntime::new(|_, _| Behaviour::default());
-    let actors =
-        Actors::new(Arc::new(store.clone()), Arc::new(pods), Arc::new(jiff::Timestamp::now));
-    tokio::spawn(actors.run(std::future::pending()));
+    let controllers =
+        Controllers::new(Arc::new(store.clone()), Arc::new(pods), Arc::new(jiff::Timestamp::now));
+    tokio::spawn(controllers.run(std::future::pending()));
     let objects = serin_core::crd::crds()
         .into_iter()
         .chain(serin_apiserver::crds::traefik_crds())

@@ -1,4 +1,4 @@
-//! The names that rules may use, and the functions that Kubernetes adds to CEL.
+//! The names that CEL rules can use, and the functions that Kubernetes adds to CEL.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,7 +8,7 @@ use cel::extractors::This;
 use cel::{Context, Env, ExecutionError, Value as Cel, extensions};
 use regex::Regex;
 
-/// Functions that rules may call. A rule that calls any other is reported and not checked.
+/// Functions that rules can call. A rule that calls another one is reported as unsupported and not checked.
 pub(super) const FUNCTIONS: &[&str] = &[
     "size",
     "matches",
@@ -73,7 +73,7 @@ pub(super) const FUNCTIONS: &[&str] = &[
     "optional.ofNonZeroValue",
 ];
 
-/// The names a rule may use; the others are types, and `optional` is where its functions live.
+/// The variables of a rule; the others are types, and `optional` is the namespace of its functions.
 pub(super) const VARIABLES: &[&str] = &[
     "self",
     "oldSelf",
@@ -90,7 +90,7 @@ pub(super) const VARIABLES: &[&str] = &[
     "type",
 ];
 
-/// Where Kubernetes keeps functions that are not supported here.
+/// Libraries of Kubernetes whose functions are not supported.
 pub(super) const LIBRARIES: &[&str] =
     &["format", "sets", "math", "lists", "strings", "base64", "semver"];
 

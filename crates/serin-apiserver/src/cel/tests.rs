@@ -1,4 +1,4 @@
-//! Tables of rules.
+//! Tables of CEL rules, with values that pass or fail.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! From JSON to CEL values.
+//! Converts JSON to CEL values.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::schema::{Additional, Schema, Type};
 
-/// A value with the types that its schema gives it: 1 is a double where the schema says number.
+/// Converts a value with the types of its schema: 1 is a double where the schema says number.
 pub(super) fn to_cel(value: &Value, schema: Option<&Schema>) -> Cel {
     match value {
         Value::Null => Cel::Null,
@@ -39,7 +39,7 @@ pub(super) fn to_cel(value: &Value, schema: Option<&Schema>) -> Cel {
     }
 }
 
-/// A field under its name in CEL. Null is absent; a field unknown to the schema cannot be seen.
+/// A field under its name in CEL; `None` for null and for a field that the schema does not have.
 fn field_to_cel(name: &str, value: &Value, schema: Option<&Schema>) -> Option<(String, Cel)> {
     let Some(schema) = schema else { return Some((name.to_owned(), to_cel(value, None))) };
     match (schema.properties.get(name), &schema.additional) {

@@ -1,4 +1,4 @@
-//! Request bodies: JSON, YAML, protobuf; and the options that come with writes.
+//! Request bodies (JSON, YAML, protobuf) and the options of writes.
 
 use http::header;
 use serde_json::Value;
@@ -31,7 +31,7 @@ pub(super) fn object(call: &Call) -> Result<Value, Failure> {
         .map_err(|error| Failure::bad_request(format!("the body is no JSON object: {error}")))
 }
 
-/// A body says which version it is written in, or nothing.
+/// Refuses a body whose `apiVersion` is not `wanted`; it may be missing.
 pub(super) fn check_version(object: &Value, wanted: &str) -> Result<(), Failure> {
     match object.get("apiVersion") {
         None | Some(Value::Null) => Ok(()),
@@ -43,7 +43,7 @@ pub(super) fn check_version(object: &Value, wanted: &str) -> Result<(), Failure>
     }
 }
 
-/// JSON is YAML, and the faster and stricter parser goes first.
+/// JSON is valid YAML, and its parser is faster and stricter, so it is tried first.
 fn yaml(body: &[u8]) -> Result<Value, Failure> {
     if let Ok(value) = serde_json::from_slice(body) {
         return Ok(value);
@@ -54,7 +54,7 @@ fn yaml(body: &[u8]) -> Result<Value, Failure> {
         .map_err(|error| Failure::bad_request(format!("the body is no YAML: {error}")))
 }
 
-/// A patch and what kind it is.
+/// The patch in a body, and its type.
 pub(super) fn patch(call: &Call) -> Result<(PatchKind, Value), Failure> {
     let kind = call.header(header::CONTENT_TYPE);
     let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -87,7 +87,7 @@ pub(super) fn write_options(call: &Call, version: &str) -> Result<WriteOptions, 
     let agent = call.header(header::USER_AGENT).split('/').next().unwrap_or_default();
     let applies = call.header(header::CONTENT_TYPE).starts_with(APPLY);
     let manager = match call.query("fieldManager") {
-        // Whoever applies must say who he is; the store refuses it.
+        // An apply without a field manager is refused by the store.
         "" if applies => "",
         "" if agent.is_empty() => "unknown",
         "" => agent,
@@ -122,7 +122,7 @@ fn dry_run(call: &Call) -> Result<bool, Failure> {
     }
 }
 
-/// What Kubernetes calls the options of this request.
+/// The kind of the options of this request, such as `CreateOptions`.
 fn options_of(call: &Call) -> &'static str {
     match call.method {
         http::Method::POST => "CreateOptions",
@@ -140,7 +140,7 @@ fn odd_validation(call: &Call, value: &str) -> Failure {
     Failure::bad_option(options_of(call), error)
 }
 
-/// Options of a DELETE, from its body and its query.
+/// The options of a DELETE, from its body and its query.
 pub(super) fn delete_options(call: &Call) -> Result<DeleteOptions, Failure> {
     let body = if call.body.is_empty() { Value::Null } else { object(call)? };
     if !body.is_null() && !body.is_object() {

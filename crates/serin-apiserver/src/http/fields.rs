@@ -1,13 +1,13 @@
-//! Which fields a selector may name: as on any API server they are few, and the others are refused.
+//! The fields that field selectors support; as on any API server they are few, and others are refused.
 
 use crate::failure::Failure;
 use crate::registry::{Resource, Version};
 
-/// What every kind can be selected by.
-const OF_ALL: &[&str] = &["metadata.name", "metadata.namespace"];
+/// Fields that every kind supports.
+const COMMON_FIELDS: &[&str] = &["metadata.name", "metadata.namespace"];
 
-/// What some kinds can be selected by beside that.
-const OF_KINDS: &[(&str, &[&str])] = &[
+/// Fields that some kinds support in addition.
+const KIND_FIELDS: &[(&str, &[&str])] = &[
     (
         "Pod",
         &[
@@ -46,16 +46,16 @@ const OF_KINDS: &[(&str, &[&str])] = &[
     ("Job", &["status.successful"]),
 ];
 
-/// Refuses a field that objects of this kind cannot be selected by.
+/// Refuses a field that selectors of this kind do not support.
 pub(super) fn check(resource: &Resource, version: &Version, field: &str) -> Result<(), Failure> {
     let named = |(kind, _): &&(&str, &[&str])| !resource.custom && *kind == resource.kind;
-    let of_kind = OF_KINDS.iter().find(named).map_or(&[][..], |(_, fields)| *fields);
+    let of_kind = KIND_FIELDS.iter().find(named).map_or(&[][..], |(_, fields)| *fields);
     let declared = version.selectable.iter().any(|selectable| selectable == field);
-    if declared || OF_ALL.contains(&field) || of_kind.contains(&field) {
+    if declared || COMMON_FIELDS.contains(&field) || of_kind.contains(&field) {
         return Ok(());
     }
     if of_kind.is_empty() && version.selectable.is_empty() {
-        let known: Vec<String> = OF_ALL.iter().map(|field| format!("{field:?}")).collect();
+        let known: Vec<String> = COMMON_FIELDS.iter().map(|field| format!("{field:?}")).collect();
         return Err(Failure::bad_request(format!(
             "{field:?} is not a known field selector: only {}",
             known.join(", ")

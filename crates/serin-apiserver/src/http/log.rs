@@ -1,4 +1,4 @@
-//! What `kubectl logs` asks for, read from its query.
+//! The query of `kubectl logs`.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -24,7 +24,7 @@ pub(super) fn request(
     })
 }
 
-/// An option of a log that is a count, if it is given.
+/// A numeric option of a log, if it is given.
 fn number(call: &Call, option: &str, least: usize) -> Result<Option<usize>, Failure> {
     let text = call.query(option);
     if text.is_empty() {
@@ -39,7 +39,7 @@ fn number(call: &Call, option: &str, least: usize) -> Result<Option<usize>, Fail
     }
 }
 
-/// From when on a log is wanted: so many seconds before now, or a time.
+/// The earliest time of a log's lines: `sinceSeconds` before now, or `sinceTime`.
 fn since(call: &Call, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
     let time = call.query("sinceTime");
     match (number(call, "sinceSeconds", 1)?, time.is_empty()) {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_options_are_refused() {
         for (query, said) in [
             (&[("tailLines", "-1")][..], "tailLines"),
             (&[("sinceSeconds", "0")], "sinceSeconds"),

@@ -6,16 +6,16 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::options::{list_options, named, versioned};
-use super::route::Place;
-use super::target::{Face, Target, missing, not_allowed};
-use super::{Api, Body, Call, asked, body, json as respond, log, stream, text};
-use crate::admission::{Attempt, Verb};
+use super::route::ObjectPath;
+use super::target::{Conversion, Target, missing, not_allowed};
+use super::{Api, Body, Call, body, json as respond, log, reviews, stream, text};
+use crate::admission::{AdmissionRequest, Verb};
 use crate::failure::Failure;
 use crate::registry::ResourceId;
 use crate::store::{Sub, Written};
 use crate::table::{self, Include};
 
-/// How an answer is to look.
+/// The form of a response.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Plain,
@@ -23,8 +23,8 @@ pub(super) enum Form {
     Metadata,
 }
 
-/// What a pod that is a process has no need of, and where it is instead.
-fn not_offered(sub: &str, object: Option<&Value>) -> Failure {
+/// The refusal of a subresource that pods on this server do not have, with what to use instead.
+fn unsupported_subresource(sub: &str, object: Option<&Value>) -> Failure {
     let text = |pointer: &str| object.and_then(|object| object.pointer(pointer)?.as_str());
     let place = match (text("/kind"), text("/status/podIP")) {
         (Some("Pod"), Some(address)) if !address.is_empty() => format!("this one is at {address}"),
@@ -35,24 +35,28 @@ fn not_offered(sub: &str, object: Option<&Value>) -> Failure {
 }
 
 impl Api {
-    pub(super) fn objects(&self, place: &Place, call: &Call) -> Result<Response<Body>, Failure> {
+    pub(super) fn objects(
+        &self,
+        place: &ObjectPath,
+        call: &Call,
+    ) -> Result<Response<Body>, Failure> {
         let resource = self.store.resource(&place.id).ok_or_else(missing)?;
-        let face = match (place.id.group.as_str(), place.version.as_str()) {
-            ("events.k8s.io", _) => Face::NewEvent,
-            ("autoscaling", "v1") => Face::OldScaler,
-            _ => Face::AsStored,
+        let conversion = match (place.id.group.as_str(), place.version.as_str()) {
+            ("events.k8s.io", _) => Conversion::EventsV1,
+            ("autoscaling", "v1") => Conversion::AutoscalingV1,
+            _ => Conversion::None,
         };
-        let id = match face {
-            Face::NewEvent => ResourceId::core("events"),
-            Face::AsStored | Face::OldScaler => place.id.clone(),
+        let id = match conversion {
+            Conversion::EventsV1 => ResourceId::core("events"),
+            Conversion::None | Conversion::AutoscalingV1 => place.id.clone(),
         };
-        let target = Target { place: place.clone(), id, resource, face };
+        let target = Target { place: place.clone(), id, resource, conversion };
         target.version()?;
         let (namespaced, inside) = (target.resource.namespaced, place.namespace.is_some());
         if (namespaced && !inside && place.name.is_some()) || (!namespaced && inside) {
             return Err(missing());
         }
-        if let Some(answer) = asked::review(&target, call)? {
+        if let Some(answer) = reviews::review(&target, call)? {
             return Ok(answer);
         }
         self.admitted(&target, call)?;
@@ -73,7 +77,7 @@ impl Api {
                 if target.id == ResourceId::core("serviceaccounts") =>
             {
                 self.find(&target, name)?;
-                asked::token(name, call, self.store.now())
+                reviews::token(name, call, self.store.now())
             }
             (Some(name), Some("scale"), _) => self.scale(&target, name, call),
             (Some(name), Some("finalize"), &Method::PUT) => self.get(&target, name, call),
@@ -86,12 +90,12 @@ impl Api {
                 Some(name),
                 Some(sub @ ("exec" | "attach" | "portforward" | "proxy" | "eviction")),
                 _,
-            ) => Err(not_offered(sub, self.find(&target, name).ok().as_deref())),
+            ) => Err(unsupported_subresource(sub, self.find(&target, name).ok().as_deref())),
             _ => Err(missing()),
         }
     }
 
-    /// Asks whoever embeds the server whether a write is to be refused.
+    /// Asks the embedder's admission whether a write is refused.
     fn admitted(&self, target: &Target, call: &Call) -> Result<(), Failure> {
         let Some(admission) = &self.admission else { return Ok(()) };
         let place = &target.place;
@@ -108,7 +112,7 @@ impl Api {
             Method::DELETE => Verb::Delete,
             _ => return Ok(()),
         };
-        let attempt = Attempt {
+        let attempt = AdmissionRequest {
             resource: &target.id,
             namespace: target.namespace(),
             name,
@@ -133,7 +137,7 @@ impl Api {
             .ok_or_else(|| Failure::not_found(&id.group, &id.plural, name))
     }
 
-    /// One object, in the form that the client asks for.
+    /// A response with one object, in the form that the client accepts.
     fn one(
         &self,
         target: &Target,
@@ -165,7 +169,7 @@ impl Api {
         let selector = target.selector(call.query("labelSelector"), call.query("fieldSelector"))?;
         let (objects, version) = self.store.list_at(&target.id, target.place.namespace.as_deref());
         let after = continued(call.query("continue"))?;
-        // All pages are as of the first one: a watch from there on shows what came between.
+        // All pages have the version of the first, so that a watch from there shows the changes since.
         let version = match &after {
             Some((first, _)) if self.store.changes_since(&target.id, *first).is_err() => {
                 return Err(Failure::new(
@@ -317,7 +321,7 @@ impl Api {
         let mut gone = Vec::new();
         for object in objects.iter().filter(|object| selector.matches(object)) {
             let (namespace, name) = crate::store::name_of(object);
-            // One that another took along is gone already, which is what was asked for.
+            // An object that was deleted with its owner is gone already, as requested.
             if let Ok(object) = self.store.delete(&target.id, &namespace, &name, &options) {
                 gone.push(target.show(&object));
             }
@@ -341,7 +345,7 @@ impl Api {
     }
 }
 
-/// The items of a list of a built-in kind do not say what they are.
+/// Removes `kind` and `apiVersion` from list items of built-in kinds, as kube-apiserver does.
 fn bare(target: &Target, mut items: Vec<Value>) -> Vec<Value> {
     if !target.resource.custom {
         for map in items.iter_mut().filter_map(Value::as_object_mut) {
@@ -353,7 +357,7 @@ fn bare(target: &Target, mut items: Vec<Value>) -> Vec<Value> {
 }
 
 pub(super) fn form(call: &Call) -> Form {
-    // The first that fits of what the client accepts.
+    // The first supported type of the Accept header.
     for part in call.header(header::ACCEPT).split(',') {
         if part.contains("as=Table") {
             return Form::Table;
@@ -376,7 +380,7 @@ pub(super) fn include(call: &Call) -> Include {
     }
 }
 
-/// A number of the query; none when it is not there.
+/// A numeric parameter of the query; `None` if it is not given.
 pub(super) fn number<T: std::str::FromStr>(call: &Call, name: &str) -> Result<Option<T>, Failure> {
     match call.query(name) {
         "" => Ok(None),
@@ -386,13 +390,13 @@ pub(super) fn number<T: std::str::FromStr>(call: &Call, name: &str) -> Result<Op
     }
 }
 
-/// Sorts as the store does: by namespace and then by name, whatever signs are in them.
+/// A key that sorts as the store does: by namespace and then by name, whatever characters are in them.
 fn place_of(object: &Value) -> String {
     let (namespace, name) = crate::store::name_of(object);
     format!("{namespace}\0{name}")
 }
 
-/// Where the next page begins; opaque to clients.
+/// The continue token of the next page; opaque to clients.
 fn token(version: u64, place: &str) -> String {
     use base64::Engine;
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("{version} {place}"))
@@ -411,7 +415,7 @@ fn continued(token: &str) -> Result<Option<(u64, String)>, Failure> {
     Ok(Some((version.parse().map_err(|_| bad())?, place.to_owned())))
 }
 
-/// A list is always of the current state: other states cannot be asked for.
+/// Checks the requested version of a list. Lists are always of the current version; older ones are not kept.
 fn list_version(call: &Call, current: u64) -> Result<u64, Failure> {
     let Some(wanted) = number::<u64>(call, "resourceVersion")? else { return Ok(current) };
     if wanted > current {

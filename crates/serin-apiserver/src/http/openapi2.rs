@@ -1,10 +1,10 @@
-//! The old OpenAPI document, as short as it can be: that the server validates. kubectl asks it about `kind: List` only.
+//! A minimal OpenAPI v2 document: kubectl reads from it that the server validates fields, for `kind: List` only.
 
 use super::Api;
 
 pub(super) const CONTENT_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-// Field numbers of gnostic's messages.
+// The field numbers of gnostic's protobuf messages.
 const PATHS: u8 = 8;
 const PATH: u8 = 2;
 const NAME: u8 = 1;
@@ -42,7 +42,7 @@ impl Api {
     }
 }
 
-/// A field with its length before it.
+/// A length-delimited protobuf field.
 fn field(number: u8, content: &[u8]) -> Vec<u8> {
     let mut out = vec![number << 3 | 2];
     let mut length = content.len();

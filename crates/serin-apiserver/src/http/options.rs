@@ -1,4 +1,4 @@
-//! What a request must or cannot ask for, beside its object.
+//! Checks of a request beside its object: names, versions and list options.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::target::Target;
 use crate::failure::Failure;
 use crate::schema::FieldError;
 
-/// A whole object says which one it is.
+/// Refuses an object without a name.
 pub(super) fn named(object: &Value, name: &str) -> Result<(), Failure> {
     match object.pointer("/metadata/name").and_then(Value::as_str) {
         Some(sent) if !sent.is_empty() => Ok(()),
@@ -17,7 +17,7 @@ pub(super) fn named(object: &Value, name: &str) -> Result<(), Failure> {
     }
 }
 
-/// Some kinds are only replaced by who says which version.
+/// Refuses to replace an object without a resourceVersion, for the kinds that require one.
 pub(super) fn versioned(target: &Target, object: &Value, name: &str) -> Result<(), Failure> {
     let strict = target.resource.custom
         || matches!(target.resource.kind.as_str(), "Lease" | "CustomResourceDefinition");
@@ -34,7 +34,7 @@ pub(super) fn versioned(target: &Target, object: &Value, name: &str) -> Result<(
     Err(Failure::invalid(&id.group, &id.plural, name, &[error]))
 }
 
-/// What a list cannot be asked for.
+/// Refuses list options that are not supported.
 pub(super) fn list_options(call: &Call) -> Result<(), Failure> {
     let matching = call.query("resourceVersionMatch");
     let odd = !matches!(matching, "" | "Exact" | "NotOlderThan");

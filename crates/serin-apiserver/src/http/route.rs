@@ -1,8 +1,8 @@
-//! Which part of the API a path means.
+//! The part of the API that a path names.
 
 use crate::registry::ResourceId;
 
-/// A path, understood.
+/// A parsed path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Health,
@@ -14,13 +14,13 @@ pub(super) enum Route {
     OpenApiIndex,
     OpenApiV2,
     OpenApi { group: String, version: String },
-    Objects(Place),
+    Objects(ObjectPath),
     Unknown,
 }
 
-/// Objects of a kind, all or of a namespace, or one of them, or a part of it.
+/// Objects of a kind: all, those of a namespace, one of them, or a subresource of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ObjectPath {
     pub(super) id: ResourceId,
     pub(super) version: String,
     pub(super) namespace: Option<String>,
@@ -62,7 +62,7 @@ impl Route {
 
 fn objects(group: &str, version: &str, rest: &[&str]) -> Route {
     let place = |namespace: Option<&str>, plural: &str, name: Option<&str>, sub: Option<&str>| {
-        Route::Objects(Place {
+        Route::Objects(ObjectPath {
             id: ResourceId::new(group, plural),
             version: version.to_owned(),
             namespace: namespace.map(str::to_owned),
@@ -86,7 +86,7 @@ fn objects(group: &str, version: &str, rest: &[&str]) -> Route {
     }
 }
 
-/// Percent signs in path segments (RBAC names with colons).
+/// Decodes percent-encoded path segments (RBAC names have colons).
 fn percent_decode(part: &str) -> String {
     let bytes = part.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());

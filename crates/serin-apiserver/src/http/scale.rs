@@ -30,7 +30,7 @@ impl Api {
                 let (kind, patch) = body::patch(call)?;
                 match kind {
                     PatchKind::Json => crate::patch::json_patch(&before, &patch)?,
-                    // A Scale has no lists, so these two are one.
+                    // A Scale has no lists, so that merge and strategic merge patches are the same.
                     PatchKind::Merge | PatchKind::Strategic => {
                         crate::patch::merge_patch(&before, &patch)?
                     }
@@ -71,7 +71,7 @@ impl Api {
         Ok(respond(StatusCode::OK, &scale_of(&written.object, &scale)))
     }
 
-    /// A replica count that is applied: its owner is whoever applies it, by way of the subresource.
+    /// Applies a replica count: the field manager owns it through the subresource.
     fn apply_scale(
         &self,
         target: &Target,

@@ -1,33 +1,36 @@
-//! What a request is about, and how its client sees it.
+//! The kind and object of a request, and the conversion between stored and requested version.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::route::Place;
+use super::route::ObjectPath;
 use super::{body, fields};
-use crate::core_events;
+use crate::autoscaler_conversion;
+use crate::event_conversion;
 use crate::failure::Failure;
-use crate::old_scaler;
 use crate::registry::{Resource, ResourceId, Version};
 use crate::selector::Selector;
 use crate::store::PatchKind;
 
-/// How a client sees objects that are stored otherwise.
+/// How objects are converted between the stored and the requested version.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Face {
-    AsStored,
-    NewEvent,
-    OldScaler,
+pub(super) enum Conversion {
+    /// Answered as it is stored.
+    None,
+    /// `events.k8s.io/v1`, stored as a core `v1` Event.
+    EventsV1,
+    /// `autoscaling/v1`, stored as `autoscaling/v2`.
+    AutoscalingV1,
 }
 
-/// A place with everything that is known about its kind.
+/// A path with the kind that it names.
 pub(super) struct Target {
-    pub(super) place: Place,
-    /// Where the objects are kept: events of either group in one place.
+    pub(super) place: ObjectPath,
+    /// The kind under which objects are stored: Events of either group under the core one.
     pub(super) id: ResourceId,
     pub(super) resource: Arc<Resource>,
-    pub(super) face: Face,
+    pub(super) conversion: Conversion,
 }
 
 impl Target {
@@ -39,20 +42,20 @@ impl Target {
         self.place.namespace.as_deref().unwrap_or_default()
     }
 
-    /// Version for the store, which knows one face only.
+    /// The version under which the store knows the kind.
     pub(super) fn stored_version(&self) -> &str {
-        match self.face {
-            Face::AsStored | Face::NewEvent => &self.place.version,
-            Face::OldScaler => "v2",
+        match self.conversion {
+            Conversion::None | Conversion::EventsV1 => &self.place.version,
+            Conversion::AutoscalingV1 => "v2",
         }
     }
 
-    /// An object as this client's version shows it.
+    /// Converts a stored object to the requested version.
     pub(super) fn show(&self, object: &Value) -> Value {
-        match self.face {
-            Face::AsStored => {}
-            Face::NewEvent => return core_events::from_core(object),
-            Face::OldScaler => return old_scaler::from_v2(object),
+        match self.conversion {
+            Conversion::None => {}
+            Conversion::EventsV1 => return event_conversion::from_core(object),
+            Conversion::AutoscalingV1 => return autoscaler_conversion::from_v2(object),
         }
         let wanted = self.resource.api_version(&self.place.version);
         let mut shown = object.clone();
@@ -62,21 +65,21 @@ impl Target {
         shown
     }
 
-    /// What the cells of a table are made of: of events, the core face.
+    /// The object from which table cells are made: for Events the core version.
     pub(super) fn printed(&self, object: &Value) -> Value {
-        match self.face {
-            Face::NewEvent => object.clone(),
-            Face::AsStored | Face::OldScaler => self.show(object),
+        match self.conversion {
+            Conversion::EventsV1 => object.clone(),
+            Conversion::None | Conversion::AutoscalingV1 => self.show(object),
         }
     }
 
-    /// A whole object from a body, as the store keeps it.
+    /// Converts an object from a body to the stored version.
     pub(super) fn take(&self, object: Value) -> Result<Value, Failure> {
         body::check_version(&object, &self.resource.api_version(&self.place.version))?;
-        Ok(match self.face {
-            Face::AsStored => object,
-            Face::NewEvent => core_events::to_core(&object),
-            Face::OldScaler => old_scaler::to_v2(&object),
+        Ok(match self.conversion {
+            Conversion::None => object,
+            Conversion::EventsV1 => event_conversion::to_core(&object),
+            Conversion::AutoscalingV1 => autoscaler_conversion::to_v2(&object),
         })
     }
 
@@ -84,18 +87,20 @@ impl Target {
         if kind == PatchKind::Apply {
             return self.take(patch);
         }
-        Ok(match self.face {
-            Face::AsStored => patch,
-            Face::NewEvent => core_events::patch_to_core(patch),
-            Face::OldScaler => old_scaler::to_v2(&patch),
+        Ok(match self.conversion {
+            Conversion::None => patch,
+            Conversion::EventsV1 => event_conversion::patch_to_core(patch),
+            Conversion::AutoscalingV1 => autoscaler_conversion::to_v2(&patch),
         })
     }
 
     pub(super) fn selector(&self, labels: &str, fields: &str) -> Result<Selector, Failure> {
         let selector = Selector::parse(labels, fields)?;
-        let selector = match self.face {
-            Face::NewEvent => selector.with_fields(|path| core_events::core_path(path, '.')),
-            Face::AsStored | Face::OldScaler => selector,
+        let selector = match self.conversion {
+            Conversion::EventsV1 => {
+                selector.with_fields(|path| event_conversion::core_path(path, '.'))
+            }
+            Conversion::None | Conversion::AutoscalingV1 => selector,
         };
         for field in selector.fields() {
             fields::check(&self.resource, self.version()?, field)?;

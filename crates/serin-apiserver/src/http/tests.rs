@@ -1,4 +1,4 @@
-//! The API as clients meet it, in process and without time passing by itself.
+//! Tests of the API as clients use it, in process and on a paused clock.
 
 use std::sync::Arc;
 
@@ -27,13 +27,13 @@ pub(super) const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 pub(super) const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 pub(super) const WIDGETS: &str = "/apis/example.com/v1/namespaces/default/widgets";
 
-/// A cluster and a client.
+/// An API server with a client.
 #[derive(Clone)]
-pub(super) struct Bed {
+pub(super) struct TestServer {
     pub(super) api: Api,
 }
 
-/// What a request came to.
+/// The answer to a request.
 pub(super) struct Answer {
     pub(super) code: u16,
     pub(super) kind: String,
@@ -55,13 +55,13 @@ impl Answer {
         items.map(|item| item["metadata"]["name"].as_str().unwrap()).collect()
     }
 
-    /// The code and the message, for what must be refused.
+    /// The status code and the message of a refused request.
     pub(super) fn refusal(&self) -> (u16, &str) {
         (self.code, self.text("/message"))
     }
 }
 
-impl Bed {
+impl TestServer {
     pub(super) fn new() -> Self {
         Self::at(1_800_000_000)
     }
@@ -71,11 +71,11 @@ impl Bed {
         Self { api: Api::new(Store::new(clock, 7)) }
     }
 
-    /// With a kind of its own: `spec.size` up to 10 with default 3, `spec.keep` is free, status and scale.
+    /// With a custom kind: `spec.size` up to 10 with default 3, `spec.keep` is free, status and scale.
     pub(super) async fn with_widgets() -> Self {
-        let bed = Self::new();
-        assert_eq!(bed.post(CRDS, widgets()).await.code, 201);
-        bed
+        let server = Self::new();
+        assert_eq!(server.post(CRDS, widgets()).await.code, 201);
+        server
     }
 
     pub(super) async fn raw(
@@ -144,19 +144,19 @@ impl Bed {
     }
 }
 
-/// The lines of a watch.
+/// The events of a watch.
 pub(super) struct Lines {
     body: Body,
 }
 
 impl Lines {
-    /// The next line; none when the stream is over.
+    /// The next event; `None` when the stream is over.
     pub(super) async fn next(&mut self) -> Option<Value> {
         let frame = self.body.frame().await?.unwrap();
         Some(serde_json::from_slice(&frame.into_data().unwrap()).unwrap())
     }
 
-    /// As `ADDED a`, or the annotation that ends a streaming list.
+    /// The next event as text: `ADDED a`, or the annotation that ends a streaming list.
     pub(super) async fn line(&mut self) -> String {
         let Some(event) = self.next().await else { return "over".to_owned() };
         let object = &event["object"];
@@ -168,10 +168,10 @@ impl Lines {
         format!("{} {what}", event["type"].as_str().unwrap())
     }
 
-    /// Everything that is there to be read without waiting.
+    /// All events that can be read without waiting.
     pub(super) async fn ready(&mut self) -> Vec<Value> {
         let mut all = Vec::new();
-        // A paused clock moves on as soon as nobody has anything left to do.
+        // The paused clock advances as soon as no task is ready to run.
         while let Ok(Some(event)) =
             tokio::time::timeout(std::time::Duration::from_millis(1), self.next()).await
         {

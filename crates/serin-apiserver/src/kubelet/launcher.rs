@@ -1,4 +1,4 @@
-//! The small program between the server and a pod's process: it ties the process's life to the server's, then becomes it.
+//! The launcher: started between the server and a pod's process, it binds the process's life to the server's and then executes the pod's command.
 
 use std::ffi::OsString;
 use std::io;
@@ -8,9 +8,9 @@ use std::process::Command;
 /// The process id of the server, which the launcher compares with its parent.
 pub const PARENT: &str = "SERIN_POD_PARENT";
 
-/// Replaces this process by `args`, to be killed when its parent dies. Returns only if that fails.
+/// Replaces this process by the command `args`, which the kernel kills when its parent dies. Returns only on an error.
 ///
-/// The caller of the launcher sets [`PARENT`]; it is not handed on.
+/// The caller of the launcher sets [`PARENT`]; the command does not get it.
 pub fn exec(args: impl IntoIterator<Item = OsString>) -> io::Error {
     let mut args = args.into_iter();
     let Some(program) = args.next() else {
@@ -25,7 +25,7 @@ pub fn exec(args: impl IntoIterator<Item = OsString>) -> io::Error {
 #[cfg(target_os = "linux")]
 fn die_with_parent() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    // A parent that died before the line above would send nothing any more.
+    // If the parent died before the line above, the kernel sends no signal any more.
     let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().to_string());
     match std::env::var(PARENT) {
         Ok(expected) if Some(&expected) != parent.as_ref() => {
@@ -35,7 +35,7 @@ fn die_with_parent() -> io::Result<()> {
     }
 }
 
-// Elsewhere nothing sends a signal when a parent dies; the server still kills its pods when it ends in order.
+// Other systems have no signal at a parent's death; there the server kills its pods only when it shuts down in order.
 #[cfg(not(target_os = "linux"))]
 fn die_with_parent() -> io::Result<()> {
     Ok(())

@@ -1,4 +1,4 @@
-//! What containers wrote: the latest lines of each, bounded, for `kubectl logs`.
+//! The output of containers: the latest lines of each, bounded, for `kubectl logs`.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
@@ -10,21 +10,21 @@ use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-/// Kept per run of a container.
+/// Bytes kept for each run of a container.
 const RING_BYTES_MAX: usize = 256 * 1024;
-/// Pods that are gone and whose logs are still held.
+/// Number of deleted pods whose logs are kept.
 const RETIRED_MAX: usize = 32;
-/// Longer lines are cut into several.
+/// Bytes of the longest line; a longer one is split.
 pub(crate) const LINE_BYTES_MAX: usize = 16 * 1024;
 
-/// The bytes of a log, line by line; it ends when the container does, or at once without `follow`.
+/// The bytes of a log, line by line. With `follow` it ends when the container does, else after the last line.
 pub type LogStream = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
-/// As in the query of the log subresource.
+/// The options of the log subresource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogOptions {
     pub follow: bool,
-    /// Of the run before the current one.
+    /// The log of the run before the current one.
     pub previous: bool,
     pub tail_lines: Option<usize>,
     pub since: Option<Timestamp>,
@@ -32,7 +32,7 @@ pub struct LogOptions {
     pub limit_bytes: Option<usize>,
 }
 
-/// Why there is no log.
+/// Why a log cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
     #[error("container {container:?} in pod {pod:?} is waiting to start or does not exist")]
@@ -43,9 +43,9 @@ pub enum LogError {
     NoPrevious { pod: String, container: String },
 }
 
-/// Where logs are read.
+/// Reads the logs of containers.
 pub trait Logs: Send + Sync {
-    /// An empty `container` means the only one.
+    /// An empty `container` means the only container of the pod; it is an error if there are several.
     fn read(
         &self,
         namespace: &str,
@@ -69,7 +69,7 @@ struct Lines {
     written: u64,
 }
 
-/// The log of one run of a container. Dropping all writers ends those who follow.
+/// The log of one run of a container. Followers end when it is closed or its last writer is dropped.
 pub(crate) struct Ring {
     lines: Mutex<Lines>,
     open: watch::Sender<bool>,
@@ -80,12 +80,12 @@ impl Ring {
         Self { lines: Mutex::default(), open: watch::Sender::new(true) }
     }
 
-    // Lines are whole after every statement.
+    // The lines are consistent after every statement, so a panic elsewhere leaves them usable.
     fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock()
     }
 
-    /// Adds a line, which ends with a newline unless it was cut.
+    /// Adds a line, which ends with a newline unless it was split.
     pub(crate) fn write(&self, text: Bytes, at: Timestamp) {
         {
             let mut lines = self.lines();
@@ -101,7 +101,7 @@ impl Ring {
         self.open.send_modify(|_| {});
     }
 
-    /// No more lines will come.
+    /// Ends the log: followers get no more lines.
     pub(crate) fn close(&self) {
         self.open.send_replace(false);
     }
@@ -119,7 +119,7 @@ struct Runs {
 
 type Key = (String, String, String);
 
-/// The logs of all containers that run or ran in pods that exist, and in the latest that do not.
+/// The logs of all containers of existing pods, and of the latest deleted ones.
 #[derive(Clone, Default)]
 pub(crate) struct LogStore {
     runs: Arc<Mutex<BTreeMap<Key, Runs>>>,
@@ -131,7 +131,7 @@ impl LogStore {
         self.runs.lock()
     }
 
-    /// A fresh log for a new run.
+    /// Starts an empty log for a new run.
     pub(crate) fn begin(&self, namespace: &str, pod: &str, container: &str) -> Arc<Ring> {
         let ring = Arc::new(Ring::new());
         let mut all = self.runs();
@@ -141,7 +141,7 @@ impl LogStore {
         ring
     }
 
-    /// Ends those who follow a pod's logs. The logs of the latest pods to end stay readable.
+    /// Ends the followers of a pod's logs. The logs of the latest ended pods stay readable.
     pub(crate) fn retire(&self, namespace: &str, pod: &str) {
         let mut all = self.runs();
         for (_, runs) in all.iter().filter(|((held_namespace, held_pod, _), _)| {

@@ -1,4 +1,4 @@
-//! What runs a pod: real processes in local mode, a script in the simulation.
+//! Runs pods: as real processes in local mode, by a script in the simulation.
 
 pub mod launcher;
 pub mod logs;
@@ -20,22 +20,24 @@ pub use self::logs::{LogError, LogOptions, LogStream, Logs};
 pub use self::process::{Images, ProcessConfig, ProcessError, ProcessRuntime};
 pub use self::report::{ContainerReport, ContainerState, Exit, PodReport, Reporter, Reports};
 pub(crate) use self::status::pod_status;
-pub use self::virtual_runtime::{Behaviour, Trouble, VirtualRuntime};
+pub use self::virtual_runtime::{Behaviour, PodFault, VirtualRuntime};
 
 use crate::store::Clock;
 
-/// A pod's life as a future that somebody else polls.
-pub type PodLife = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A running pod, as a future that the caller polls.
+pub type PodFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs pods.
 pub trait PodRuntime: Send + Sync + 'static {
-    /// Runs one pod. The future ends when nothing of the pod is left running; dropping it kills what is.
-    fn run(&self, job: PodJob) -> PodLife;
+    /// Runs one pod. The future ends when all its processes have ended; dropping it kills them.
+    fn run(&self, job: PodJob) -> PodFuture;
 }
 
-/// Where a pod's configuration is read from, at the moment it starts.
+/// Reads the ConfigMaps and Secrets of a pod, at the moment it starts.
 pub trait Configs: Send + Sync {
+    /// A ConfigMap; `None` if it does not exist.
     fn config_map(&self, namespace: &str, name: &str) -> Option<Arc<Value>>;
+    /// A Secret; `None` if it does not exist.
     fn secret(&self, namespace: &str, name: &str) -> Option<Arc<Value>>;
 }
 
@@ -48,16 +50,16 @@ pub struct PodJob {
     pub stop: watch::Receiver<Option<Stop>>,
 }
 
-/// How a pod is to end.
+/// How to terminate a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
-    /// From SIGTERM to SIGKILL; zero kills at once.
+    /// The time from SIGTERM to SIGKILL; zero kills at once.
     pub grace: Duration,
-    /// Whether requests may still be on their way to the pod.
+    /// Whether requests may still arrive at the pod, so that it has to be drained before SIGTERM.
     pub drain: bool,
 }
 
-/// Waits until the pod is to end. A kubelet that is gone wants it to end at once.
+/// Waits until the pod is to terminate: at once if the kubelet is gone.
 pub(crate) async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Stop {
     match stop.wait_for(Option::is_some).await {
         Ok(asked) => asked.clone().unwrap_or(Stop { grace: Duration::ZERO, drain: false }),

@@ -1,4 +1,4 @@
-//! Asking a process how it is: HTTP, TCP or a command.
+//! Liveness, readiness and startup probes: HTTP, TCP or a command.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::actors::object::{int, list, text};
+use crate::controllers::object::{int, list, text};
 
-/// The status line of an answer is all that counts.
+/// Bytes read of an answer: only the status line is used.
 const ANSWER_BYTES_MAX: usize = 4096;
 
-/// What is done to find out.
+/// The action of a probe or a lifecycle hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Http { host: String, port: u16, path: String, headers: Vec<(String, String)> },
@@ -21,7 +21,7 @@ pub(crate) enum Action {
     Sleep(Duration),
 }
 
-/// An action and how often it is done.
+/// A probe: its action, periods and thresholds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Probe {
     pub(crate) action: Action,
@@ -33,7 +33,7 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    /// Reads `container.<key>`; what cannot be honoured is an error.
+    /// Reads `container.<key>`, such as `readinessProbe`; `None` if it is absent, an error if it is not supported.
     pub(crate) fn of(container: &Value, key: &str, ip: Ipv4Addr) -> Result<Option<Self>, String> {
         let Some(probe) = container.get(key).filter(|probe| probe.is_object()) else {
             return Ok(None);
@@ -58,7 +58,7 @@ impl Probe {
 }
 
 impl Action {
-    /// Reads the one handler that a probe or a hook has.
+    /// Reads the handler (`httpGet`, `tcpSocket` or `exec`) of a probe or a hook.
     pub(crate) fn of(handler: &Value, container: &Value, ip: Ipv4Addr) -> Result<Self, String> {
         let host = |at: &Value| match text(at, "/host") {
             "" => ip.to_string(),
@@ -127,7 +127,7 @@ fn port(at: &Value, container: &Value) -> Result<u16, String> {
         .ok_or_else(|| format!("the container has no port {}", at["port"]))
 }
 
-/// Connects and hangs up.
+/// Connects and closes the connection.
 pub(crate) async fn tcp(host: &str, port: u16) -> Result<(), String> {
     TcpStream::connect((host, port))
         .await
@@ -135,7 +135,7 @@ pub(crate) async fn tcp(host: &str, port: u16) -> Result<(), String> {
         .map_err(|error| format!("dial tcp {host}:{port}: {error}"))
 }
 
-/// One GET; 200 to 399 are fine.
+/// Sends one GET; a status from 200 to 399 is a success.
 pub(crate) async fn http(
     host: &str,
     port: u16,

@@ -1,4 +1,4 @@
-//! What pods report: their latest state each, and a bounded list of notes.
+//! The reports of running pods: the latest state of each, and a bounded queue of Events.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::actors::{Kind, Note, object};
+use crate::controllers::{Kind, NewEvent, object};
 
-/// Notes not yet written down; older ones are dropped, for a pod in trouble repeats itself.
-const NOTES_MAX: usize = 1_000;
+/// Events that are not recorded yet; the oldest are dropped, because a failing pod repeats its Events.
+const EVENTS_MAX: usize = 1_000;
 
 /// The state of a pod as its runtime sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,14 +27,15 @@ pub struct ContainerReport {
     pub name: String,
     pub image: String,
     pub state: ContainerState,
-    /// How it ended the time before.
+    /// How the run before the current one ended.
     pub last: Option<Exit>,
     pub restarts: u32,
     pub ready: bool,
-    /// Past its startup probe.
+    /// Whether the startup probe has succeeded.
     pub started: bool,
 }
 
+/// The state of a container, as in `status.containerStatuses[].state`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContainerState {
     Waiting { reason: &'static str, message: String },
@@ -42,7 +43,7 @@ pub enum ContainerState {
     Exited(Exit),
 }
 
-/// The end of a container.
+/// The end of a run of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
     pub code: i32,
@@ -68,29 +69,29 @@ impl ContainerReport {
 }
 
 #[derive(Default)]
-struct Board {
+struct ReportState {
     pods: BTreeMap<String, PodReport>,
     finished: BTreeSet<String>,
-    notes: VecDeque<Note>,
+    events: VecDeque<NewEvent>,
 }
 
-/// Where all pods report; cheap to clone.
+/// The reports of all pods; clones share them.
 #[derive(Clone)]
 pub struct Reports {
-    board: Arc<Mutex<Board>>,
+    state: Arc<Mutex<ReportState>>,
     changed: watch::Sender<u64>,
 }
 
 impl Default for Reports {
     fn default() -> Self {
-        Self { board: Arc::default(), changed: watch::Sender::new(0) }
+        Self { state: Arc::default(), changed: watch::Sender::new(0) }
     }
 }
 
 impl Reports {
-    // A board is whole after every statement, so a panic elsewhere does not spoil it.
-    fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock()
+    // The state is consistent after every statement, so a panic elsewhere leaves it usable.
+    fn state(&self) -> MutexGuard<'_, ReportState> {
+        self.state.lock()
     }
 
     fn bump(&self) {
@@ -102,46 +103,46 @@ impl Reports {
     }
 
     pub(crate) fn of(&self, uid: &str) -> Option<PodReport> {
-        self.board().pods.get(uid).cloned()
+        self.state().pods.get(uid).cloned()
     }
 
-    pub(crate) fn take_notes(&self) -> Vec<Note> {
-        self.board().notes.drain(..).collect()
+    pub(crate) fn take_events(&self) -> Vec<NewEvent> {
+        self.state().events.drain(..).collect()
     }
 
     pub(crate) fn take_finished(&self) -> BTreeSet<String> {
-        std::mem::take(&mut self.board().finished)
+        std::mem::take(&mut self.state().finished)
     }
 
     pub(crate) fn retain(&self, keep: impl Fn(&str) -> bool) {
-        self.board().pods.retain(|uid, _| keep(uid));
+        self.state().pods.retain(|uid, _| keep(uid));
     }
 
-    /// The voice of one pod.
+    /// The reporter of one pod.
     pub fn reporter(&self, pod: &Arc<Value>) -> Reporter {
         Reporter { reports: self.clone(), pod: Arc::clone(pod) }
     }
 
-    /// Says that the pod is over when dropped, however its task came to its end.
-    pub(crate) fn ended(&self, uid: String) -> Ended {
-        Ended { reports: self.clone(), uid }
+    /// A guard that marks the pod as finished when it is dropped, however the pod's task ended.
+    pub(crate) fn finished_on_drop(&self, uid: String) -> FinishedOnDrop {
+        FinishedOnDrop { reports: self.clone(), uid }
     }
 }
 
-/// See [`Reports::ended`].
-pub(crate) struct Ended {
+/// See [`Reports::finished_on_drop`].
+pub(crate) struct FinishedOnDrop {
     reports: Reports,
     uid: String,
 }
 
-impl Drop for Ended {
+impl Drop for FinishedOnDrop {
     fn drop(&mut self) {
-        self.reports.board().finished.insert(std::mem::take(&mut self.uid));
+        self.reports.state().finished.insert(std::mem::take(&mut self.uid));
         self.reports.bump();
     }
 }
 
-/// By which one pod reports.
+/// Reports the state of one pod.
 #[derive(Clone)]
 pub struct Reporter {
     reports: Reports,
@@ -149,11 +150,11 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// Changes the report; equal ones wake nobody.
+    /// Changes the report; an unchanged one wakes no reader.
     pub fn update(&self, change: impl FnOnce(&mut PodReport)) {
         let changed = {
-            let mut board = self.reports.board();
-            let report = board.pods.entry(object::uid(&self.pod).to_owned()).or_default();
+            let mut state = self.reports.state();
+            let report = state.pods.entry(object::uid(&self.pod).to_owned()).or_default();
             let before = report.clone();
             change(report);
             *report != before
@@ -177,15 +178,16 @@ impl Reporter {
         });
     }
 
-    /// An Event about the pod.
-    pub fn note(&self, warning: bool, reason: &'static str, message: String) {
-        let note = Note { warning, ..Note::of(Kind::Pod, &self.pod, "kubelet", reason, message) };
+    /// Queues an Event about the pod, with the kubelet as its component.
+    pub fn event(&self, warning: bool, reason: &'static str, message: String) {
+        let event =
+            NewEvent { warning, ..NewEvent::of(Kind::Pod, &self.pod, "kubelet", reason, message) };
         {
-            let mut board = self.reports.board();
-            if board.notes.len() == NOTES_MAX {
-                board.notes.pop_front();
+            let mut state = self.reports.state();
+            if state.events.len() == EVENTS_MAX {
+                state.events.pop_front();
             }
-            board.notes.push_back(note);
+            state.events.push_back(event);
         }
         self.reports.bump();
     }

@@ -1,14 +1,14 @@
-//! From a pod's report to its status, as the kubelet would write it.
+//! The status of a pod from its report, as the kubelet writes it.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::report::{ContainerReport, ContainerState, Exit, PodReport};
-use crate::actors::NODE_ADDRESS;
-use crate::actors::object::{self, stamp, text};
-use crate::at::At;
+use crate::controllers::NODE_ADDRESS;
+use crate::controllers::object::{self, stamp, text};
+use crate::json_pointer::At;
 
-/// The whole next status of a pod.
+/// The next status of a pod.
 pub(crate) fn pod_status(pod: &Value, report: &PodReport, now: Timestamp) -> Value {
     let phase = phase(pod, report);
     let started = pod
@@ -35,7 +35,7 @@ pub(crate) fn pod_status(pod: &Value, report: &PodReport, now: Timestamp) -> Val
     status
 }
 
-/// The four conditions that the kubelet keeps, beside those of others.
+/// The four conditions that the kubelet sets; conditions of others are kept.
 fn conditions(pod: &Value, report: &PodReport, phase: &str, now: Timestamp) -> Vec<Value> {
     let all_ready =
         !report.containers.is_empty() && report.containers.iter().all(|container| container.ready);
@@ -94,7 +94,7 @@ fn conditions(pod: &Value, report: &PodReport, phase: &str, now: Timestamp) -> V
     conditions
 }
 
-/// Conditions that others must set before the pod counts as ready.
+/// Whether all `readinessGates` are true.
 fn gates_pass(pod: &Value) -> bool {
     let holds = |kind: &str| {
         object::condition(pod, kind).is_some_and(|condition| text(condition, "/status") == "True")

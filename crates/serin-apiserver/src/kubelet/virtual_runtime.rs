@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::report::{ContainerReport, ContainerState, Exit, Reporter};
-use super::{PodJob, PodLife, PodRuntime, stopped};
-use crate::actors::object;
+use super::{PodFuture, PodJob, PodRuntime, stopped};
+use crate::controllers::object;
 
-/// First wait between two crashes; it doubles.
+/// The wait before the first restart after a crash; it doubles.
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// The longest wait between two crashes.
 const BACK_OFF_MAX: Duration = Duration::from_secs(60);
@@ -18,16 +18,16 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(60);
 /// How pods of an image behave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Behaviour {
-    /// From the start to readiness, or to the crash.
+    /// The time from the start to readiness, or to the crash.
     pub ready_after: Duration,
-    /// From the request to end to the end.
+    /// The time from the termination request to the end.
     pub stops_after: Duration,
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<PodFault>,
 }
 
-/// What may be wrong with a pod.
+/// How a virtual pod fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum PodFault {
     ErrImagePull,
     CrashLoop,
     NeverReady,
@@ -35,14 +35,14 @@ pub enum Trouble {
 
 type Script = dyn Fn(&str, &Value) -> Behaviour + Send + Sync;
 
-/// Runs pods by a script.
+/// Runs pods by a script, without processes.
 pub struct VirtualRuntime {
     script: Arc<Script>,
     addresses: AtomicU32,
 }
 
 impl VirtualRuntime {
-    /// `script` is asked once per pod, with the image of its first container and the whole pod.
+    /// `script` is called once per pod, with the image of its first container and the pod object.
     pub fn new(script: impl Fn(&str, &Value) -> Behaviour + Send + Sync + 'static) -> Self {
         Self { script: Arc::new(script), addresses: AtomicU32::new(0) }
     }
@@ -54,7 +54,7 @@ impl VirtualRuntime {
 }
 
 impl PodRuntime for VirtualRuntime {
-    fn run(&self, job: PodJob) -> PodLife {
+    fn run(&self, job: PodJob) -> PodFuture {
         let image = object::text(&job.pod, "/spec/containers/0/image").to_owned();
         let behaviour = (self.script)(&image, &job.pod);
         let ip = self.address();
@@ -81,7 +81,7 @@ impl PodRuntime for VirtualRuntime {
 /// Never ends: a virtual pod runs until it is stopped.
 async fn live(job: &PodJob, image: &str, ip: String, behaviour: &Behaviour) {
     let reporter = &job.reporter;
-    if behaviour.trouble == Some(Trouble::ErrImagePull) {
+    if behaviour.trouble == Some(PodFault::ErrImagePull) {
         tokio::time::sleep(behaviour.ready_after).await;
         each(reporter, |container| {
             container.state = ContainerState::Waiting {
@@ -89,7 +89,7 @@ async fn live(job: &PodJob, image: &str, ip: String, behaviour: &Behaviour) {
                 message: format!("cannot pull {image}"),
             }
         });
-        reporter.note(true, "Failed", format!("Failed to pull image \"{image}\""));
+        reporter.event(true, "Failed", format!("Failed to pull image \"{image}\""));
         return std::future::pending().await;
     }
     reporter.update(|report| report.ip = Some(ip));
@@ -100,19 +100,19 @@ async fn live(job: &PodJob, image: &str, ip: String, behaviour: &Behaviour) {
             container.state = ContainerState::Running { since };
             container.started = true;
         });
-        reporter.note(false, "Started", format!("Started containers of image \"{image}\""));
+        reporter.event(false, "Started", format!("Started containers of image \"{image}\""));
         tokio::time::sleep(behaviour.ready_after).await;
         match behaviour.trouble {
             None => {
                 each(reporter, |container| container.ready = true);
                 return std::future::pending().await;
             }
-            Some(Trouble::NeverReady) => {
-                reporter.note(true, "Unhealthy", "Readiness probe failed: as scripted".to_owned());
+            Some(PodFault::NeverReady) => {
+                reporter.event(true, "Unhealthy", "Readiness probe failed: as scripted".to_owned());
                 return std::future::pending().await;
             }
-            Some(Trouble::ErrImagePull) => return std::future::pending().await,
-            Some(Trouble::CrashLoop) => {
+            Some(PodFault::ErrImagePull) => return std::future::pending().await,
+            Some(PodFault::CrashLoop) => {
                 let exit = Exit {
                     code: 1,
                     signal: None,
@@ -121,7 +121,7 @@ async fn live(job: &PodJob, image: &str, ip: String, behaviour: &Behaviour) {
                     finished: (job.clock)(),
                 };
                 each(reporter, |container| crash(container, &exit, wait));
-                reporter.note(true, "BackOff", "Back-off restarting failed container".to_owned());
+                reporter.event(true, "BackOff", "Back-off restarting failed container".to_owned());
                 tokio::time::sleep(wait).await;
                 each(reporter, |container| container.restarts += 1);
                 wait = (wait * 2).min(BACK_OFF_MAX);

@@ -1,4 +1,4 @@
-//! What kubectl needs from the documents.
+//! The parts of the documents that kubectl reads.
 
 use serde_json::json;
 
@@ -53,7 +53,7 @@ fn kubectl_finds_field_validation_and_the_kind() {
         patch["parameters"].as_array().unwrap().iter().any(|one| one["name"] == "fieldValidation")
     );
     assert_complete(&document);
-    // A kind that the hand-kept table does not have.
+    // A kind that the hand-written table does not have.
     let policy = ApiKind {
         group: "networking.k8s.io",
         version: "v1",
@@ -68,7 +68,7 @@ fn kubectl_finds_field_validation_and_the_kind() {
     assert_eq!(spec["properties"]["ingress"]["type"], "array");
 }
 
-/// No reference leads nowhere.
+/// Every reference has a target.
 fn assert_complete(document: &Value) {
     let text = document.to_string();
     for part in text.split("#/components/schemas/").skip(1) {
@@ -98,7 +98,7 @@ fn a_custom_resource_brings_its_own_schema() {
     assert_ne!(hash(&one), hash(&document([deployment()])));
 }
 
-/// kubectl prints a field's words and then those of its type.
+/// kubectl prints a field's description and then that of its type.
 #[test]
 fn nothing_is_explained_twice() {
     for described in types().values() {

@@ -1,4 +1,4 @@
-//! Server-side apply: who owns which field, who may change it, and what goes when its last owner lets go.
+//! Server-side apply: field ownership, conflicts, and the removal of fields without an owner.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use super::fields::{Changes, FieldSet, compare, item_key, items, key_fields};
 use super::keys::{ListType, Shape};
 use super::{DEPTH_MAX, ListKeys, too_deep};
-use crate::at::At;
+use crate::json_pointer::At;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-/// Kubernetes' bound on `Update` entries; the oldest become one.
+/// Kubernetes' bound of `Update` entries; older ones are merged into one.
 const UPDATE_MANAGERS_MAX: usize = 10;
 const ANCIENT: &str = "ancient-changes";
 const BEFORE_FIRST: &str = "before-first-apply";
@@ -25,7 +25,7 @@ pub enum ApplyError {
     /// 400 BadRequest: the applied object cannot be merged.
     #[error("{0}")]
     Malformed(String),
-    /// 500, as the real server answers to what does not fit the schema.
+    /// 500, as kube-apiserver answers an object that does not fit the schema.
     #[error("{0}")]
     Untyped(String),
 }
@@ -112,7 +112,7 @@ impl Entry {
         json
     }
 
-    /// What conflict messages call it; an applier is known without a version.
+    /// The name of the manager in conflict messages; appliers are named without a version.
     fn title(&self) -> String {
         let mut title = format!("{:?}", self.manager);
         if let Some(subresource) = &self.subresource {
@@ -131,7 +131,7 @@ impl Entry {
     }
 }
 
-/// The entries of an object; nothing if there are none or they cannot be read.
+/// The entries of `managedFields`; `None` if there are none or they cannot be parsed.
 fn entries(obj: &Value) -> Option<Vec<Entry>> {
     let list = obj.at("/metadata/managedFields")?.as_array()?;
     list.iter().map(Entry::read).collect()
@@ -159,7 +159,7 @@ fn store(obj: &mut Value, mut entries: Vec<Entry>) {
     }
 }
 
-/// Makes the oldest updates one entry for each version, so that the list does not grow with the number of controllers.
+/// Merges the oldest `Update` entries into one per version, so that the list does not grow with the number of controllers.
 fn cap(entries: &mut Vec<Entry>) {
     let mut updates: Vec<Entry> =
         entries.iter().filter(|entry| entry.operation == Operation::Update).cloned().collect();
@@ -190,7 +190,7 @@ fn api_version(obj: &Value) -> String {
     obj.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// Merges what `manager` wants to be so into the live object and keeps the books in `metadata.managedFields`.
+/// Merges the object that `manager` applies into the live one and updates `metadata.managedFields`.
 pub fn apply(
     live: Option<&Value>,
     applied: &Value,
@@ -217,7 +217,7 @@ pub fn apply(
         prune(&mut result, &mine.set, Some(&set), Some(&others), shape, &[]);
     }
     let changes = compare(Some(before), Some(&result), shape).without_unowned();
-    let conflicts = conflicts(&owners, &changes, excused(before, manager, shape));
+    let conflicts = conflicts(&owners, &changes, client_side_fields(before, manager, shape));
     if !force && !conflicts.is_empty() {
         return Err(ApplyError::Conflict(describe(&conflicts)));
     }
@@ -243,12 +243,12 @@ pub fn apply(
     Ok(result)
 }
 
-/// When a write was; the real server loses it on the way through the scale subresource.
+/// The time of an entry; kube-apiserver drops it for the scale subresource.
 fn time_of(subresource: Option<&str>, now: &str) -> Option<String> {
     (subresource != Some("scale")).then(|| now.to_owned())
 }
 
-/// What does not fit the schema of its kind, as the real server says it.
+/// The error of an object that does not fit the schema of its kind, worded as by kube-apiserver.
 pub(crate) fn untyped(applied: &Value, why: &str) -> ApplyError {
     let text = |pointer: &str| applied.at(pointer).and_then(Value::as_str).unwrap_or_default();
     let (version, kind) = (text("/apiVersion"), text("/kind"));
@@ -259,7 +259,7 @@ pub(crate) fn untyped(applied: &Value, why: &str) -> ApplyError {
     ))
 }
 
-/// The applied object without nulls, if it can be applied at all.
+/// The applied object without nulls; an error if it cannot be applied.
 fn checked(applied: &Value) -> Result<Value, ApplyError> {
     if !applied.is_object() {
         return Err(ApplyError::Malformed("the applied configuration must be an object".into()));
@@ -293,7 +293,7 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
-/// The owners of a live object; one that nobody has kept books on belongs to whoever came before.
+/// The entries of a live object. The fields of one without `managedFields` belong to the manager `before-first-apply`.
 fn owners_of(live: Option<&Value>, shape: &Shape) -> Vec<Entry> {
     let Some(live) = live else { return Vec::new() };
     let owners = entries(live).unwrap_or_default();
@@ -310,7 +310,7 @@ fn owners_of(live: Option<&Value>, shape: &Shape) -> Vec<Entry> {
     }]
 }
 
-/// Whether two objects are the same but for the books.
+/// Whether two objects are equal apart from `managedFields`.
 fn content_eq(one: &Value, other: &Value) -> bool {
     fn without<'a>(
         value: &'a Value,
@@ -327,22 +327,22 @@ fn content_eq(one: &Value, other: &Value) -> bool {
     same && without(one, "metadata").eq(without(other, "metadata"))
 }
 
-/// kubectl's own client-side fields are no conflict for kubectl: it moves from one kind of apply to the other.
-fn excused(live: &Value, manager: &str, shape: &Shape) -> Option<FieldSet> {
+/// The fields last applied client-side by kubectl; kubectl takes them over without a conflict when it moves to server-side apply.
+fn client_side_fields(live: &Value, manager: &str, shape: &Shape) -> Option<FieldSet> {
     if manager != "kubectl" {
         return None;
     }
     let annotation = live.get("metadata")?.get("annotations")?.get(LAST_APPLIED)?.as_str()?;
     let last: Value = serde_json::from_str(annotation).ok()?;
     let mut set = FieldSet::of(&last, shape, false).ok()?;
-    // What somebody has changed since is no longer kubectl's.
+    // A field that was changed since no longer belongs to kubectl.
     let since = compare(Some(&last), Some(live), shape);
     set.subtract(&since.changed);
     set.subtract(&since.removed);
     Some(set)
 }
 
-/// Keeps the annotation of client-side apply true while kubectl applies on the server.
+/// Updates the last-applied annotation of client-side apply while kubectl applies on the server.
 fn follow_last_applied(result: &mut Value, applied: &Value, manager: &str) {
     let annotations = result.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
     if let Some(annotation) = annotations.and_then(|all| all.get_mut(LAST_APPLIED))
@@ -358,17 +358,17 @@ fn follow_last_applied(result: &mut Value, applied: &Value, manager: &str) {
     }
 }
 
-/// For each other owner, by title, the fields it would lose.
+/// For each other manager, by its title, the fields that it would lose.
 fn conflicts(
     owners: &[Entry],
     changes: &Changes,
-    excused: Option<FieldSet>,
+    client_side_fields: Option<FieldSet>,
 ) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in owners {
-        let mut hit = entry.set.hit_by(&changes.changed);
-        if let Some(excused) = &excused {
-            hit.subtract(excused);
+        let mut hit = entry.set.overwritten_by(&changes.changed);
+        if let Some(client_side_fields) = &client_side_fields {
+            hit.subtract(client_side_fields);
         }
         found.extend(hit.paths().into_iter().map(|path| (entry.title(), path)));
     }
@@ -402,10 +402,10 @@ fn describe(conflicts: &[(String, String)]) -> ApplyConflict {
     ApplyConflict { message, causes }
 }
 
-/// Takes what was changed or removed away from its owners.
+/// Removes changed and removed fields from their owners.
 fn release(owners: &mut Vec<Entry>, changes: &Changes) {
     for entry in owners.iter_mut() {
-        let lost = entry.set.hit_by(&changes.changed);
+        let lost = entry.set.overwritten_by(&changes.changed);
         entry.set.subtract(&lost);
         entry.set.subtract(&changes.removed);
     }
@@ -431,7 +431,7 @@ fn merge(live: Option<&Value>, applied: &Value, shape: &Shape) -> Value {
     }
 }
 
-/// The items of others where they stood, and the applied ones in their order: those that are new come as late as that allows.
+/// Merges two ordered lists of items: items of other managers keep their place, applied ones keep their order, and new ones come as late as that allows.
 fn merge_items(old: &[(String, &Value)], new: &[(String, &Value)], shape: &Shape) -> Vec<Value> {
     let before: BTreeMap<&str, &Value> =
         old.iter().map(|(key, item)| (key.as_str(), *item)).collect();
@@ -446,7 +446,7 @@ fn merge_items(old: &[(String, &Value)], new: &[(String, &Value)], shape: &Shape
         let wanted = news.peek().map(|(key, _)| key.as_str());
         match (stood, wanted) {
             (None, None) => return merged,
-            // Another's item stays where it is; one that has been merged, or whose turn has not come, is passed over.
+            // An item of another manager keeps its place; one that was merged already, or comes later, is skipped.
             (Some(key), _) if !given.contains(key) => {
                 merged.extend(olds.next().map(|(_, item)| (*item).clone()));
             }
@@ -479,7 +479,7 @@ fn element(item: &Value, list: &ListType) -> Option<String> {
     }
 }
 
-/// Removes what was in `last`, is not in `new` and belongs to no other; maps that this empties go too.
+/// Removes the fields that are in `last`, not in `new`, and owned by no other manager; maps that become empty are removed too.
 fn prune(
     value: &mut Value,
     last: &FieldSet,
@@ -529,7 +529,7 @@ fn prune(
     }
 }
 
-/// Where the items of a keyed list or a set are.
+/// The positions of the items of a keyed list or a set.
 fn places(value: &Value, shape: &Shape) -> BTreeMap<String, usize> {
     let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
     list.iter()
@@ -550,7 +550,7 @@ fn locate<'a, 'b>(
     }
 }
 
-/// Keeps the books for an ordinary write: what it changed now belongs to `manager`.
+/// Updates `managedFields` for a write other than apply: `manager` owns the changed fields.
 pub fn record_update(
     old: Option<&Value>,
     new: &mut Value,
@@ -560,7 +560,7 @@ pub fn record_update(
     subresource: Option<&str>,
 ) {
     let written = new.at("/metadata/managedFields").and_then(Value::as_array);
-    // A list with one empty entry is how a client asks to start the books anew.
+    // A list with one empty entry is a client's request to reset `managedFields`.
     let reset = written
         .is_some_and(|list| list.len() == 1 && list[0].as_object().is_some_and(Map::is_empty));
     let mut owners = match entries(new).filter(|entries| !entries.is_empty()) {
@@ -568,7 +568,7 @@ pub fn record_update(
         Some(written) => written,
         None => old.and_then(entries).unwrap_or_default(),
     };
-    // An object without books has none until somebody applies.
+    // An object without `managedFields` gets them with the first apply.
     let existed = old.is_some_and(|old| old.at("/metadata/uid").is_some());
     if existed && !reset && owners.is_empty() {
         return;

@@ -6,18 +6,18 @@ use serde_json::{Map, Value};
 
 use super::keys::{ListType, Shape};
 
-/// Deeper than any object can be; a client's own managed fields are not read further.
+/// The greatest depth that is parsed; no object is that deep.
 const DEPTH_MAX: usize = 130;
 
 /// A tree of path elements as `FieldsV1` writes them: `f:name`, `k:{"name":"app"}`, `v:"value"`, `i:0`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct FieldSet {
-    /// The place itself is in the set, not only something below it.
+    /// Whether the field itself is in the set, not only fields below it.
     pub(super) member: bool,
     pub(super) children: BTreeMap<String, FieldSet>,
 }
 
-/// What the server keeps and nobody owns.
+/// Fields that the server maintains and that have no owner.
 const UNOWNED: &[&str] = &[
     "name",
     "namespace",
@@ -41,7 +41,7 @@ impl FieldSet {
         !self.member && self.children.is_empty()
     }
 
-    /// Reads `FieldsV1`; nothing if it is not one.
+    /// Parses `FieldsV1`; `None` if it is malformed.
     pub(super) fn from_json(json: &Value) -> Option<FieldSet> {
         let mut set = Self::read(json, DEPTH_MAX)?;
         set.member = false;
@@ -82,7 +82,7 @@ impl FieldSet {
         }
     }
 
-    /// Takes away the members that `other` has too.
+    /// Removes the members that `other` has.
     pub(super) fn subtract(&mut self, other: &FieldSet) {
         self.member &= !other.member;
         self.children.retain(|key, below| {
@@ -93,7 +93,7 @@ impl FieldSet {
         });
     }
 
-    /// Takes away what the server keeps.
+    /// Removes the fields that the server maintains.
     pub(super) fn without_unowned(mut self) -> FieldSet {
         self.member = false;
         self.children.remove("f:apiVersion");
@@ -108,15 +108,18 @@ impl FieldSet {
         self
     }
 
-    /// The members that `changed` takes away: the same ones, and all below a place that was replaced as a whole.
-    pub(super) fn hit_by(&self, changed: &FieldSet) -> FieldSet {
+    /// The members that `changed` overwrites: equal ones, and all below a field that was replaced as a whole.
+    pub(super) fn overwritten_by(&self, changed: &FieldSet) -> FieldSet {
         if changed.member && changed.children.is_empty() {
             return self.clone();
         }
         let mut hit = FieldSet { member: self.member && changed.member, children: BTreeMap::new() };
         for (key, below) in &self.children {
-            let below =
-                changed.children.get(key).map(|changed| below.hit_by(changed)).unwrap_or_default();
+            let below = changed
+                .children
+                .get(key)
+                .map(|changed| below.overwritten_by(changed))
+                .unwrap_or_default();
             if !below.is_empty() {
                 hit.children.insert(key.clone(), below);
             }
@@ -124,7 +127,7 @@ impl FieldSet {
         hit
     }
 
-    /// The members as people read them: `.spec.containers[name="app"].image`.
+    /// The members as field paths: `.spec.containers[name="app"].image`.
     pub(super) fn paths(&self) -> Vec<String> {
         let mut paths = Vec::new();
         self.collect(String::new(), &mut paths);
@@ -140,7 +143,7 @@ impl FieldSet {
         }
     }
 
-    /// Every member of `value`: leaves, keyed items and, if asked, the maps and lists around them.
+    /// Every field of `value`: leaves, keyed items and, with `containers`, the maps and lists around them.
     pub(super) fn of(value: &Value, shape: &Shape, containers: bool) -> Result<FieldSet, String> {
         let mut set = FieldSet { member: containers, children: BTreeMap::new() };
         match value {
@@ -172,8 +175,8 @@ impl FieldSet {
         Ok(set)
     }
 
-    /// A list with two items of one key: who wrote it owns the keys, and not what is in the items.
-    fn of_doubles(list: &[Value], shape: &Shape) -> FieldSet {
+    /// A list with duplicate keys: its manager owns the keys, and not the contents of the items.
+    fn of_duplicates(list: &[Value], shape: &Shape) -> FieldSet {
         let mut set = FieldSet::leaf();
         for item in list {
             let one = std::slice::from_ref(item);
@@ -189,7 +192,7 @@ impl FieldSet {
         set
     }
 
-    /// As `of`, but a list whose items cannot be told apart counts as one leaf.
+    /// Like `of`, but a list whose items have no unique keys counts as one leaf.
     pub(super) fn of_any(value: &Value, shape: &Shape) -> FieldSet {
         match value {
             Value::Object(map) if !shape.atomic && !map.is_empty() => FieldSet {
@@ -207,7 +210,7 @@ impl FieldSet {
                         .map(|(key, item)| (key, Self::of_any(item, shape.item())))
                         .collect(),
                 },
-                Err(_) => Self::of_doubles(list, shape),
+                Err(_) => Self::of_duplicates(list, shape),
             },
             Value::Object(_)
             | Value::Null
@@ -267,7 +270,7 @@ pub(crate) fn item_key(
     Ok(format!("k:{{{}}}", element.join(",")))
 }
 
-/// A client's path element as we would write it; nothing if it is none.
+/// A client's path element in canonical form; `None` if it is malformed.
 fn canonical(element: &str) -> Option<String> {
     let (kind, rest) = element.split_once(':')?;
     match kind {
@@ -308,14 +311,14 @@ fn readable(element: &str) -> String {
     }
 }
 
-/// What changed between two objects.
+/// The difference of two objects.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Changes {
     pub(super) changed: FieldSet,
     pub(super) removed: FieldSet,
 }
 
-/// Compares two values; where both are given and no list or map can be looked into, the whole place has changed.
+/// Compares two values; where both are set and are no maps or lists, the whole field has changed.
 pub(super) fn compare(old: Option<&Value>, new: Option<&Value>, shape: &Shape) -> Changes {
     let mut changes = Changes::default();
     match (old, new) {

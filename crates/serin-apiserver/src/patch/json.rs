@@ -5,12 +5,12 @@ use serde_json::Value;
 
 use super::{DEPTH_MAX, PatchError, check_depth, too_deep};
 
-/// Kubernetes' own bound on the number of operations.
+/// Kubernetes' bound of the number of operations.
 const OPERATIONS_MAX: usize = 10_000;
-/// `copy` can double an object each time; Kubernetes bounds the sum of what is copied by its body limit, and so do we.
+/// Bound of the bytes copied: `copy` can double an object each time. Kubernetes uses its body limit, and so do we.
 const COPIED_BYTES_MAX: usize = 3 * 1024 * 1024;
 
-/// Applies an RFC 6902 patch; all operations or none.
+/// Applies an RFC 6902 patch: all operations or none.
 pub fn json_patch(obj: &Value, patch: &Value) -> Result<Value, PatchError> {
     let Value::Array(operations) = patch else {
         return Err(PatchError::Malformed("a JSON patch must be a list of operations".into()));
@@ -38,7 +38,7 @@ pub fn json_patch(obj: &Value, patch: &Value) -> Result<Value, PatchError> {
     Ok(result)
 }
 
-/// Refuses what would make the document too deep or too large, before it is done.
+/// Refuses an operation that would make the document too deep or too large, before it is applied.
 fn check_growth(
     doc: &Value,
     operation: &PatchOperation,

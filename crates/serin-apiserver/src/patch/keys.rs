@@ -1,4 +1,4 @@
-//! Which lists are keyed, sets or atomic, and which maps are atomic: what strategic merge and server-side apply need to know.
+//! The merge rules of lists (keyed, set, atomic) and maps, for strategic merge patch and server-side apply.
 
 use std::collections::BTreeMap;
 
@@ -16,22 +16,22 @@ pub(crate) enum ListType {
     #[default]
     Atomic,
     Set,
-    /// Items are told apart by these fields; a key left out has the default, if there is one.
+    /// Items are identified by these fields; a missing key has its default, if there is one.
     Map {
         keys: Vec<String>,
         defaults: BTreeMap<String, Value>,
     },
 }
 
-/// What is known about one place in an object. Where nothing is known, maps are granular and lists atomic.
+/// The merge rules of one field. Without rules, maps are granular and lists atomic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Shape {
     pub(crate) fields: BTreeMap<String, Shape>,
-    /// The values of a map with free keys.
+    /// The rules for the values of a map with free keys.
     pub(crate) rest: Option<Box<Shape>>,
     pub(crate) items: Option<Box<Shape>>,
     pub(crate) list: ListType,
-    /// A map that is owned and replaced as a whole.
+    /// Whether a map is owned and replaced as a whole.
     pub(crate) atomic: bool,
 }
 
@@ -64,7 +64,7 @@ impl Shape {
         }
         match rule {
             "set" => at.list = ListType::Set,
-            // Items that are told apart by their uid and owned as a whole.
+            // Items that are identified by uid and owned as a whole.
             "uid" => {
                 at.list = keyed("uid");
                 at.items.get_or_insert_default().atomic = true;
@@ -85,7 +85,7 @@ fn keyed(keys: &str) -> ListType {
     let keys: Vec<String> = keys.split(',').map(str::to_owned).collect();
     let mut defaults = BTreeMap::new();
     for key in &keys {
-        // In built-in kinds, what is left out is what Go makes of it.
+        // In built-in kinds, a missing key has Go's zero value.
         let value = match key.as_str() {
             "protocol" => Value::from("TCP"),
             "port" | "containerPort" => Value::from(0),
@@ -125,7 +125,7 @@ const CONTAINER: &[(&str, &str)] = &[
     ("resources.claims", "name"),
 ];
 
-/// Kinds with a pod inside, and where it is.
+/// Kinds with a pod template, and its path.
 const POD_AT: &[(&str, &str)] = &[
     ("Pod", ""),
     ("PodTemplate", "template."),
@@ -180,7 +180,7 @@ const KINDS: &[(&str, &[(&str, &str)])] = &[
 ];
 
 impl ListKeys {
-    /// The rules of a built-in kind; those of its metadata if the kind has none of its own.
+    /// The rules of a built-in kind; only those of metadata if the kind has none of its own.
     pub fn builtin(kind: &str) -> ListKeys {
         let mut root = Shape::default();
         root.add_all("", METADATA);

@@ -16,19 +16,19 @@ pub use keys::ListKeys;
 pub(crate) use keys::{ListType, Shape};
 pub use strategic::strategic_merge;
 
-/// serde_json reads at most 128 levels, so nothing deeper can come from a client except by patching.
+/// The greatest depth of a document. serde_json parses at most 128 levels, so deeper ones can only come from patches.
 const DEPTH_MAX: usize = 128;
 
 /// Why a patch was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatchError {
-    /// The patch itself makes no sense: 400 BadRequest.
+    /// The patch is malformed: 400 BadRequest.
     #[error("{0}")]
     Malformed(String),
-    /// The patch is fine but does not fit this object: 422 Invalid.
+    /// The patch does not fit this object: 422 Invalid.
     #[error("{0}")]
     Inapplicable(String),
-    /// The patch or its result passes a bound: 413 RequestEntityTooLarge.
+    /// The patch or its result exceeds a bound: 413 RequestEntityTooLarge.
     #[error("{0}")]
     TooLarge(String),
 }
@@ -44,7 +44,7 @@ impl PatchError {
     }
 }
 
-/// How many levels of maps and lists `value` has, counted without recursion up to just past the bound.
+/// Whether `value` has more levels than `allowed`, counted without recursion.
 fn too_deep(value: &Value, allowed: usize) -> bool {
     let mut level: Vec<&Value> = vec![value];
     for _ in 0..=allowed {

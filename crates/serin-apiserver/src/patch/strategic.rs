@@ -1,4 +1,4 @@
-//! Strategic merge patch: a merge patch that knows how lists are keyed, and its directives.
+//! Strategic merge patch: a merge patch with list keys and directives.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ const RETAIN_KEYS: &str = "$retainKeys";
 const ELEMENT_ORDER: &str = "$setElementOrder/";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 
-/// Items are looked up one by one; no honest list has five thousand containers.
+/// Bound of comparisons: items are searched one by one; real lists are far below it.
 const COMPARISONS_MAX: usize = 25_000_000;
-/// A new list is searched for each of its own items.
+/// Bound of the items of a new list, which is searched for each of its items.
 const ITEMS_MAX: usize = 5_000;
 
 /// Patches an object of a built-in kind.
@@ -28,7 +28,7 @@ pub fn strategic_merge(obj: &Value, patch: &Value, kind: &str) -> Result<Value, 
     Ok(Value::Object(merged))
 }
 
-/// What `$patch` in a map asks for.
+/// The value of `$patch` in a map.
 enum Directive {
     Merge,
     Replace,
@@ -46,7 +46,7 @@ fn directive(patch: &Map<String, Value>) -> Result<Directive, PatchError> {
     }
 }
 
-/// The merged map, or nothing where the patch deletes it.
+/// The merged map; `None` if the patch deletes it.
 fn merge_map(
     mut original: Map<String, Value>,
     patch: &Map<String, Value>,
@@ -58,7 +58,7 @@ fn merge_map(
         Directive::Merge => {}
     }
     retain_keys(&mut original, patch)?;
-    // Deletions come first, so that an item may be deleted and added again.
+    // Deletions are applied first, so that an item can be deleted and added again.
     for (key, values) in patch {
         if let Some(field) = key.strip_prefix(DELETE_FROM) {
             let values = list_of(key, values)?;
@@ -170,7 +170,7 @@ fn merge_list(original: Vec<Value>, patch: &[Value], shape: &Shape) -> Result<Va
     Ok(Value::Array(list))
 }
 
-/// The items of a list that is replaced: as they are, without directives and nulls in maps.
+/// The items of a replaced list, without directives and without nulls in maps.
 fn plain(items: &[Value], shape: &Shape) -> Result<Vec<Value>, PatchError> {
     let mut list = Vec::new();
     for item in items {
@@ -242,7 +242,7 @@ fn merge_keyed(
     Ok(list)
 }
 
-/// Whether a further key (the protocol of a port) is given on both sides and not the same.
+/// Whether another key (the protocol of a port) is set on both sides and differs.
 fn differs(old: &Value, item: &Map<String, Value>, keys: &[String]) -> bool {
     keys.iter().skip(1).any(|key| match (old.get(key), item.get(key)) {
         (Some(old), Some(new)) => old != new,
@@ -250,7 +250,7 @@ fn differs(old: &Value, item: &Map<String, Value>, keys: &[String]) -> bool {
     })
 }
 
-/// The item with the same merge key; among several, one that agrees on the further keys.
+/// The position of the item with the same merge key; among several, of one whose other keys agree.
 fn position(
     list: &[Value],
     item: &Map<String, Value>,
@@ -264,7 +264,7 @@ fn position(
     if !differs(&list[first], item, keys) {
         return Some(first);
     }
-    // With two ports of one number the protocol tells them apart; with one it is being changed.
+    // Two ports of one number are told apart by protocol; with only one, the protocol is being changed.
     let others: Vec<usize> = at.collect();
     if others.is_empty() {
         Some(first)
@@ -273,12 +273,12 @@ fn position(
     }
 }
 
-/// Brings the items named in `order` into that order and leaves the others where they stood among them.
+/// Sorts the items named in `order` into that order and leaves the others in their places between them.
 fn reorder(list: &mut Vec<Value>, order: &[Value], was: &[Value], shape: &Shape) {
     let key = match &shape.list {
         ListType::Map { keys, .. } => keys.first(),
         ListType::Set => None,
-        // An atomic list has come in the order its sender wanted.
+        // An atomic list is in the order of its sender.
         ListType::Atomic => return,
     };
     let id = |item: &Value| match key {
@@ -292,11 +292,11 @@ fn reorder(list: &mut Vec<Value>, order: &[Value], was: &[Value], shape: &Shape)
     let (mut named, others): (Vec<Value>, Vec<Value>) =
         list.drain(..).partition(|item| order.contains_key(&id(item)));
     named.sort_by_key(|item| order.get(&id(item)).copied());
-    *list = weave(named, others, |item| was.get(&id(item)).copied());
+    *list = merge_order(named, others, |item| was.get(&id(item)).copied());
 }
 
-/// Puts two ordered runs together: what stood earlier comes first, what is new goes before what it meets.
-pub(super) fn weave(
+/// Merges two orders: the earlier position comes first, and a new item comes before the item that it meets.
+pub(super) fn merge_order(
     first: Vec<Value>,
     second: Vec<Value>,
     stood: impl Fn(&Value) -> Option<usize>,

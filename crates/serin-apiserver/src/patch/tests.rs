@@ -1,4 +1,4 @@
-//! Tables and laws of the patches.
+//! Tables of patches, with their results.
 
 mod laws;
 
@@ -136,7 +136,7 @@ fn strategic_patches_that_kubectl_has_sent() {
     );
 }
 
-/// The live object, the patch, the kind, and what comes of it.
+/// The live object, the patch, the kind, and the result.
 #[test]
 fn directives_of_strategic_patches() {
     let table = [
@@ -201,7 +201,7 @@ fn directives_of_strategic_patches() {
 }
 
 #[test]
-fn strategic_patches_that_make_no_sense_are_refused() {
+fn malformed_strategic_patches_are_refused() {
     for bad in [
         json!({"spec": {"$patch": "explode"}}),
         json!({"spec": {"$unknown": 1}}),
@@ -274,18 +274,18 @@ fn equal_values_are_owned_together_and_go_with_the_last_owner() {
 }
 
 #[test]
-fn what_is_applied_no_longer_is_removed_unless_it_is_somebody_s() {
+fn fields_no_longer_applied_are_removed_unless_another_manager_owns_them() {
     let mut two = deployment(1, "a");
     two["spec"]["template"]["spec"]["containers"]
         .as_array_mut()
         .unwrap()
         .push(json!({"name": "side", "image": "s", "env": [{"name": "A", "value": "1"}]}));
     let mut live = ssa(None, &two, "flux", false, T0);
-    // A default that nobody owns goes with its container.
+    // A default without an owner is removed with its container.
     live["spec"]["template"]["spec"]["containers"][1]["imagePullPolicy"] = json!("Always");
     let less = ssa(Some(&live), &deployment(1, "a"), "flux", false, T1);
     assert_eq!(containers(&less).as_array().unwrap().len(), 1);
-    // A field that another has set below it stays with the keys that make it an item.
+    // A field below it that another manager set stays, with the keys of its item.
     let mut touched = live.clone();
     touched["spec"]["template"]["spec"]["containers"][1]["env"][0]["value"] = json!("2");
     record_update(Some(&live), &mut touched, "kubectl-edit", &keys(), T1, None);
@@ -313,7 +313,7 @@ fn ordinary_writes_take_what_they_change() {
         })
     );
     let mut nothing = scaled.clone();
-    record_update(Some(&scaled), &mut nothing, "someone", &keys(), "2027-01-01T00:00:00Z", None);
+    record_update(Some(&scaled), &mut nothing, "other", &keys(), "2027-01-01T00:00:00Z", None);
     assert_eq!(nothing, scaled);
     // The manifest without replicas leaves the number to the autoscaler.
     let mut applied = deployment(1, "a");
@@ -337,7 +337,7 @@ fn kubectl_moves_from_client_side_to_server_side() {
     let annotation =
         &applied["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
     assert_eq!(annotation.as_str().unwrap().trim_end(), deployment(2, "a").to_string());
-    // But not what another has changed since.
+    // But not a field that another manager has changed since.
     let mut set = live.clone();
     set["spec"]["template"]["spec"]["containers"][0]["image"] = json!("b");
     record_update(Some(&live), &mut set, "kubectl-set", &keys(), T1, None);
@@ -345,7 +345,7 @@ fn kubectl_moves_from_client_side_to_server_side() {
         refused(&set, &deployment(1, "a"), "kubectl").message,
         "Apply failed with 1 conflict: conflict with \"kubectl-set\" using apps/v1: .spec.template.spec.containers[name=\"app\"].image"
     );
-    // It then writes managed fields of its own.
+    // It then writes managed fields itself.
     let mut moved = applied.clone();
     let own = applied["metadata"]["managedFields"]
         .as_array()
@@ -357,7 +357,7 @@ fn kubectl_moves_from_client_side_to_server_side() {
     moved["metadata"]["managedFields"] = json!([own]);
     record_update(Some(&applied), &mut moved, "kubectl", &keys(), T1, None);
     assert_eq!(moved["metadata"]["managedFields"], json!([own]));
-    // Unreadable ones are not believed; a list with an empty entry clears them.
+    // Malformed managed fields are ignored; a list with an empty entry resets them.
     let mut broken = applied.clone();
     broken["metadata"]["managedFields"] = json!([{"operation": "Strange"}]);
     record_update(Some(&applied), &mut broken, "kubectl", &keys(), T1, None);
@@ -369,7 +369,7 @@ fn kubectl_moves_from_client_side_to_server_side() {
 }
 
 #[test]
-fn objects_without_books_belong_to_whoever_came_before() {
+fn objects_without_managed_fields_belong_to_before_first_apply() {
     let conflict = refused(&deployment(1, "a"), &deployment(2, "a"), "flux");
     assert_eq!(
         conflict.message,
@@ -390,7 +390,7 @@ fn what_cannot_be_merged_cannot_be_applied() {
         apply(None, &twice, "m", false, &keys(), T0, None).unwrap_err().to_string(),
         "failed to create typed patch object (test/podinfo; apps/v1, Kind=Deployment): .spec.template.spec.containers: duplicate entries for key [name=\"app\"]"
     );
-    // Its name is the empty one, which is for the validation to refuse.
+    // Its name is empty, which validation refuses later.
     assert!(apply(None, &nameless, "m", false, &keys(), T0, None).is_ok());
     for (bad, wanted) in [
         (managed, "metadata.managedFields must be nil"),

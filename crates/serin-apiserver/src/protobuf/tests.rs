@@ -1,4 +1,4 @@
-//! Bodies that kubectl 1.37 has sent, and noise.
+//! Bodies that kubectl 1.37 sent, and malformed ones.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 
-/// What kubectl sent, and what it stands for.
+/// The bytes that kubectl sent, and the JSON that they encode.
 const SENT: &[(&str, &str)] = &[
     (
         "6b3873000a2d0a1861757468656e7469636174696f6e2e6b38732e696f2f7631121153656c665375626a656374526576696577121a0a100a0012001a0022002a0032003800420012060a040a0012001a002200",

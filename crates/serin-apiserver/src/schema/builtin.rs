@@ -1,4 +1,4 @@
-//! The fields of built-in kinds: dropping what they do not have, refusing what has the wrong type.
+//! The fields of built-in kinds: unknown ones are dropped, values of the wrong type refused.
 
 use serde_json::{Map, Number, Value};
 
@@ -6,9 +6,9 @@ use super::prune::child;
 use super::quantity;
 use crate::protobuf::{Field, Table, table};
 
-/// Nobody reads more of them, and a hostile object has megabytes.
+/// The greatest number of paths reported; a hostile object has megabytes of them.
 const REPORTED_MAX: usize = 100;
-/// Real objects stay below fifteen levels.
+/// The greatest depth; real objects stay below fifteen levels.
 const DEPTH_MAX: usize = 64;
 
 /// Drops the fields that the object's kind does not have and returns their paths, as `Structural::prune` does for
@@ -40,7 +40,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// The field of that name in a message, or in one that is inside it without a name.
+    /// The field of a message by name, also through messages embedded inline.
     fn field(&self, message: &str, name: &str, depth: usize) -> Option<&'static Field> {
         let fields = self.table.messages.get(message)?;
         fields.values().find(|field| field.name == name).or_else(|| {
@@ -66,8 +66,8 @@ impl Walk {
                 return false;
             };
             if wrong.is_ok() {
-                let place = Place { holder: message, field: &path, name };
-                wrong = self.value(&field.kind, value, &place, &path, depth);
+                let go_field = GoField { holder: message, field: &path, name };
+                wrong = self.value(&field.kind, value, &go_field, &path, depth);
             }
             true
         });
@@ -78,7 +78,7 @@ impl Walk {
         &mut self,
         kind: &str,
         value: &mut Value,
-        place: &Place<'_>,
+        go_field: &GoField<'_>,
         at: &str,
         depth: usize,
     ) -> Result<(), String> {
@@ -86,47 +86,47 @@ impl Walk {
             return Ok(());
         }
         if let Some(items) = kind.strip_prefix("[]") {
-            let Value::Array(list) = value else { return place.mismatch(value, kind) };
+            let Value::Array(list) = value else { return go_field.mismatch(value, kind) };
             let mut items_at = list.iter_mut().enumerate();
             return items_at.try_for_each(|(index, item)| {
-                self.value(items, item, place, &format!("{at}[{index}]"), depth)
+                self.value(items, item, go_field, &format!("{at}[{index}]"), depth)
             });
         }
         if let Some(values) = kind.strip_prefix("{}") {
-            let Value::Object(map) = value else { return place.mismatch(value, kind) };
+            let Value::Object(map) = value else { return go_field.mismatch(value, kind) };
             return map.iter_mut().try_for_each(|(name, value)| {
-                self.value(values, value, place, &child(at, name), depth)
+                self.value(values, value, go_field, &child(at, name), depth)
             });
         }
         match (kind, &mut *value) {
             ("bytes", Value::String(text)) => base64_of(text),
             ("MicroTime", Value::String(text)) => micro_time(text),
-            ("Quantity", Value::String(_) | Value::Number(_)) => quantity::settle(value),
+            ("Quantity", Value::String(_) | Value::Number(_)) => quantity::canonicalize(value),
             ("string" | "Time" | "Duration", Value::String(_))
             | ("bool", Value::Bool(_))
             | ("double" | "IntOrString", Value::Number(_))
             | ("IntOrString", Value::String(_)) => Ok(()),
-            ("int", Value::Number(number)) if fits(number, place.name) => Ok(()),
+            ("int", Value::Number(number)) if fits(number, go_field.name) => Ok(()),
             (
                 "string" | "bytes" | "Time" | "MicroTime" | "Duration" | "bool" | "int" | "double"
                 | "Quantity" | "IntOrString",
                 _,
-            ) => place.mismatch(value, kind),
+            ) => go_field.mismatch(value, kind),
             (message, Value::Object(map)) => self.message(message, map, at, depth - 1),
-            (message, _) => place.mismatch(value, message),
+            (message, _) => go_field.mismatch(value, message),
         }
     }
 }
 
-/// The field that a value belongs to, as Go calls it.
-struct Place<'a> {
+/// A field and its path, named as in Go's errors.
+struct GoField<'a> {
     /// The message that has the field.
     holder: &'a str,
     field: &'a str,
     name: &'a str,
 }
 
-impl Place<'_> {
+impl GoField<'_> {
     fn mismatch(&self, value: &Value, kind: &str) -> Result<(), String> {
         let is = match value {
             Value::Null => "null".to_owned(),
@@ -138,7 +138,7 @@ impl Place<'_> {
             Value::Object(_) => "object".to_owned(),
         };
         let holder = self.holder.rsplit('.').next().unwrap_or(self.holder);
-        // Go's path has neither indices nor keys of maps.
+        // Go's path has no indices and no map keys.
         let mut path = String::new();
         let mut depth = 0;
         for sign in self.field.chars() {
@@ -156,8 +156,8 @@ impl Place<'_> {
     }
 }
 
-/// Integers of 64 bits; all others have 32.
-const LONG: &[&str] = &[
+/// Names of 64-bit integer fields; all others have 32 bits.
+const INT64_FIELDS: &[&str] = &[
     "generation",
     "observedGeneration",
     "terminationGracePeriodSeconds",
@@ -176,7 +176,7 @@ const LONG: &[&str] = &[
 
 fn fits(number: &Number, name: &str) -> bool {
     match number.as_i64() {
-        Some(whole) => LONG.contains(&name) || i32::try_from(whole).is_ok(),
+        Some(whole) => INT64_FIELDS.contains(&name) || i32::try_from(whole).is_ok(),
         None => false,
     }
 }
@@ -189,7 +189,7 @@ fn go_type(kind: &str, name: &str) -> String {
         return format!("map[string]{}", go_type(values, name));
     }
     match kind {
-        "int" if LONG.contains(&name) => "int64".to_owned(),
+        "int" if INT64_FIELDS.contains(&name) => "int64".to_owned(),
         "int" => "int32".to_owned(),
         "double" => "float64".to_owned(),
         "bytes" => "[]uint8".to_owned(),
@@ -213,7 +213,7 @@ fn base64_of(text: &str) -> Result<(), String> {
     }
 }
 
-/// Six digits after the point, no more and no fewer.
+/// Checks a MicroTime: exactly six digits after the point.
 fn micro_time(text: &str) -> Result<(), String> {
     const LAYOUT: &str = "2006-01-02T15:04:05.000000Z07:00";
     let bad = |rest: &str, wanted: &str| {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use base64::Engine as _;
 use serde_json::Value;
 
-/// Formats that Kubernetes checks and this does not. One that neither knows means nothing to both.
+/// Formats that Kubernetes checks and this crate does not. A format that neither knows is ignored by both.
 const UNCHECKED: &[&str] =
     &["bsonobjectid", "isbn", "isbn10", "isbn13", "creditcard", "ssn", "hexcolor", "rgbcolor"];
 
@@ -13,7 +13,7 @@ pub(super) fn is_checked(format: &str) -> bool {
     !UNCHECKED.contains(&format)
 }
 
-/// Whether a value of the right type has the format; one that is not known fits everything.
+/// Whether a value of the right type has the format; an unknown format matches everything.
 pub(super) fn fits(format: &str, value: &Value) -> bool {
     match value {
         Value::String(text) => text_fits(format, text),

@@ -19,14 +19,14 @@ use crate::patch::{ListKeys, ListType, Shape};
 pub use builtin::prune_builtin;
 pub(crate) use format::duration_nanos;
 
-/// One thing wrong with a value or with a schema; a cause in the `Status` of a 422.
+/// An error in a value or a schema: a cause in the `Status` of a 422.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
-    /// As in `spec.analysis.steps[0]`.
+    /// The field path, such as `spec.analysis.steps[0]`.
     pub field: String,
-    /// As in `FieldValueInvalid`.
+    /// The cause's reason, such as `FieldValueInvalid`.
     pub reason: &'static str,
-    /// Without the field, as in `Required value`.
+    /// The message without the field path, such as `Required value`.
     pub message: String,
 }
 
@@ -63,7 +63,7 @@ pub struct Structural {
 }
 
 impl Structural {
-    /// What is accepted but not checked, such as rules that call functions unknown here.
+    /// Warnings about parts of the schema that are accepted but not checked, such as rules with unknown functions.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -92,7 +92,7 @@ impl Type {
     }
 }
 
-/// What a map may hold beside its properties.
+/// The additional properties that a map can have.
 #[derive(Debug, Default)]
 pub(crate) enum Additional {
     #[default]
@@ -101,7 +101,7 @@ pub(crate) enum Additional {
     Values(Box<Schema>),
 }
 
-/// One node of a schema. Inside `allOf` and its like only the checks are used.
+/// One node of a schema. Inside `allOf` and other junctors only the checks are used.
 #[derive(Debug, Default)]
 pub(crate) struct Schema {
     pub(crate) kind: Option<Type>,
@@ -125,9 +125,9 @@ pub(crate) struct Schema {
 pub(crate) struct Checks {
     pub(crate) required: Vec<String>,
     pub(crate) allowed: Vec<Value>,
-    /// As written, and as this program matches it.
+    /// The pattern as written, and compiled.
     pub(crate) pattern: Option<(String, Regex)>,
-    /// The bound, and whether it is excluded.
+    /// The bound, and whether it is exclusive.
     pub(crate) minimum: Option<(f64, bool)>,
     pub(crate) maximum: Option<(f64, bool)>,
     pub(crate) multiple_of: Option<f64>,

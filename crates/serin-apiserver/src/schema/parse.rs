@@ -1,4 +1,4 @@
-//! From `openAPIV3Schema` to a schema that can be used, or everything that is wrong with it.
+//! Parses `openAPIV3Schema` to a schema, or returns all its errors.
 
 use regex::Regex;
 use serde_json::{Map, Value};
@@ -7,9 +7,9 @@ use super::{Additional, Checks, FieldError, Schema, Structural, Type, format};
 use crate::cel::Rule;
 use crate::patch::ListType;
 
-/// No honest schema is deeper; deeper ones come from nobody but would exhaust the stack.
+/// The greatest depth of a schema; deeper ones would exhaust the stack, and real ones stay far below.
 const DEPTH_MAX: usize = 100;
-/// Kubernetes allows whole megabytes of schema; this many nodes are far more than the Gateway API has.
+/// Bound of the nodes of a schema: far more than the Gateway API has.
 const NODES_MAX: usize = 50_000;
 
 const JUNCTORS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
@@ -30,7 +30,7 @@ impl Structural {
     }
 }
 
-/// Every resource has these three, and what they hold is the server's business.
+/// Adds `apiVersion`, `kind` and `metadata`, which every resource has and the server checks.
 fn resource(schema: &mut Schema) {
     let text = || Schema { kind: Some(Type::String), ..Schema::default() };
     schema.properties.entry("apiVersion".into()).or_insert_with(text);
@@ -59,7 +59,7 @@ impl Reader {
         self.errors.push(FieldError::invalid(field, value, detail));
     }
 
-    /// Reads one node; `inside` a junctor nothing but checks is allowed or needed.
+    /// Reads one node; with `inside` it is in a junctor, where only checks are allowed.
     fn node(&mut self, json: &Value, at: &str, depth: usize, inside: bool) -> Schema {
         let mut schema = Schema::default();
         self.nodes += 1;
@@ -291,7 +291,7 @@ fn strings(value: Option<&Value>) -> Vec<String> {
     list.iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// Kubernetes' `\d`, `\w` and `\s` mean ASCII, this program's regexes mean Unicode.
+/// Rewrites `\d`, `\w` and `\s` to ASCII classes, as Kubernetes has them; in this crate's regexes they are Unicode.
 pub(super) fn ascii_classes(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len());
     let mut chars = pattern.chars();

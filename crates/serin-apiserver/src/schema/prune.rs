@@ -1,10 +1,10 @@
-//! Dropping what a schema does not know and filling in what it has defaults for.
+//! Drops fields that a schema does not have, and sets its defaults.
 
 use serde_json::Value;
 
 use super::{Additional, Schema, Structural};
 
-/// Nobody reads more of them, and a hostile object has megabytes.
+/// The greatest number of paths reported; a hostile object has megabytes of them.
 const REPORTED_MAX: usize = 100;
 
 impl Structural {
@@ -15,7 +15,7 @@ impl Structural {
         dropped
     }
 
-    /// Fills in defaults, from the outside in.
+    /// Sets defaults, outer fields before inner ones.
     pub fn default(&self, value: &mut Value) {
         fill(&self.root, value);
     }

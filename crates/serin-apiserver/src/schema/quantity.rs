@@ -1,4 +1,4 @@
-//! Quantities such as `100m` and `1536Mi`: what they are worth, and how Kubernetes writes them.
+//! Quantities such as `100m` and `1536Mi`: their value, and their canonical form.
 
 use serde_json::{Value, json};
 
@@ -28,8 +28,8 @@ struct Quantity {
 
 const NANOS: i128 = 1_000_000_000;
 
-/// Makes a value the quantity that Kubernetes would store; an error if it is none.
-pub(crate) fn settle(value: &mut Value) -> Result<(), String> {
+/// Converts a value to the quantity that Kubernetes stores; an error if it is not one.
+pub(crate) fn canonicalize(value: &mut Value) -> Result<(), String> {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let Some(quantity) = parse(&text) else {
         return Err(format!("quantities must match the regular expression '{PATTERN}'"));
@@ -38,7 +38,7 @@ pub(crate) fn settle(value: &mut Value) -> Result<(), String> {
     Ok(())
 }
 
-/// The worth of a quantity in billionths.
+/// The value of a quantity in billionths.
 pub(crate) fn nanos(value: &Value) -> Option<i128> {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     parse(&text).map(|quantity| quantity.nanos)
@@ -108,7 +108,7 @@ fn write(quantity: &Quantity) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::settle;
+    use super::canonicalize;
 
     #[test]
     fn quantities_are_written_as_kubernetes_writes_them() {
@@ -126,11 +126,11 @@ mod tests {
             (json!("100000"), "100k"),
         ] {
             let mut value = given.clone();
-            settle(&mut value).unwrap();
+            canonicalize(&mut value).unwrap();
             assert_eq!(value, stored, "{given}");
         }
         for given in [json!("much"), json!("1.2.3"), json!(""), json!("1Xi"), json!("--1")] {
-            assert!(settle(&mut given.clone()).is_err(), "{given}");
+            assert!(canonicalize(&mut given.clone()).is_err(), "{given}");
         }
     }
 }

@@ -205,7 +205,7 @@ fn schemas_that_are_not_structural_are_refused() {
     assert_eq!(Structural::parse(&deep).unwrap_err().len(), 1);
 }
 
-/// A small generator, so that the noise is the same on every machine.
+/// A random generator with a fixed seed, so that every machine has the same input.
 struct Noise(u64);
 
 impl Noise {
@@ -219,7 +219,7 @@ impl Noise {
         of[self.next(of.len())]
     }
 
-    /// Something like a schema, often wrong.
+    /// A schema, often an invalid one.
     fn schema(&mut self, depth: usize) -> Value {
         let mut schema = json!({"type": self.pick(&["object", "array", "string", "integer", "number", "boolean", "strange"])});
         if schema["type"] == "array" {

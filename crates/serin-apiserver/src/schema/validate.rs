@@ -8,12 +8,12 @@ use super::prune::child;
 use super::{Additional, Checks, FieldError, Schema, Structural, Type, format};
 use crate::patch::{ListType, item_key};
 
-/// Nobody reads more of them, and a hostile object has megabytes.
+/// The greatest number of errors reported; a hostile object has megabytes of them.
 const ERRORS_MAX: usize = 100;
 
 impl Structural {
-    /// What is wrong with `value`. What has not changed since `old` is let be, so that a stricter schema does not
-    /// lock objects that were there before.
+    /// The errors of `value`. Fields unchanged since `old` are not checked (ratcheting), so that a stricter schema does not
+    /// block updates of existing objects.
     pub fn validate(&self, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         if !value.is_object() {
@@ -24,7 +24,7 @@ impl Structural {
             errors.truncate(ERRORS_MAX);
             return errors;
         }
-        // Rules may rely on what the schema says, and are not asked about what breaks it.
+        // Rules are only evaluated on values that fit the schema.
         if errors.iter().any(|error| BLOCKING.contains(&error.reason)) {
             errors.truncate(ERRORS_MAX);
             errors.push(FieldError::new("<nil>", "FieldValueInvalid", UNCHECKED));
@@ -36,7 +36,7 @@ impl Structural {
     }
 }
 
-/// Errors after which no rule is looked at.
+/// Errors after which no rule is evaluated.
 const BLOCKING: &[&str] = &[
     "FieldValueNotSupported",
     "FieldValueRequired",
@@ -46,7 +46,7 @@ const BLOCKING: &[&str] = &[
 ];
 const UNCHECKED: &str = "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
 
-/// What a walk along a value looks at.
+/// What a walk over a value checks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pass {
     Checks,
@@ -141,7 +141,7 @@ fn node(
     }
 }
 
-/// Whether the value has the type and format it should; if not, nothing else about it is worth saying.
+/// Checks type and format; false if the value has an error there, and then nothing else about it is checked.
 fn typed(schema: &Schema, value: &Value, at: &str, errors: &mut Vec<FieldError>) -> bool {
     if schema.int_or_string {
         if !value.is_string() && !has_type(Type::Integer, value) {
@@ -180,7 +180,7 @@ fn array(
 ) {
     let mut seen = BTreeSet::new();
     let before = match &schema.list {
-        // Items of these lists have no identity to follow them by.
+        // Items of these lists have no identity across updates.
         ListType::Atomic | ListType::Set => BTreeMap::new(),
         ListType::Map { keys, defaults } => {
             let items = old.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();

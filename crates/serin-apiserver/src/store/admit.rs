@@ -1,12 +1,12 @@
-//! What every write is held against: names, types, unknown fields, defaults, schemas.
+//! The checks of every write: names, types, unknown fields, defaults, schemas.
 
 use serde_json::{Map, Value, json};
 
 use super::Name;
 use super::write::{Sub, Unknown, WriteOptions};
-use crate::at::At;
 use crate::defaults;
 use crate::failure::Failure;
+use crate::json_pointer::At;
 use crate::registry::{Resource, Version};
 use crate::schema::{FieldError, number, prune_builtin};
 use crate::skeleton;
@@ -42,7 +42,7 @@ pub(super) fn set(object: &mut Value, name: &str, value: Option<Value>) {
     }
 }
 
-/// Metadata has the same types in every kind; the code behind this relies on them.
+/// Checks the types of metadata, which are the same in every kind; the code behind this relies on them.
 pub(super) fn check_metadata(
     resource: &Resource,
     version: &Version,
@@ -91,7 +91,7 @@ pub(super) fn check_metadata(
     Ok(())
 }
 
-/// Who applies says what it is.
+/// Refuses an applied object without `apiVersion` and `kind`.
 pub(super) fn applied_kind(
     resource: &Resource,
     version: &Version,
@@ -106,7 +106,7 @@ pub(super) fn applied_kind(
     Err(Failure::bad_request(format!("invalid object type: {sent}, Kind={kind}")))
 }
 
-/// Who applies names no fields that the kind does not have: they could not be owned.
+/// Refuses an applied object with fields that its kind does not have: they cannot be owned.
 pub(super) fn declared(
     resource: &Resource,
     version: &Version,
@@ -116,7 +116,7 @@ pub(super) fn declared(
     let unknown = match &version.schema {
         Some(schema) => schema.prune(&mut copy),
         None if resource.custom => Vec::new(),
-        // What has the wrong type is told when the result is looked at.
+        // A wrong type is reported when the result is checked.
         None => prune_builtin(&mut copy).unwrap_or_default(),
     };
     match unknown.first() {
@@ -128,7 +128,7 @@ pub(super) fn declared(
     }
 }
 
-/// Objects are kept in one version, so that a write in another one that says the same is no change.
+/// Sets the stored version, so that the same object written in another version is no change.
 pub(super) fn store_as(resource: &Resource, object: &mut Value) {
     if let Some(version) = resource.preferred() {
         object["apiVersion"] = json!(resource.api_version(&version.name));
@@ -144,7 +144,7 @@ pub(super) fn required(resource: &Resource, name: &str, field: &str, what: &str)
     Failure::invalid(&resource.id.group, &resource.kind, name, &[error])
 }
 
-/// The namespace in the body is that of the path.
+/// Refuses a body whose namespace is not that of the path.
 pub(super) fn check_place(
     resource: &Resource,
     meta: &Map<String, Value>,
@@ -159,7 +159,7 @@ pub(super) fn check_place(
     Ok(())
 }
 
-/// Types, pruning, defaults and validation. Returns warnings.
+/// Applies types, pruning, defaults and validation. Returns warnings.
 pub(super) fn admit(
     resource: &Resource,
     version: &Version,
@@ -184,7 +184,7 @@ pub(super) fn admit(
     let mut warnings = Vec::new();
     let Some(schema) = &version.schema else {
         if resource.custom {
-            number::settle(object);
+            number::drop_zero_fractions(object);
         } else {
             let unknown = prune_builtin(object).map_err(Failure::bad_request)?;
             warnings.extend(report_unknown(resource, version, unknown, options)?);
@@ -206,7 +206,7 @@ pub(super) fn admit(
     schema.default(object);
     let mut errors = validate::check_metadata(object, old);
     errors.extend(schema.validate(object, old));
-    number::settle(object);
+    number::drop_zero_fractions(object);
     if errors.is_empty() {
         Ok(warnings)
     } else {
@@ -214,7 +214,7 @@ pub(super) fn admit(
     }
 }
 
-/// What is said about fields that were dropped.
+/// Reports dropped fields, by the client's `fieldValidation`: as an error, a warning, or not at all.
 fn report_unknown(
     resource: &Resource,
     version: &Version,
@@ -251,13 +251,13 @@ pub(super) fn has_generation(resource: &Resource) -> bool {
         || resource.kind == "Pod"
 }
 
-/// Whether everything but metadata and status is the same.
+/// Whether two objects are equal apart from metadata and status.
 pub(super) fn same_spec(one: &Value, other: &Value) -> bool {
     same_but(one, other, &["metadata", "status", "apiVersion", "kind"])
 }
 
-/// Whether two states differ in nothing but what the server itself keeps.
-pub(super) fn same_but_books(one: &Value, other: &Value) -> bool {
+/// Whether two objects are equal apart from what the server itself maintains.
+pub(super) fn same_but_server_fields(one: &Value, other: &Value) -> bool {
     let kept = ["managedFields", "resourceVersion"];
     let same = match (one.get("metadata"), other.get("metadata")) {
         (Some(one), Some(other)) => same_but(one, other, &kept),
@@ -266,7 +266,7 @@ pub(super) fn same_but_books(one: &Value, other: &Value) -> bool {
     same && same_but(one, other, &["apiVersion", "metadata"])
 }
 
-/// Compares two maps without these keys; what is no map is compared as it is.
+/// Compares two maps without these keys; other values as they are.
 fn same_but(one: &Value, other: &Value, without: &[&str]) -> bool {
     let (Some(a), Some(b)) = (one.as_object(), other.as_object()) else { return one == other };
     let rest = |(key, _): &(&String, &Value)| !without.contains(&key.as_str());

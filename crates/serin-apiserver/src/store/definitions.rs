@@ -1,4 +1,4 @@
-//! What a CustomResourceDefinition may say, at first and later.
+//! Checks of CustomResourceDefinitions, at their creation and update.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::registry::{self, Resource};
 use crate::schema::FieldError;
 
 impl Inner {
-    /// Nobody's definition may stand in for a kind that every cluster has.
+    /// Refuses a definition that would replace a built-in kind.
     pub(super) fn check_definition(&self, crd: &Value, defined: &Resource) -> Result<(), Failure> {
         if self.resources.get(&defined.id).is_some_and(|known| !known.custom) {
             let why = format!("{}.{} is a built-in kind", defined.id.plural, defined.id.group);
@@ -19,8 +19,8 @@ impl Inner {
         Ok(())
     }
 
-    /// A definition that changes: what its objects rely on may not.
-    pub(super) fn settle_changed(
+    /// Checks a changed definition: what existing objects rely on cannot change.
+    pub(super) fn check_changed(
         &mut self,
         resource: &Resource,
         old: &Value,

@@ -1,25 +1,25 @@
-//! Who owns what: found by uid, without looking at every object.
+//! An index of owners and dependents by uid.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::{Name, owner_uids};
-use crate::at::At;
+use crate::json_pointer::At;
 use crate::registry::ResourceId;
 
-/// Where an object is kept.
-pub(super) type Place = (ResourceId, Name);
+/// The key of an object: kind, namespace and name.
+pub(super) type ObjectKey = (ResourceId, Name);
 
 /// Objects by their uid, and by the uids of their owners.
 #[derive(Clone, Default)]
 pub(super) struct Owners {
-    places: BTreeMap<String, Place>,
-    dependents: BTreeMap<String, BTreeSet<Place>>,
+    places: BTreeMap<String, ObjectKey>,
+    dependents: BTreeMap<String, BTreeSet<ObjectKey>>,
 }
 
 impl Owners {
-    /// Notes that the object at this place was `old` and is `new`.
+    /// Updates the index after the object at this place changed from `old` to `new`.
     pub(super) fn moved(
         &mut self,
         id: &ResourceId,
@@ -50,11 +50,11 @@ impl Owners {
         }
     }
 
-    pub(super) fn dependents(&self, uid: &str) -> Vec<Place> {
+    pub(super) fn dependents(&self, uid: &str) -> Vec<ObjectKey> {
         self.dependents.get(uid).into_iter().flatten().cloned().collect()
     }
 
-    pub(super) fn place(&self, uid: &str) -> Option<&Place> {
+    pub(super) fn place(&self, uid: &str) -> Option<&ObjectKey> {
         self.places.get(uid)
     }
 }
@@ -63,7 +63,7 @@ pub(super) fn uid_of(object: &Value) -> Option<&str> {
     object.at("/metadata/uid")?.as_str()
 }
 
-/// Whether a dependent keeps its owner waiting in a foreground deletion.
+/// Whether a dependent blocks the foreground deletion of its owner.
 pub(super) fn blocks(dependent: &Value, owner: &str) -> bool {
     let owners = dependent.at("/metadata/ownerReferences").and_then(Value::as_array);
     owners.into_iter().flatten().any(|reference| {

@@ -1,4 +1,4 @@
-//! What follows from a change: kinds that CRDs bring, namespaces that end, owners that take their objects along.
+//! The effects of a change: kinds of CRDs, termination of namespaces, garbage collection of dependents.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,31 +7,31 @@ use serde_json::{Value, json};
 
 use super::admit::metadata;
 use super::index::{blocks, uid_of};
-use super::write::{Books, DeleteOptions, Propagation, WriteOptions};
+use super::write::{DeleteOptions, ManagedFields, Propagation, WriteOptions};
 use super::{Inner, Name, Table, name_of, owner_uids};
-use crate::at::At;
 use crate::failure::Failure;
+use crate::json_pointer::At;
 use crate::registry::{self, Resource, ResourceId};
 use crate::schema::FieldError;
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
-/// Holds a definition until the last object of its kind is gone.
+/// The finalizer of a definition until the last object of its kind is deleted.
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 pub(super) const CRD_GROUP: &str = "apiextensions.k8s.io";
 pub(super) const CRDS: &str = "customresourcedefinitions";
-/// What a Pod gets to end by itself when nobody says otherwise.
+/// The default grace period of a pod, in seconds.
 const POD_GRACE_SECS: i64 = 30;
-/// Addresses of Services; nothing listens there, they only have to differ.
-const ADDRESSES: u32 = 250 * 250;
-/// As a real cluster has them.
+/// The number of Service addresses; nothing listens on them, they only have to be unique.
+const CLUSTER_IPS: u32 = 250 * 250;
+/// The range of node ports in Kubernetes.
 const NODE_PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
-/// Without them nobody could work.
-const NAMESPACES_KEPT: &[&str] = &["default", "kube-system", "kube-public"];
+/// Namespaces that cannot be deleted.
+const PROTECTED_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public"];
 
 impl Inner {
-    /// Parts of a new object that only the server can fill in.
-    pub(super) fn settle_new(
+    /// Sets the fields of a new object that only the server can set.
+    pub(super) fn fill_server_fields(
         &mut self,
         resource: &Resource,
         object: &mut Value,
@@ -92,7 +92,7 @@ impl Inner {
         }
     }
 
-    /// Ports of the nodes, for the types of Services that have them.
+    /// Assigns node ports, for the types of Services that have them.
     fn give_node_ports(&self, object: &mut Value) {
         let kind = object.at("/spec/type").and_then(Value::as_str);
         if !matches!(kind, Some("NodePort" | "LoadBalancer")) {
@@ -120,7 +120,7 @@ impl Inner {
         }
     }
 
-    /// The first address that no Service has; when all are taken, one is shared rather than the Service refused.
+    /// The first free Service address; when all are in use, one is shared rather than the Service refused.
     fn free_address(&self) -> String {
         let services = self.tables.get(&ResourceId::core("services"));
         let taken: BTreeSet<&str> = services
@@ -128,13 +128,13 @@ impl Inner {
             .flat_map(|table| table.objects.values())
             .filter_map(|service| service.at("/spec/clusterIP").and_then(Value::as_str))
             .collect();
-        (0..ADDRESSES)
+        (0..CLUSTER_IPS)
             .map(|number| format!("127.200.{}.{}", number / 250, number % 250 + 1))
             .find(|address| !taken.contains(address.as_str()))
             .unwrap_or_else(|| "127.200.0.1".to_owned())
     }
 
-    /// Effects of a creation.
+    /// The effects of a creation.
     pub(super) fn created(&mut self, resource: &Resource, object: &Value) -> Result<(), Failure> {
         if resource.custom {
             return Ok(());
@@ -153,19 +153,19 @@ impl Inner {
         }
     }
 
-    /// The account of pods that name none: Kubernetes makes one in every namespace.
+    /// Creates the service account `default`, which Kubernetes has in every namespace.
     fn default_account(&mut self, namespace: &Value) {
         let name = namespace.at("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         let account =
             json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
         let accounts = ResourceId::core("serviceaccounts");
         let by = WriteOptions::by("serviceaccount-controller");
-        // The namespace is new, so that nothing is in the way.
-        let made = self.create(&accounts, name, account, &by, Books::Keep);
+        // This cannot fail: the namespace is new.
+        let made = self.create(&accounts, name, account, &by, ManagedFields::Update);
         debug_assert!(made.is_ok(), "{made:?}");
     }
 
-    /// Effects of a change that must be possible before it is made.
+    /// The effects that must be possible before a change is stored.
     pub(super) fn changing(&mut self, resource: &Resource, new: &Value) -> Result<(), Failure> {
         if resource.custom || resource.kind != "CustomResourceDefinition" {
             return Ok(());
@@ -173,7 +173,7 @@ impl Inner {
         self.install(new)
     }
 
-    /// Effects of a change once it is made: an object whose last finalizer went is gone.
+    /// The effects of a stored change: a deleted object without finalizers is removed.
     pub(super) fn updated(&mut self, id: &ResourceId, name: &Name, object: &Value) {
         let finalizers = object.at("/metadata/finalizers").and_then(Value::as_array);
         let held = finalizers.is_some_and(|list| !list.is_empty());
@@ -187,22 +187,22 @@ impl Inner {
     pub(super) fn install(&mut self, crd: &Value) -> Result<(), Failure> {
         let resource = registry::from_crd(crd).map_err(|errors| invalid_crd(crd, &errors))?;
         let id = resource.id.clone();
-        let forgotten = self.version;
-        self.tables.entry(id.clone()).or_insert_with(|| Table { forgotten, ..Table::default() });
+        let compacted = self.version;
+        self.tables.entry(id.clone()).or_insert_with(|| Table { compacted, ..Table::default() });
         self.resources.insert(id, Arc::new(resource));
         self.schema_version += 1;
         Ok(())
     }
 
-    /// Stops serving a kind. Its history stays for those who watch it to see the end of.
+    /// Stops serving a kind. Its history stays, so that watches see its deletions.
     fn uninstall(&mut self, crd: &Value) {
         self.resources.remove(&defined_by(crd));
         self.schema_version += 1;
     }
 
-    /// A definition goes after the last object of its kind.
+    /// Deletes a definition after the last object of its kind.
     fn end_crd(&mut self, id: &ResourceId, name: &Name, crd: &Arc<Value>) -> Arc<Value> {
-        let marked = self.mark(id, name, crd, Some(CLEANUP), None);
+        let marked = self.mark_deleted(id, name, crd, Some(CLEANUP), None);
         let kind = defined_by(crd);
         let names: Vec<Name> = self
             .tables
@@ -210,7 +210,7 @@ impl Inner {
             .map(|table| table.objects.keys().cloned().collect())
             .unwrap_or_default();
         for name in names {
-            // One that an earlier one took along is gone already.
+            // It may be removed already, with an earlier one.
             drop(self.delete(&kind, &name, &DeleteOptions::default()));
         }
         self.finish_crd(&kind);
@@ -234,8 +234,8 @@ impl Inner {
         self.updated(&id, &name, &freed);
     }
 
-    /// Whether the definition of this kind is on its way out.
-    pub(super) fn kind_ends(&self, kind: &ResourceId) -> bool {
+    /// Whether the definition of this kind is being deleted.
+    pub(super) fn kind_terminates(&self, kind: &ResourceId) -> bool {
         let name = (String::new(), format!("{}.{}", kind.plural, kind.group));
         self.object(&ResourceId::new(CRD_GROUP, CRDS), &name)
             .is_some_and(|crd| crd.at("/metadata/deletionTimestamp").is_some())
@@ -251,7 +251,7 @@ impl Inner {
         let object = self.existing(id, name)?;
         preconditions(id, name, &object, options)?;
         let namespace = id.group.is_empty() && id.plural == "namespaces";
-        if namespace && NAMESPACES_KEPT.contains(&name.1.as_str()) {
+        if namespace && PROTECTED_NAMESPACES.contains(&name.1.as_str()) {
             let why = "this namespace may not be deleted";
             return Err(Failure::forbidden("", "namespaces", &name.1, why));
         }
@@ -284,12 +284,12 @@ impl Inner {
             .and_then(Value::as_array)
             .is_some_and(|l| !l.is_empty());
         if held {
-            return Ok(self.mark(id, name, &object, None, None));
+            return Ok(self.mark_deleted(id, name, &object, None, None));
         }
         Ok(self.remove(id, name).unwrap_or(object))
     }
 
-    /// Marks an owner and all owners below it, and deletes what owns nothing; then each goes after its last dependent.
+    /// Foreground deletion: marks an owner and its dependents, and deletes those without dependents; each owner goes after its last one.
     fn end_in_foreground(&mut self, id: &ResourceId, name: &Name) {
         let mut waiting = vec![(id.clone(), name.clone())];
         let mut owners = Vec::new();
@@ -303,21 +303,21 @@ impl Inner {
             let dependents = self.owners.dependents(uid);
             let pod = id.group.is_empty() && id.plural == "pods";
             if dependents.is_empty() || pod {
-                // One that an earlier one took along is gone already.
+                // It may be removed already, with an earlier one.
                 drop(self.delete(&id, &name, &DeleteOptions::default()));
             } else {
-                self.mark(&id, &name, &object, Some(FOREGROUND), None);
+                self.mark_deleted(&id, &name, &object, Some(FOREGROUND), None);
                 owners.push(uid.to_owned());
                 waiting.extend(dependents);
             }
         }
-        // The lowest first; most are gone by now.
+        // Dependents before owners; most are removed by now.
         for uid in owners.iter().rev() {
             self.finish_foreground(uid);
         }
     }
 
-    /// A Pod on a node ends in its own time: the node's agent removes it.
+    /// Marks a pod on a node as deleted; the kubelet removes it when its processes have ended.
     fn delete_pod(
         &mut self,
         id: &ResourceId,
@@ -332,13 +332,13 @@ impl Inner {
         let own = object.at("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64);
         let grace = options.grace_secs.or(own).unwrap_or(POD_GRACE_SECS).max(0);
         if placed && grace > 0 {
-            return self.mark(id, name, object, None, Some(grace));
+            return self.mark_deleted(id, name, object, None, Some(grace));
         }
         self.remove(id, name).unwrap_or_else(|| Arc::clone(object))
     }
 
-    /// Notes that an object is to go once its finalizers are.
-    fn mark(
+    /// Sets the deletion timestamp; the object is removed when its finalizers are.
+    fn mark_deleted(
         &mut self,
         id: &ResourceId,
         name: &Name,
@@ -369,22 +369,22 @@ impl Inner {
         self.commit(id, name, marked)
     }
 
-    /// Takes an object away and does what follows, one after the other however long the row of owners is.
+    /// Removes an object and handles the effects, in a loop instead of recursion, however long the chain of owners is.
     pub(super) fn remove(&mut self, id: &ResourceId, name: &Name) -> Option<Arc<Value>> {
-        let gone = self.take_out(id, name)?;
-        self.gone.push_back((id.clone(), name.clone(), Arc::clone(&gone)));
-        if !self.sweeping {
-            self.sweeping = true;
-            while let Some((id, name, gone)) = self.gone.pop_front() {
-                self.follow(&id, &name, &gone);
+        let gone = self.remove_object(id, name)?;
+        self.removed.push_back((id.clone(), name.clone(), Arc::clone(&gone)));
+        if !self.collecting_garbage {
+            self.collecting_garbage = true;
+            while let Some((id, name, gone)) = self.removed.pop_front() {
+                self.after_removal(&id, &name, &gone);
             }
-            self.sweeping = false;
+            self.collecting_garbage = false;
         }
         Some(gone)
     }
 
-    /// What follows when an object is gone.
-    fn follow(&mut self, id: &ResourceId, name: &Name, gone: &Value) {
+    /// The effects of a removal.
+    fn after_removal(&mut self, id: &ResourceId, name: &Name, gone: &Value) {
         if id.group == CRD_GROUP && id.plural == CRDS {
             self.uninstall(gone);
         }
@@ -422,7 +422,7 @@ impl Inner {
         }
     }
 
-    /// An owner that waits for its dependents goes once none of them blocks it.
+    /// Removes an owner in foreground deletion once no dependent blocks it.
     fn finish_foreground(&mut self, uid: &str) {
         let Some((id, name)) = self.owners.place(uid).cloned() else { return };
         let Some(object) = self.object(&id, &name) else { return };
@@ -470,14 +470,14 @@ impl Inner {
             .filter(|(_, (namespace, _))| *namespace == name.1)
             .collect();
         for (id, inner) in inside {
-            // Some are gone by now because their owner was.
+            // Some are removed already, with their owner.
             drop(self.delete(&id, &inner, &DeleteOptions::default()));
         }
         self.finish_namespace(&name.1);
         self.object(&id, name).unwrap_or(ending)
     }
 
-    /// A namespace that ends is gone when nothing is left in it.
+    /// Removes a terminating namespace once it is empty.
     fn finish_namespace(&mut self, namespace: &str) {
         let id = ResourceId::core("namespaces");
         let name = (String::new(), namespace.to_owned());
@@ -490,7 +490,7 @@ impl Inner {
                 .values()
                 .all(|table| !table.objects.keys().any(|(ns, _)| ns == namespace))
         {
-            self.take_out(&id, &name);
+            self.remove_object(&id, &name);
         }
     }
 }
@@ -557,7 +557,7 @@ pub(super) fn crd_status(crd: &Value, old: Option<&Value>, now: &str) -> Value {
     })
 }
 
-/// What the admission of a real server adds to every pod.
+/// The fields that the admission of a real server adds to every pod.
 fn admit_pod(object: &mut Value) {
     let spec = &mut object["spec"];
     for (field, value) in

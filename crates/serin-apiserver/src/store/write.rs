@@ -1,4 +1,4 @@
-//! Creating and changing objects: admission, generations, versions and the books of field ownership.
+//! Creates and changes objects: admission, generations, versions and field ownership.
 
 use std::sync::Arc;
 
@@ -6,30 +6,30 @@ use serde_json::{Map, Value, json};
 
 use super::admit::{
     admit, applied_kind, check_metadata, check_place, declared, has_generation, metadata, required,
-    same_but_books, same_spec, served, set, store_as, text,
+    same_but_server_fields, same_spec, served, set, store_as, text,
 };
 use super::{Inner, Name, Store};
-use crate::at::At;
 use crate::defaults;
 use crate::failure::Failure;
 use crate::generated;
+use crate::json_pointer::At;
 use crate::patch;
 use crate::registry::{Resource, ResourceId, Version};
 use crate::schema::FieldError;
 use crate::skeleton;
 
-/// Which part of an object a write may change.
+/// The part of an object that a write can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sub {
-    /// Everything but the status, where the kind has a status subresource.
+    /// Everything, without the status if the kind has a status subresource.
     Main,
     Status,
-    /// The replica count, by way of the scale subresource.
+    /// The replica count, through the scale subresource.
     Scale,
 }
 
 impl Sub {
-    /// As the books of field ownership call it.
+    /// The `subresource` of `managedFields`.
     fn part(self) -> Option<&'static str> {
         match self {
             Sub::Main => None,
@@ -39,7 +39,7 @@ impl Sub {
     }
 }
 
-/// What is done about fields that the schema does not know.
+/// How unknown fields are handled (`fieldValidation`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unknown {
     #[default]
@@ -48,23 +48,26 @@ pub enum Unknown {
     Strict,
 }
 
+/// The options of a create, update or patch.
 #[derive(Clone, Debug, Default)]
 pub struct WriteOptions {
     pub manager: String,
-    /// Version of the group that the body is written in; the preferred one when empty.
+    /// The version that the body is written in; the preferred one when empty.
     pub version: String,
     pub dry_run: bool,
     pub unknown: Unknown,
-    /// Take fields from other managers (server-side apply).
+    /// Takes fields from other managers (server-side apply).
     pub force: bool,
 }
 
 impl WriteOptions {
+    /// Options with this field manager and defaults otherwise.
     pub fn by(manager: &str) -> Self {
         Self { manager: manager.to_owned(), ..Self::default() }
     }
 }
 
+/// The content type of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchKind {
     Json,
@@ -73,6 +76,7 @@ pub enum PatchKind {
     Apply,
 }
 
+/// How a deletion treats dependents (`propagationPolicy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Propagation {
     #[default]
@@ -81,17 +85,18 @@ pub enum Propagation {
     Orphan,
 }
 
+/// The options of a deletion; uid and resource version are preconditions.
 #[derive(Clone, Debug, Default)]
 pub struct DeleteOptions {
     pub propagation: Propagation,
     pub dry_run: bool,
     pub uid: Option<String>,
     pub resource_version: Option<String>,
-    /// 0 removes a Pod at once.
+    /// The grace period in seconds; 0 removes a Pod at once.
     pub grace_secs: Option<i64>,
 }
 
-/// What a write came to.
+/// The result of a write.
 #[derive(Clone, Debug)]
 pub struct Written {
     pub object: Arc<Value>,
@@ -100,16 +105,17 @@ pub struct Written {
     pub warnings: Vec<String>,
 }
 
-/// Who keeps the books of field ownership for a change.
+/// Whether `managedFields` have to be updated for a change.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Books {
-    /// The change is compared and noted here.
-    Keep,
-    /// Server-side apply has done it.
-    Kept,
+pub(super) enum ManagedFields {
+    /// The store compares old and new and updates them.
+    Update,
+    /// Server-side apply has updated them already.
+    UpToDate,
 }
 
 impl Store {
+    /// Creates an object. AlreadyExists if there is one of its name, Invalid if validation fails.
     pub fn create(
         &self,
         id: &ResourceId,
@@ -117,10 +123,10 @@ impl Store {
         object: Value,
         options: &WriteOptions,
     ) -> Result<Written, Failure> {
-        self.with(|inner| inner.create(id, namespace, object, options, Books::Keep))
+        self.with(|inner| inner.create(id, namespace, object, options, ManagedFields::Update))
     }
 
-    /// Replaces an object; with a `resourceVersion` in it only that version.
+    /// Replaces an object. If `resourceVersion` is set it must be the current one.
     pub fn update(
         &self,
         id: &ResourceId,
@@ -131,10 +137,10 @@ impl Store {
         options: &WriteOptions,
     ) -> Result<Written, Failure> {
         let name = (namespace.to_owned(), name.to_owned());
-        self.with(|inner| inner.update(id, &name, object, sub, options, Books::Keep))
+        self.with(|inner| inner.update(id, &name, object, sub, options, ManagedFields::Update))
     }
 
-    /// Changes an object in one step that nobody can come between.
+    /// Changes an object under one lock, so that no other write can come between read and write.
     pub fn modify(
         &self,
         id: &ResourceId,
@@ -148,10 +154,11 @@ impl Store {
         self.with(|inner| {
             let mut object = (*inner.existing(id, &name)?).clone();
             change(&mut object);
-            inner.update(id, &name, object, sub, options, Books::Keep)
+            inner.update(id, &name, object, sub, options, ManagedFields::Update)
         })
     }
 
+    /// Applies a patch. Conflict, NotFound or Invalid as in Kubernetes; an apply creates a missing object.
     #[expect(clippy::too_many_arguments, reason = "the parts of a PATCH request")]
     pub fn patch(
         &self,
@@ -172,6 +179,7 @@ impl Store {
         })
     }
 
+    /// Deletes an object, or marks it as deleted while finalizers or a grace period hold it; returns its last state.
     pub fn delete(
         &self,
         id: &ResourceId,
@@ -191,14 +199,14 @@ impl Inner {
         namespace: &str,
         mut object: Value,
         options: &WriteOptions,
-        books: Books,
+        managed: ManagedFields,
     ) -> Result<Written, Failure> {
         let resource = self.find(id)?;
         let version = served(&resource, &options.version)?;
         let namespace = if resource.namespaced { namespace } else { "" };
         let meta = metadata(&mut object)?;
         check_metadata(&resource, version, meta)?;
-        if books == Books::Keep && !text(meta, "resourceVersion").is_empty() {
+        if managed == ManagedFields::Update && !text(meta, "resourceVersion").is_empty() {
             let why = "resourceVersion should not be set on objects to be created";
             return Err(Failure::internal(why));
         }
@@ -207,7 +215,7 @@ impl Inner {
         let name = (namespace.to_owned(), text(meta, "name").to_owned());
         check_place(&resource, meta, &name)?;
         self.check_namespace(&resource, &name)?;
-        if resource.custom && self.kind_ends(id) {
+        if resource.custom && self.kind_terminates(id) {
             return Err(Failure::new(
                 405,
                 "MethodNotAllowed",
@@ -240,13 +248,13 @@ impl Inner {
             map.remove("status");
         }
         let warnings = admit(&resource, version, &mut object, None, Sub::Main, options)?;
-        if books == Books::Keep {
+        if managed == ManagedFields::Update {
             let empty = if resource.custom { json!({}) } else { skeleton::of(&resource.kind) };
             let (by, keys) = (&options.manager, &version.keys);
             patch::record_update(Some(&empty), &mut object, by, keys, &now, None);
         }
-        // What the server gives belongs to nobody.
-        self.settle_new(&resource, &mut object)?;
+        // Fields that the server sets have no owner.
+        self.fill_server_fields(&resource, &mut object)?;
         store_as(&resource, &mut object);
         if options.dry_run {
             return Ok(Written { object: Arc::new(object), created: true, warnings });
@@ -256,7 +264,7 @@ impl Inner {
         Ok(Written { object, created: true, warnings })
     }
 
-    /// A name for an object that has only the beginning of one.
+    /// Generates the name of an object that only has `generateName`.
     fn give_name(
         &mut self,
         resource: &Resource,
@@ -286,7 +294,7 @@ impl Inner {
         object: Value,
         sub: Sub,
         options: &WriteOptions,
-        books: Books,
+        managed: ManagedFields,
     ) -> Result<Written, Failure> {
         let resource = self.find(id)?;
         let version = served(&resource, &options.version)?;
@@ -294,14 +302,14 @@ impl Inner {
         let mut new = self.merge_parts(&resource, version, &old, object, sub, name)?;
         defaults::keep(&resource.kind, &mut new, &old);
         let warnings = admit(&resource, version, &mut new, Some(&old), sub, options)?;
-        self.settle_changed(&resource, &old, &mut new)?;
+        self.check_changed(&resource, &old, &mut new)?;
         if has_generation(&resource) && !same_spec(&new, &old) {
             let generation = old.at("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
             new["metadata"]["generation"] = json!(generation + 1);
         }
-        if books == Books::Keep {
+        if managed == ManagedFields::Update {
             let rewritten = new.at("/metadata/managedFields") != old.at("/metadata/managedFields");
-            if !rewritten && same_but_books(&new, &old) {
+            if !rewritten && same_but_server_fields(&new, &old) {
                 return Ok(Written { object: old, created: false, warnings });
             }
             let now = self.now_text();
@@ -321,7 +329,7 @@ impl Inner {
         Ok(Written { object, created: false, warnings })
     }
 
-    /// The new object as this write may make it: parts it may not touch, and what only the server sets, come from the old.
+    /// Combines new and old object: parts that this write may not change, and fields that only the server sets, come from the old one.
     fn merge_parts(
         &self,
         resource: &Resource,
@@ -340,11 +348,11 @@ impl Inner {
             Sub::Main | Sub::Scale => object,
             Sub::Status => {
                 let mut new = old.clone();
-                let books = meta.remove("managedFields");
+                let managed = meta.remove("managedFields");
                 let status = object.as_object_mut().and_then(|map| map.remove("status"));
                 set(&mut new, "status", status);
-                if let (Some(books), Some(meta)) = (books, new["metadata"].as_object_mut()) {
-                    meta.insert("managedFields".to_owned(), books);
+                if let (Some(managed), Some(meta)) = (managed, new["metadata"].as_object_mut()) {
+                    meta.insert("managedFields".to_owned(), managed);
                 }
                 new
             }
@@ -369,9 +377,9 @@ impl Inner {
             };
         }
         if !meta.contains_key("managedFields")
-            && let Some(books) = old.at("/metadata/managedFields")
+            && let Some(managed) = old.at("/metadata/managedFields")
         {
-            meta.insert("managedFields".to_owned(), books.clone());
+            meta.insert("managedFields".to_owned(), managed.clone());
         }
         Ok(new)
     }
@@ -403,7 +411,7 @@ impl Inner {
             PatchKind::Strategic => patch::strategic_merge(&old, body, &resource.kind)?,
             PatchKind::Apply => return self.apply(id, name, body, sub, options),
         };
-        self.update(id, name, new, sub, options, Books::Keep)
+        self.update(id, name, new, sub, options, ManagedFields::Update)
     }
 
     fn apply(
@@ -468,12 +476,12 @@ impl Inner {
             part,
         )?;
         match live {
-            None => self.create(id, &name.0, result, options, Books::Kept),
+            None => self.create(id, &name.0, result, options, ManagedFields::UpToDate),
             Some(_) => {
                 if let Some(fence) = fence {
                     result["metadata"]["resourceVersion"] = fence;
                 }
-                self.update(id, name, result, sub, options, Books::Kept)
+                self.update(id, name, result, sub, options, ManagedFields::UpToDate)
             }
         }
     }
@@ -502,7 +510,7 @@ impl Inner {
     }
 }
 
-/// Whether the object in the body is the one that is there.
+/// Whether the body is meant for the existing object.
 fn is_meant(
     id: &ResourceId,
     meta: &Map<String, Value>,

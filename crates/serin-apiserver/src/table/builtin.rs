@@ -235,7 +235,7 @@ pub(super) fn age(object: &Value, now: Timestamp) -> Value {
         .map_or(json!("<unknown>"), |time| json!(since(time, now)))
 }
 
-/// kubectl's way to say how long ago.
+/// The age as kubectl prints it, such as `5m12s`.
 pub(crate) fn since(time: Timestamp, now: Timestamp) -> String {
     let secs = (now.as_second() - time.as_second()).max(0);
     let (minutes, hours, days) = (secs / 60, secs / 3600, secs / 86_400);

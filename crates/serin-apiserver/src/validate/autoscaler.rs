@@ -1,11 +1,11 @@
-//! HorizontalPodAutoscalers.
+//! Validation of HorizontalPodAutoscalers.
 
 use serde_json::json;
 
 use super::field::{Errors, Field};
 use super::names;
 
-/// In the order in which the real server looks at them.
+/// The metric types, in the order in which kube-apiserver checks them.
 const SOURCES: &[(&str, &str)] = &[
     ("object", "Object"),
     ("external", "External"),
@@ -37,7 +37,7 @@ pub(super) fn check(spec: &Field<'_>, errors: &mut Errors) {
             self::rules(&rules, errors);
         }
     }
-    // The real server finds these with other means, and last.
+    // kube-apiserver checks these elsewhere, after all others.
     errors.not_negative(&least);
     if most.number() == 0 {
         errors.required(&most, "");
@@ -115,7 +115,7 @@ fn source(source: &Field<'_>, which: &str, errors: &mut Errors) {
     needed(&target, which, errors);
 }
 
-/// The type of a target and its values, each above zero.
+/// Checks the type of a target and its values, each above zero.
 fn values(target: &Field<'_>, errors: &mut Errors) {
     let kind = target.child("type");
     if kind.is_empty() {
@@ -131,7 +131,7 @@ fn values(target: &Field<'_>, errors: &mut Errors) {
     }
 }
 
-/// Which values a source must or may not have.
+/// Checks which target values a metric type requires and allows.
 fn needed(target: &Field<'_>, which: &str, errors: &mut Errors) {
     let (utilisation, average, value) =
         (target.child("averageUtilization"), target.child("averageValue"), target.child("value"));

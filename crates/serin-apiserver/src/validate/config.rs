@@ -1,4 +1,4 @@
-//! ConfigMaps, Secrets, Leases, Events and roles.
+//! Validation of ConfigMaps, Secrets, Leases, Events and roles.
 
 use base64::Engine;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use super::names;
 use crate::schema::quantity;
 
 const SIZE_MAX: usize = 1 << 20;
-/// What can be counted or limited in a namespace.
+/// The resources that a quota can limit.
 const QUOTAS: &[&str] = &[
     "cpu",
     "memory",
@@ -44,7 +44,7 @@ pub(super) fn map(root: &Field<'_>, old: Option<&Value>, errors: &mut Errors) {
     }
 }
 
-/// What is marked as immutable stays as it is.
+/// Refuses changes of an immutable ConfigMap or Secret.
 fn fixed(root: &Field<'_>, old: Option<&Value>, parts: &[&str], errors: &mut Errors) {
     let Some(old) = old.filter(|old| old["immutable"] == json!(true)) else { return };
     let mark = root.child("immutable");
@@ -106,7 +106,7 @@ pub(super) fn secret(root: &Field<'_>, old: Option<&Value>, errors: &mut Errors)
     }
 }
 
-/// A file of registries' passwords is JSON.
+/// A `.dockerconfigjson` must be JSON.
 fn registry(at: &Field<'_>, errors: &mut Errors) {
     if !at.is_set() {
         errors.required(at, "");

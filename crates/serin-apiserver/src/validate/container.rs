@@ -1,4 +1,4 @@
-//! Containers: ports, variables, mounts, probes, resources.
+//! Validation of containers: ports, variables, mounts, probes, resources.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use super::service::{PROTOCOLS, number_or_name};
 use super::{names, volume};
 use crate::schema::quantity;
 
-/// What a variable may take from its pod.
+/// The pod fields that an environment variable can refer to.
 const FIELDS: &[&str] = &[
     "metadata.name",
     "metadata.namespace",
@@ -30,7 +30,7 @@ const RESOURCES: &[&str] = &[
     "requests.memory",
 ];
 
-/// What holds for containers of every sort.
+/// The checks for containers of every kind.
 pub(super) fn check(container: &Field<'_>, volumes: &BTreeMap<&str, &Value>, errors: &mut Errors) {
     let (name, image) = (container.child("name"), container.child("image"));
     if name.is_empty() {
@@ -201,7 +201,7 @@ fn mounts(list: &Field<'_>, volumes: &BTreeMap<&str, &Value>, errors: &mut Error
         }
         let below = mount.child("subPath");
         if !below.is_empty() {
-            // The real server leaves the index out of this path.
+            // kube-apiserver leaves the index out of this path.
             let at = Field { path: format!("{}.subPath", list.path), value: below.value };
             volume::descends(&at, errors);
         }
@@ -255,7 +255,7 @@ fn quantity_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A user or a group.
+/// Checks a user or group id.
 pub(super) fn id(id: &Field<'_>, errors: &mut Errors) {
     if let Some(number) = id.optional() {
         errors.invalid_each(id, names::in_range(number, 0, i64::from(i32::MAX)));
@@ -272,7 +272,7 @@ fn security(context: &Field<'_>, errors: &mut Errors) {
     }
 }
 
-/// Hooks and probes.
+/// Checks hooks and probes.
 pub(super) fn handlers(container: &Field<'_>, grace: Option<i64>, errors: &mut Errors) {
     for hook in ["postStart", "preStop"] {
         let hook = container.child("lifecycle").child(hook);

@@ -1,4 +1,4 @@
-//! A place in an object with its path, and the list of what is wrong.
+//! A field with its path, and the list of errors.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::schema::FieldError;
 
 static NOTHING: Value = Value::Null;
 
-/// A value and where it is.
+/// A value and its field path.
 #[derive(Clone)]
 pub(super) struct Field<'a> {
     pub(super) path: String,
@@ -24,7 +24,7 @@ impl<'a> Field<'a> {
         Field { path, value: self.value.get(name).unwrap_or(&NOTHING) }
     }
 
-    /// An entry of a map, whose key is written in brackets.
+    /// An entry of a map; its key is in brackets in the path.
     pub(super) fn key(&self, name: &str) -> Field<'a> {
         let path = format!("{}[{name}]", self.path);
         Field { path, value: self.value.get(name).unwrap_or(&NOTHING) }
@@ -38,7 +38,7 @@ impl<'a> Field<'a> {
             .map(move |(index, value)| Field { path: format!("{path}[{index}]"), value })
     }
 
-    /// The entries of a map whose values are texts.
+    /// The entries of a map of strings.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let map = self.value.as_object().into_iter().flatten();
         map.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()))
@@ -55,7 +55,7 @@ impl<'a> Field<'a> {
     pub(super) fn optional(&self) -> Option<i64> {
         self.value.as_i64().or_else(|| {
             let number = self.value.as_f64().filter(|number| number.fract() == 0.0)?;
-            // Kubernetes has no integers beyond these.
+            // Integers in Kubernetes have at most 64 bits.
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "a whole number, and cut off at the ends"
@@ -72,7 +72,7 @@ impl<'a> Field<'a> {
         !self.value.is_null()
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the value is missing or empty.
     pub(super) fn is_empty(&self) -> bool {
         match self.value {
             Value::Null => true,
@@ -84,7 +84,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// What is wrong, in the order in which it is found.
+/// The errors, in the order in which they are found.
 #[derive(Default)]
 pub(super) struct Errors(Vec<FieldError>);
 
@@ -107,12 +107,12 @@ impl Errors {
         self.add(at, "FieldValueInvalid", format!("Invalid value: {}", at.value), detail);
     }
 
-    /// With another value than the one that is there.
+    /// An invalid value, shown as `shown` instead of the field's own.
     pub(super) fn invalid_as(&mut self, at: &Field<'_>, shown: &Value, detail: &str) {
         self.add(at, "FieldValueInvalid", format!("Invalid value: {shown}"), detail);
     }
 
-    /// One for each thing that a rule about names finds.
+    /// One error per message of a rule for names.
     pub(super) fn invalid_each(&mut self, at: &Field<'_>, details: Vec<String>) {
         details.iter().for_each(|detail| self.invalid(at, detail));
     }
@@ -142,13 +142,13 @@ impl Errors {
         self.add(at, "FieldValueTooLong", "Too long".to_owned(), &detail);
     }
 
-    /// The value is none of these, which are in the order in which they are said.
+    /// An unsupported value; `supported` are the allowed ones, in the order of the message.
     pub(super) fn unsupported(&mut self, at: &Field<'_>, supported: &[&str]) {
         let value = if at.is_set() { at.value.to_string() } else { "\"\"".to_owned() };
         self.unsupported_as(at, &value, supported);
     }
 
-    /// The same with the value as the real server's own type shows it.
+    /// The same, with the value as kube-apiserver's own type prints it.
     pub(super) fn unsupported_as(&mut self, at: &Field<'_>, value: &str, supported: &[&str]) {
         let shown: Vec<String> = supported.iter().map(|one| format!("\"{one}\"")).collect();
         let detail = format!("supported values: {}", shown.join(", "));

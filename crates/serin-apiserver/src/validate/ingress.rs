@@ -1,4 +1,4 @@
-//! Ingresses.
+//! Validation of Ingresses.
 
 use std::net::IpAddr;
 

@@ -1,11 +1,11 @@
-//! Metadata, labels and selectors.
+//! Validation of metadata, labels and selectors.
 
 use serde_json::{Value, json};
 
 use super::field::{Errors, Field};
 use super::names;
 
-/// The kind of all custom resources.
+/// The kind under which all custom resources are checked.
 pub(super) const CUSTOM: &str = "";
 
 const ANNOTATIONS_MAX: usize = 256 << 10;
@@ -49,7 +49,7 @@ pub(super) fn check(kind: &str, meta: &Field<'_>, old: Option<&Value>, errors: &
     }
 }
 
-/// What ends may lose finalizers, not gain them.
+/// Refuses new finalizers on an object that is being deleted.
 fn no_new_finalizers(finalizers: &Field<'_>, old: &Value, errors: &mut Errors) {
     if old.get("deletionTimestamp").is_none() {
         return;
@@ -124,7 +124,7 @@ fn owners(owners: &Field<'_>, errors: &mut Errors) {
     }
 }
 
-/// A label selector; whether it can be used at all.
+/// Checks a label selector; false if it cannot be used.
 pub(super) fn selector(selector: &Field<'_>, errors: &mut Errors) -> bool {
     labels(&selector.child("matchLabels"), errors);
     let mut usable = true;

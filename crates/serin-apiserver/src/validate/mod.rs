@@ -1,4 +1,4 @@
-//! What a real API server refuses about built-in kinds, in its words and in its order; the difference test holds it to them.
+//! Validation of built-in kinds as in kube-apiserver, with its messages and their order; the difference test compares them.
 
 mod autoscaler;
 mod config;
@@ -18,10 +18,10 @@ use serde_json::Value;
 use crate::schema::FieldError;
 use field::{Errors, Field};
 
-/// Nobody reads more of them, and a hostile object has megabytes.
+/// The greatest number of errors reported; a hostile object has megabytes of them.
 const ERRORS_MAX: usize = 100;
 
-/// What is wrong with an object that already has its defaults. `old` is what it replaces.
+/// The errors of an object that has its defaults already. `old` is the object that it replaces.
 pub(crate) fn check(kind: &str, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors::default();
     let root = Field::root(object);
@@ -50,7 +50,7 @@ pub(crate) fn check(kind: &str, object: &Value, old: Option<&Value>) -> Vec<Fiel
     errors.list(ERRORS_MAX)
 }
 
-/// What is wrong with a status that a client writes.
+/// The errors of a status that a client writes.
 pub(crate) fn check_status(kind: &str, object: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
     if kind == "Deployment" {
@@ -59,7 +59,7 @@ pub(crate) fn check_status(kind: &str, object: &Value) -> Vec<FieldError> {
     errors.list(ERRORS_MAX)
 }
 
-/// What is wrong with the metadata of a custom resource.
+/// The errors of a custom resource's metadata.
 pub(crate) fn check_metadata(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors::default();
     let root = Field::root(object);

@@ -1,4 +1,4 @@
-//! The rules for names of every kind, each with the words that a name which breaks it is refused with.
+//! The rules for names, each with its error message.
 
 use std::sync::LazyLock;
 
@@ -23,7 +23,7 @@ const PERCENT: &str = "[0-9]+%";
 const PERCENT_WORDS: &str =
     "a valid percent string must be a numeric string followed by an ending '%'";
 
-/// A pattern, and how a text that does not match it is told so.
+/// A pattern, and the message for a text that does not match it.
 struct Rule {
     regex: Regex,
     words: String,
@@ -60,7 +60,7 @@ rules! {
     PERCENT_RULE = PERCENT, PERCENT_WORDS, ["1%", "93%"];
 }
 
-/// The words of the newer rules.
+/// The message of the newer rules for a text that is too long.
 fn too_many(max: usize) -> String {
     format!("must be no more than {max} bytes")
 }
@@ -101,7 +101,7 @@ pub(super) fn wildcard(text: &str) -> Vec<String> {
     matched(&WILDCARD_RULE, text, 253)
 }
 
-/// What can stand in a path.
+/// A path segment.
 pub(super) fn path_segment(text: &str) -> Vec<String> {
     if text == "." || text == ".." {
         return vec![format!("may not be '{text}'")];
@@ -113,7 +113,7 @@ pub(super) fn path_segment(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// A key of a label: a name, perhaps after a domain and a slash.
+/// A label key: a name, with an optional domain and slash before it.
 pub(super) fn qualified(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let parts: Vec<&str> = text.split('/').collect();
@@ -166,7 +166,7 @@ pub(super) fn config_key(text: &str) -> Vec<String> {
     wrong
 }
 
-/// An IANA service name, as ports are called.
+/// An IANA service name, as used for port names.
 pub(super) fn port_name(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -210,7 +210,7 @@ pub(super) fn percent(text: &str) -> Vec<String> {
     matched(&PERCENT_RULE, text, usize::MAX)
 }
 
-/// The name of a variable, which may be nearly everything.
+/// The name of an environment variable; nearly every character is allowed.
 pub(super) fn variable(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if text.is_empty() {

@@ -1,4 +1,4 @@
-//! Pods and the templates of pods.
+//! Validation of pods and pod templates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::{container, meta, names, volume};
 const NO_HANDLERS: &str = "may not be set for init containers without restartPolicy=Always";
 
 pub(super) fn template(template: &Field<'_>, errors: &mut Errors) {
-    // The real server, too, leaves `metadata` out of these paths.
+    // kube-apiserver leaves `metadata` out of these paths too.
     for (part, rule) in [
         ("labels", meta::labels as fn(&Field<'_>, &mut Errors)),
         ("annotations", meta::annotations),
@@ -144,7 +144,7 @@ fn security(context: &Field<'_>, errors: &mut Errors) {
     }
 }
 
-/// Names of other objects and of the host.
+/// Checks the names of other objects and of the host.
 fn named(spec: &Field<'_>, errors: &mut Errors) {
     let account = spec.child("serviceAccountName");
     if !account.is_empty() {

@@ -1,4 +1,4 @@
-//! Services.
+//! Validation of Services.
 
 use std::collections::BTreeSet;
 
@@ -92,7 +92,7 @@ fn port<'a>(port: &Field<'a>, named: bool, seen: &mut BTreeSet<&'a str>, errors:
     }
 }
 
-/// A port of a pod, by its number or its name.
+/// Checks a port of a pod, by number or by name.
 pub(super) fn number_or_name(port: &Field<'_>, errors: &mut Errors) {
     match port.value {
         Value::String(text) => errors.invalid_each(port, names::port_name(text)),
@@ -134,7 +134,7 @@ fn cluster_address(spec: &Field<'_>, errors: &mut Errors) {
     }
 }
 
-/// The address of a Service is given once.
+/// Refuses a change of a Service's address.
 fn addresses_stay(spec: &Field<'_>, old: &Value, errors: &mut Errors) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let kinds = (text(&old["type"]), spec.child("type").text());
@@ -150,7 +150,7 @@ fn addresses_stay(spec: &Field<'_>, old: &Value, errors: &mut Errors) {
     }
 }
 
-/// No two ports with one number and protocol.
+/// Refuses two ports with one number and protocol.
 fn port_sets(spec: &Field<'_>, errors: &mut Errors) {
     let cluster = spec.child("type").text() == "ClusterIP";
     for port in spec.child("ports").items() {
@@ -170,7 +170,7 @@ fn port_sets(spec: &Field<'_>, errors: &mut Errors) {
     for port in spec.child("ports").items() {
         let key = (port.child("protocol").text(), port.child("port").number());
         if !numbers.insert(key) {
-            // The words of a port with nothing else set, as the real server writes its own type.
+            // The message shows a port with nothing else set, as kube-apiserver prints its own type.
             let shown = format!(
                 "{{\"Name\":\"\",\"Protocol\":{},\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
                 json!(key.0),

@@ -1,4 +1,4 @@
-//! EndpointSlices, and addresses.
+//! Validation of EndpointSlices and addresses.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -89,7 +89,7 @@ fn endpoint(endpoint: &Field<'_>, kind: &str, errors: &mut Errors) {
     }
 }
 
-/// An address that something outside can have.
+/// Checks an IP address: its syntax, and that an endpoint can have it.
 pub(super) fn address(at: &Field<'_>, errors: &mut Errors) {
     match at.text().parse::<IpAddr>() {
         Ok(parsed) => special(at, parsed, errors),
@@ -97,12 +97,12 @@ pub(super) fn address(at: &Field<'_>, errors: &mut Errors) {
     }
 }
 
-/// Addresses that no endpoint can have.
+/// Refuses addresses that no endpoint can have.
 fn special(at: &Field<'_>, address: IpAddr, errors: &mut Errors) {
     if address.is_unspecified() {
         errors.invalid(at, &format!("may not be unspecified ({})", at.text()));
     }
-    // A real server refuses loopback, too; here, pods are processes of this machine.
+    // kube-apiserver refuses loopback addresses too; here, pods are processes with loopback addresses.
     let (unicast, multicast) = match address {
         IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
         IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.segments()[0] & 0xff0f == 0xff02),

@@ -1,4 +1,4 @@
-//! Volumes of a pod.
+//! Validation of volumes.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::field::{Errors, Field};
 use super::names;
 
-/// In the order in which the real server looks at them.
+/// The volume types, in the order in which kube-apiserver checks them.
 const SOURCES: &[&str] = &[
     "emptyDir",
     "hostPath",
@@ -83,7 +83,7 @@ fn source(volume: &Field<'_>, errors: &mut Errors) {
     }
 }
 
-/// A volume of an object with keys.
+/// Checks a volume of a ConfigMap or Secret.
 fn named(source: &Field<'_>, name: &str, errors: &mut Errors) {
     if source.child(name).is_empty() {
         errors.required(&source.child(name), "");
@@ -108,7 +108,7 @@ fn mode(mode: &Field<'_>, errors: &mut Errors) {
     }
 }
 
-/// A path that leads down and not up.
+/// Checks a relative path: it must not leave its directory.
 pub(super) fn descends(path: &Field<'_>, errors: &mut Errors) {
     if path.text().starts_with('/') {
         errors.invalid(path, "must be a relative path");

@@ -1,10 +1,10 @@
-//! Deployments and the other kinds that run pods from a template.
+//! Validation of Deployments and the other kinds with a pod template.
 
 use serde_json::{Value, json};
 
 use super::field::{Errors, Field};
 use super::{meta, names, pod};
-use crate::actors::object;
+use crate::controllers::object;
 
 pub(super) fn deployment(spec: &Field<'_>, old: Option<&Value>, errors: &mut Errors) {
     errors.not_negative(&spec.child("replicas"));
@@ -71,7 +71,7 @@ pub(super) fn stateful_set(spec: &Field<'_>, old: Option<&Value>, errors: &mut E
     }
 }
 
-/// What a StatefulSet may change.
+/// Refuses changes of a StatefulSet's immutable fields.
 fn set_updates(spec: &Field<'_>, old: &Value, errors: &mut Errors) {
     for part in ["selector", "volumeClaimTemplates", "serviceName", "podManagementPolicy"] {
         immutable(spec, Some(old), part, errors);
@@ -87,7 +87,7 @@ fn immutable(spec: &Field<'_>, old: Option<&Value>, part: &str, errors: &mut Err
     }
 }
 
-/// The selector and the template of a workload.
+/// Checks selector and template of a workload.
 fn selected(spec: &Field<'_>, word: &str, unusable: &str, kind: &str, errors: &mut Errors) {
     let (selector, template) = (spec.child("selector"), spec.child("template"));
     let mut usable = true;
@@ -103,7 +103,7 @@ fn selected(spec: &Field<'_>, word: &str, unusable: &str, kind: &str, errors: &m
         errors.invalid(&selector, unusable);
         return;
     }
-    // Nothing at all selects nothing, and an empty selector everything.
+    // A missing selector matches nothing, an empty one everything.
     if !bare(&selector) && !matches(&selector, &template) || !selector.is_set() {
         mismatch(&template, errors);
     }
@@ -125,7 +125,7 @@ fn mismatch(template: &Field<'_>, errors: &mut Errors) {
     errors.invalid(&labels, "`selector` does not match template `labels`");
 }
 
-/// Pods of these kinds run for ever.
+/// Checks that the pods run for ever: restart policy Always, no deadline.
 fn always(template: &Field<'_>, kind: &str, errors: &mut Errors) {
     let spec = template.child("spec");
     errors.one_of(&spec.child("restartPolicy"), &["Always"]);
@@ -170,7 +170,7 @@ fn number_or_percent(field: &Field<'_>, errors: &mut Errors) {
     }
 }
 
-/// The number, or that in front of the percent sign; 0 for what is neither.
+/// The number, or that of a percentage; 0 for anything else.
 fn amount(field: &Field<'_>) -> i64 {
     match field.value {
         Value::String(text) => {
@@ -188,7 +188,7 @@ fn at_most_all(field: &Field<'_>, errors: &mut Errors) {
     }
 }
 
-/// The spec of a PodDisruptionBudget.
+/// Checks the spec of a PodDisruptionBudget.
 pub(super) fn budget(spec: &Field<'_>, errors: &mut Errors) {
     let (least, most) = (spec.child("minAvailable"), spec.child("maxUnavailable"));
     if least.is_set() && most.is_set() {
@@ -205,7 +205,7 @@ pub(super) fn budget(spec: &Field<'_>, errors: &mut Errors) {
     meta::selector(&spec.child("selector"), errors);
 }
 
-/// The status of a Deployment.
+/// Checks the status of a Deployment.
 pub(super) fn deployment_status(status: &Field<'_>, errors: &mut Errors) {
     for part in [
         "observedGeneration",

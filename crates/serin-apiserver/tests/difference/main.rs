@@ -1,4 +1,4 @@
-//! Our API server against what kube-apiserver answered to the same requests.
+//! Compares the API server with recorded answers of kube-apiserver to the same requests.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/difference")
 }
 
-/// Where two values differ, as `pointer: ours != theirs`.
+/// The differences of two values, as `pointer: ours != theirs`.
 fn differences(at: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
     match (ours, theirs) {
         (Value::Object(a), Value::Object(b)) => {
@@ -43,7 +43,7 @@ fn differences(at: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) 
     }
 }
 
-/// What was recorded, without what varies; what is known to vary today may have been recorded before it was known.
+/// The recorded answers, normalised again: the rules may be newer than the recording.
 fn golden(file: &str) -> Answers {
     let path = folder().join(format!("golden/{file}.json"));
     let mut answers: Answers =
@@ -55,14 +55,14 @@ fn golden(file: &str) -> Answers {
     answers
 }
 
-/// Differences that are known: by why, by file, the names of the requests.
+/// The known differences: reason, file, names of the requests.
 fn known() -> BTreeMap<String, BTreeMap<String, Vec<String>>> {
     let path = folder().join("known.yaml");
     let text = std::fs::read_to_string(path).expect("known.yaml can be read");
     serde_saphyr::from_str(&text).expect("known.yaml is YAML")
 }
 
-/// Users read about the same differences.
+/// The user documentation lists the same differences.
 #[test]
 fn the_documentation_tells_every_known_difference() {
     let page = folder().join("../../../../docs/reference/local-cluster.md");
@@ -75,7 +75,7 @@ fn the_documentation_tells_every_known_difference() {
     }
 }
 
-/// `known.yaml` names the answers that differ, each with its reason; one that differs no longer must leave the list.
+/// `known.yaml` lists the answers that differ, with a reason; an answer that no longer differs must be removed.
 #[tokio::test(start_paused = true)]
 async fn our_server_answers_as_the_real_one() {
     let known = known();

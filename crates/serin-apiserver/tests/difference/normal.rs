@@ -1,4 +1,4 @@
-//! Answers without what differs from one run to the next: times, versions, uids, addresses.
+//! Normalises answers: removes what differs between runs, such as times, versions, uids and addresses.
 
 use regex::Regex;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ const DROPPED: &[&str] = &[
     "selfLink",
 ];
 
-/// What one run answers as another would.
+/// A normalised body.
 pub(crate) fn body(mut value: Value) -> Value {
     let patterns = Patterns::new();
     patterns.walk("", &mut value);
@@ -25,8 +25,8 @@ pub(crate) fn body(mut value: Value) -> Value {
     value
 }
 
-/// A schema's properties are a map of Go's, which is walked in another order each time, and so are the errors about them;
-/// field managers that an apply would take something from are one, too.
+/// Sorts errors about properties of a schema, which come in the random order of a Go map, and
+/// the field managers of a conflict, for the same reason.
 fn in_order(status: &mut Value) {
     if !status.is_object() {
         return;
@@ -67,7 +67,7 @@ impl Patterns {
         Self {
             uid: regex("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
             version: regex(r"\b[0-9]{16}\b"),
-            // In a sentence, or in an object that one quotes.
+            // A version in a message, or in an object that a message quotes.
             told_version: regex(r#"(current: |record \(|resourceVersion\\?":\\?")[0-9]+"#),
             time: regex("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"),
             age: regex(r"^[0-9]+[smh]([0-9]+[smh])?$"),
@@ -88,7 +88,7 @@ impl Patterns {
             }
             Value::Array(list) => {
                 if name == "columnDefinitions" {
-                    // Ours are short: kubectl does not show them.
+                    // Column descriptions are not compared: kubectl does not show them.
                     list.iter_mut().filter_map(Value::as_object_mut).for_each(|column| {
                         column.remove("description");
                     });
@@ -124,7 +124,7 @@ impl Patterns {
     }
 }
 
-/// Field sets, and addresses that say something, are kept.
+/// Field sets, and special addresses, are kept.
 fn is_set(name: &str, value: &Value) -> bool {
     match (name, value) {
         ("clusterIP", Value::String(text)) => !text.is_empty() && text != "None",

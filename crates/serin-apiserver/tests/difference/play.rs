@@ -1,4 +1,4 @@
-//! Plays a file of requests to a server, ours in process or any other over HTTP, and keeps what it answered.
+//! Sends a file of requests to a server, ours in process or another one over HTTP, and returns its answers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use serin_apiserver::admission::{Attempt, Refusal};
+use serin_apiserver::admission::{AdmissionRequest, Refusal};
 use serin_apiserver::http::Api;
 use serin_apiserver::store::Store;
 use tower::Service;
@@ -24,10 +24,10 @@ use crate::normal;
 #[derive(Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 enum Step {
-    /// A request as it is written.
+    /// A request as written in the file.
     Request {
         name: String,
-        /// As in `POST /api/v1/namespaces`.
+        /// Method and path, such as `POST /api/v1/namespaces`.
         request: String,
         #[serde(default)]
         r#type: Option<String>,
@@ -35,20 +35,20 @@ enum Step {
         accept: Option<String>,
         #[serde(default)]
         body: Value,
-        /// Sent as it stands, for bodies that are no JSON.
+        /// The body as text, for bodies that are not JSON.
         #[serde(default)]
         raw: Option<String>,
-        /// Says nothing, only prepares.
+        /// The answer is not compared: the request only prepares others.
         #[serde(default)]
         quiet: bool,
-        /// Asked until it is answered well: a new kind is served a moment after its definition.
+        /// Repeated until it succeeds: a new kind is served a moment after its definition.
         #[serde(default)]
         wait: bool,
-        /// Asked until it is refused: admission learns of its rules a moment later.
+        /// Repeated until it is refused: admission rules apply a moment later.
         #[serde(default)]
         refused: bool,
     },
-    /// An object, and what is wrong with variants of it; all of it with `dryRun`.
+    /// An object and invalid variants of it, all sent with `dryRun`.
     Object {
         object: String,
         path: String,
@@ -62,7 +62,7 @@ enum Step {
     },
 }
 
-/// A request that is ready to be sent.
+/// A prepared request.
 #[derive(Clone)]
 struct Sent<'a> {
     method: Method,
@@ -72,9 +72,9 @@ struct Sent<'a> {
     body: Vec<u8>,
 }
 
-/// Who is asked.
+/// The server under test.
 pub(crate) enum Server {
-    /// Ours, without actors.
+    /// The API server of this crate, without controllers.
     Ours(Box<Api>),
     /// Any server behind plain HTTP, such as `kubectl proxy`.
     At { base: String, client: Client<HttpConnector, Full<Bytes>> },
@@ -127,8 +127,8 @@ impl Server {
     }
 }
 
-/// What the rules of `cases/refusals.yaml` refuse: ours keeps such objects and does not enforce them.
-fn refusals(attempt: &Attempt<'_>) -> Option<Refusal> {
+/// The refusals of the rules in `cases/refusals.yaml`: this API server stores such rules and does not enforce them.
+fn refusals(attempt: &AdmissionRequest<'_>) -> Option<Refusal> {
     let quota = Refusal::Quota { quota: "few".to_owned(), limit: 0 };
     match (attempt.namespace, attempt.resource.plural.as_str(), attempt.name) {
         ("difference-refusals", "services" | "deployments", _) => Some(quota),
@@ -141,10 +141,10 @@ fn refusals(attempt: &Attempt<'_>) -> Option<Refusal> {
     }
 }
 
-/// What a server answered to the requests of a file, by their names.
+/// The answers to the requests of a file, by name.
 pub(crate) type Answers = BTreeMap<String, Value>;
 
-/// The names of the files of requests.
+/// The names of the request files.
 pub(crate) fn files(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).expect("the folder of requests");
     let mut names: Vec<String> = entries
@@ -156,7 +156,7 @@ pub(crate) fn files(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Plays one file in a namespace of its own.
+/// Sends one file, in a namespace of its own.
 pub(crate) async fn play(server: &Server, folder: &Path, name: &str) -> Answers {
     let text =
         std::fs::read_to_string(folder.join(format!("{name}.yaml"))).expect("a readable file");
@@ -176,7 +176,7 @@ pub(crate) async fn play(server: &Server, folder: &Path, name: &str) -> Answers 
 struct Player<'a> {
     server: &'a Server,
     answers: Answers,
-    /// Bodies as they came, for later requests that name them.
+    /// Bodies of answers, for later requests that refer to them.
     objects: BTreeMap<String, Value>,
 }
 
@@ -241,7 +241,7 @@ impl Player<'_> {
         }
     }
 
-    /// A minute at most.
+    /// Repeats a request until its status code is wanted, for at most a minute.
     async fn until(&self, sent: &Sent<'_>, wanted: impl Fn(u16) -> bool) {
         for _ in 0..600 {
             let (code, _, _) = self.server.send(sent.clone()).await;
@@ -286,7 +286,7 @@ impl Player<'_> {
         assert!(twice.is_none(), "two requests are called {name:?}");
     }
 
-    /// Texts such as `$(first create:/metadata/resourceVersion)` become what that answer has there.
+    /// Replaces texts such as `$(first create:/metadata/resourceVersion)` by the value in that answer.
     fn filled(&self, value: Value) -> Value {
         match value {
             Value::String(text) => {
@@ -311,7 +311,7 @@ impl Player<'_> {
     }
 }
 
-/// The object with other values at some places; null takes away, and `-` at the end of a pointer adds to a list.
+/// Changes an object at some pointers: null removes, and `-` at the end of a pointer appends to a list.
 fn changed(base: &Value, changes: &BTreeMap<String, Value>) -> Value {
     let mut object = base.clone();
     for (pointer, value) in changes {

@@ -59,7 +59,10 @@ mod tests {
             ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/var/run/pod-token"),
         ];
         check(&[], expect!["NoCredentials"]);
-        check(&[("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "")], expect!["NoCredentials"]);
+        check(
+            &[("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "")],
+            expect!["NoCredentials"],
+        );
         check(&keys, expect!["Keys id false"]);
         check(&role, expect!["WebIdentity arn:aws:iam::1:role/serin serin /var/run/token"]);
         check(

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use serin::clock::{Clock, SharedClock};
 use serin::http_client::{CallOptions, HttpClient, HttpError};
 use serin::operator::{Operator, Options};
-use serin_apiserver::actors::Actors;
+use serin_apiserver::controllers::Controllers;
 use serin_apiserver::http::Api;
-use serin_apiserver::kubelet::{Behaviour, Trouble, VirtualRuntime};
+use serin_apiserver::kubelet::{Behaviour, PodFault, VirtualRuntime};
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::{Store, Sub, WriteOptions};
 use tokio::time::Instant;
@@ -142,16 +142,16 @@ impl TestCluster {
         let runtime = VirtualRuntime::new(|image, _| Behaviour {
             ready_after: Duration::from_secs(2),
             trouble: if image.contains("crash") {
-                Some(Trouble::CrashLoop)
+                Some(PodFault::CrashLoop)
             } else if image.contains("never") {
-                Some(Trouble::NeverReady)
+                Some(PodFault::NeverReady)
             } else {
                 None
             },
             ..Behaviour::default()
         });
         tokio::spawn(
-            Actors::new(Arc::new(store.clone()), Arc::new(runtime), now)
+            Controllers::new(Arc::new(store.clone()), Arc::new(runtime), now)
                 .run(std::future::pending()),
         );
         let script = Arc::new(Script {

@@ -15,7 +15,7 @@ use serin::clock::Clock;
 use serin::http_client::{CallOptions, HttpClient, HttpError};
 use serin::lab::local::manifest;
 use serin::operator::{Operator, Options};
-use serin_apiserver::actors::Actors;
+use serin_apiserver::controllers::Controllers;
 use serin_apiserver::crds::traefik_crds;
 use serin_apiserver::http::Api;
 use serin_apiserver::kubelet::{Behaviour, VirtualRuntime};
@@ -214,8 +214,8 @@ impl TestCluster {
             manifest::apply(&store, &crd).unwrap();
         }
         let pods = VirtualRuntime::new(|_, _| Behaviour::default());
-        let actors = Actors::new(Arc::new(store.clone()), Arc::new(pods), time);
-        tokio::spawn(actors.run(std::future::pending()));
+        let controllers = Controllers::new(Arc::new(store.clone()), Arc::new(pods), time);
+        tokio::spawn(controllers.run(std::future::pending()));
         for object in objects(&analysis) {
             manifest::apply(&store, &object).unwrap();
         }

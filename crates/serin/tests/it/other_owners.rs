@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use serin_apiserver::admission::{Admission, Attempt, Refusal, Verb};
+use serin_apiserver::admission::{Admission, AdmissionRequest, Refusal, Verb};
 use serin_apiserver::registry::ResourceId;
 
 use crate::cluster::{CANARIES, DEPLOYMENTS, TestCluster};
@@ -201,7 +201,7 @@ struct Refusing {
 }
 
 impl Admission for Refusing {
-    fn refusal(&self, attempt: &Attempt<'_>) -> Option<Refusal> {
+    fn refusal(&self, attempt: &AdmissionRequest<'_>) -> Option<Refusal> {
         let meant = attempt.resource.plural == self.plural && attempt.name == self.name;
         let writes = attempt.verb != Verb::Delete && attempt.subresource.is_none();
         (self.on.load(Ordering::Relaxed) && meant && writes).then(|| self.refusal.clone())

@@ -31,13 +31,13 @@ const HANG: Duration = Duration::from_secs(120);
 /// Lists that may be told once more.
 const STALE_MAX: usize = 64;
 
-/// Who changed something: attribution of every version of the store that the cluster's own actors did not make.
+/// Who changed something: attribution of every version of the store that the cluster's own controllers did not make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
     Operator,
     User,
     Foe,
-    Actors,
+    Controllers,
 }
 
 /// Whether a replica of the operator is alive; one that is not neither sends nor hears.
@@ -242,7 +242,7 @@ impl Weather {
         let state = self.state();
         let of =
             state.made.iter().rev().find(|(after, upto, _)| version > *after && version <= *upto);
-        of.map_or(By::Actors, |(.., by)| *by)
+        of.map_or(By::Controllers, |(.., by)| *by)
     }
 
     /// Forgets who made versions up to this one.

@@ -253,7 +253,7 @@ impl Watcher {
                 By::Operator => "serin",
                 By::User => "user",
                 By::Foe => "foe",
-                By::Actors => "cluster",
+                By::Controllers => "cluster",
             };
             self.say(&format!("{who:<7} {line}"));
         }

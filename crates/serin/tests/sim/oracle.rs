@@ -158,7 +158,7 @@ impl Oracle {
 
     fn touched(&mut self, moment: Moment) {
         match moment.by {
-            By::Operator | By::Actors => {}
+            By::Operator | By::Controllers => {}
             By::User => self.meddled = Some(moment.now),
             By::Foe => (self.meddled, self.foe) = (Some(moment.now), Some(moment.now)),
         }

@@ -1,4 +1,4 @@
-//! One world: the API in memory with its actors, virtual pods, the external outside, and the replicas of the unchanged operator.
+//! One world: the API in memory with its controllers, virtual pods, external services, and the replicas of the unchanged operator.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -9,9 +9,9 @@ use serin::clock::Clock;
 use serin::http_client::HttpClient;
 use serin::lab::local::manifest;
 use serin::operator::{Operator, Options};
-use serin_apiserver::actors::Actors;
+use serin_apiserver::controllers::Controllers;
 use serin_apiserver::http::Api;
-use serin_apiserver::kubelet::{Behaviour, Trouble, VirtualRuntime};
+use serin_apiserver::kubelet::{Behaviour, PodFault, VirtualRuntime};
 use serin_apiserver::registry::ResourceId;
 use serin_apiserver::store::{DeleteOptions, Store, Sub, WriteOptions};
 use tokio::sync::mpsc;
@@ -102,8 +102,8 @@ impl World {
         let store = empty_cluster().fork(Arc::clone(&now), plan.seed);
         let first = store.version();
         let runtime = VirtualRuntime::new(|image, _| behaviour(image));
-        let actors = Actors::new(Arc::new(store.clone()), Arc::new(runtime), now);
-        tokio::spawn(actors.run(std::future::pending()));
+        let controllers = Controllers::new(Arc::new(store.clone()), Arc::new(runtime), now);
+        tokio::spawn(controllers.run(std::future::pending()));
         let (weather, crashes) = Weather::new(plan.seed);
         let external = ExternalServices::new(store.clone(), plan.canaries.len());
         let replicas = (0..plan.replicas)
@@ -432,8 +432,8 @@ fn options(
 
 fn behaviour(image: &str) -> Behaviour {
     let trouble = match Quality::of(image) {
-        Quality::Crash => Some(Trouble::CrashLoop),
-        Quality::Never => Some(Trouble::NeverReady),
+        Quality::Crash => Some(PodFault::CrashLoop),
+        Quality::Never => Some(PodFault::NeverReady),
         Quality::Healthy
         | Quality::Bad
         | Quality::Late

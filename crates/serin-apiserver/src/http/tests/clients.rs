@@ -26,7 +26,7 @@ const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const JSON_PATCH: &str = "application/json-patch+json";
 const APPLY: &str = "application/apply-patch+yaml";
 
-struct Server {
+struct TestServer {
     api: Api,
     secs: Arc<AtomicI64>,
 }
@@ -37,14 +37,14 @@ struct Answer {
     body: Value,
 }
 
-/// The lines of a watch.
+/// The events of a watch.
 struct Lines(Body);
 
 impl Lines {
-    /// What has come, without waiting.
+    /// The events so far, without waiting.
     fn ready(&mut self) -> Vec<Value> {
         let mut lines = Vec::new();
-        // Tests never yield, so tokio's budget for one task would end before what is ready does.
+        // Tests do not yield, so that tokio's budget of one task would end before all ready events are read.
         while let Some(Some(frame)) = tokio::task::unconstrained(self.0.frame()).now_or_never() {
             let data = frame.unwrap().into_data().unwrap();
             lines.push(serde_json::from_slice(&data).unwrap());
@@ -52,13 +52,13 @@ impl Lines {
         lines
     }
 
-    /// The next line, or nothing at the end.
+    /// The next event; `None` at the end.
     async fn next(&mut self) -> Option<Value> {
         let frame = self.0.frame().await?;
         Some(serde_json::from_slice(&frame.unwrap().into_data().unwrap()).unwrap())
     }
 
-    /// Type and name of what has come.
+    /// Type and name of the events so far.
     fn brief(&mut self) -> Vec<String> {
         let text = |line: &Value, pointer: &str| {
             line.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_owned()
@@ -70,18 +70,18 @@ impl Lines {
     }
 }
 
-fn server() -> Server {
+fn server() -> TestServer {
     server_at(START_SECS)
 }
 
-fn server_at(start: i64) -> Server {
+fn server_at(start: i64) -> TestServer {
     let secs = Arc::new(AtomicI64::new(start));
     let clock = Arc::clone(&secs);
     let now = move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap();
-    Server { api: Api::new(Store::new(Arc::new(now), 1)), secs }
+    TestServer { api: Api::new(Store::new(Arc::new(now), 1)), secs }
 }
 
-impl Server {
+impl TestServer {
     fn pass(&self, secs: i64) {
         self.secs.fetch_add(secs, Ordering::Relaxed);
     }
@@ -127,7 +127,7 @@ impl Server {
         self.ask("PUT", path, &[], &body).await
     }
 
-    /// A PUT of the version that is there, which custom resources ask for.
+    /// A PUT with the current resourceVersion, which custom resources require.
     async fn replace(&self, path: &str, mut body: Value) -> Answer {
         let bare = path.split('?').next().unwrap_or_default();
         let live = self.get(bare).await.body;
@@ -157,8 +157,8 @@ impl Server {
         text(&self.get(CONFIGS).await.body, "/metadata/resourceVersion")
     }
 
-    /// A server that knows the kind `widgets`, and the answer of a creation that must succeed.
-    async fn with_widgets() -> Server {
+    /// A server with the kind `widgets`; the creation must succeed.
+    async fn with_widgets() -> TestServer {
         let server = server();
         let answer = server.post(CRDS, widgets()).await;
         assert_eq!(answer.code, 201, "{}", answer.body);

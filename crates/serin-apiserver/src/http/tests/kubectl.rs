@@ -1,4 +1,4 @@
-//! A session of the real kubectl (1.34 or later, whose words these are), when `SERIN_KUBECTL` names one.
+//! A session of the real kubectl (1.34 or later) when `SERIN_KUBECTL` names one; its output is the expectation.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::http::serve;
 struct Session {
     kubectl: PathBuf,
     home: PathBuf,
-    server: String,
+    address: String,
 }
 
 impl Session {
@@ -24,7 +24,7 @@ impl Session {
             .env("HOME", &self.home)
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("EDITOR", "sed -i s/size:.*/size:\\ 9/")
-            .args(["--server", &self.server])
+            .args(["--server", &self.address])
             .args(arguments.split_whitespace())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -50,14 +50,14 @@ async fn check(steps: &[(&str, &str)], expected: Expect) {
         println!("skipped: SERIN_KUBECTL does not name a kubectl");
         return;
     };
-    let bed = Bed::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = format!("http://{}", listener.local_addr().unwrap());
-    let serving = tokio::spawn(serve(listener, bed.api.clone()));
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(serve(listener, server.api.clone()));
     let home =
-        std::env::temp_dir().join(format!("serin-kubectl-{}", server.replace([':', '/'], "-")));
+        std::env::temp_dir().join(format!("serin-kubectl-{}", address.replace([':', '/'], "-")));
     tokio::fs::create_dir_all(&home).await.unwrap();
-    let session = Session { kubectl: Path::new(&kubectl).to_owned(), home, server };
+    let session = Session { kubectl: Path::new(&kubectl).to_owned(), home, address };
     let mut transcript = String::new();
     for (arguments, input) in steps {
         transcript += &session.run(arguments, input).await;

@@ -1,4 +1,4 @@
-//! Watches: nothing twice, nothing left out, and an end that says why.
+//! Watches: every change once, none skipped, and an end with a reason.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,24 +12,24 @@ const STREAM: &str = "?&watch=true&sendInitialEvents=true&resourceVersionMatch=N
 
 #[tokio::test(start_paused = true)]
 async fn what_is_there_comes_first_unless_the_client_knows_it() {
-    let bed = Bed::new();
-    let a = bed.post(CONFIG_MAPS, config_map("a", "1")).await;
+    let server = TestServer::new();
+    let a = server.post(CONFIG_MAPS, config_map("a", "1")).await;
     for query in ["?watch=true", "?watch=true&resourceVersion=0", "?watch=1&resourceVersion="] {
-        let mut lines = bed.watch(&format!("{CONFIG_MAPS}{query}")).await;
+        let mut lines = server.watch(&format!("{CONFIG_MAPS}{query}")).await;
         assert_eq!(lines.line().await, "ADDED a", "{query}");
     }
     let path = format!("{CONFIG_MAPS}?watch=true&resourceVersion={}", a.version());
-    let mut lines = bed.watch(&path).await;
-    bed.post(CONFIG_MAPS, config_map("b", "1")).await;
+    let mut lines = server.watch(&path).await;
+    server.post(CONFIG_MAPS, config_map("b", "1")).await;
     assert_eq!(lines.line().await, "ADDED b");
-    bed.patch(&format!("{CONFIG_MAPS}/a"), MERGE, json!({"data": {"value": "1"}})).await;
-    bed.patch(&format!("{CONFIG_MAPS}/a"), MERGE, json!({"data": {"value": "2"}})).await;
+    server.patch(&format!("{CONFIG_MAPS}/a"), MERGE, json!({"data": {"value": "1"}})).await;
+    server.patch(&format!("{CONFIG_MAPS}/a"), MERGE, json!({"data": {"value": "2"}})).await;
     let changed = lines.next().await.unwrap();
     assert_eq!(
         (&changed["type"], &changed["object"]["data"]["value"]),
         (&json!("MODIFIED"), &json!("2"))
     );
-    bed.delete(&format!("{CONFIG_MAPS}/a"), json!({})).await;
+    server.delete(&format!("{CONFIG_MAPS}/a"), json!({})).await;
     let gone = lines.next().await.unwrap();
     assert_eq!((&gone["type"], &gone["object"]["data"]["value"]), (&json!("DELETED"), &json!("2")));
     let version = |event: &Value| -> u64 {
@@ -41,9 +41,9 @@ async fn what_is_there_comes_first_unless_the_client_knows_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_streaming_list_ends_with_a_bookmark() {
-    let bed = Bed::new();
-    bed.post(CONFIG_MAPS, config_map("a", "1")).await;
-    let mut lines = bed.watch(&format!("{CONFIG_MAPS}{STREAM}")).await;
+    let server = TestServer::new();
+    server.post(CONFIG_MAPS, config_map("a", "1")).await;
+    let mut lines = server.watch(&format!("{CONFIG_MAPS}{STREAM}")).await;
     assert_eq!(lines.line().await, "ADDED a");
     let end = lines.next().await.unwrap();
     assert_eq!(end["type"], "BOOKMARK");
@@ -57,29 +57,29 @@ async fn a_streaming_list_ends_with_a_bookmark() {
     );
     assert_eq!(
         end["object"]["metadata"]["resourceVersion"],
-        json!(bed.api.store().version().to_string())
+        json!(server.api.store().version().to_string())
     );
-    let refused = bed.get(&format!("{CONFIG_MAPS}?watch=true&sendInitialEvents=true")).await;
+    let refused = server.get(&format!("{CONFIG_MAPS}?watch=true&sendInitialEvents=true")).await;
     assert_eq!(refused.code, 422);
 }
 
 #[tokio::test(start_paused = true)]
 async fn bookmarks_and_timeouts_come_when_asked_for() {
-    let bed = Bed::new();
-    let now = bed.api.store().version();
+    let server = TestServer::new();
+    let now = server.api.store().version();
     let path = format!("{CONFIG_MAPS}?watch=true&resourceVersion={now}&timeoutSeconds=90");
-    assert_eq!(bed.watch(&path).await.line().await, "over");
-    let mut lines = bed.watch(&format!("{path}&allowWatchBookmarks=true")).await;
+    assert_eq!(server.watch(&path).await.line().await, "over");
+    let mut lines = server.watch(&format!("{path}&allowWatchBookmarks=true")).await;
     assert_eq!(lines.line().await, "BOOKMARK null");
     assert_eq!(lines.line().await, "over");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_history_that_is_gone_is_said_to_be() {
-    let bed = Bed::new();
+async fn expired_history_is_an_error() {
+    let server = TestServer::new();
     for version in ["1", "9999999999999999999"] {
         let mut lines =
-            bed.watch(&format!("{CONFIG_MAPS}?watch=true&resourceVersion={version}")).await;
+            server.watch(&format!("{CONFIG_MAPS}?watch=true&resourceVersion={version}")).await;
         let event = lines.next().await.unwrap();
         assert_eq!(
             (&event["type"], &event["object"]["reason"]),
@@ -88,53 +88,56 @@ async fn a_history_that_is_gone_is_said_to_be() {
         assert_eq!(event["object"]["code"], 410);
         assert_eq!(lines.line().await, "over");
     }
-    assert_eq!(bed.get(&format!("{CONFIG_MAPS}?watch=true&resourceVersion=x")).await.code, 400);
-    let start = bed.post(CONFIG_MAPS, config_map("a", "0")).await.version();
+    assert_eq!(server.get(&format!("{CONFIG_MAPS}?watch=true&resourceVersion=x")).await.code, 400);
+    let start = server.post(CONFIG_MAPS, config_map("a", "0")).await.version();
     for value in 1..=2100 {
-        bed.patch(
-            &format!("{CONFIG_MAPS}/a"),
-            MERGE,
-            json!({"data": {"value": value.to_string()}}),
-        )
-        .await;
+        server
+            .patch(
+                &format!("{CONFIG_MAPS}/a"),
+                MERGE,
+                json!({"data": {"value": value.to_string()}}),
+            )
+            .await;
     }
-    let mut lines = bed.watch(&format!("{CONFIG_MAPS}?watch=true&resourceVersion={start}")).await;
+    let mut lines =
+        server.watch(&format!("{CONFIG_MAPS}?watch=true&resourceVersion={start}")).await;
     assert_eq!(lines.line().await, "ERROR 410");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_starts_to_match_is_added_and_what_stops_is_deleted() {
-    let bed = Bed::new();
+    let server = TestServer::new();
     let path = format!("{CONFIG_MAPS}?watch=true&labelSelector=app%3Dx");
-    let mut lines = bed.watch(&path).await;
-    bed.post(CONFIG_MAPS, config_map("a", "1")).await;
+    let mut lines = server.watch(&path).await;
+    server.post(CONFIG_MAPS, config_map("a", "1")).await;
     for label in [json!("x"), json!("x"), json!("y"), json!("x"), json!(null)] {
-        bed.patch(
-            &format!("{CONFIG_MAPS}/a"),
-            MERGE,
-            json!({"metadata": {"labels": {"app": label}}}),
-        )
-        .await;
+        server
+            .patch(
+                &format!("{CONFIG_MAPS}/a"),
+                MERGE,
+                json!({"metadata": {"labels": {"app": label}}}),
+            )
+            .await;
     }
     let kinds: Vec<_> = lines.ready().await.iter().map(|e| e["type"].clone()).collect();
     assert_eq!(kinds, ["ADDED", "DELETED", "ADDED", "DELETED"]);
     let mut one =
-        bed.watch(&format!("{CONFIG_MAPS}?watch=true&fieldSelector=metadata.name%3Db")).await;
-    bed.post(CONFIG_MAPS, config_map("b", "1")).await;
+        server.watch(&format!("{CONFIG_MAPS}?watch=true&fieldSelector=metadata.name%3Db")).await;
+    server.post(CONFIG_MAPS, config_map("b", "1")).await;
     assert_eq!(one.line().await, "ADDED b");
     assert_eq!(one.ready().await.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_kind_that_goes_takes_its_watches_along() {
-    let bed = Bed::with_widgets().await;
-    bed.post(WIDGETS, widget("a", json!({}))).await;
-    let mut lines = bed.watch(&format!("{WIDGETS}?watch=true")).await;
+    let server = TestServer::with_widgets().await;
+    server.post(WIDGETS, widget("a", json!({}))).await;
+    let mut lines = server.watch(&format!("{WIDGETS}?watch=true")).await;
     assert_eq!(lines.line().await, "ADDED a");
-    bed.delete(&format!("{CRDS}/widgets.example.com"), json!({})).await;
+    server.delete(&format!("{CRDS}/widgets.example.com"), json!({})).await;
     assert_eq!(lines.line().await, "DELETED a");
     assert_eq!(lines.line().await, "over");
-    assert_eq!(bed.get(WIDGETS).await.code, 404);
+    assert_eq!(server.get(WIDGETS).await.code, 404);
 }
 
 #[derive(Clone, Debug)]
@@ -153,22 +156,22 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(op, 1..40)
 }
 
-async fn perform(bed: &Bed, op: &Op) {
+async fn perform(server: &TestServer, op: &Op) {
     match op {
         Op::Put(name, value) => {
             let (name, value) = (format!("c{name}"), value.to_string());
-            if bed.post(CONFIG_MAPS, config_map(&name, &value)).await.code == 409 {
-                bed.put(&format!("{CONFIG_MAPS}/{name}"), config_map(&name, &value)).await;
+            if server.post(CONFIG_MAPS, config_map(&name, &value)).await.code == 409 {
+                server.put(&format!("{CONFIG_MAPS}/{name}"), config_map(&name, &value)).await;
             }
         }
-        Op::Delete(name) => drop(bed.delete(&format!("{CONFIG_MAPS}/c{name}"), json!({})).await),
+        Op::Delete(name) => drop(server.delete(&format!("{CONFIG_MAPS}/c{name}"), json!({})).await),
         Op::Look => {}
     }
 }
 
 type State = BTreeMap<String, Value>;
 
-/// What a client knows after these lines; versions must rise.
+/// The client's state after these events; versions must rise.
 fn follow(mut state: State, mut version: u64, events: &[Value]) -> State {
     for event in events {
         let object = &event["object"];
@@ -192,11 +195,11 @@ fn follow(mut state: State, mut version: u64, events: &[Value]) -> State {
     state
 }
 
-async fn listed(bed: &Bed) -> (State, u64) {
-    let list = bed.get(CONFIG_MAPS).await;
+async fn listed(server: &TestServer) -> (State, u64) {
+    let list = server.get(CONFIG_MAPS).await;
     let items = list.body["items"].as_array().unwrap().iter();
     let whole = |item: &Value| {
-        // Items of a list do not say what they are.
+        // List items have no `kind` and `apiVersion`.
         let mut object = item.clone();
         object["apiVersion"] = json!("v1");
         object["kind"] = json!("ConfigMap");
@@ -213,19 +216,19 @@ proptest! {
     fn a_list_and_its_watch_lead_to_what_is_there(ops in ops()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let bed = Bed::new();
+            let server = TestServer::new();
             let mut watchers = Vec::new();
-            let mut streams = vec![bed.watch(&format!("{CONFIG_MAPS}{STREAM}")).await];
+            let mut streams = vec![server.watch(&format!("{CONFIG_MAPS}{STREAM}")).await];
             for op in &ops {
                 if let Op::Look = op {
-                    let (state, version) = listed(&bed).await;
+                    let (state, version) = listed(&server).await;
                     let path = format!("{CONFIG_MAPS}?watch=true&resourceVersion={version}");
-                    watchers.push((state, version, bed.watch(&path).await));
-                    streams.push(bed.watch(&format!("{CONFIG_MAPS}{STREAM}")).await);
+                    watchers.push((state, version, server.watch(&path).await));
+                    streams.push(server.watch(&format!("{CONFIG_MAPS}{STREAM}")).await);
                 }
-                perform(&bed, op).await;
+                perform(&server, op).await;
             }
-            let (expected, _) = listed(&bed).await;
+            let (expected, _) = listed(&server).await;
             for (state, version, mut lines) in watchers {
                 assert_eq!(follow(state, version, &lines.ready().await), expected);
             }
@@ -245,17 +248,18 @@ proptest! {
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_that_sleeps_long_is_told_to_list_again() {
-    let bed = Bed::new();
-    bed.post(CONFIG_MAPS, config_map("a", "0")).await;
-    let mut lines = bed.watch(&format!("{CONFIG_MAPS}?watch=true")).await;
+    let server = TestServer::new();
+    server.post(CONFIG_MAPS, config_map("a", "0")).await;
+    let mut lines = server.watch(&format!("{CONFIG_MAPS}?watch=true")).await;
     assert_eq!(lines.line().await, "ADDED a");
     for value in 1..=2100 {
-        bed.patch(
-            &format!("{CONFIG_MAPS}/a"),
-            MERGE,
-            json!({"data": {"value": value.to_string()}}),
-        )
-        .await;
+        server
+            .patch(
+                &format!("{CONFIG_MAPS}/a"),
+                MERGE,
+                json!({"data": {"value": value.to_string()}}),
+            )
+            .await;
     }
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(lines.line().await, "ERROR 410");

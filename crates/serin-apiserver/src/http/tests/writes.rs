@@ -6,18 +6,18 @@ use super::*;
 
 #[tokio::test]
 async fn versions_move_with_changes_and_only_with_them() {
-    let bed = Bed::new();
-    let made = bed.post(CONFIG_MAPS, config_map("a", "1")).await;
+    let server = TestServer::new();
+    let made = server.post(CONFIG_MAPS, config_map("a", "1")).await;
     assert_eq!((made.code, made.text("/metadata/namespace")), (201, "default"));
     let path = format!("{CONFIG_MAPS}/a");
-    let same = bed.put(&path, made.body.clone()).await;
+    let same = server.put(&path, made.body.clone()).await;
     assert_eq!((same.code, same.version()), (200, made.version()));
-    let same = bed.patch(&path, MERGE, json!({"data": {"value": "1"}})).await;
+    let same = server.patch(&path, MERGE, json!({"data": {"value": "1"}})).await;
     assert_eq!(same.version(), made.version());
-    assert_eq!(bed.api.store().version(), made.version());
-    let other = bed.patch(&path, MERGE, json!({"data": {"value": "2"}})).await;
+    assert_eq!(server.api.store().version(), made.version());
+    let other = server.patch(&path, MERGE, json!({"data": {"value": "2"}})).await;
     assert!(other.version() > made.version());
-    let late = bed.put(&path, made.body.clone()).await;
+    let late = server.put(&path, made.body.clone()).await;
     assert_eq!(
         late.refusal(),
         (
@@ -27,14 +27,14 @@ async fn versions_move_with_changes_and_only_with_them() {
         )
     );
     assert_eq!(late.text("/reason"), "Conflict");
-    let unconditional = bed.put(&path, config_map("a", "3")).await;
+    let unconditional = server.put(&path, config_map("a", "3")).await;
     assert_eq!((unconditional.code, unconditional.text("/data/value")), (200, "3"));
 }
 
 #[tokio::test]
 async fn a_json_patch_sees_and_may_fence_the_version() {
-    let bed = Bed::new();
-    let made = bed.post(CONFIG_MAPS, config_map("a", "1")).await;
+    let server = TestServer::new();
+    let made = server.post(CONFIG_MAPS, config_map("a", "1")).await;
     let path = format!("{CONFIG_MAPS}/a");
     let patch = |version: &str| {
         json!([
@@ -42,102 +42,106 @@ async fn a_json_patch_sees_and_may_fence_the_version() {
             {"op": "replace", "path": "/data/value", "value": "2"},
         ])
     };
-    assert_eq!(bed.patch(&path, JSON_PATCH, patch("1")).await.code, 409);
+    assert_eq!(server.patch(&path, JSON_PATCH, patch("1")).await.code, 409);
     let now = made.text("/metadata/resourceVersion").to_owned();
-    assert_eq!(bed.patch(&path, JSON_PATCH, patch(&now)).await.text("/data/value"), "2");
+    assert_eq!(server.patch(&path, JSON_PATCH, patch(&now)).await.text("/data/value"), "2");
 }
 
 #[tokio::test]
 async fn what_the_server_sets_is_its_own() {
-    let bed = Bed::new();
-    let made = bed.post(CONFIG_MAPS, config_map("a", "1")).await;
+    let server = TestServer::new();
+    let made = server.post(CONFIG_MAPS, config_map("a", "1")).await;
     let path = format!("{CONFIG_MAPS}/a");
     let foreign = json!({"metadata": {"uid": "x"}});
-    assert_eq!(bed.patch(&path, MERGE, foreign).await.code, 409);
+    assert_eq!(server.patch(&path, MERGE, foreign).await.code, 409);
     let wish = json!({"metadata": {
         "creationTimestamp": "2000-01-01T00:00:00Z", "generation": 9, "deletionTimestamp": "2000-01-01T00:00:00Z",
     }});
-    let after = bed.patch(&path, MERGE, wish).await;
+    let after = server.patch(&path, MERGE, wish).await;
     assert_eq!(after.body, made.body);
     let renamed = json!({"metadata": {"name": "b"}});
-    assert_eq!(bed.patch(&path, MERGE, renamed).await.code, 400);
+    assert_eq!(server.patch(&path, MERGE, renamed).await.code, 400);
 }
 
 #[tokio::test]
 async fn the_generation_counts_the_specs_and_the_status_is_apart() {
-    let bed = Bed::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     let mut wish = widget("a", json!({"size": 1}));
     wish["status"] = json!({"ready": 9});
-    let made = bed.post(WIDGETS, wish).await;
+    let made = server.post(WIDGETS, wish).await;
     assert_eq!((made.body.get("status"), &made.body["metadata"]["generation"]), (None, &json!(1)));
     let path = format!("{WIDGETS}/a");
     let both =
         json!({"spec": {"size": 2}, "status": {"ready": 2}, "metadata": {"labels": {"a": "b"}}});
-    let main = bed.patch(&path, MERGE, both.clone()).await;
+    let main = server.patch(&path, MERGE, both.clone()).await;
     assert_eq!((main.body.get("status"), &main.body["spec"]["size"]), (None, &json!(2)));
     assert_eq!(main.body["metadata"]["generation"], 2);
     let other =
         json!({"spec": {"size": 5}, "status": {"ready": 2}, "metadata": {"labels": {"a": "c"}}});
-    let status = bed.patch(&format!("{path}/status"), MERGE, other).await;
+    let status = server.patch(&format!("{path}/status"), MERGE, other).await;
     assert_eq!(
         (&status.body["status"]["ready"], &status.body["spec"]["size"]),
         (&json!(2), &json!(2))
     );
     assert_eq!(status.text("/metadata/labels/a"), "b");
     assert_eq!(status.body["metadata"]["generation"], 2);
-    let labelled = bed.patch(&path, MERGE, json!({"metadata": {"labels": {"x": "y"}}})).await;
+    let labelled = server.patch(&path, MERGE, json!({"metadata": {"labels": {"x": "y"}}})).await;
     assert_eq!(labelled.body["metadata"]["generation"], 2);
 }
 
 #[tokio::test]
-async fn the_scale_is_a_small_face_of_the_object() {
-    let bed = Bed::with_widgets().await;
-    bed.post(WIDGETS, widget("a", json!({"size": 1}))).await;
+async fn the_scale_subresource_reads_and_writes_replicas() {
+    let server = TestServer::with_widgets().await;
+    server.post(WIDGETS, widget("a", json!({"size": 1}))).await;
     let path = format!("{WIDGETS}/a/scale");
-    let scale = bed.get(&path).await;
+    let scale = server.get(&path).await;
     assert_eq!((scale.text("/kind"), &scale.body["spec"]["replicas"]), ("Scale", &json!(1)));
-    let scaled = bed.patch(&path, MERGE, json!({"spec": {"replicas": 4}})).await;
+    let scaled = server.patch(&path, MERGE, json!({"spec": {"replicas": 4}})).await;
     assert_eq!(scaled.body["spec"]["replicas"], 4);
-    let now = bed.get(&format!("{WIDGETS}/a")).await;
+    let now = server.get(&format!("{WIDGETS}/a")).await;
     assert_eq!(now.body["spec"]["size"], 4);
-    let books = now.body["metadata"]["managedFields"].as_array().unwrap();
-    assert!(books.iter().any(|book| book["subresource"] == "scale"));
-    assert_eq!(bed.put(&path, scale.body).await.code, 409);
+    let managed = now.body["metadata"]["managedFields"].as_array().unwrap();
+    assert!(managed.iter().any(|entry| entry["subresource"] == "scale"));
+    assert_eq!(server.put(&path, scale.body).await.code, 409);
 }
 
 #[tokio::test]
 async fn a_dry_run_changes_nothing() {
-    let bed = Bed::with_widgets().await;
-    bed.post(WIDGETS, widget("a", json!({"size": 1}))).await;
-    let before = bed.api.store().version();
+    let server = TestServer::with_widgets().await;
+    server.post(WIDGETS, widget("a", json!({"size": 1}))).await;
+    let before = server.api.store().version();
     let path = format!("{WIDGETS}/a?dryRun=All");
-    let would = bed.post(&format!("{WIDGETS}?dryRun=All"), widget("b", json!({}))).await;
+    let would = server.post(&format!("{WIDGETS}?dryRun=All"), widget("b", json!({}))).await;
     assert_eq!((would.code, &would.body["spec"]["size"]), (201, &json!(3)));
-    let would = bed.patch(&path, MERGE, json!({"spec": {"size": 2}})).await;
+    let would = server.patch(&path, MERGE, json!({"spec": {"size": 2}})).await;
     assert_eq!((would.code, &would.body["spec"]["size"]), (200, &json!(2)));
-    assert_eq!(bed.patch(&path, MERGE, json!({"spec": {"size": 11}})).await.code, 422);
-    assert_eq!(bed.delete(&path, json!({})).await.code, 200);
+    assert_eq!(server.patch(&path, MERGE, json!({"spec": {"size": 11}})).await.code, 422);
+    assert_eq!(server.delete(&path, json!({})).await.code, 200);
     assert_eq!(
-        bed.patch(
-            &format!("{path}&fieldManager=x&force=true"),
-            APPLY,
-            widget("a", json!({"size": 7}))
-        )
-        .await
-        .code,
+        server
+            .patch(
+                &format!("{path}&fieldManager=x&force=true"),
+                APPLY,
+                widget("a", json!({"size": 7}))
+            )
+            .await
+            .code,
         200
     );
-    assert_eq!(bed.post(&format!("{WIDGETS}?dryRun=Some"), widget("b", json!({}))).await.code, 422);
-    assert_eq!(bed.api.store().version(), before);
+    assert_eq!(
+        server.post(&format!("{WIDGETS}?dryRun=Some"), widget("b", json!({}))).await.code,
+        422
+    );
+    assert_eq!(server.api.store().version(), before);
 }
 
 #[tokio::test]
 async fn appliers_meet_conflicts_and_may_force_them() {
-    let bed = Bed::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     let path = |manager: &str| format!("{WIDGETS}/a?fieldManager={manager}");
-    let made = bed.patch(&path("one"), APPLY, widget("a", json!({"size": 1}))).await;
+    let made = server.patch(&path("one"), APPLY, widget("a", json!({"size": 1}))).await;
     assert_eq!(made.code, 201);
-    let refused = bed.patch(&path("two"), APPLY, widget("a", json!({"size": 2}))).await;
+    let refused = server.patch(&path("two"), APPLY, widget("a", json!({"size": 2}))).await;
     assert_eq!(
         refused.refusal(),
         (409, "Apply failed with 1 conflict: conflict with \"one\": .spec.size")
@@ -148,29 +152,29 @@ async fn appliers_meet_conflicts_and_may_force_them() {
         (&json!("FieldManagerConflict"), &json!(".spec.size"))
     );
     let forced = format!("{}&force=true", path("two"));
-    assert_eq!(bed.patch(&forced, APPLY, widget("a", json!({"size": 2}))).await.code, 200);
-    let gone = bed.patch(&path("two"), APPLY, widget("a", json!({}))).await;
+    assert_eq!(server.patch(&forced, APPLY, widget("a", json!({"size": 2}))).await.code, 200);
+    let gone = server.patch(&path("two"), APPLY, widget("a", json!({}))).await;
     assert_eq!(gone.body["spec"]["size"], 3, "back to the default");
-    let unnamed = bed.patch(&path(""), APPLY, widget("a", json!({}))).await;
+    let unnamed = server.patch(&path(""), APPLY, widget("a", json!({}))).await;
     let why = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
     assert_eq!(unnamed.refusal(), (422, why));
 }
 
 #[tokio::test]
 async fn yaml_is_applied_too() {
-    let bed = Bed::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     let yaml = b"apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: a}\nspec:\n  size: 4\n";
     let headers = [("content-type", APPLY)];
-    let response = bed
+    let response = server
         .raw(Method::PATCH, &format!("{WIDGETS}/a?fieldManager=me"), &headers, yaml.to_vec())
         .await;
-    assert_eq!(bed.answer(response).await.body["spec"]["size"], 4);
+    assert_eq!(server.answer(response).await.body["spec"]["size"], 4);
 }
 
 #[tokio::test]
 async fn names_are_made_and_checked() {
-    let bed = Bed::new();
-    let made = bed.post(CONFIG_MAPS, json!({"metadata": {"generateName": "x-"}})).await;
+    let server = TestServer::new();
+    let made = server.post(CONFIG_MAPS, json!({"metadata": {"generateName": "x-"}})).await;
     assert!(made.text("/metadata/name").starts_with("x-"));
     for (body, code) in [
         (json!({"metadata": {"name": "A"}}), 422),
@@ -179,12 +183,12 @@ async fn names_are_made_and_checked() {
         (json!({"metadata": {"name": "a"}, "kind": "Secret"}), 400),
         (json!([]), 400),
     ] {
-        assert_eq!(bed.post(CONFIG_MAPS, body.clone()).await.code, code, "{body}");
+        assert_eq!(server.post(CONFIG_MAPS, body.clone()).await.code, code, "{body}");
     }
-    let nowhere = bed.post("/api/v1/namespaces/nope/configmaps", config_map("a", "1")).await;
+    let nowhere = server.post("/api/v1/namespaces/nope/configmaps", config_map("a", "1")).await;
     assert_eq!(nowhere.refusal(), (404, "namespaces \"nope\" not found"));
-    bed.post(CONFIG_MAPS, config_map("a", "1")).await;
-    let twice = bed.post(CONFIG_MAPS, config_map("a", "1")).await;
+    server.post(CONFIG_MAPS, config_map("a", "1")).await;
+    let twice = server.post(CONFIG_MAPS, config_map("a", "1")).await;
     assert_eq!(twice.refusal(), (409, "configmaps \"a\" already exists"));
     assert_eq!(twice.text("/reason"), "AlreadyExists");
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A client may still try an address for a while after its pod is gone.
-const REST: Duration = Duration::from_secs(60);
-/// In each of the third and fourth number; 0 and 255 are left out.
-const PER_NUMBER: u32 = 254;
+/// How long an address is not reused: clients may still connect to the pod that had it.
+const REUSE_DELAY: Duration = Duration::from_secs(60);
+/// The numbers used in the third and the fourth octet: 1 to 254.
+const ADDRESSES_PER_OCTET: u32 = 254;
 
 #[derive(Default)]
 struct Pool {
@@ -20,15 +20,15 @@ struct Pool {
     resting: VecDeque<(Instant, Ipv4Addr)>,
 }
 
-/// Hands out addresses of 127.x.0.0/16.
+/// Allocates addresses of 127.x.0.0/16.
 #[derive(Clone)]
 pub(crate) struct Addresses {
     second: u8,
     pool: Arc<Mutex<Pool>>,
 }
 
-/// An address in use; it is given back when dropped.
-pub(crate) struct Lease {
+/// An allocated address; dropping it releases the address.
+pub(crate) struct AddressLease {
     pub(crate) ip: Ipv4Addr,
     pool: Arc<Mutex<Pool>>,
 }
@@ -38,29 +38,30 @@ impl Addresses {
         Self { second, pool: Arc::default() }
     }
 
-    /// A free address on which nobody listens on any of `ports`; `None` when all are taken.
-    pub(crate) fn lease(&self, ports: &[u16]) -> Option<Lease> {
+    /// Allocates an address with no listener on any of `ports`; `None` if there is none.
+    pub(crate) fn lease(&self, ports: &[u16]) -> Option<AddressLease> {
         let mut pool = self.pool.lock();
         let now = Instant::now();
         while pool.resting.front().is_some_and(|(until, _)| *until <= now) {
             pool.resting.pop_front();
         }
-        for _ in 0..PER_NUMBER * PER_NUMBER {
+        for _ in 0..ADDRESSES_PER_OCTET * ADDRESSES_PER_OCTET {
             let count = pool.next;
-            pool.next = (count + 1) % (PER_NUMBER * PER_NUMBER);
-            let number = |count: u32| u8::try_from(count % PER_NUMBER + 1).unwrap_or(1);
-            let ip = Ipv4Addr::new(127, self.second, number(count / PER_NUMBER), number(count));
+            pool.next = (count + 1) % (ADDRESSES_PER_OCTET * ADDRESSES_PER_OCTET);
+            let number = |count: u32| u8::try_from(count % ADDRESSES_PER_OCTET + 1).unwrap_or(1);
+            let ip =
+                Ipv4Addr::new(127, self.second, number(count / ADDRESSES_PER_OCTET), number(count));
             let resting = pool.resting.iter().any(|(_, resting)| *resting == ip);
             if !resting && !pool.used.contains(&ip) && is_free(ip, ports) {
                 pool.used.insert(ip);
-                return Some(Lease { ip, pool: Arc::clone(&self.pool) });
+                return Some(AddressLease { ip, pool: Arc::clone(&self.pool) });
             }
         }
         None
     }
 }
 
-/// Only someone who listens already makes an address useless; what else may be wrong the program itself will say.
+/// Only a port that is in use makes an address unusable; other errors are left to the container's program to report.
 fn is_free(ip: Ipv4Addr, ports: &[u16]) -> bool {
     let taken = |port: &u16| match TcpListener::bind(SocketAddr::new(IpAddr::V4(ip), *port)) {
         Ok(_) => false,
@@ -69,11 +70,11 @@ fn is_free(ip: Ipv4Addr, ports: &[u16]) -> bool {
     !ports.iter().any(taken)
 }
 
-impl Drop for Lease {
+impl Drop for AddressLease {
     fn drop(&mut self) {
         let mut pool = self.pool.lock();
         pool.used.remove(&self.ip);
-        pool.resting.push_back((Instant::now() + REST, self.ip));
+        pool.resting.push_back((Instant::now() + REUSE_DELAY, self.ip));
     }
 }
 
@@ -90,7 +91,7 @@ mod tests {
         drop(first);
         addresses.pool.lock().next = 0;
         assert_eq!(addresses.lease(&[]).unwrap().ip, Ipv4Addr::new(127, 9, 1, 2));
-        tokio::time::advance(REST).await;
+        tokio::time::advance(REUSE_DELAY).await;
         addresses.pool.lock().next = 0;
         assert_eq!(addresses.lease(&[]).unwrap().ip, ip);
     }
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn taken_ones_are_skipped() {
         let addresses = Addresses::new(9);
-        // A wildcard listener takes the port on every address but says so only on its own.
+        // A wildcard listener takes the port on every address, but only binding the wildcard address shows it.
         let taken = TcpListener::bind("127.9.1.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
         assert_eq!(addresses.lease(&[port]).unwrap().ip, Ipv4Addr::new(127, 9, 1, 2));

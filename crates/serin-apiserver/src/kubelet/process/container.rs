@@ -16,31 +16,31 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::Place;
-use super::env::{Env, Facts, expand};
+use super::PodContext;
+use super::env::{Env, EnvSources, expand};
 use super::spawn::Process;
 use super::volumes::Mounts;
-use crate::actors::object::{self, int, list, text};
+use crate::controllers::object::{self, int, list, text};
 use crate::kubelet::launcher;
 use crate::kubelet::logs::{LINE_BYTES_MAX, Ring};
 use crate::kubelet::probe::{self, Action, Probe};
 use crate::kubelet::report::{ContainerState, Exit};
 use crate::store::Clock;
 
-/// First wait before a restart; it doubles.
+/// The wait before the first restart; it doubles with each restart.
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// The longest wait before a restart.
 const BACK_OFF_MAX: Duration = Duration::from_secs(60);
-/// A run this long was a good one: the next wait is the first again.
-const GOOD_RUN: Duration = Duration::from_secs(600);
-/// Until a probe first succeeds it is asked this often, so that a laptop need not wait for a period to pass.
-const EAGER: Duration = Duration::from_millis(250);
-/// Without a probe, a port is tried this often until it opens.
+/// After a run of this length the wait before a restart starts again at `BACK_OFF`.
+const BACK_OFF_RESET_AFTER: Duration = Duration::from_secs(600);
+/// The probe period until the first success, if `periodSeconds` is longer: on a laptop pods become ready sooner.
+const UNREADY_PROBE_PERIOD: Duration = Duration::from_millis(250);
+/// How often a port without a probe is tried until it opens.
 const PORT_POLL: Duration = Duration::from_millis(50);
-/// For the last lines of a process that has ended.
-const LAST_LINES: Duration = Duration::from_millis(200);
+/// How long the remaining output of an ended process is read.
+const OUTPUT_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// How far the end of a pod has come.
+/// The stage of a pod's termination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum End {
     Not,
@@ -49,13 +49,13 @@ pub(super) enum End {
 }
 
 pub(super) struct Container<'a> {
-    pub(super) place: &'a Place<'a>,
+    pub(super) context: &'a PodContext<'a>,
     pub(super) spec: &'a Value,
     pub(super) name: &'a str,
     pub(super) init: bool,
 }
 
-/// A command ready to run.
+/// A container that is ready to start: its command, environment and probes.
 struct Prepared {
     argv: Vec<String>,
     env: Env,
@@ -70,23 +70,23 @@ struct Probes {
     liveness: Option<Probe>,
 }
 
-/// Why a container cannot even be tried.
-struct Unfit {
+/// Why a container cannot be started, as the kubelet reports it.
+struct StartError {
     reason: &'static str,
     message: String,
 }
 
 impl Container<'_> {
-    /// Runs until the restart policy or the pod's end says that it is over; true if the last run succeeded.
+    /// Runs and restarts the container until the restart policy or the pod's termination ends it; true if the last run succeeded.
     pub(super) async fn supervise(&self) -> bool {
         let mut wait = BACK_OFF;
         loop {
             let begun = Instant::now();
             let exit = match self.prepare() {
                 Ok(prepared) => self.run(&prepared).await,
-                Err(unfit) => {
-                    self.tell_unfit(&unfit);
-                    if self.rest(wait).await {
+                Err(error) => {
+                    self.report_start_error(&error);
+                    if self.wait_unless_stopped(wait).await {
                         return false;
                     }
                     wait = (wait * 2).min(BACK_OFF_MAX);
@@ -99,14 +99,14 @@ impl Container<'_> {
                 report.started = false;
                 report.state = ContainerState::Exited(exit.clone());
             });
-            if *self.place.end.borrow() != End::Not || !self.restarts(code) {
+            if *self.context.end.borrow() != End::Not || !self.restarts(code) {
                 return code == 0;
             }
-            if begun.elapsed() >= GOOD_RUN {
+            if begun.elapsed() >= BACK_OFF_RESET_AFTER {
                 wait = BACK_OFF;
             }
             self.back_off(exit, wait);
-            if self.rest(wait).await {
+            if self.wait_unless_stopped(wait).await {
                 return false;
             }
             self.report(|report| report.restarts += 1);
@@ -115,7 +115,7 @@ impl Container<'_> {
     }
 
     fn restarts(&self, code: i32) -> bool {
-        match text(&self.place.job.pod, "/spec/restartPolicy") {
+        match text(&self.context.job.pod, "/spec/restartPolicy") {
             "Never" => false,
             "OnFailure" => code != 0,
             _ => !self.init || code != 0,
@@ -123,46 +123,46 @@ impl Container<'_> {
     }
 
     fn report(&self, change: impl FnOnce(&mut crate::kubelet::ContainerReport)) {
-        self.place.job.reporter.container(self.name, change);
+        self.context.job.reporter.container(self.name, change);
     }
 
-    fn note(&self, warning: bool, reason: &'static str, message: String) {
-        self.place.job.reporter.note(warning, reason, message);
+    fn event(&self, warning: bool, reason: &'static str, message: String) {
+        self.context.job.reporter.event(warning, reason, message);
     }
 
-    /// Waits; true if the pod came to its end meanwhile.
-    async fn rest(&self, wait: Duration) -> bool {
+    /// Waits; true if the pod is terminated meanwhile.
+    async fn wait_unless_stopped(&self, wait: Duration) -> bool {
         tokio::select! {
             () = tokio::time::sleep(wait) => false,
-            () = ending(&self.place.end, End::Term) => true,
+            () = ending(&self.context.end, End::Term) => true,
         }
     }
 
-    fn tell_unfit(&self, unfit: &Unfit) {
-        // As a kubelet does, an image that stays missing is called by its second name.
+    fn report_start_error(&self, error: &StartError) {
+        // As a kubelet does, the second ErrImagePull in a row becomes ImagePullBackOff.
         let again = |state: &ContainerState| {
             matches!(state, ContainerState::Waiting { reason: "ErrImagePull", .. })
         };
-        let mut reason = unfit.reason;
+        let mut reason = error.reason;
         self.report(|report| {
             if reason == "ErrImagePull" && again(&report.state) {
                 reason = "ImagePullBackOff";
             }
-            report.state = ContainerState::Waiting { reason, message: unfit.message.clone() };
+            report.state = ContainerState::Waiting { reason, message: error.message.clone() };
         });
         if reason == "ImagePullBackOff" {
-            self.note(
+            self.event(
                 false,
                 "BackOff",
                 format!("Back-off pulling image {:?}", text(self.spec, "/image")),
             );
         } else {
-            self.note(true, "Failed", format!("Error: {}: {}", unfit.reason, unfit.message));
+            self.event(true, "Failed", format!("Error: {}: {}", error.reason, error.message));
         }
     }
 
     fn back_off(&self, exit: Exit, wait: Duration) {
-        let pod = object::name(&self.place.job.pod);
+        let pod = object::name(&self.context.job.pod);
         let message = format!(
             "back-off {}s restarting failed container={} pod={pod}",
             wait.as_secs(),
@@ -172,17 +172,17 @@ impl Container<'_> {
             report.last = Some(exit);
             report.state = ContainerState::Waiting { reason: "CrashLoopBackOff", message };
         });
-        self.note(
+        self.event(
             true,
             "BackOff",
             format!("Back-off restarting failed container {} in pod {pod}", self.name),
         );
     }
 
-    fn prepare(&self) -> Result<Prepared, Unfit> {
-        let config = |message: String| Unfit { reason: "CreateContainerConfigError", message };
-        let Place { job, ip, dir, .. } = self.place;
-        let facts = Facts { pod: &job.pod, ip: *ip, configs: &*job.configs };
+    fn prepare(&self) -> Result<Prepared, StartError> {
+        let config = |message: String| StartError { reason: "CreateContainerConfigError", message };
+        let PodContext { job, ip, dir, .. } = self.context;
+        let facts = EnvSources { pod: &job.pod, ip: *ip, configs: &*job.configs };
         let mounts = Mounts::of(self.spec, dir);
         let mut env = facts.environment(self.spec).map_err(config)?;
         for value in env.values_mut() {
@@ -203,8 +203,8 @@ impl Container<'_> {
         Ok(Prepared { argv, env, mounts, probes, pre_stop })
     }
 
-    /// The container's own command, or the image's by the table.
-    fn command(&self, env: &Env) -> Result<Vec<String>, Unfit> {
+    /// The container's own command, or the one that the image table has for its image.
+    fn command(&self, env: &Env) -> Result<Vec<String>, StartError> {
         let words = |key: &str| {
             list(self.spec, key)
                 .iter()
@@ -215,7 +215,7 @@ impl Container<'_> {
         let own = words("/command");
         let image = text(self.spec, "/image");
         let mut argv = if own.is_empty() {
-            self.place.shared.config.images.command(image).unwrap_or_default()
+            self.context.shared.config.images.command(image).unwrap_or_default()
         } else {
             own
         };
@@ -223,14 +223,14 @@ impl Container<'_> {
             let message = format!(
                 "no command is known for image {image:?}: give the container a command, or map the image to one"
             );
-            return Err(Unfit { reason: "ErrImagePull", message });
+            return Err(StartError { reason: "ErrImagePull", message });
         }
         argv.extend(words("/args"));
         Ok(argv)
     }
 
     fn process(&self, argv: &[String], prepared: &Prepared) -> Command {
-        let launcher = &self.place.shared.config.launcher;
+        let launcher = &self.context.shared.config.launcher;
         let mut words = launcher.iter().cloned().chain(argv.iter().map(OsString::from));
         let mut command = Command::new(words.next().unwrap_or_default());
         command
@@ -252,7 +252,7 @@ impl Container<'_> {
 
     /// One run, from start to end.
     async fn run(&self, prepared: &Prepared) -> Exit {
-        let job = self.place.job;
+        let job = self.context.job;
         let started = (job.clock)();
         let exit = |code: i32, signal: Option<i32>, message: String| Exit {
             code,
@@ -262,14 +262,14 @@ impl Container<'_> {
             finished: (job.clock)(),
         };
         let mut process =
-            match self.place.shared.spawner.spawn(self.process(&prepared.argv, prepared)).await {
+            match self.context.shared.spawner.spawn(self.process(&prepared.argv, prepared)).await {
                 Ok(process) => process,
                 Err(error) => {
                     let message = format!(
                         "cannot run {:?}: {error}",
                         prepared.argv.first().map_or("", String::as_str)
                     );
-                    self.note(true, "Failed", format!("Error: {message}"));
+                    self.event(true, "Failed", format!("Error: {message}"));
                     return exit(
                         if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 },
                         None,
@@ -278,23 +278,23 @@ impl Container<'_> {
                 }
             };
         self.report(|report| report.state = ContainerState::Running { since: started });
-        self.note(false, "Started", format!("Started container {}", self.name));
-        let ring = self.place.shared.logs.begin(
+        self.event(false, "Started", format!("Started container {}", self.name));
+        let ring = self.context.shared.logs.begin(
             object::namespace(&job.pod),
             object::name(&job.pod),
             self.name,
         );
         let mut pumps = JoinSet::new();
         if let Some(stdout) = process.child.stdout.take() {
-            pumps.spawn(pump(stdout, Arc::clone(&ring), Arc::clone(&job.clock)));
+            pumps.spawn(copy_output(stdout, Arc::clone(&ring), Arc::clone(&job.clock)));
         }
         if let Some(stderr) = process.child.stderr.take() {
-            pumps.spawn(pump(stderr, Arc::clone(&ring), Arc::clone(&job.clock)));
+            pumps.spawn(copy_output(stderr, Arc::clone(&ring), Arc::clone(&job.clock)));
         }
         let status = self.watch_over(&mut process, prepared).await;
         let drained = async { while pumps.join_next().await.is_some() {} };
-        // A process that left its group may hold the pipes; its lines are not waited for.
-        let _cut_off = tokio::time::timeout(LAST_LINES, drained).await;
+        // A process that left its process group may hold the pipes open; its output is not waited for.
+        let _cut_off = tokio::time::timeout(OUTPUT_TIMEOUT, drained).await;
         ring.close();
         match status {
             Ok(status) => exit(code(status), status.signal(), String::new()),
@@ -309,44 +309,44 @@ impl Container<'_> {
     ) -> std::io::Result<ExitStatus> {
         let why = tokio::select! {
             status = process.wait() => return status,
-            why = self.attend(prepared) => Some(why),
-            () = ending(&self.place.end, End::Term) => None,
+            why = self.monitor(prepared) => Some(why),
+            () = ending(&self.context.end, End::Term) => None,
         };
         let grace = match why {
             Some(why) => {
-                self.note(
+                self.event(
                     false,
                     "Killing",
                     format!("Container {} {why}, will be restarted", self.name),
                 );
                 Duration::from_secs(
-                    int(&self.place.job.pod, "/spec/terminationGracePeriodSeconds")
+                    int(&self.context.job.pod, "/spec/terminationGracePeriodSeconds")
                         .and_then(|secs| u64::try_from(secs).ok())
                         .unwrap_or(30),
                 )
             }
-            // The pod's own clock says when to kill.
+            // The pod's grace period decides when to kill.
             None => Duration::MAX,
         };
         if let Some(hook) = &prepared.pre_stop {
             tokio::select! {
                 status = process.wait() => return status,
-                done = self.act(hook, prepared) => if let Err(error) = done { self.note(true, "FailedPreStopHook", error) },
-                () = ending(&self.place.end, End::Kill) => {}
+                done = self.act(hook, prepared) => if let Err(error) = done { self.event(true, "FailedPreStopHook", error) },
+                () = ending(&self.context.end, End::Kill) => {}
             }
         }
         process.signal(Signal::TERM);
         tokio::select! {
             status = process.wait() => return status,
             () = tokio::time::sleep(grace) => {}
-            () = ending(&self.place.end, End::Kill) => {}
+            () = ending(&self.context.end, End::Kill) => {}
         }
         process.signal(Signal::KILL);
         process.wait().await
     }
 
-    /// Keeps an eye on the process; returns when it must be restarted, and why.
-    async fn attend(&self, prepared: &Prepared) -> &'static str {
+    /// Runs the probes while the process runs; returns why the container must be restarted.
+    async fn monitor(&self, prepared: &Prepared) -> &'static str {
         let Probes { startup, readiness, liveness } = &prepared.probes;
         if let Some(startup) = startup
             && !self.until_started(startup, prepared).await
@@ -367,7 +367,7 @@ impl Container<'_> {
             match self.ask("Startup", probe, prepared).await {
                 Ok(()) => return true,
                 Err(why) if counted.elapsed() >= probe.period => {
-                    self.note(true, "Unhealthy", why);
+                    self.event(true, "Unhealthy", why);
                     counted = Instant::now();
                     failures += 1;
                     if failures >= probe.failures {
@@ -376,7 +376,7 @@ impl Container<'_> {
                 }
                 Err(_early) => {}
             }
-            tokio::time::sleep(EAGER.min(probe.period)).await;
+            tokio::time::sleep(UNREADY_PROBE_PERIOD.min(probe.period)).await;
         }
     }
 
@@ -402,24 +402,29 @@ impl Container<'_> {
                     if ever || counted.elapsed() >= probe.period {
                         counted = Instant::now();
                         failures += 1;
-                        self.note(true, "Unhealthy", why);
+                        self.event(true, "Unhealthy", why);
                     }
                     if failures >= probe.failures {
                         self.report(|report| report.ready = false);
                     }
                 }
             }
-            tokio::time::sleep(if ever { probe.period } else { EAGER.min(probe.period) }).await;
+            tokio::time::sleep(if ever {
+                probe.period
+            } else {
+                UNREADY_PROBE_PERIOD.min(probe.period)
+            })
+            .await;
         }
     }
 
-    /// Without a probe, a container is ready once its first port is open.
+    /// Without a readiness probe, a container is ready once its first port is open.
     async fn until_open(&self) {
         let port =
             int(self.spec, "/ports/0/containerPort").and_then(|port| u16::try_from(port).ok());
         let udp = text(self.spec, "/ports/0/protocol") == "UDP";
         let Some(port) = port.filter(|_| !udp && !self.init) else { return };
-        while probe::tcp(&self.place.ip.to_string(), port).await.is_err() {
+        while probe::tcp(&self.context.ip.to_string(), port).await.is_err() {
             tokio::time::sleep(PORT_POLL).await;
         }
     }
@@ -433,7 +438,7 @@ impl Container<'_> {
             match self.ask("Liveness", probe, prepared).await {
                 Ok(()) => failures = 0,
                 Err(why) => {
-                    self.note(true, "Unhealthy", why);
+                    self.event(true, "Unhealthy", why);
                     failures += 1;
                 }
             }
@@ -465,7 +470,7 @@ impl Container<'_> {
                 let mut command = self.process(&argv, prepared);
                 command.stdout(Stdio::null()).stderr(Stdio::null());
                 let mut process = self
-                    .place
+                    .context
                     .shared
                     .spawner
                     .spawn(command)
@@ -482,19 +487,19 @@ impl Container<'_> {
     }
 }
 
-/// As a shell counts: 128 and the signal.
+/// The exit code as a shell gives it: 128 plus the signal if a signal ended the process.
 fn code(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(255)
 }
 
-/// Waits until the end has come as far as `point`. A pod that nobody tends any more is to end at once.
+/// Waits until the termination has reached stage `point`: at once if the pod's task is gone.
 async fn ending(end: &watch::Receiver<End>, point: End) {
     let mut end = end.clone();
     let _closed = end.wait_for(|end| *end >= point).await;
 }
 
-/// Copies what a process writes to its log, line by line.
-async fn pump(mut from: impl AsyncRead + Unpin, ring: Arc<Ring>, clock: Clock) {
+/// Copies the output of a process to its log, line by line.
+async fn copy_output(mut from: impl AsyncRead + Unpin, ring: Arc<Ring>, clock: Clock) {
     let mut held = Vec::new();
     loop {
         let read = from.read_buf(&mut held).await;

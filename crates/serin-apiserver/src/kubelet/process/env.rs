@@ -1,4 +1,4 @@
-//! The environment of a container, and what is put into its command line.
+//! The environment variables of a container, and their expansion in its command.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -8,20 +8,20 @@ use serde_json::Value;
 
 use super::super::Configs;
 use super::images;
-use crate::actors::object::{self, flag, list, text};
-use crate::actors::{NODE, NODE_ADDRESS};
+use crate::controllers::object::{self, flag, list, text};
+use crate::controllers::{NODE, NODE_ADDRESS};
 
 pub(crate) type Env = BTreeMap<String, String>;
 
-/// What a container may refer to.
-pub(crate) struct Facts<'a> {
+/// The values that a container's environment can refer to.
+pub(crate) struct EnvSources<'a> {
     pub(crate) pod: &'a Value,
     pub(crate) ip: Ipv4Addr,
     pub(crate) configs: &'a dyn Configs,
 }
 
-impl Facts<'_> {
-    /// Everything that the container's program finds in its environment.
+impl EnvSources<'_> {
+    /// All environment variables of a container.
     pub(crate) fn environment(&self, container: &Value) -> Result<Env, String> {
         let mut env = self.own(container);
         for source in list(container, "/envFrom") {
@@ -43,7 +43,7 @@ impl Facts<'_> {
         Ok(env)
     }
 
-    /// What every process gets, told or not.
+    /// The variables that every process gets, beside those of its spec.
     fn own(&self, container: &Value) -> Env {
         let mut env = Env::new();
         for key in ["PATH", "TMPDIR", "LANG"] {
@@ -128,9 +128,9 @@ impl Facts<'_> {
         Some(value.to_owned())
     }
 
-    /// The text entries of a ConfigMap or Secret; `None` if it is missing and may be.
+    /// The text entries of a ConfigMap or Secret; `None` if it does not exist and the reference is optional.
     ///
-    /// As with a kubelet, what a ConfigMap has as `binaryData` is for volumes only.
+    /// As with a kubelet, `binaryData` of a ConfigMap is for volumes only.
     fn data(&self, reference: &Value, secret: bool) -> Result<Option<Env>, String> {
         let name = text(reference, "/name");
         let mut all = entries(self.configs, object::namespace(self.pod), name, secret);
@@ -228,7 +228,8 @@ mod tests {
     fn environment(container: Value) -> Result<Env, String> {
         let pod =
             json!({"metadata": {"name": "web-1", "namespace": "test", "labels": {"app": "web"}}});
-        Facts { pod: &pod, ip: Ipv4Addr::new(127, 1, 1, 1), configs: &Held }.environment(&container)
+        EnvSources { pod: &pod, ip: Ipv4Addr::new(127, 1, 1, 1), configs: &Held }
+            .environment(&container)
     }
 
     #[test]
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said() {
+    fn a_missing_reference_is_an_error() {
         let of = |from: Value| {
             environment(json!({"env": [{"name": "A", "valueFrom": from}]})).unwrap_err()
         };

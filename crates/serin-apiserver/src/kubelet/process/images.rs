@@ -1,4 +1,4 @@
-//! From an image to a command: a table of patterns.
+//! A table of image patterns that gives the command of an image.
 
 /// Commands for images; the first pattern that matches wins.
 #[derive(Clone, Debug, Default)]
@@ -7,13 +7,13 @@ pub struct Images(Vec<(String, Vec<String>)>);
 /// The parts of an image reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Reference<'a> {
-    /// The last part of the repository.
+    /// The last segment of the repository: `podinfo` of `ghcr.io/stefanprodan/podinfo:6`.
     name: &'a str,
     tag: &'a str,
 }
 
 impl Images {
-    /// `entries` map patterns, in which `*` stands for anything, to commands, in which `{image}`, `{name}` and `{tag}` are replaced.
+    /// `entries` are patterns, in which `*` matches any text, with commands, in which `{image}`, `{name}` and `{tag}` are replaced.
     pub fn new(entries: impl IntoIterator<Item = (String, Vec<String>)>) -> Self {
         Self(entries.into_iter().collect())
     }

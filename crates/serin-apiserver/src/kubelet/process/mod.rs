@@ -23,42 +23,42 @@ use tokio::sync::watch;
 
 pub use self::images::Images;
 
-use self::address::{Addresses, Lease};
+use self::address::{AddressLease, Addresses};
 use self::container::{Container, End};
 use self::spawn::Spawner;
 use super::logs::{LogError, LogOptions, LogStore, LogStream, Logs};
 use super::report::{ContainerReport, ContainerState};
-use super::{PodJob, PodLife, PodRuntime, Stop, stopped};
-use crate::actors::object::{self, list, text};
+use super::{PodFuture, PodJob, PodRuntime, Stop, stopped};
+use crate::controllers::object::{self, list, text};
 use crate::failure::Failure;
 use crate::http::{LogRequest, LogSource};
 
-/// Wait before a pod that could not be set up is tried again.
+/// The wait before the setup of a pod is tried again.
 const SETUP_RETRY: Duration = Duration::from_secs(5);
 
 /// How pods run as processes.
 #[derive(Clone, Debug)]
 pub struct ProcessConfig {
     pub images: Images,
-    /// Put before every command: a program that ends in [`launcher::exec`](super::launcher::exec). Without one, a server that is killed leaves its pods behind.
+    /// The command that is put before every container's command: a program that ends in [`launcher::exec`](super::launcher::exec). Empty means none; pods then survive a server that is killed.
     pub launcher: Vec<OsString>,
-    /// A private directory for volumes; made if missing.
+    /// A private directory for volumes; created if it does not exist.
     pub dir: PathBuf,
-    /// How long a pod that is to end still serves, while gateways learn of it.
+    /// How long a terminating pod still serves before SIGTERM, while gateways remove it from their backends.
     pub drain: Duration,
-    /// The x of the addresses 127.x.0.0/16.
+    /// The second octet, x, of the addresses 127.x.0.0/16.
     pub second: u8,
 }
 
 impl ProcessConfig {
-    /// A second to drain, and addresses that differ from those of another server on this machine in most cases.
+    /// Defaults: no launcher, one second to drain, and a second octet derived from the process id, which other servers on this machine rarely share.
     pub fn new(images: Images, dir: PathBuf) -> Self {
         let second = u8::try_from(std::process::id() % 120 + 1).unwrap_or(1);
         Self { images, launcher: Vec::new(), dir, drain: Duration::from_secs(1), second }
     }
 }
 
-/// Why there can be no processes.
+/// Why pods cannot be run as processes.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     #[error("cannot start the thread that starts pods")]
@@ -71,7 +71,7 @@ pub enum ProcessError {
     },
 }
 
-/// What all pods share.
+/// The state that all pods share.
 struct Shared {
     config: ProcessConfig,
     addresses: Addresses,
@@ -86,6 +86,7 @@ pub struct ProcessRuntime {
 }
 
 impl ProcessRuntime {
+    /// Creates the directory of volumes and starts the thread that starts processes.
     pub fn new(config: ProcessConfig) -> Result<Self, ProcessError> {
         volumes::private_dir(&config.dir)
             .map_err(|source| ProcessError::Dir { dir: config.dir.clone(), source })?;
@@ -109,7 +110,7 @@ impl Logs for ProcessRuntime {
     }
 }
 
-/// What `kubectl logs` reads.
+/// Serves `kubectl logs`.
 impl LogSource for ProcessRuntime {
     fn logs(&self, request: &LogRequest) -> Result<LogStream, Failure> {
         let LogRequest {
@@ -138,14 +139,14 @@ impl LogSource for ProcessRuntime {
 }
 
 impl PodRuntime for ProcessRuntime {
-    fn run(&self, job: PodJob) -> PodLife {
+    fn run(&self, job: PodJob) -> PodFuture {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move { live(&shared, &job).await })
     }
 }
 
-/// One pod, once it has an address and its volumes.
-struct Place<'a> {
+/// A running pod with its address, directory and termination stage.
+struct PodContext<'a> {
     shared: &'a Shared,
     job: &'a PodJob,
     ip: Ipv4Addr,
@@ -153,7 +154,7 @@ struct Place<'a> {
     end: watch::Receiver<End>,
 }
 
-/// Removes the pod's files and logs, however its life ends.
+/// Removes the pod's files and ends its logs when dropped.
 struct Cleanup<'a> {
     shared: &'a Shared,
     pod: &'a Value,
@@ -191,27 +192,27 @@ async fn live(shared: &Shared, job: &PodJob) {
     }
     let dir = shared.config.dir.join(object::uid(pod));
     let cleanup = Cleanup { shared, pod, dir: dir.clone() };
-    let (tell, end) = watch::channel(End::Not);
+    let (stage, end) = watch::channel(End::Not);
     let run = async {
         let mut stop = job.stop.clone();
         let lease = tokio::select! {
             lease = set_up(shared, job, &dir) => lease,
             _ = stopped(&mut stop) => return,
         };
-        let place = Place { shared, job, ip: lease.ip, dir, end };
-        job.reporter.update(|report| report.ip = Some(place.ip.to_string()));
-        place.run().await;
+        let context = PodContext { shared, job, ip: lease.ip, dir, end };
+        job.reporter.update(|report| report.ip = Some(context.ip.to_string()));
+        context.run().await;
     };
-    // A stopped pod's containers end by themselves once told, and `run` with them.
+    // Once stopped, the containers end by themselves, and `run` with them.
     tokio::select! {
         () = run => {}
-        () = finish(shared, &mut stop, &tell, pod) => {}
+        () = finish(shared, &mut stop, &stage, pod) => {}
     }
     drop(cleanup);
 }
 
-/// Tries until the pod has an address and its volumes.
-async fn set_up(shared: &Shared, job: &PodJob, dir: &Path) -> Lease {
+/// Retries until the pod has an address and its volumes.
+async fn set_up(shared: &Shared, job: &PodJob, dir: &Path) -> AddressLease {
     let ports: Vec<u16> = list(&job.pod, "/spec/containers")
         .iter()
         .flat_map(|container| list(container, "/ports"))
@@ -238,14 +239,14 @@ fn refuse(job: &PodJob, reason: &'static str, why: &str) {
     job.reporter.update(|report| {
         report.containers.iter_mut().for_each(|container| container.state = state.clone())
     });
-    job.reporter.note(true, "Failed", why.to_owned());
+    job.reporter.event(true, "Failed", why.to_owned());
 }
 
-/// Drain, SIGTERM, grace, SIGKILL. A later request for a sooner end is heeded at every step. Returns only if the containers are stuck.
+/// Terminates a pod: drain, SIGTERM, grace period, SIGKILL. A later request for a shorter grace period applies at every step. Returns only if a container does not end.
 async fn finish(
     shared: &Shared,
     stop: &mut watch::Receiver<Option<Stop>>,
-    tell: &watch::Sender<End>,
+    stage: &watch::Sender<End>,
     pod: &Value,
 ) {
     let Stop { grace, drain } = stopped(stop).await;
@@ -256,17 +257,17 @@ async fn finish(
     let now = Stop { grace: Duration::ZERO, drain: false };
     let kill = grace.is_zero() || stop.borrow().as_ref().is_none_or(|asked| *asked == now);
     if !kill {
-        tell.send_replace(End::Term);
+        stage.send_replace(End::Term);
         unless_sooner(grace, stop).await;
     }
-    tell.send_replace(End::Kill);
-    // SIGKILL cannot be refused, but a process may hang in the kernel; then its pod must not hang with it.
-    tokio::time::sleep(KILL_PATIENCE).await;
+    stage.send_replace(End::Kill);
+    // A killed process can still hang in the kernel; its pod must not hang with it.
+    tokio::time::sleep(KILL_TIMEOUT).await;
     tracing::warn!(pod = object::name(pod), "a pod's processes did not end when killed");
 }
 
 /// How long the kernel may take to end a killed process.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 async fn unless_sooner(wait: Duration, stop: &mut watch::Receiver<Option<Stop>>) {
     tokio::select! {
@@ -275,7 +276,7 @@ async fn unless_sooner(wait: Duration, stop: &mut watch::Receiver<Option<Stop>>)
     }
 }
 
-impl Place<'_> {
+impl PodContext<'_> {
     /// Init containers in order, then all others together.
     async fn run(&self) {
         for spec in list(&self.job.pod, "/spec/initContainers") {
@@ -291,7 +292,7 @@ impl Place<'_> {
     }
 
     fn container<'a>(&'a self, spec: &'a Value, init: bool) -> Container<'a> {
-        Container { place: self, spec, name: text(spec, "/name"), init }
+        Container { context: self, spec, name: text(spec, "/name"), init }
     }
 }
 

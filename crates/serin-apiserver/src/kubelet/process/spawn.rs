@@ -1,4 +1,4 @@
-//! Starting processes in groups of their own, and making sure that they end.
+//! Starts processes in process groups of their own, and kills the group when the process ends.
 
 use std::io;
 use std::process::ExitStatus;
@@ -9,12 +9,12 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// Starts that wait for their turn; more at once is a runaway.
+/// Bound of the queue of processes to start.
 const WAITING_MAX: usize = 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Starts all processes from one thread that lives as long as the runtime: the signal at a parent's death is bound to the thread that forked.
+/// Starts all processes from one thread that lives as long as the runtime: the death signal of a parent is bound to the thread that forked.
 pub(crate) struct Spawner {
     jobs: SyncSender<Job>,
 }
@@ -36,7 +36,7 @@ impl Spawner {
         let job = move || {
             let _runtime = handle.enter();
             let child = command.process_group(0).kill_on_drop(true).spawn();
-            // If nobody waits any more, the process ends with its handle.
+            // If the caller is gone, dropping the handle kills the process.
             let _unheard = done.send(child.map(Process::new));
         };
         self.jobs.try_send(Box::new(job)).map_err(|error| io::Error::other(error.to_string()))?;
@@ -56,7 +56,7 @@ impl Process {
         Self { child, group }
     }
 
-    /// Sends a signal to the whole group. One that is gone already needs none.
+    /// Sends a signal to the whole group; no error if the group is gone.
     pub(crate) fn signal(&self, signal: Signal) {
         if let Some(group) = self.group
             && let Err(error) = kill_process_group(group, signal)
@@ -65,7 +65,7 @@ impl Process {
         }
     }
 
-    /// Waits for the process; what it left running in its group is killed.
+    /// Waits for the process, then kills what is left of its group.
     pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await?;
         self.signal(Signal::KILL);

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::actors::{Actors, Cluster, Kind};
+use crate::controllers::{Cluster, Controllers, Kind};
 use crate::registry::ResourceId;
 use crate::store::Clock;
 use crate::store::{Store, WriteOptions};
@@ -54,7 +54,7 @@ fn serve() {
     }
 }
 
-/// Not a test but, when told so, the program that the tests below run.
+/// With `ROLE` set, the program that the tests below run; else no test.
 #[test]
 fn helper() {
     match std::env::var(ROLE).as_deref() {
@@ -83,7 +83,7 @@ fn middle() {
     child.wait().unwrap();
 }
 
-/// Not a test but, when told so, the launcher. Its name comes before the helper's, which its filter names too.
+/// With `LAUNCH` set, the launcher; else no test. Its name sorts before `helper`, which its filter matches too.
 #[test]
 fn a_launcher() {
     if std::env::var("LAUNCH").is_err() {
@@ -93,15 +93,15 @@ fn a_launcher() {
     panic!("{}", crate::kubelet::launcher::exec(args.chain([OsString::from("--quiet")])));
 }
 
-struct Bed {
+struct TestCluster {
     store: Arc<Store>,
     runtime: ProcessRuntime,
     dir: PathBuf,
     stop: tokio::sync::oneshot::Sender<()>,
-    actors: tokio::task::JoinHandle<()>,
+    controllers: tokio::task::JoinHandle<()>,
 }
 
-impl Bed {
+impl TestCluster {
     fn start(test: &str, second: u8) -> Self {
         let clock: Clock = Arc::new(jiff::Timestamp::now);
         let store = Arc::new(Store::new(Arc::clone(&clock), 1));
@@ -119,12 +119,13 @@ impl Bed {
             ..ProcessConfig::new(images, dir.clone())
         };
         let runtime = ProcessRuntime::new(config).unwrap();
-        let actors = Actors::new(Arc::<Store>::clone(&store), Arc::new(runtime.clone()), clock);
+        let controllers =
+            Controllers::new(Arc::<Store>::clone(&store), Arc::new(runtime.clone()), clock);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let actors = tokio::spawn(actors.run(async {
+        let controllers = tokio::spawn(controllers.run(async {
             let _asked = stopped.await;
         }));
-        Self { store, runtime, dir, stop, actors }
+        Self { store, runtime, dir, stop, controllers }
     }
 
     fn deploy(&self, image: &str, role: &str, probe: Value) {
@@ -151,14 +152,14 @@ impl Bed {
             }
         };
         if tokio::time::timeout(Duration::from_secs(60), all).await.is_err() {
-            panic!("never done: {:#?}", self.pods());
+            panic!("not reached in time: {:#?}", self.pods());
         }
         self.pods()
     }
 
     async fn end(self) {
         self.stop.send(()).unwrap();
-        self.actors.await.unwrap();
+        self.controllers.await.unwrap();
         std::fs::remove_dir_all(self.dir).unwrap();
     }
 }
@@ -180,21 +181,24 @@ async fn pods_serve_at_their_own_addresses_until_told_to_end() {
     for (probe, second) in
         [(json!({"httpGet": {"path": "/", "port": 18080}}), 211), (Value::Null, 212)]
     {
-        let bed = Bed::start("serve", second);
-        bed.deploy("demo:2.1", "serve", probe);
-        let pods = bed.until(|pods| ready(pods) == 2).await;
+        let cluster = TestCluster::start("serve", second);
+        cluster.deploy("demo:2.1", "serve", probe);
+        let pods = cluster.until(|pods| ready(pods) == 2).await;
         let ips: Vec<String> =
             pods.iter().map(|pod| text(pod, "/status/podIP").to_owned()).collect();
         assert_ne!(ips[0], ips[1]);
         for (pod, ip) in pods.iter().zip(&ips) {
             assert!(get(ip).unwrap().ends_with(&format!("I am {} 2.1", object::name(pod))));
         }
-        let log =
-            bed.runtime.read("test", object::name(&pods[0]), "", &LogOptions::default()).unwrap();
+        let log = cluster
+            .runtime
+            .read("test", object::name(&pods[0]), "", &LogOptions::default())
+            .unwrap();
         let log: Vec<bytes::Bytes> = log.collect().await;
         assert!(log.iter().any(|line| line.ends_with(b"serving\n")), "{log:?}");
         let scale = |web: &mut Value| web["spec"]["replicas"] = json!(0);
-        bed.store
+        cluster
+            .store
             .modify(
                 &ResourceId::new("apps", "deployments"),
                 "test",
@@ -204,26 +208,26 @@ async fn pods_serve_at_their_own_addresses_until_told_to_end() {
                 scale,
             )
             .unwrap();
-        bed.until(<[_]>::is_empty).await;
+        cluster.until(<[_]>::is_empty).await;
         assert!(ips.iter().all(|ip| get(ip).is_err()));
-        bed.end().await;
+        cluster.end().await;
     }
 }
 
 #[tokio::test]
 async fn nothing_is_left_when_the_server_ends() {
-    let bed = Bed::start("shutdown", 213);
-    bed.deploy("demo:1", "serve", Value::Null);
-    let pods = bed.until(|pods| ready(pods) == 2).await;
-    bed.end().await;
+    let cluster = TestCluster::start("shutdown", 213);
+    cluster.deploy("demo:1", "serve", Value::Null);
+    let pods = cluster.until(|pods| ready(pods) == 2).await;
+    cluster.end().await;
     assert!(pods.iter().all(|pod| get(text(pod, "/status/podIP")).is_err()));
 }
 
 #[tokio::test]
 async fn crashes_are_counted_and_waited_for() {
-    let bed = Bed::start("crash", 214);
-    bed.deploy("demo:1", "crash", Value::Null);
-    let pods = bed
+    let cluster = TestCluster::start("crash", 214);
+    cluster.deploy("demo:1", "crash", Value::Null);
+    let pods = cluster
         .until(|pods| {
             pods.iter().any(|pod| {
                 let status = &pod["status"]["containerStatuses"][0];
@@ -235,12 +239,12 @@ async fn crashes_are_counted_and_waited_for() {
     assert!(pods.iter().any(
         |pod| pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 3
     ));
-    bed.end().await;
+    cluster.end().await;
 }
 
 #[tokio::test]
 async fn a_pod_that_is_not_alive_is_restarted() {
-    let bed = Bed::start("live", 217);
+    let cluster = TestCluster::start("live", 217);
     let probe = json!({"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1});
     let container = json!({
         "name": "main", "image": "demo:1", "livenessProbe": probe, "ports": [{"containerPort": 18080}],
@@ -251,25 +255,26 @@ async fn a_pod_that_is_not_alive_is_restarted() {
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "alone", "namespace": "test"},
         "spec": {"containers": [container]},
     });
-    Cluster::create(&*bed.store, Kind::Pod, pod).unwrap();
-    bed.until(|pods| {
-        pods.iter().any(|pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1)
-    })
-    .await;
-    let events = Cluster::list(&*bed.store, Kind::Event);
+    Cluster::create(&*cluster.store, Kind::Pod, pod).unwrap();
+    cluster
+        .until(|pods| {
+            pods.iter().any(|pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1)
+        })
+        .await;
+    let events = Cluster::list(&*cluster.store, Kind::Event);
     assert!(events.iter().any(|event| event["reason"] == "Killing"));
     assert!(events.iter().any(|event| event["reason"] == "Unhealthy"));
-    bed.end().await;
+    cluster.end().await;
 }
 
 #[tokio::test]
 async fn volumes_are_files_that_the_command_finds() {
-    let bed = Bed::start("volume", 218);
+    let cluster = TestCluster::start("volume", 218);
     let map = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "test"},
         "data": {"color": "blue\n"},
     });
-    Cluster::create(&*bed.store, Kind::ConfigMap, map).unwrap();
+    Cluster::create(&*cluster.store, Kind::ConfigMap, map).unwrap();
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "alone", "namespace": "test"},
         "spec": {
@@ -281,32 +286,35 @@ async fn volumes_are_files_that_the_command_finds() {
             }],
         },
     });
-    Cluster::create(&*bed.store, Kind::Pod, pod).unwrap();
-    bed.until(|pods| pods.iter().any(|pod| pod["status"]["phase"] == "Succeeded")).await;
-    let log = bed.runtime.read("test", "alone", "main", &LogOptions::default()).unwrap();
+    Cluster::create(&*cluster.store, Kind::Pod, pod).unwrap();
+    cluster.until(|pods| pods.iter().any(|pod| pod["status"]["phase"] == "Succeeded")).await;
+    let log = cluster.runtime.read("test", "alone", "main", &LogOptions::default()).unwrap();
     let log: Vec<bytes::Bytes> = log.collect().await;
     assert_eq!(log, ["blue\n"]);
-    bed.end().await;
+    cluster.end().await;
 }
 
 #[tokio::test]
 async fn unknown_images_are_not_run() {
-    let bed = Bed::start("pull", 215);
-    bed.deploy("unknown:1", "serve", Value::Null);
-    bed.until(|pods| {
-        pods.iter().any(|pod| {
-            pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "ErrImagePull"
+    let cluster = TestCluster::start("pull", 215);
+    cluster.deploy("unknown:1", "serve", Value::Null);
+    cluster
+        .until(|pods| {
+            pods.iter().any(|pod| {
+                pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"]
+                    == "ErrImagePull"
+            })
         })
-    })
-    .await;
-    bed.until(|pods| {
-        pods.iter().any(|pod| {
-            pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"]
-                == "ImagePullBackOff"
+        .await;
+    cluster
+        .until(|pods| {
+            pods.iter().any(|pod| {
+                pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"]
+                    == "ImagePullBackOff"
+            })
         })
-    })
-    .await;
-    bed.end().await;
+        .await;
+    cluster.end().await;
 }
 
 #[cfg(target_os = "linux")]

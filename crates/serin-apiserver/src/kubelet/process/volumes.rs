@@ -1,4 +1,4 @@
-//! Volumes as private directories. A process sees the whole machine, so paths below a mount point are rewritten in its command line and environment.
+//! Volumes as private directories. Processes share the file system of the machine, so paths below a mount point are rewritten in command line and environment.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::super::Configs;
 use super::env::entries;
-use crate::actors::object::{self, flag, list, text};
+use crate::controllers::object::{self, flag, list, text};
 
-/// A container's mount points and the directories that stand for them.
+/// A container's mount points and the directories that they map to.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mounts(Vec<(String, PathBuf)>);
 
@@ -69,7 +69,7 @@ fn fill(
     Ok(())
 }
 
-/// A directory that nobody else may read.
+/// A directory that only its owner can read.
 pub(crate) fn private_dir(at: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(at)
@@ -87,7 +87,7 @@ impl Mounts {
             })
             .collect();
         mounts.retain(|(path, _)| !path.is_empty());
-        // The most particular mount point first.
+        // The longest mount path first, so that it wins over its parents.
         mounts.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
         Self(mounts)
     }
@@ -123,7 +123,7 @@ fn is_path(letter: char) -> bool {
     letter.is_alphanumeric() || matches!(letter, '/' | '.' | '-' | '_')
 }
 
-/// What a process cannot be given.
+/// The first field of a pod that processes cannot support, if any.
 pub(crate) fn unsupported(pod: &Value) -> Option<String> {
     let containers =
         || list(pod, "/spec/initContainers").iter().chain(list(pod, "/spec/containers"));

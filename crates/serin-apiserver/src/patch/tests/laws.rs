@@ -1,11 +1,11 @@
-//! Laws of the patches, on random objects, and noise from a fixed seed.
+//! Properties of patches, on random objects, and random input from a fixed seed.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{ssa, *};
 
-/// A Deployment with some of everything that is merged by key.
+/// A Deployment with several fields that are merged by key.
 fn deployments() -> impl Strategy<Value = Value> {
     let labels = prop::collection::btree_map("[a-c]", "[x-z]", 0..3);
     let env = prop::collection::btree_map("[A-C]", "[0-2]", 0..3);
@@ -31,7 +31,7 @@ fn deployments() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The object without its books and without empty maps and lists, which may or may not be left behind.
+/// The object without `managedFields` and without empty maps and lists, which may or may not remain.
 fn content(value: &Value) -> Value {
     fn strip(value: &Value) -> Option<Value> {
         match value {
@@ -91,7 +91,7 @@ proptest! {
     }
 
     #[test]
-    fn letting_go_leaves_what_others_apply(mine in deployments(), theirs in deployments()) {
+    fn fields_of_other_managers_stay(mine in deployments(), theirs in deployments()) {
         let live = ssa(None, &mine, "a", false, T0);
         let live = ssa(Some(&live), &theirs, "b", true, T0);
         let nothing = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}});
@@ -103,7 +103,7 @@ proptest! {
     fn forced_values_win_and_stay(mine in deployments(), theirs in deployments()) {
         let live = ssa(None, &mine, "a", false, T0);
         let forced = ssa(Some(&live), &theirs, "b", true, T0);
-        // Whatever a still applies without conflict cannot change what b has said.
+        // What manager a can still apply without a conflict does not change the fields of b.
         if let Ok(after) = apply(Some(&forced), &mine, "a", false, &keys(), T1, None) {
             prop_assert_eq!(ssa(Some(&after), &theirs, "b", false, T1), after);
         }
@@ -114,11 +114,11 @@ proptest! {
         let live = ssa(None, &first, "a", false, T0);
         let mut updated = second.clone();
         record_update(Some(&live), &mut updated, "u", &keys(), T1, None);
-        // Nobody is in the way of applying what is there.
+        // Applying the current values causes no conflict.
         prop_assert!(apply(Some(&updated), &second, "c", false, &keys(), T1, None).is_ok());
-        // The content is as it was written.
+        // The content is as written.
         prop_assert_eq!(content(&updated), content(&second));
-        // And the same write again is nothing.
+        // The same write again changes nothing.
         let mut again = updated.clone();
         record_update(Some(&updated), &mut again, "v", &keys(), T1, None);
         prop_assert_eq!(again, updated);
@@ -142,7 +142,7 @@ proptest! {
     }
 }
 
-/// A small generator, so that the noise is the same on every machine.
+/// A random generator with a fixed seed, so that every machine has the same input.
 struct Noise(u64);
 
 impl Noise {

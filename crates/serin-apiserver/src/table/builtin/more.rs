@@ -1,4 +1,4 @@
-//! Cells of the kinds that a canary's user meets less often.
+//! Cells of less common built-in kinds.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn name(object: &Value) -> Value {
     at(object, "/metadata/name")
 }
 
-/// Where the load balancer is, if the Service has one.
+/// The external address of a Service, if it has one.
 pub(super) fn external_ip(service: &Value) -> String {
     match service.pointer("/spec/type").and_then(Value::as_str) {
         Some("ExternalName") => or(service, "/spec/externalName", "<none>"),
@@ -39,7 +39,7 @@ pub(super) fn external_ip(service: &Value) -> String {
     .to_owned()
 }
 
-/// What an autoscaler aims for: `cpu: <unknown>/50%`.
+/// The targets of an autoscaler: `cpu: <unknown>/50%`.
 pub(super) fn targets(scaler: &Value) -> String {
     let one = |metric: &Value| {
         let source = metric.get("resource").or_else(|| metric.get("external"));

@@ -1,4 +1,4 @@
-//! A whole cluster in one process: the API, its actors, pods as processes, a gateway, metrics and the operator.
+//! A whole cluster in one process: the API, its controllers, pods as processes, a gateway, metrics and the operator.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serin_apiserver::actors::Actors;
+use serin_apiserver::controllers::Controllers;
 use serin_apiserver::crds::{gateway_api_crds, traefik_crds};
 use serin_apiserver::http::Api;
 use serin_apiserver::kubelet::{Images, ProcessConfig, ProcessError, ProcessRuntime};
@@ -77,11 +77,11 @@ pub struct Cluster {
     metrics: Metrics,
     operator: Option<Operator>,
     console: Option<SocketAddr>,
-    stop_actors: oneshot::Sender<()>,
-    actors: JoinHandle<()>,
+    stop_controllers: oneshot::Sender<()>,
+    controllers: JoinHandle<()>,
     /// The API and what follows the store; ends with the cluster.
     tasks: JoinSet<()>,
-    data: Option<snapshot::Claim>,
+    data: Option<snapshot::FileLock>,
     /// Hears why the cluster's objects cannot be kept.
     unsaved: oneshot::Receiver<SnapshotError>,
     dir: RunDir,
@@ -97,8 +97,8 @@ impl Cluster {
             }
         }
         let dir = RunDir::make()?;
-        let data = options.data.as_deref().map(snapshot::Claim::take).transpose()?;
-        let store = store(data.as_ref().map(snapshot::Claim::path)).await?;
+        let data = options.data.as_deref().map(snapshot::FileLock::take).transpose()?;
+        let store = store(data.as_ref().map(snapshot::FileLock::path)).await?;
         let (runtime, claim) = pods(&options, &dir)?;
 
         let mut tasks = JoinSet::new();
@@ -109,11 +109,11 @@ impl Cluster {
         tasks.spawn(serin_apiserver::http::serve(listener, served));
         dir.write_kubeconfig(api)?;
 
-        let (stop_actors, stopped) = oneshot::channel::<()>();
-        let actors =
-            Actors::new(Arc::new(store.clone()), Arc::new(runtime), Arc::new(Timestamp::now));
-        let actors = tokio::spawn(actors.run(async {
-            // A cluster that is dropped wants its actors to end as well.
+        let (stop_controllers, stopped) = oneshot::channel::<()>();
+        let controllers =
+            Controllers::new(Arc::new(store.clone()), Arc::new(runtime), Arc::new(Timestamp::now));
+        let controllers = tokio::spawn(controllers.run(async {
+            // A cluster that is dropped wants its controllers to end as well.
             drop(stopped.await);
         }));
 
@@ -152,8 +152,8 @@ impl Cluster {
             metrics,
             operator,
             console,
-            stop_actors,
-            actors,
+            stop_controllers,
+            controllers,
             tasks,
             data,
             unsaved,
@@ -224,7 +224,15 @@ impl Cluster {
     /// Ends everything in order. Nothing of the cluster is left running when this returns.
     pub async fn stop(self) {
         let Self {
-            store, operator, stop_actors, actors, gateway, metrics, mut tasks, data, ..
+            store,
+            operator,
+            stop_controllers,
+            controllers,
+            gateway,
+            metrics,
+            mut tasks,
+            data,
+            ..
         } = self;
         if let Some(operator) = operator {
             operator.stop().await;
@@ -236,9 +244,9 @@ impl Cluster {
             tracing::error!(%error, "the cluster's state was not saved");
         }
         tasks.shutdown().await;
-        let _already_ended = stop_actors.send(());
-        let abort = actors.abort_handle();
-        if tokio::time::timeout(STOP_MAX, actors).await.is_err() {
+        let _already_ended = stop_controllers.send(());
+        let abort = controllers.abort_handle();
+        if tokio::time::timeout(STOP_MAX, controllers).await.is_err() {
             tracing::warn!("some pods did not end in time");
             abort.abort();
         }

@@ -1,4 +1,4 @@
-//! What must hold whatever is written: watches tell everything once, and nothing brings the server down.
+//! Properties under random writes: a watch sends every change once, and no request makes the server fail.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ enum Op {
     Set(u8, u8),
     Drop(u8),
     Elsewhere(u8),
-    /// Watchers of all flavours begin here.
+    /// Watches of all kinds begin here.
     Watch,
 }
 
@@ -50,7 +50,7 @@ fn run(store: &Store, op: &Op) {
     }
 }
 
-/// A client's cache: what it listed, and what it was told since.
+/// A client's cache: the objects that it listed, and the changes since.
 struct Cache {
     lines: Lines,
     selector: &'static str,
@@ -70,7 +70,7 @@ impl Cache {
                 self.seen = self.seen.max(version);
                 continue;
             }
-            // What was there at the beginning comes in the order of names, under versions of its own.
+            // The initial objects come sorted by name, each with its own version.
             if self.seen > 0 {
                 prop_assert!(version > self.seen, "{kind} {name} at {version} after {}", self.seen);
                 self.seen = version;
@@ -86,7 +86,7 @@ impl Cache {
     }
 }
 
-/// An item of a list, which does not say what it is, as a watch shows it.
+/// A list item with `kind` and `apiVersion`, as a watch shows it.
 fn whole(item: &Value) -> Value {
     let mut object = item.clone();
     object["apiVersion"] = json!("v1");
@@ -94,7 +94,7 @@ fn whole(item: &Value) -> Value {
     object
 }
 
-async fn begin(server: &Server) -> Vec<Cache> {
+async fn begin(server: &TestServer) -> Vec<Cache> {
     let mut caches = Vec::new();
     let stream =
         "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
@@ -123,7 +123,7 @@ async fn watched(ops: Vec<Op>) -> Result<(), TestCaseError> {
         if matches!(op, Op::Watch) {
             caches.extend(begin(&server).await);
         }
-        // Some read at once, some fall behind.
+        // Some clients read at once, some fall behind.
         for (index, cache) in caches.iter_mut().enumerate() {
             if (number + index) % 3 == 0 {
                 cache.take()?;
@@ -200,9 +200,9 @@ fn named(mut body: Value, name: &str) -> Value {
     body
 }
 
-/// Every kind that has code of its own, and the ways to write it.
+/// Sends `body` to every kind that has code of its own, in all ways to write it.
 async fn thrown(body: Value) {
-    let server = Server::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     let places = [
         "/api/v1/namespaces/default/configmaps",
         "/api/v1/namespaces/default/secrets",

@@ -27,7 +27,7 @@ impl Drop for Folder {
 async fn a_restored_server_is_the_same_one() {
     let folder = Folder::new("same");
     let file = folder.0.join("state.json");
-    let old = Server::with_widgets().await;
+    let old = TestServer::with_widgets().await;
     old.made(CONFIGS, config("a", "1")).await;
     old.made(WIDGETS, widget("w", 3)).await;
     let before = (
@@ -36,7 +36,7 @@ async fn a_restored_server_is_the_same_one() {
     );
     let version: u64 = old.version().await.parse().unwrap();
     snapshot::save(old.api.store(), &file).await.unwrap();
-    // Also when the clock of the machine was set back.
+    // Also if the clock of the machine was set back.
     for start in [START_SECS + 10, START_SECS - 1000] {
         let new = server_at(start);
         snapshot::load(new.api.store(), &file).await.unwrap();
@@ -62,14 +62,14 @@ async fn a_restored_server_is_the_same_one() {
 }
 
 #[tokio::test]
-async fn a_missing_file_is_an_empty_cluster_and_a_broken_one_is_said() {
+async fn a_missing_file_is_an_empty_cluster_and_a_broken_one_is_an_error() {
     let folder = Folder::new("broken");
     let server = server();
     snapshot::load(server.api.store(), &folder.0.join("none")).await.unwrap();
     let file = folder.0.join("broken");
     std::fs::write(&file, "{\"tables\": 5}").unwrap();
     let error = snapshot::load(server.api.store(), &file).await.unwrap_err();
-    assert!(error.to_string().ends_with("is no snapshot of this program"), "{error}");
+    assert!(error.to_string().ends_with("is not a snapshot of this program"), "{error}");
 }
 
 #[tokio::test]
@@ -80,11 +80,11 @@ async fn the_file_is_private_whole_and_kept_by_one_cluster() {
     let server = server();
     std::fs::write(&real, "{\"tables\": []}").unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
-    // Somebody else's file beside it stays as it is.
+    // A file of another program beside it is not changed.
     let foreign = folder.0.join("real.tmp");
     std::fs::write(&foreign, "mine").unwrap();
-    let claim = snapshot::Claim::take(&link).unwrap();
-    assert!(matches!(snapshot::Claim::take(&real), Err(SnapshotError::Taken { .. })));
+    let claim = snapshot::FileLock::take(&link).unwrap();
+    assert!(matches!(snapshot::FileLock::take(&real), Err(SnapshotError::Taken { .. })));
     snapshot::save(server.api.store(), claim.path()).await.unwrap();
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink(), "the link leads there still");
     let mode = std::fs::metadata(&real).unwrap().permissions().mode();
@@ -94,14 +94,14 @@ async fn the_file_is_private_whole_and_kept_by_one_cluster() {
         std::fs::read_dir(&folder.0).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left.len(), 4, "{left:?}");
     drop(claim);
-    assert!(snapshot::Claim::take(&real).is_ok());
+    assert!(snapshot::FileLock::take(&real).is_ok());
     let nowhere = folder.0.join("no/such/folder/state.json");
     let error = snapshot::save(server.api.store(), &nowhere).await.unwrap_err();
     assert!(error.to_string().starts_with("cannot write "), "{error}");
 }
 
 #[tokio::test]
-async fn versions_that_no_cluster_gets_to_are_refused() {
+async fn versions_out_of_range_are_refused() {
     let folder = Folder::new("versions");
     let file = folder.0.join("state.json");
     for text in [
@@ -113,12 +113,15 @@ async fn versions_that_no_cluster_gets_to_are_refused() {
     ] {
         std::fs::write(&file, text).unwrap();
         let error = snapshot::load(server().api.store(), &file).await.unwrap_err();
-        assert!(error.to_string().ends_with("has versions that no cluster gets to"), "{error}");
+        assert!(
+            error.to_string().ends_with("has resourceVersions that are out of range"),
+            "{error}"
+        );
     }
 }
 
 #[tokio::test]
-async fn the_past_that_is_kept_for_watches_is_bounded_in_bytes() {
+async fn the_history_of_watches_is_bounded_in_bytes() {
     let server = server();
     let version = server.version().await;
     server.made(CONFIGS, config("big", "0")).await;
@@ -131,8 +134,8 @@ async fn the_past_that_is_kept_for_watches_is_bounded_in_bytes() {
     assert_eq!(watch.next().await.unwrap()["object"]["code"], 410, "the oldest are forgotten");
 }
 
-/// Every object that a user made, as the server has it.
-async fn everything(server: &Server) -> Value {
+/// Every object that users created, as the server returns it.
+async fn everything(server: &TestServer) -> Value {
     json!([
         server.get(CONFIGS).await.body["items"],
         server.get(WIDGETS).await.body["items"],
@@ -140,8 +143,8 @@ async fn everything(server: &Server) -> Value {
     ])
 }
 
-/// The next life of a server that was killed.
-async fn revived(file: &std::path::Path) -> Server {
+/// The server after a restart from `file`.
+async fn revived(file: &std::path::Path) -> TestServer {
     let server = server();
     snapshot::load(server.api.store(), file).await.unwrap();
     snapshot::begin(server.api.store(), file).unwrap();
@@ -163,16 +166,16 @@ async fn nothing_that_was_acknowledged_is_lost_by_a_kill() {
     let patch = json!({"data": {"value": "2"}});
     assert_eq!(server.patch(MERGE, &format!("{CONFIGS}/c8"), patch).await.code, 200);
     let before = everything(&server).await;
-    assert!(!file.exists(), "nobody has taken a snapshot");
+    assert!(!file.exists(), "no snapshot has been written");
     drop(server);
-    // Killed in the middle of a line that nobody was told of.
+    // Killed while writing a line that was never acknowledged.
     let mut cut = std::fs::OpenOptions::new().append(true).open(&journal).unwrap();
     cut.write_all(b"{\"version\": 12, \"obj").unwrap();
 
     let server = revived(&file).await;
     assert_eq!(everything(&server).await, before);
     server.made(CONFIGS, config("later", "1")).await;
-    // A snapshot has all of it, and what comes after is in another journal.
+    // A snapshot has all changes, and later ones are in a new journal.
     snapshot::save(server.api.store(), &file).await.unwrap();
     let head = std::fs::read_to_string(&journal).unwrap();
     assert_eq!(head.lines().count(), 1, "{head}");
@@ -180,7 +183,7 @@ async fn nothing_that_was_acknowledged_is_lost_by_a_kill() {
     let before = everything(&server).await;
     drop(server);
 
-    // Killed between taking the old journal away and the snapshot.
+    // Killed between removing the old journal and writing the snapshot.
     let server = revived(&file).await;
     assert_eq!(everything(&server).await, before);
     server.api.store().dump_for(false).unwrap();
@@ -199,7 +202,7 @@ async fn nothing_that_was_acknowledged_is_lost_by_a_kill() {
 }
 
 #[tokio::test]
-async fn a_journal_of_somebody_else_is_not_written_to() {
+async fn a_journal_of_another_program_is_not_written_to() {
     let folder = Folder::new("foreign");
     let file = folder.0.join("state.json");
     let journal = folder.0.join("state.json.journal");
@@ -208,7 +211,7 @@ async fn a_journal_of_somebody_else_is_not_written_to() {
         snapshot::load(server().api.store(), &file).await.unwrap_err(),
         snapshot::begin(server().api.store(), &file).unwrap_err(),
     ] {
-        assert!(error.to_string().starts_with("cannot keep the journal of "), "{error}");
+        assert!(error.to_string().starts_with("cannot write the journal of "), "{error}");
     }
     assert_eq!(std::fs::read_to_string(&journal).unwrap(), "dear diary\n");
     std::fs::remove_file(&journal).unwrap();
@@ -217,12 +220,12 @@ async fn a_journal_of_somebody_else_is_not_written_to() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_kept_is_not_acknowledged() {
+async fn a_change_that_cannot_be_journaled_is_not_acknowledged() {
     let folder = Folder::new("full");
     let file = folder.0.join("state.json");
     let server = server();
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    server.api.store().note_in(Journal::on(folder.0.join("full"), full));
+    server.api.store().set_journal(Journal::on(folder.0.join("full"), full));
     let refused = server.post(CONFIGS, config("a", "1")).await;
     assert_eq!(refused.code, 500);
     assert!(text(&refused.body, "/message").starts_with("the change cannot be kept: "));

@@ -1,4 +1,4 @@
-//! Deleting: finalizers, owners, namespaces, whole collections, and the kinds themselves.
+//! Deletion: finalizers, owners, namespaces, collections and custom kinds.
 
 use super::*;
 
@@ -13,12 +13,12 @@ fn reference(owner: &Value) -> Value {
            "uid": owner["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true})
 }
 
-async fn names(server: &Server, path: &str) -> Vec<String> {
+async fn names(server: &TestServer, path: &str) -> Vec<String> {
     let body = server.get(path).await.body;
     body["items"].as_array().unwrap().iter().map(|item| text(item, "/metadata/name")).collect()
 }
 
-async fn delete_with(server: &Server, path: &str, options: Value) -> Answer {
+async fn delete_with(server: &TestServer, path: &str, options: Value) -> Answer {
     server.ask("DELETE", path, &[], &options).await
 }
 
@@ -80,7 +80,7 @@ async fn preconditions_are_honoured() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn owners_take_their_objects_along_or_leave_them() {
+async fn dependents_are_deleted_or_orphaned_by_policy() {
     for (policy, left) in [
         ("Background", vec!["other"]),
         ("Foreground", vec!["other"]),
@@ -133,7 +133,7 @@ async fn a_shared_object_stays_while_one_owner_lives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn owners_in_a_circle_or_in_a_long_row_do_no_harm() {
+async fn cyclic_owners_and_long_chains_of_owners_are_collected() {
     for policy in ["Background", "Foreground"] {
         let server = server();
         let one = server.made(CONFIGS, config("one", "1")).await;
@@ -193,7 +193,7 @@ async fn a_collection_is_deleted_by_selector() {
 
 #[tokio::test(start_paused = true)]
 async fn a_kind_goes_after_the_last_of_its_objects() {
-    let server = Server::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     let mut held = widget("held", 1);
     held["metadata"]["finalizers"] = json!(["example.org/x"]);
     server.made(WIDGETS, held).await;

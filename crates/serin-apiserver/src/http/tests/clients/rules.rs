@@ -1,4 +1,4 @@
-//! Versions, generations, conflicts, and who may write which part.
+//! Versions, generations, conflicts and subresources.
 
 use super::*;
 
@@ -15,7 +15,7 @@ async fn versions_rise_over_all_kinds_and_lists_carry_the_current_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_write_that_changes_nothing_is_silent() {
-    let server = Server::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     server.made(WIDGETS, widget("w", 3)).await;
     server.made(DEPLOYMENTS, deployment("d")).await;
     let (one, other) = (format!("{WIDGETS}/w"), format!("{DEPLOYMENTS}/d"));
@@ -81,7 +81,7 @@ async fn writes_are_fenced_by_version_and_uid() {
 
 #[tokio::test(start_paused = true)]
 async fn what_only_the_server_sets_cannot_be_set() {
-    let server = Server::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     let mut sent = widget("w", 1);
     sent["metadata"]["uid"] = json!("mine");
     sent["metadata"]["generation"] = json!(77);
@@ -102,8 +102,8 @@ async fn what_only_the_server_sets_cannot_be_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn generations_count_specs_and_the_status_is_a_world_of_its_own() {
-    let server = Server::with_widgets().await;
+async fn generations_count_spec_changes_and_the_status_is_a_subresource() {
+    let server = TestServer::with_widgets().await;
     let mut sent = widget("w", 1);
     sent["status"] = json!({"phase": "Sent"});
     let made = server.made(WIDGETS, sent).await;
@@ -126,8 +126,8 @@ async fn generations_count_specs_and_the_status_is_a_world_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dry_run_tells_and_does_nothing() {
-    let server = Server::with_widgets().await;
+async fn a_dry_run_answers_and_changes_nothing() {
+    let server = TestServer::with_widgets().await;
     server.made(WIDGETS, widget("w", 1)).await;
     let before = server.version().await;
     let path = format!("{WIDGETS}/w?dryRun=All");
@@ -160,7 +160,7 @@ async fn a_dry_run_tells_and_does_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn the_scale_is_a_view_of_the_object() {
-    let server = Server::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     server.made(DEPLOYMENTS, deployment("d")).await;
     server.made(WIDGETS, widget("w", 4)).await;
     let path = format!("{DEPLOYMENTS}/d/scale");
@@ -188,9 +188,13 @@ async fn the_scale_is_a_view_of_the_object() {
 
 #[tokio::test(start_paused = true)]
 async fn server_side_apply_creates_owns_and_conflicts() {
-    let server = Server::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     let path = format!("{WIDGETS}/w");
-    assert_eq!(server.patch(APPLY, &path, widget("w", 1)).await.code, 422, "nobody applies");
+    assert_eq!(
+        server.patch(APPLY, &path, widget("w", 1)).await.code,
+        422,
+        "without a field manager"
+    );
     let by = |who: &str| format!("{path}?fieldManager={who}");
     assert_eq!(server.patch(APPLY, &by("a"), widget("w", 1)).await.code, 201);
     assert_eq!(server.patch(APPLY, &by("a"), widget("w", 1)).await.code, 200);
@@ -230,9 +234,9 @@ async fn kubectls_move_to_server_side_apply_works() {
     let applied =
         server.patch(APPLY, &format!("{path}?fieldManager=kubectl"), config("a", "1")).await;
     assert_eq!(applied.code, 200, "{}", applied.body);
-    let books = json!([applied.body["metadata"]["managedFields"][0]]);
+    let managed = json!([applied.body["metadata"]["managedFields"][0]]);
     let patch = json!([
-        {"op": "replace", "path": "/metadata/managedFields", "value": books},
+        {"op": "replace", "path": "/metadata/managedFields", "value": managed},
         {"op": "replace", "path": "/metadata/resourceVersion", "value": rv(&applied.body)},
     ]);
     let moved = server.patch(JSON_PATCH, &path, patch).await;

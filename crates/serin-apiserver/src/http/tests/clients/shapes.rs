@@ -1,4 +1,4 @@
-//! How answers look: discovery, tables, pages, errors, warnings, and the two faces of events.
+//! The form of answers: discovery, tables, pages, errors, warnings, and both versions of Events.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn has_null_list(value: &Value) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn discovery_has_both_forms() {
-    let server = Server::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     for (path, plain) in [("/api", "APIVersions"), ("/apis", "APIGroupList")] {
         let accept = format!("{AGGREGATED},application/json");
         let answer = server.ask("GET", path, &[("accept", &accept)], &Value::Null).await;
@@ -56,7 +56,7 @@ async fn discovery_has_both_forms() {
 
 #[tokio::test(start_paused = true)]
 async fn the_openapi_hash_follows_the_kinds() {
-    let server = Server::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     let url = |body: &Value, path: &str| text(&body["paths"][path], "/serverRelativeURL");
     let before = server.get("/openapi/v3").await.body;
     let address = url(&before, "apis/example.org/v1");
@@ -74,7 +74,7 @@ async fn the_openapi_hash_follows_the_kinds() {
 
 #[tokio::test(start_paused = true)]
 async fn tables_print_the_columns_of_the_kind() {
-    let server = Server::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     server.made(WIDGETS, widget("w", 3)).await;
     let since = Timestamp::from_second(START_SECS - 312).unwrap().to_string();
     let status = json!({"status": {"phase": "On", "since": since, "conditions": [{"type": "Promoted", "status": "True"}]}});
@@ -205,7 +205,7 @@ async fn lists_know_which_versions_there_are() {
 
 #[tokio::test(start_paused = true)]
 async fn invalid_objects_are_refused_with_their_causes() {
-    let server = Server::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     let mut wrong = widget("w", 700);
     wrong["spec"]["colour"] = json!("green");
     let answer = server.post(WIDGETS, wrong).await;
@@ -258,7 +258,7 @@ async fn invalid_objects_are_refused_with_their_causes() {
 
 #[tokio::test(start_paused = true)]
 async fn unknown_fields_are_refused_warned_of_or_dropped() {
-    let server = Server::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     let mut odd_widget = widget("w", 1);
     odd_widget["spec"]["sise"] = json!(1);
     let mut odd = deployment("w");
@@ -290,7 +290,7 @@ async fn unknown_fields_are_refused_warned_of_or_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn wrong_patches_are_refused_in_the_clients_words() {
-    let server = Server::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     server.made(WIDGETS, widget("w", 1)).await;
     let path = format!("{WIDGETS}/w");
     let answer = server.patch(STRATEGIC, &path, json!({"spec": {"size": 2}})).await;
@@ -314,8 +314,8 @@ async fn wrong_patches_are_refused_in_the_clients_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn definitions_that_make_no_sense_are_refused() {
-    let server = Server::with_widgets().await;
+async fn invalid_definitions_are_refused() {
+    let server = TestServer::with_widgets().await;
     let change = |pointer: &str, value: Value| {
         let mut crd = widgets();
         *crd.pointer_mut(pointer).unwrap() = value;
@@ -365,7 +365,7 @@ async fn definitions_that_make_no_sense_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_have_one_store_and_two_faces() {
+async fn events_are_stored_once_and_served_in_two_groups() {
     let server = server();
     let new = "/apis/events.k8s.io/v1/namespaces/default/events";
     let core = "/api/v1/namespaces/default/events";

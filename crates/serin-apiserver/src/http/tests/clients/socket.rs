@@ -1,4 +1,4 @@
-//! The same over a real socket, because watches must be flushed.
+//! A watch over a real socket: every event must be flushed.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -1,14 +1,14 @@
-//! Every flavour of watch that kubectl, Traefik and kube open.
+//! The kinds of watches that kubectl, Traefik and kube open.
 
 use super::*;
 
-async fn set(server: &Server, name: &str, value: &str) {
+async fn set(server: &TestServer, name: &str, value: &str) {
     let answer = server.put(&format!("{CONFIGS}/{name}"), config(name, value)).await;
     assert_eq!(answer.code, 200, "{}", answer.body);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_from_nowhere_begins_with_what_is_there() {
+async fn a_watch_without_a_version_begins_with_the_current_objects() {
     let server = server();
     server.made(CONFIGS, config("a", "1")).await;
     server.made(CONFIGS, config("b", "1")).await;
@@ -61,11 +61,11 @@ async fn a_streaming_list_ends_its_beginning_with_a_bookmark() {
     assert_eq!((refused.code, text(&refused.body, "/reason")), (422, "Invalid".to_owned()));
     let future = format!("{CONFIGS}?{list}&resourceVersion=99999999999999999");
     let lines = server.watch(&future).await.ready();
-    assert_eq!(lines[0]["object"]["code"], 410, "a version of another life");
+    assert_eq!(lines[0]["object"]["code"], 410, "a version of before a restart");
 }
 
 #[tokio::test(start_paused = true)]
-async fn history_that_is_gone_is_said_once_and_ends_the_watch() {
+async fn expired_history_is_one_error_and_ends_the_watch() {
     let server = server();
     server.made(CONFIGS, config("a", "0")).await;
     let since = server.version().await;
@@ -154,7 +154,7 @@ async fn a_watch_ends_on_time_also_when_it_is_busy() {
 
 #[tokio::test(start_paused = true)]
 async fn each_version_is_watched_as_itself() {
-    let server = Server::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     let beta = "/apis/example.org/v1beta1/namespaces/default/widgets";
     let mut old = server.watch(&format!("{beta}?watch=true")).await;
     let mut new = server.watch(&format!("{WIDGETS}?watch=true")).await;
@@ -167,7 +167,7 @@ async fn each_version_is_watched_as_itself() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watched_table_has_a_row_a_line() {
-    let server = Server::with_widgets().await;
+    let server = TestServer::with_widgets().await;
     let path = format!("{WIDGETS}?watch=true");
     let response = server.raw("GET", &path, &[("accept", TABLE)], "").await;
     let mut watch = Lines(response.into_body());

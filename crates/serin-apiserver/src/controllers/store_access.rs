@@ -1,18 +1,18 @@
-//! The store as actors see it.
+//! The store as the API that controllers use.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::change::{Doomed, Kind};
+use super::change::{Deletion, Kind};
 use super::cluster::{Cluster, Refused};
 use super::object;
 use crate::failure::Failure;
 use crate::registry::ResourceId;
 use crate::store::{DeleteOptions, Store, Sub, WriteOptions};
 
-/// The field manager of all actors, named like the program that they stand in for.
+/// The field manager of all controllers, named like the program that they replace.
 const MANAGER: &str = "kube-controller-manager";
 
 fn id(kind: Kind) -> ResourceId {
@@ -21,7 +21,7 @@ fn id(kind: Kind) -> ResourceId {
 }
 
 fn refused(failure: Failure) -> Refused {
-    // Gone, there already, or changed by someone else: all three are seen at the next look.
+    // Not found, exists already, or a conflict: the next pass reads the object again.
     if matches!(failure.code, 404 | 409) {
         Refused::Stale(failure.message)
     } else {
@@ -62,13 +62,13 @@ impl Cluster for Store {
         put(self, kind, object, Sub::Status)
     }
 
-    fn delete(&self, doomed: &Doomed) -> Result<(), Refused> {
+    fn delete(&self, deletion: &Deletion) -> Result<(), Refused> {
         let options = DeleteOptions {
-            uid: Some(doomed.uid.clone()),
-            grace_secs: doomed.grace_secs,
+            uid: Some(deletion.uid.clone()),
+            grace_secs: deletion.grace_secs,
             ..DeleteOptions::default()
         };
-        Store::delete(self, &id(doomed.kind), &doomed.namespace, &doomed.name, &options)
+        Store::delete(self, &id(deletion.kind), &deletion.namespace, &deletion.name, &options)
             .map(drop)
             .map_err(refused)
     }

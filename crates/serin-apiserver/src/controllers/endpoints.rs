@@ -1,43 +1,43 @@
-//! EndpointSlices and Endpoints: who serves a Service.
+//! EndpointSlices and Endpoints: the addresses of the pods behind a Service.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::change::{Change, Doomed, Kind};
+use super::change::{Change, Deletion, Kind};
 use super::hash::suffix;
 use super::node::NODE;
 use super::object::{self, list, text};
-use super::world::World;
-use crate::at::At;
+use super::view::ClusterView;
+use crate::json_pointer::At;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const CONTROLLER: &str = "endpointslice-controller.k8s.io";
-/// As many as Kubernetes puts into one slice.
+/// The number of endpoints that Kubernetes puts into one slice.
 const ENDPOINTS_MAX: usize = 100;
 
-/// One slice's worth: the resolved ports, and the endpoints that have them.
+/// Endpoints with the same resolved ports, grouped by these ports; each group gets slices of its own.
 type Groups = BTreeMap<String, (Value, Vec<Value>)>;
 
-/// Everything that what a Service lacks depends on, itself first.
-pub(crate) fn looks_at(service: &Arc<Value>, world: &World) -> Vec<Arc<Value>> {
+/// The objects that reconciling a Service reads, the Service first.
+pub(crate) fn inputs(service: &Arc<Value>, view: &ClusterView) -> Vec<Arc<Value>> {
     let (namespace, name) = (object::namespace(service), object::name(service));
     let selector = service.at("/spec/selector").and_then(Value::as_object);
-    let pods = world.inside(Kind::Pod, namespace).iter().filter(|pod| {
+    let pods = view.inside(Kind::Pod, namespace).iter().filter(|pod| {
         let labels = &pod["metadata"]["labels"];
         selector.into_iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
     });
-    let slices = world.inside(Kind::EndpointSlice, namespace).iter();
+    let slices = view.inside(Kind::EndpointSlice, namespace).iter();
     let slices = slices.filter(|slice| object::label(slice, SERVICE_NAME) == name);
-    let endpoints = world.inside(Kind::Endpoints, namespace).iter();
+    let endpoints = view.inside(Kind::Endpoints, namespace).iter();
     let endpoints = endpoints.filter(|endpoints| object::name(endpoints) == name);
     [service].into_iter().chain(pods).chain(slices).chain(endpoints).cloned().collect()
 }
 
-/// What the slices and Endpoints of one Service lack.
-pub(crate) fn reconcile(service: &Value, world: &World) -> Vec<Change> {
+/// The writes that bring the EndpointSlices and Endpoints of one Service up to date.
+pub(crate) fn reconcile(service: &Value, view: &ClusterView) -> Vec<Change> {
     let selector = service.at("/spec/selector").and_then(Value::as_object);
     let selector = selector
         .filter(|selector| !selector.is_empty() && text(service, "/spec/type") != "ExternalName");
@@ -50,7 +50,7 @@ pub(crate) fn reconcile(service: &Value, world: &World) -> Vec<Change> {
     };
     let serving =
         |pod: &&Value| !object::is_finished(pod) && !text(pod, "/status/podIP").is_empty();
-    let mut pods: Vec<&Value> = world
+    let mut pods: Vec<&Value> = view
         .inside(Kind::Pod, namespace)
         .iter()
         .map(AsRef::as_ref)
@@ -58,12 +58,12 @@ pub(crate) fn reconcile(service: &Value, world: &World) -> Vec<Change> {
         .filter(serving)
         .collect();
     pods.sort_by_key(|pod| object::name(pod));
-    let mut changes = slices(service, &pods, world);
-    changes.extend(endpoints(service, &pods, world));
+    let mut changes = slices(service, &pods, view);
+    changes.extend(endpoints(service, &pods, view));
     changes
 }
 
-fn slices(service: &Value, pods: &[&Value], world: &World) -> Vec<Change> {
+fn slices(service: &Value, pods: &[&Value], view: &ClusterView) -> Vec<Change> {
     let mut groups = Groups::new();
     for pod in pods {
         let ports = ports(service, Some(pod));
@@ -77,7 +77,7 @@ fn slices(service: &Value, pods: &[&Value], world: &World) -> Vec<Change> {
         object::label(slice, SERVICE_NAME) == object::name(service)
             && object::label(slice, MANAGED_BY) == CONTROLLER
     };
-    let existing: Vec<&Value> = world
+    let existing: Vec<&Value> = view
         .inside(Kind::EndpointSlice, object::namespace(service))
         .iter()
         .map(AsRef::as_ref)
@@ -110,7 +110,8 @@ fn slices(service: &Value, pods: &[&Value], world: &World) -> Vec<Change> {
     }
     let stale =
         existing.into_iter().filter(|slice| !kept.iter().any(|name| name == object::name(slice)));
-    changes.extend(stale.map(|slice| Change::Delete(Doomed::of(Kind::EndpointSlice, slice, None))));
+    changes
+        .extend(stale.map(|slice| Change::Delete(Deletion::of(Kind::EndpointSlice, slice, None))));
     changes
 }
 
@@ -198,8 +199,8 @@ fn target(pod: &Value) -> Value {
     json!({"kind": "Pod", "name": object::name(pod), "namespace": object::namespace(pod), "uid": object::uid(pod)})
 }
 
-/// The older form, for clients that read nothing else.
-fn endpoints(service: &Value, pods: &[&Value], world: &World) -> Option<Change> {
+/// The `Endpoints` object, for clients that do not read EndpointSlices.
+fn endpoints(service: &Value, pods: &[&Value], view: &ClusterView) -> Option<Change> {
     let mut groups: BTreeMap<String, (Value, Vec<Value>, Vec<Value>)> = BTreeMap::new();
     let publish = object::flag(service, "/spec/publishNotReadyAddresses");
     for pod in pods.iter().filter(|pod| !object::deleting(pod)) {
@@ -223,7 +224,7 @@ fn endpoints(service: &Value, pods: &[&Value], world: &World) -> Option<Change> 
             subset
         })
         .collect();
-    let old = world
+    let old = view
         .inside(Kind::Endpoints, object::namespace(service))
         .iter()
         .find(|old| object::name(old) == object::name(service));
@@ -245,7 +246,7 @@ fn endpoints(service: &Value, pods: &[&Value], world: &World) -> Option<Change> 
             }),
         ));
     };
-    // Endpoints that someone keeps by hand have no owner and are theirs.
+    // Endpoints without an owner reference to the Service are managed by a user and left alone.
     let ours = object::owner(old) == Some(object::uid(service));
     if !ours || list(old, "/subsets") == subsets.as_slice() {
         return None;

@@ -1,7 +1,7 @@
-//! Keeps web pages away: on loopback there is no password, and a Pod is a program on this machine.
+//! Refuses requests of web pages: on loopback there is no password, and a Pod is a program on this machine.
 //!
-//! A page may send requests to any address, also to this one, and a name of its own may lead here. Clients of Kubernetes
-//! send no `Origin`, and name the server by an address of loopback or as localhost.
+//! A page can send requests to any address, also to this one, and its own host name can resolve to this address. Clients of Kubernetes
+//! send no `Origin` header, and address the server by a loopback address or as localhost.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use http::{HeaderMap, header};
 
 use crate::failure::Failure;
 
-/// Why a request that came over a socket is not served.
+/// The refusal of a request from a web page; `None` if it is served.
 pub(super) fn refusal(headers: &HeaderMap) -> Option<Failure> {
     let why = if headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site") {
         "web pages may not use this API"

@@ -1,4 +1,4 @@
-//! Deployments: which ReplicaSets there should be, and how large.
+//! Deployments: which ReplicaSets exist, and how many replicas each has.
 
 mod status;
 
@@ -7,12 +7,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::change::{Change, Doomed, Kind, Note, Outcome};
+use super::change::{Change, Deletion, Kind, NewEvent, Outcome};
 use super::hash::{TEMPLATE_HASH, template_hash};
 use super::object::{self, int, text};
 use super::rollout::{Limits, Next, Size, proportional, rolling};
-use super::world::World;
-use crate::at::At;
+use super::view::ClusterView;
+use crate::json_pointer::At;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
@@ -21,58 +21,58 @@ const MAX: &str = "deployment.kubernetes.io/max-replicas";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 const COMPONENT: &str = "deployment-controller";
 
-/// A ReplicaSet and what its pods are up to.
-struct Set<'a> {
+/// A ReplicaSet and the counts of its pods.
+struct ReplicaSetState<'a> {
     object: &'a Value,
     revision: i64,
     size: Size,
     pods: i64,
-    /// Pods that still exist, those on their way out included.
+    /// Pods that exist, including those that are terminating.
     present: i64,
     ready: i64,
 }
 
-/// A Deployment, its ReplicaSets and the moment.
+/// A Deployment with its ReplicaSets, as of `now`.
 struct Rollout<'a> {
     deployment: &'a Value,
     hash: String,
-    new: Option<Set<'a>>,
+    new: Option<ReplicaSetState<'a>>,
     /// Oldest first.
-    old: Vec<Set<'a>>,
+    old: Vec<ReplicaSetState<'a>>,
     replicas: i64,
     limits: Limits,
     now: Timestamp,
 }
 
-/// Everything that what a Deployment needs depends on, itself first.
-pub(crate) fn looks_at(deployment: &Arc<Value>, world: &World) -> Vec<Arc<Value>> {
-    let sets = world.owned(Kind::ReplicaSet, object::uid(deployment));
-    let pods = sets.iter().flat_map(|set| world.owned(Kind::Pod, object::uid(set)));
-    let orphans = world.orphans(Kind::ReplicaSet, object::namespace(deployment));
+/// The objects that reconciling a Deployment reads, the Deployment first.
+pub(crate) fn inputs(deployment: &Arc<Value>, view: &ClusterView) -> Vec<Arc<Value>> {
+    let sets = view.owned(Kind::ReplicaSet, object::uid(deployment));
+    let pods = sets.iter().flat_map(|set| view.owned(Kind::Pod, object::uid(set)));
+    let orphans = view.orphans(Kind::ReplicaSet, object::namespace(deployment));
     [deployment].into_iter().chain(sets).chain(pods).chain(orphans).cloned().collect()
 }
 
-/// What this Deployment needs next.
-pub(crate) fn reconcile(deployment: &Value, world: &World, now: Timestamp) -> Outcome {
+/// The next writes for this Deployment.
+pub(crate) fn reconcile(deployment: &Value, view: &ClusterView, now: Timestamp) -> Outcome {
     let mut outcome = Outcome::default();
     if object::deleting(deployment) {
         return outcome;
     }
-    let orphans = orphans(deployment, world);
+    let orphans = orphans(deployment, view);
     if !orphans.is_empty() {
         outcome.changes = orphans;
         return outcome;
     }
     let min_ready = int(deployment, "/spec/minReadySeconds").unwrap_or(0);
-    let rollout = Rollout::of(deployment, world, &mut outcome, min_ready, now);
-    let created = rollout.resize(&mut outcome.changes);
+    let rollout = Rollout::of(deployment, view, &mut outcome, min_ready, now);
+    let created = rollout.scale(&mut outcome.changes);
     let fresh = rollout.status(created);
-    if let Some(update) = rollout.annotate() {
+    if let Some(update) = rollout.with_revision() {
         outcome.changes.push(Change::Update(Kind::Deployment, update));
         return outcome;
     }
-    outcome.wake_at(status::deadline(deployment, &fresh));
-    rollout.forget(&fresh, &mut outcome.changes);
+    outcome.requeue_at(status::deadline(deployment, &fresh));
+    rollout.clean_up_history(&fresh, &mut outcome.changes);
     if deployment.get("status") != Some(&fresh) {
         let mut changed = deployment.clone();
         changed["status"] = fresh;
@@ -81,11 +81,10 @@ pub(crate) fn reconcile(deployment: &Value, world: &World, now: Timestamp) -> Ou
     outcome
 }
 
-/// ReplicaSets that match and belong to nobody are taken over, as after a deletion that left them behind.
-fn orphans(deployment: &Value, world: &World) -> Vec<Change> {
+/// Adopts ReplicaSets that the selector matches and that have no controller, for example after a deletion that orphaned them.
+fn orphans(deployment: &Value, view: &ClusterView) -> Vec<Change> {
     let selector = &deployment["spec"]["selector"];
-    world
-        .orphans(Kind::ReplicaSet, object::namespace(deployment))
+    view.orphans(Kind::ReplicaSet, object::namespace(deployment))
         .iter()
         .filter(|set| {
             !object::deleting(set) && object::selects(selector, &set["metadata"]["labels"])
@@ -102,7 +101,7 @@ fn orphans(deployment: &Value, world: &World) -> Vec<Change> {
 impl<'a> Rollout<'a> {
     fn of(
         deployment: &'a Value,
-        world: &'a World,
+        view: &'a ClusterView,
         outcome: &mut Outcome,
         min_ready: i64,
         now: Timestamp,
@@ -110,8 +109,8 @@ impl<'a> Rollout<'a> {
         let template = &deployment["spec"]["template"];
         let hash = template_hash(template);
         let mut old = Vec::new();
-        for set in world.owned(Kind::ReplicaSet, object::uid(deployment)) {
-            let pods = world.owned(Kind::Pod, object::uid(set));
+        for set in view.owned(Kind::ReplicaSet, object::uid(deployment)) {
+            let pods = view.owned(Kind::Pod, object::uid(set));
             let count = |keep: &dyn Fn(&Value) -> bool| {
                 i64::try_from(pods.iter().filter(|pod| keep(pod)).count()).unwrap_or(i64::MAX)
             };
@@ -120,12 +119,12 @@ impl<'a> Rollout<'a> {
                     && object::available_at(pod, min_ready).is_some_and(|at| at <= now)
             };
             for pod in pods {
-                outcome.wake_at(
+                outcome.requeue_at(
                     object::available_at(pod, min_ready)
                         .filter(|at| object::is_active(pod) && *at > now),
                 );
             }
-            old.push(Set {
+            old.push(ReplicaSetState {
                 object: set,
                 revision: object::annotation(set, REVISION).parse().unwrap_or(0),
                 size: Size {
@@ -138,7 +137,7 @@ impl<'a> Rollout<'a> {
             });
         }
         old.sort_by_key(|set| (set.revision, object::name(set.object).to_owned()));
-        let current = |set: &Set<'_>| {
+        let current = |set: &ReplicaSetState<'_>| {
             object::label(set.object, TEMPLATE_HASH) == hash
                 || template_hash(&set.object["spec"]["template"]) == hash
         };
@@ -161,22 +160,22 @@ impl<'a> Rollout<'a> {
         self.new.as_ref().map_or(0, |new| new.revision).max(newest_old + 1)
     }
 
-    /// Brings every ReplicaSet to its next size; true if the new one had to be made.
-    fn resize(&self, changes: &mut Vec<Change>) -> bool {
+    /// Writes the next size of every ReplicaSet; true if the new ReplicaSet was created.
+    fn scale(&self, changes: &mut Vec<Change>) -> bool {
         let next = self.next();
         for (set, size) in self.old.iter().zip(&next.old) {
-            self.fit(set, *size, None, changes);
+            self.update_replica_set(set, *size, None, changes);
         }
         match &self.new {
             Some(new) => {
                 let revision = (!self.paused()).then(|| self.revision());
-                self.fit(new, next.new, revision, changes);
+                self.update_replica_set(new, next.new, revision, changes);
                 false
             }
             None if self.paused() => false,
             None => {
                 let set = self.make(next.new);
-                self.tell_scaled(object::name(&set), 0, next.new, changes);
+                self.event_scaled(object::name(&set), 0, next.new, changes);
                 changes.push(Change::Create(Kind::ReplicaSet, set));
                 true
             }
@@ -194,7 +193,7 @@ impl<'a> Rollout<'a> {
         });
         let mid_rollout = active > 1 || (self.paused() && active == 1 && new.wanted == 0);
         if (rescaled && mid_rollout && !self.recreates()) || self.paused() {
-            let shared = self.share(&all, active, rescaled);
+            let shared = self.scale_proportionally(&all, active, rescaled);
             return Next {
                 new: shared.last().copied().unwrap_or(0),
                 old: shared[..old.len()].to_vec(),
@@ -208,10 +207,10 @@ impl<'a> Rollout<'a> {
         rolling(self.replicas, self.limits, new, &old)
     }
 
-    /// Sizes after scaling in the middle of a rollout, or while paused.
-    fn share(&self, all: &[i64], active: usize, rescaled: bool) -> Vec<i64> {
+    /// The sizes after scaling in the middle of a rollout or while paused: in proportion to the sizes so far.
+    fn scale_proportionally(&self, all: &[i64], active: usize, rescaled: bool) -> Vec<i64> {
         if active == 0 {
-            // Nothing runs: the newest set takes all.
+            // No ReplicaSet has replicas: the newest one gets all.
             let mut sizes = all.to_vec();
             let at =
                 if self.new.is_some() { sizes.len() - 1 } else { sizes.len().saturating_sub(2) };
@@ -234,19 +233,25 @@ impl<'a> Rollout<'a> {
             .find_map(|set| object::annotation(set.object, MAX).parse::<i64>().ok())
             .unwrap_or(total);
         let sum: i64 = all.iter().sum();
-        // A rollout that had not used its surge keeps it unused.
+        // Surge that the rollout had not used stays unused.
         proportional((total - (before - sum).max(0)).max(0), all)
     }
 
-    fn desired(&self, set: &Set<'_>) -> Option<i64> {
+    fn desired(&self, set: &ReplicaSetState<'_>) -> Option<i64> {
         object::annotation(set.object, DESIRED).parse().ok()
     }
 
-    /// Makes one ReplicaSet what it should be, in one write.
-    fn fit(&self, set: &Set<'_>, replicas: i64, revision: Option<i64>, changes: &mut Vec<Change>) {
+    /// Updates replicas, annotations and revision of one ReplicaSet, in one write.
+    fn update_replica_set(
+        &self,
+        set: &ReplicaSetState<'_>,
+        replicas: i64,
+        revision: Option<i64>,
+        changes: &mut Vec<Change>,
+    ) {
         let mut fresh = set.object.clone();
         if let Some(revision) = revision {
-            self.mark(&mut fresh, set, revision);
+            self.annotate_replica_set(&mut fresh, set, revision);
         }
         if replicas != set.size.wanted || (replicas > 0 && self.desired(set) != Some(self.replicas))
         {
@@ -266,13 +271,13 @@ impl<'a> Rollout<'a> {
             return;
         }
         if replicas != set.size.wanted {
-            self.tell_scaled(object::name(set.object), set.size.wanted, replicas, changes);
+            self.event_scaled(object::name(set.object), set.size.wanted, replicas, changes);
         }
         changes.push(Change::Update(Kind::ReplicaSet, fresh));
     }
 
-    /// Annotations and readiness of the new set follow the Deployment.
-    fn mark(&self, fresh: &mut Value, set: &Set<'_>, revision: i64) {
+    /// Copies annotations and `minReadySeconds` of the Deployment to the new ReplicaSet, and sets its revision.
+    fn annotate_replica_set(&self, fresh: &mut Value, set: &ReplicaSetState<'_>, revision: i64) {
         for (key, value) in self.inherited() {
             object::set(fresh, &["metadata", "annotations", &key], value);
         }
@@ -334,13 +339,13 @@ impl<'a> Rollout<'a> {
         set
     }
 
-    fn tell_scaled(&self, set: &str, from: i64, to: i64, changes: &mut Vec<Change>) {
+    fn event_scaled(&self, set: &str, from: i64, to: i64, changes: &mut Vec<Change>) {
         if from == to {
             return;
         }
         let way = if to > from { "up" } else { "down" };
         let message = format!("Scaled {way} replica set {set} from {from} to {to}");
-        changes.push(Change::Event(Note::of(
+        changes.push(Change::Event(NewEvent::of(
             Kind::Deployment,
             self.deployment,
             COMPONENT,
@@ -349,8 +354,8 @@ impl<'a> Rollout<'a> {
         )));
     }
 
-    /// The Deployment with the revision of its new set, if it says another.
-    fn annotate(&self) -> Option<Value> {
+    /// The Deployment with the revision of its new ReplicaSet in its annotation; `None` if it is up to date.
+    fn with_revision(&self) -> Option<Value> {
         let revision =
             self.new.as_ref().map(|new| new.revision).filter(|revision| *revision > 0)?.to_string();
         if object::annotation(self.deployment, REVISION) == revision {
@@ -361,8 +366,8 @@ impl<'a> Rollout<'a> {
         Some(changed)
     }
 
-    /// Old sets beyond `revisionHistoryLimit` go once the rollout is complete.
-    fn forget(&self, status: &Value, changes: &mut Vec<Change>) {
+    /// Deletes old ReplicaSets beyond `revisionHistoryLimit` once the rollout is complete.
+    fn clean_up_history(&self, status: &Value, changes: &mut Vec<Change>) {
         if !status::complete(self.replicas, status) {
             return;
         }
@@ -370,12 +375,12 @@ impl<'a> Rollout<'a> {
             .and_then(|limit| usize::try_from(limit).ok())
             .unwrap_or(10);
         let surplus = self.old.len().saturating_sub(limit);
-        let empty = |set: &&Set<'_>| {
+        let empty = |set: &&ReplicaSetState<'_>| {
             set.size.wanted == 0 && set.present == 0 && !object::deleting(set.object)
         };
-        let doomed = self.old.iter().take(surplus).filter(empty);
+        let outdated = self.old.iter().take(surplus).filter(empty);
         changes.extend(
-            doomed.map(|set| Change::Delete(Doomed::of(Kind::ReplicaSet, set.object, None))),
+            outdated.map(|set| Change::Delete(Deletion::of(Kind::ReplicaSet, set.object, None))),
         );
     }
 }

@@ -1,11 +1,11 @@
-//! What actors want done to the store, as values.
+//! The writes that controllers ask the store for, as values.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::object;
 
-/// The kinds that actors read and write.
+/// The kinds that controllers read and write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Deployment,
@@ -43,43 +43,43 @@ impl Kind {
         }
     }
 
-    /// As in `apiVersion`.
+    /// The `apiVersion` of an object of this kind: `apps/v1`, or `v1` for the core group.
     pub fn api_version(self) -> String {
         let (group, version, _, _) = self.resource();
         if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
     }
 
-    /// As in `kind`.
+    /// The `kind` of an object, such as `ReplicaSet`.
     pub fn name(self) -> &'static str {
         self.resource().3
     }
 }
 
-/// One write.
+/// One write to the store.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     Create(Kind, Value),
-    /// Metadata and spec; carries the resourceVersion it was made from.
+    /// Replaces metadata and spec. The object carries the resourceVersion that it was made from; a newer one in the store is a conflict.
     Update(Kind, Value),
-    /// The status alone.
+    /// Replaces the status alone, through the status subresource.
     Status(Kind, Value),
-    Delete(Doomed),
-    /// Something to tell people.
-    Event(Note),
+    Delete(Deletion),
+    /// Records an Event.
+    Event(NewEvent),
 }
 
-/// What is to be deleted; the uid keeps a successor of the same name alive.
+/// The object to delete. The uid is a precondition: a newer object of the same name is not deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doomed {
+pub struct Deletion {
     pub kind: Kind,
     pub namespace: String,
     pub name: String,
     pub uid: String,
-    /// Zero removes a pod at once; `None` leaves the wait to the object.
+    /// Grace period in seconds: 0 removes a pod at once, `None` takes the default of the object.
     pub grace_secs: Option<i64>,
 }
 
-impl Doomed {
+impl Deletion {
     pub(crate) fn of(kind: Kind, object: &Value, grace_secs: Option<i64>) -> Self {
         Self {
             kind,
@@ -91,9 +91,9 @@ impl Doomed {
     }
 }
 
-/// An Event about an object.
+/// An Event to record about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub struct NewEvent {
     pub kind: Kind,
     pub namespace: String,
     pub name: String,
@@ -101,15 +101,15 @@ pub struct Note {
     pub warning: bool,
     pub reason: &'static str,
     pub message: String,
-    /// Who says it, as in `source.component`.
-    pub from: &'static str,
+    /// The component that reports the Event, as in `source.component`.
+    pub component: &'static str,
 }
 
-impl Note {
+impl NewEvent {
     pub(crate) fn of(
         kind: Kind,
         object: &Value,
-        from: &'static str,
+        component: &'static str,
         reason: &'static str,
         message: String,
     ) -> Self {
@@ -121,21 +121,21 @@ impl Note {
             warning: reason.starts_with("Fail"),
             reason,
             message,
-            from,
+            component,
         }
     }
 }
 
-/// What one look at an object leads to.
+/// The result of reconciling one object.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) changes: Vec<Change>,
-    /// When time alone may change the answer.
-    pub(crate) wake: Option<Timestamp>,
+    /// When to reconcile again even if no object changes; `None` if time alone changes nothing.
+    pub(crate) requeue_at: Option<Timestamp>,
 }
 
 impl Outcome {
-    pub(crate) fn wake_at(&mut self, at: Option<Timestamp>) {
-        self.wake = object::earliest(self.wake, at);
+    pub(crate) fn requeue_at(&mut self, at: Option<Timestamp>) {
+        self.requeue_at = object::earliest(self.requeue_at, at);
     }
 }

@@ -1,22 +1,22 @@
-//! ReplicaSets: as many pods as asked for.
+//! ReplicaSets: creates and deletes pods until their number is `spec.replicas`.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::change::{Change, Doomed, Kind, Note, Outcome};
+use super::change::{Change, Deletion, Kind, NewEvent, Outcome};
 use super::hash::suffix;
 use super::object::{self, int, text};
-use super::world::World;
-use crate::at::At;
+use super::view::ClusterView;
 use crate::generated;
+use crate::json_pointer::At;
 
 const COMPONENT: &str = "replicaset-controller";
-/// Pods made or removed for one set in one step, so that a typo in `replicas` does not stop everything else.
+/// Pods created or deleted for one ReplicaSet in one pass, so that a typo in `replicas` does not block the other controllers.
 const BURST: usize = 500;
 
-/// Counts up, so that no pod gets the name of one before it.
+/// A counter for pod names, so that no name is used twice.
 #[derive(Debug, Default)]
 pub(crate) struct Names(u64);
 
@@ -32,22 +32,27 @@ impl Names {
     }
 }
 
-/// Everything that what a ReplicaSet needs depends on, itself first.
-pub(crate) fn looks_at(set: &Arc<Value>, world: &World) -> Vec<Arc<Value>> {
-    let owned = world.owned(Kind::Pod, object::uid(set));
-    let orphans = world.orphans(Kind::Pod, object::namespace(set));
+/// The objects that reconciling a ReplicaSet reads, the ReplicaSet first.
+pub(crate) fn inputs(set: &Arc<Value>, view: &ClusterView) -> Vec<Arc<Value>> {
+    let owned = view.owned(Kind::Pod, object::uid(set));
+    let orphans = view.orphans(Kind::Pod, object::namespace(set));
     [set].into_iter().chain(owned).chain(orphans).cloned().collect()
 }
 
-/// What this ReplicaSet needs next.
-pub(crate) fn reconcile(set: &Value, world: &World, names: &mut Names, now: Timestamp) -> Outcome {
+/// The next writes for this ReplicaSet.
+pub(crate) fn reconcile(
+    set: &Value,
+    view: &ClusterView,
+    names: &mut Names,
+    now: Timestamp,
+) -> Outcome {
     let mut outcome = Outcome::default();
-    let pods = world.owned(Kind::Pod, object::uid(set));
+    let pods = view.owned(Kind::Pod, object::uid(set));
     let active: Vec<&Value> =
         pods.iter().map(AsRef::as_ref).filter(|pod| object::is_active(pod)).collect();
     if !object::deleting(set) {
         let selector = &set["spec"]["selector"];
-        let stray = world.orphans(Kind::Pod, object::namespace(set)).iter().filter(|pod| {
+        let stray = view.orphans(Kind::Pod, object::namespace(set)).iter().filter(|pod| {
             object::is_active(pod) && object::selects(selector, &pod["metadata"]["labels"])
         });
         outcome.changes.extend(stray.map(|pod| {
@@ -77,7 +82,7 @@ fn grow(set: &Value, missing: usize, names: &mut Names, changes: &mut Vec<Change
         let pod = pod_of(set, "ReplicaSet", names.next(set));
         let message = format!("Created pod: {}", object::name(&pod));
         changes.push(Change::Create(Kind::Pod, pod));
-        changes.push(Change::Event(Note::of(
+        changes.push(Change::Event(NewEvent::of(
             Kind::ReplicaSet,
             set,
             COMPONENT,
@@ -87,7 +92,7 @@ fn grow(set: &Value, missing: usize, names: &mut Names, changes: &mut Vec<Change
     }
 }
 
-/// A pod made from the owner's template.
+/// A pod from the owner's template.
 pub(crate) fn pod_of(owner: &Value, kind: &str, name: String) -> Value {
     let template = &owner["spec"]["template"];
     let mut metadata = Map::new();
@@ -108,7 +113,7 @@ pub(crate) fn pod_of(owner: &Value, kind: &str, name: String) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"], "status": {"phase": "Pending"}})
 }
 
-/// The pods that are missed least go first: without a process, not ready, cheap, youngest.
+/// Deletes surplus pods in the order of Kubernetes: not scheduled, not running, not ready, lower deletion cost, younger.
 fn shrink(set: &Value, active: &[&Value], surplus: usize, changes: &mut Vec<Change>) {
     let rank = |pod: &Value| {
         let cost: i64 = object::annotation(pod, "controller.kubernetes.io/pod-deletion-cost")
@@ -130,9 +135,9 @@ fn shrink(set: &Value, active: &[&Value], surplus: usize, changes: &mut Vec<Chan
     let mut victims = active.to_vec();
     victims.sort_by_cached_key(|pod| rank(pod));
     for pod in victims.into_iter().take(surplus.min(BURST)) {
-        changes.push(Change::Delete(Doomed::of(Kind::Pod, pod, None)));
+        changes.push(Change::Delete(Deletion::of(Kind::Pod, pod, None)));
         let message = format!("Deleted pod: {}", object::name(pod));
-        changes.push(Change::Event(Note::of(
+        changes.push(Change::Event(NewEvent::of(
             Kind::ReplicaSet,
             set,
             COMPONENT,
@@ -155,7 +160,7 @@ fn status(set: &Value, active: &[&Value], outcome: &mut Outcome, now: Timestamp)
     for pod in active {
         match object::available_at(pod, min_ready) {
             Some(at) if at <= now => available += 1,
-            later @ (Some(_) | None) => outcome.wake_at(later),
+            later @ (Some(_) | None) => outcome.requeue_at(later),
         }
     }
     let count = |keep: &dyn Fn(&Value) -> bool| active.iter().filter(|pod| keep(pod)).count();

@@ -1,27 +1,27 @@
-//! HorizontalPodAutoscalers without metrics: they keep the target within its bounds, and say that they do no more.
+//! HorizontalPodAutoscalers without metrics: they only keep the target between minReplicas and maxReplicas, and their status says so.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::change::{Change, Kind, Note};
+use super::change::{Change, Kind, NewEvent};
 use super::object::{self, int, text};
-use super::world::World;
+use super::view::ClusterView;
 
 const COMPONENT: &str = "horizontal-pod-autoscaler";
 
-/// What this autoscaler does next.
-pub(crate) fn reconcile(scaler: &Value, world: &World, now: Timestamp) -> Vec<Change> {
+/// The next writes for this autoscaler.
+pub(crate) fn reconcile(scaler: &Value, view: &ClusterView, now: Timestamp) -> Vec<Change> {
     if object::deleting(scaler) {
         return Vec::new();
     }
     let mut changes = Vec::new();
-    let target = target(scaler, world);
+    let target = target(scaler, view);
     let (current, desired) = match target {
         Some((kind, target)) => {
             let wanted = int(target, "/spec/replicas").unwrap_or(1);
             let floor = int(scaler, "/spec/minReplicas").unwrap_or(1);
             let ceiling = int(scaler, "/spec/maxReplicas").unwrap_or(i64::from(i32::MAX));
-            // Zero means that someone switched the target off.
+            // With zero replicas the target is switched off, and the autoscaler does nothing.
             let desired = if wanted == 0 { 0 } else { wanted.max(floor).min(ceiling) };
             if desired != wanted {
                 let mut scaled = target.clone();
@@ -30,7 +30,7 @@ pub(crate) fn reconcile(scaler: &Value, world: &World, now: Timestamp) -> Vec<Ch
                 let message = format!(
                     "New size: {desired}; reason: Current number of replicas out of Spec.MinReplicas and Spec.MaxReplicas"
                 );
-                changes.push(Change::Event(Note::of(
+                changes.push(Change::Event(NewEvent::of(
                     Kind::HorizontalPodAutoscaler,
                     scaler,
                     COMPONENT,
@@ -101,14 +101,14 @@ fn verdicts(found: bool, desired: i64) -> [Verdict; 2] {
     [able, active]
 }
 
-fn target<'a>(scaler: &Value, world: &'a World) -> Option<(Kind, &'a Value)> {
+fn target<'a>(scaler: &Value, view: &'a ClusterView) -> Option<(Kind, &'a Value)> {
     let kind = match text(scaler, "/spec/scaleTargetRef/kind") {
         "Deployment" => Kind::Deployment,
         "ReplicaSet" => Kind::ReplicaSet,
         _ => return None,
     };
     let name = text(scaler, "/spec/scaleTargetRef/name");
-    let mut all = world.inside(kind, object::namespace(scaler)).iter();
+    let mut all = view.inside(kind, object::namespace(scaler)).iter();
     all.find(|target| object::name(target) == name && !object::deleting(target))
         .map(|target| (kind, target.as_ref()))
 }

@@ -3,10 +3,10 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// Letters and digits that cannot form a word, as Kubernetes uses for generated names.
+/// The letters and digits of generated names in Kubernetes: no vowels, so that no words appear.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// The label that tells the pods of one revision from those of another.
+/// The label that distinguishes the pods of one revision from those of another.
 pub(crate) const TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// The hash of a pod template. It does not depend on key order, nulls, or the hash label itself.
@@ -16,7 +16,7 @@ pub fn template_hash(template: &Value) -> String {
     letters(&digest.finalize(), 10)
 }
 
-/// Five letters that depend on the parts alone.
+/// A suffix of five characters that is a function of `parts`.
 pub(crate) fn suffix(parts: &[&str]) -> String {
     let mut digest = Sha256::new();
     for part in parts {

@@ -1,7 +1,7 @@
-//! Actors that do what a cluster would: Deployment to ReplicaSet to Pod to EndpointSlice.
+//! The controllers of a cluster: Deployment to ReplicaSet to Pod to EndpointSlice.
 //!
-//! One loop looks at the store after every change, decides with pure functions, and writes. It never polls: it sleeps until something
-//! changes, a pod reports, or a deadline that some object carries comes up.
+//! One loop reads the store after every change, decides with pure functions, and writes. It does not poll: it sleeps until an object
+//! changes, a pod reports a new state, or a requeue time comes.
 
 mod change;
 mod cluster;
@@ -11,14 +11,14 @@ mod endpoints;
 mod events;
 mod hash;
 mod hpa;
-mod memo;
 mod node;
 pub(crate) mod object;
 mod pods;
+mod reconcile_cache;
 mod replicaset;
 mod rollout;
-mod stored;
-mod world;
+mod store_access;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -30,22 +30,22 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub use self::change::{Change, Doomed, Kind, Note};
+pub use self::change::{Change, Deletion, Kind, NewEvent};
 pub use self::cluster::{Cluster, Refused};
 pub use self::hash::template_hash;
 pub use self::node::{NODE, NODE_ADDRESS};
 pub use self::rollout::{Limits, Next, Size, proportional, rolling};
 
 use self::change::Outcome;
-use self::memo::Memo;
 use self::pods::Kubelet;
+use self::reconcile_cache::ReconcileCache;
 use self::replicaset::Names;
-use self::world::World;
+use self::view::ClusterView;
 use crate::kubelet::PodRuntime;
 use crate::store::Clock;
 
-/// What a pass depends on. Other kinds, Events above all, are written far more often.
-const READ: [Kind; 9] = [
+/// The kinds whose changes start a pass. Others are left out because they are written far more often, Events above all.
+const WATCHED_KINDS: [Kind; 9] = [
     Kind::Node,
     Kind::Pod,
     Kind::ReplicaSet,
@@ -57,29 +57,29 @@ const READ: [Kind; 9] = [
     Kind::Endpoints,
 ];
 
-/// A deadline that has passed without effect, because a write was refused, is tried again after this long.
+/// How long to wait when a requeue time has passed already, because a write was refused.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The actors of one cluster.
-pub struct Actors {
+/// All controllers of one cluster, and its kubelet.
+pub struct Controllers {
     cluster: Arc<dyn Cluster>,
     clock: Clock,
     names: Names,
-    memo: Memo,
+    cache: ReconcileCache,
     kubelet: Kubelet,
 }
 
-impl Actors {
-    /// The clock must move with tokio's, paused or not.
+impl Controllers {
+    /// `clock` must advance with tokio's clock, paused or not.
     pub fn new(cluster: Arc<dyn Cluster>, runtime: Arc<dyn PodRuntime>, clock: Clock) -> Self {
         let kubelet = Kubelet::new(runtime, Arc::clone(&cluster), Arc::clone(&clock));
-        Self { cluster, clock, names: Names::default(), memo: Memo::default(), kubelet }
+        Self { cluster, clock, names: Names::default(), cache: ReconcileCache::default(), kubelet }
     }
 
-    /// Works until `stop` completes, then ends every pod's process. Dropping the future instead kills them at once.
+    /// Runs until `stop` completes, then ends the processes of all pods. Dropping the future instead kills them at once.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
-        let mut changes = self.cluster.changes(&READ);
+        let mut changes = self.cluster.changes(&WATCHED_KINDS);
         let mut reports = self.kubelet.reports();
         let mut seen = None;
         let mut wake = None;
@@ -88,7 +88,7 @@ impl Actors {
             let reported = reports.has_changed().unwrap_or(false);
             reports.borrow_and_update();
             let due = wake.is_some_and(|wake| wake <= (self.clock)());
-            let touched = seen.is_none_or(|seen| self.cluster.touched(&READ, seen));
+            let touched = seen.is_none_or(|seen| self.cluster.touched(&WATCHED_KINDS, seen));
             if reported || due || touched {
                 wake = self.pass();
             }
@@ -111,53 +111,54 @@ impl Actors {
         Some(Duration::try_from(left).ok().filter(|left| !left.is_zero()).unwrap_or(RETRY))
     }
 
-    /// One look at everything; the time at which to look again even if nothing changes.
+    /// Reconciles all objects once. Returns when to run again even if nothing changes.
     fn pass(&mut self) -> Option<Timestamp> {
         let mut wake = None;
         let now = (self.clock)();
-        let world = World::read(&*self.cluster, &[Kind::Node, Kind::Pod]);
-        let changes = [node::reconcile(&world, now), self.kubelet.step(&world, now)].concat();
+        let view = ClusterView::read(&*self.cluster, &[Kind::Node, Kind::Pod]);
+        let changes = [node::reconcile(&view, now), self.kubelet.step(&view, now)].concat();
         self.apply(changes, now);
-        let (names, memo) = (&mut self.names, &mut self.memo);
-        let world = World::read(
+        let (names, cache) = (&mut self.names, &mut self.cache);
+        let view = ClusterView::read(
             &*self.cluster,
             &[Kind::Node, Kind::Pod, Kind::ReplicaSet, Kind::DaemonSet],
         );
-        let sets = each(&world, Kind::ReplicaSet, &mut wake, |set| {
-            let seen = replicaset::looks_at(set, &world);
-            memo.look(seen, now, || replicaset::reconcile(set, &world, names, now))
+        let sets = each(&view, Kind::ReplicaSet, &mut wake, |set| {
+            let seen = replicaset::inputs(set, &view);
+            cache.reconcile_if_changed(seen, now, || replicaset::reconcile(set, &view, names, now))
         });
-        let fleets = each(&world, Kind::DaemonSet, &mut wake, |set| {
-            let seen = daemonset::looks_at(set, &world);
-            memo.look(seen, now, || daemonset::reconcile(set, &world, names, now))
+        let daemons = each(&view, Kind::DaemonSet, &mut wake, |set| {
+            let seen = daemonset::inputs(set, &view);
+            cache.reconcile_if_changed(seen, now, || daemonset::reconcile(set, &view, names, now))
         });
-        self.apply([sets, fleets].concat(), now);
-        let memo = &mut self.memo;
-        let world = World::read(
+        self.apply([sets, daemons].concat(), now);
+        let cache = &mut self.cache;
+        let view = ClusterView::read(
             &*self.cluster,
             &[Kind::Pod, Kind::ReplicaSet, Kind::Deployment, Kind::HorizontalPodAutoscaler],
         );
-        let scaled: Vec<Change> = world
+        let scaled: Vec<Change> = view
             .all(Kind::HorizontalPodAutoscaler)
             .iter()
-            .flat_map(|scaler| hpa::reconcile(scaler, &world, now))
+            .flat_map(|scaler| hpa::reconcile(scaler, &view, now))
             .collect();
-        let rolled = each(&world, Kind::Deployment, &mut wake, |deployment| {
-            let seen = deployment::looks_at(deployment, &world);
-            memo.look(seen, now, || deployment::reconcile(deployment, &world, now))
+        let rolled = each(&view, Kind::Deployment, &mut wake, |deployment| {
+            let seen = deployment::inputs(deployment, &view);
+            cache.reconcile_if_changed(seen, now, || deployment::reconcile(deployment, &view, now))
         });
         self.apply([rolled, scaled].concat(), now);
-        let memo = &mut self.memo;
-        let world = World::read(
+        let cache = &mut self.cache;
+        let view = ClusterView::read(
             &*self.cluster,
             &[Kind::Pod, Kind::Service, Kind::EndpointSlice, Kind::Endpoints],
         );
-        let served = each(&world, Kind::Service, &mut wake, |service| {
-            let seen = endpoints::looks_at(service, &world);
-            let look = || Outcome { changes: endpoints::reconcile(service, &world), wake: None };
-            memo.look(seen, now, look)
+        let served = each(&view, Kind::Service, &mut wake, |service| {
+            let seen = endpoints::inputs(service, &view);
+            let look =
+                || Outcome { changes: endpoints::reconcile(service, &view), requeue_at: None };
+            cache.reconcile_if_changed(seen, now, look)
         });
-        self.memo.end_pass();
+        self.cache.end_pass();
         self.apply(served, now);
         wake
     }
@@ -166,8 +167,12 @@ impl Actors {
         for change in changes {
             if let Err(refused) = self.write(change, now) {
                 match refused {
-                    Refused::Stale(why) => tracing::debug!(why, "an actor was late"),
-                    Refused::Invalid(why) => tracing::warn!(why, "an actor's write was refused"),
+                    Refused::Stale(why) => {
+                        tracing::debug!(why, "a controller's write was in conflict")
+                    }
+                    Refused::Invalid(why) => {
+                        tracing::warn!(why, "a controller's write was refused")
+                    }
                 }
             }
         }
@@ -178,19 +183,19 @@ impl Actors {
             Change::Create(kind, object) => {
                 let refused = self.cluster.create(kind, object.clone());
                 if let Err(Refused::Invalid(why)) = &refused {
-                    self.tell_owner(kind, &object, why, now)?;
+                    self.report_to_owner(kind, &object, why, now)?;
                 }
                 refused
             }
             Change::Update(kind, object) => self.cluster.update(kind, object),
             Change::Status(kind, object) => self.cluster.update_status(kind, object),
-            Change::Delete(doomed) => self.cluster.delete(&doomed),
-            Change::Event(note) => events::record(&*self.cluster, &note, now),
+            Change::Delete(deletion) => self.cluster.delete(&deletion),
+            Change::Event(event) => events::record(&*self.cluster, &event, now),
         }
     }
 
-    /// A child that the store will not have is the owner's trouble, and the owner's user should hear of it.
-    fn tell_owner(
+    /// Records a FailedCreate Event on the owner when the API refuses an object that a controller creates for it.
+    fn report_to_owner(
         &mut self,
         kind: Kind,
         child: &Value,
@@ -214,7 +219,7 @@ impl Actors {
             &object::list(child, "/metadata/ownerReferences").first().cloned().unwrap_or_default();
         let owner =
             if object::text(reference, "/kind") == "DaemonSet" { Kind::DaemonSet } else { owner };
-        let note = Note {
+        let new = NewEvent {
             kind: owner,
             namespace: object::namespace(child).to_owned(),
             name: object::text(reference, "/name").to_owned(),
@@ -222,27 +227,27 @@ impl Actors {
             warning: true,
             reason: "FailedCreate",
             message: format!("Error creating: {why}"),
-            from: "controller",
+            component: "controller",
         };
-        // The note itself must not wake the loop for another try, so it is written once.
+        // Written once per message: the Event would otherwise trigger another pass and another Event.
         let known = self.cluster.list(Kind::Event).iter().any(|event| {
-            event["involvedObject"]["uid"] == *note.uid && event["message"] == *note.message
+            event["involvedObject"]["uid"] == *new.uid && event["message"] == *new.message
         });
-        if known { Ok(()) } else { events::record(&*self.cluster, &note, now) }
+        if known { Ok(()) } else { events::record(&*self.cluster, &new, now) }
     }
 }
 
 fn each(
-    world: &World,
+    view: &ClusterView,
     kind: Kind,
     wake: &mut Option<Timestamp>,
     mut reconcile: impl FnMut(&Arc<Value>) -> Outcome,
 ) -> Vec<Change> {
     let mut changes = Vec::new();
-    for object in world.all(kind) {
+    for object in view.all(kind) {
         let outcome = reconcile(object);
         changes.extend(outcome.changes);
-        *wake = object::earliest(*wake, outcome.wake);
+        *wake = object::earliest(*wake, outcome.requeue_at);
     }
     changes
 }

@@ -1,32 +1,32 @@
-//! The arithmetic of rolling updates: how large each ReplicaSet may be next.
+//! The arithmetic of rolling updates: the next size of each ReplicaSet.
 
 use serde_json::Value;
 
-use crate::at::At;
+use crate::json_pointer::At;
 
-/// How far a rollout may go above and below the wanted number.
+/// How many pods a rollout may have above and be missing below the number of replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub surge: i64,
     pub unavailable: i64,
 }
 
-/// A ReplicaSet's size.
+/// The size of a ReplicaSet, in pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
-    /// What its spec asks for.
+    /// `spec.replicas`.
     pub wanted: i64,
     pub available: i64,
 }
 
 impl Size {
-    /// Pods above the wanted size are about to go and must not be counted on.
-    fn sure(self) -> i64 {
+    /// Available pods that will stay: those above `wanted` are about to be deleted.
+    fn counted(self) -> i64 {
         self.available.min(self.wanted)
     }
 }
 
-/// The next sizes: of the new set, and of the old ones in the order given.
+/// The next sizes: of the new ReplicaSet, and of the old ones in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Next {
     pub new: i64,
@@ -34,7 +34,7 @@ pub struct Next {
 }
 
 impl Limits {
-    /// Reads `maxSurge` and `maxUnavailable`. Percentages of surge round up, of unavailability down; if both come to nothing, one pod may be missing, or the rollout would never move.
+    /// Reads `maxSurge` and `maxUnavailable`. Surge percentages round up, unavailable ones down. If both are 0, one pod may be unavailable, because the rollout could not progress otherwise.
     pub fn of(replicas: i64, strategy: &Value) -> Self {
         let surge = portion(strategy.at("/rollingUpdate/maxSurge"), replicas, true);
         let unavailable = portion(strategy.at("/rollingUpdate/maxUnavailable"), replicas, false);
@@ -74,25 +74,25 @@ pub fn rolling(replicas: i64, limits: Limits, new: Size, old: &[Size]) -> Next {
     };
     let floor = replicas - limits.unavailable;
     let fresh = Size { wanted: grown, available: new.available };
-    let mut spare = (old_wanted + grown - floor - (grown - fresh.sure())).max(0);
+    let mut spare = (old_wanted + grown - floor - (grown - fresh.counted())).max(0);
     let mut sizes: Vec<i64> = old.iter().map(|set| set.wanted).collect();
-    // Pods that serve nobody go first.
+    // Pods that are not available go first.
     for (size, set) in sizes.iter_mut().zip(old) {
-        let gone = (set.wanted - set.sure()).min(spare).max(0);
+        let gone = (set.wanted - set.counted()).min(spare).max(0);
         *size -= gone;
         spare -= gone;
     }
-    let available = fresh.sure() + old.iter().map(|set| set.sure()).sum::<i64>();
+    let available = fresh.counted() + old.iter().map(|set| set.counted()).sum::<i64>();
     let mut surplus = (available - floor).max(0);
     for (size, set) in sizes.iter_mut().zip(old) {
-        let gone = surplus.min(set.sure()).min(*size);
+        let gone = surplus.min(set.counted()).min(*size);
         *size -= gone;
         surplus -= gone;
     }
     Next { new: grown, old: sizes }
 }
 
-/// Shares a new total among sets in the middle of a rollout, in proportion to their sizes. What rounding leaves goes to the largest.
+/// Distributes `total` over ReplicaSets in proportion to their sizes; the remainder of rounding goes to the largest.
 pub fn proportional(total: i64, sizes: &[i64]) -> Vec<i64> {
     let sum: i64 = sizes.iter().sum();
     if sum == 0 {
@@ -186,7 +186,7 @@ mod tests {
             let after: i64 = next.new + next.old.iter().sum::<i64>();
             proptest::prop_assert!(after <= before.max(replicas + surge));
             let available: i64 = new.available + old.iter().map(|set| set.available).sum::<i64>();
-            // The worst choice of victims: those of a set that are available go last, as the ReplicaSet sees to.
+            // The worst case for availability: the ReplicaSet deletes available pods last.
             let kept: i64 = new.available.min(next.new) + old.iter().zip(&next.old).map(|(set, size)| set.available.min(*size)).sum::<i64>();
             proptest::prop_assert!(kept >= available.min(replicas - limits.unavailable), "{next:?}");
         }

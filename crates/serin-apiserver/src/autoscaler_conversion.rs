@@ -1,4 +1,4 @@
-//! Autoscalers have an old face, `autoscaling/v1`, that older clients still write; they are stored as `v2`.
+//! Converts HorizontalPodAutoscalers between `autoscaling/v2`, which is stored, and `autoscaling/v1`, which older clients write.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ pub(crate) fn to_v2(scaler: &Value) -> Value {
     new
 }
 
-/// From `v2` to `v1`, which knows no metric but the CPU's.
+/// From `v2` to `v1`, which has no metric but CPU utilisation.
 pub(crate) fn from_v2(scaler: &Value) -> Value {
     let mut old = scaler.clone();
     old["apiVersion"] = json!("autoscaling/v1");

@@ -5,16 +5,16 @@ use serde_json::{Value, json};
 
 use super::change::{Change, Kind};
 use super::object::{self, list, stamp};
-use super::world::World;
+use super::view::ClusterView;
 
 /// The name of the node.
 pub const NODE: &str = "serin-local";
-/// Where the node says it is.
+/// The internal IP address of the node.
 pub const NODE_ADDRESS: &str = "127.0.0.1";
 
-/// Creates the node if it is not there, and says that it is ready.
-pub(crate) fn reconcile(world: &World, now: Timestamp) -> Vec<Change> {
-    match world.all(Kind::Node).iter().find(|node| object::name(node) == NODE) {
+/// Creates the node if it does not exist, and sets its Ready condition.
+pub(crate) fn reconcile(view: &ClusterView, now: Timestamp) -> Vec<Change> {
+    match view.all(Kind::Node).iter().find(|node| object::name(node) == NODE) {
         None => vec![Change::Create(Kind::Node, node(now))],
         Some(there) if object::condition(there, "Ready").is_none() => {
             let mut ready = there.as_ref().clone();
@@ -66,8 +66,8 @@ fn arch() -> &'static str {
 }
 
 /// The node's labels, empty while there is no node.
-pub(crate) fn labels(world: &World) -> Value {
-    let node = world.all(Kind::Node).iter().find(|node| object::name(node) == NODE);
+pub(crate) fn labels(view: &ClusterView) -> Value {
+    let node = view.all(Kind::Node).iter().find(|node| object::name(node) == NODE);
     node.map_or(Value::Null, |node| node["metadata"]["labels"].clone())
 }
 

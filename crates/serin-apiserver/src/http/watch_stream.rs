@@ -66,7 +66,7 @@ fn options(target: &Target, call: &Call) -> Result<WatchOptions, Failure> {
     })
 }
 
-/// The object of a line, in the form that the client asked for.
+/// The object of a line, in the form that the client requested.
 fn shown(
     store: &Store,
     target: &Target,
@@ -92,7 +92,7 @@ fn shown(
     };
     match (event.kind, form) {
         (WatchKind::Bookmark, Form::Table) => {
-            // There is no row in a bookmark: clients read the version from the table itself.
+            // A bookmark has no rows: clients read the version from the table itself.
             let Some(mut table) = table(&[], Include::None, false) else { return object };
             table["metadata"] = object["metadata"].clone();
             table

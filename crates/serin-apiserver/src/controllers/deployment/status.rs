@@ -1,26 +1,26 @@
-//! The status of a Deployment: its counts, and the two conditions that say how a rollout goes.
+//! The status of a Deployment: replica counts and the conditions Available and Progressing.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::super::object::{self, int, stamp, text};
-use super::{Rollout, Set};
+use super::{ReplicaSetState, Rollout};
 
-/// Kubernetes' own default.
+/// The default of `progressDeadlineSeconds` in Kubernetes.
 const PROGRESS_DEADLINE_SECS: i64 = 600;
-/// By this value users say that there is no deadline.
+/// The value of `progressDeadlineSeconds` that means no deadline.
 const NO_DEADLINE: i64 = i32::MAX as i64;
 
 const AVAILABLE: &str = "NewReplicaSetAvailable";
 const TIMED_OUT: &str = "ProgressDeadlineExceeded";
 
-/// Whether every wanted pod is of the new version and available.
+/// Whether all replicas are of the new version and available, and no old ones are left.
 pub(super) fn complete(replicas: i64, status: &Value) -> bool {
     let is = |key: &str| status.get(key).and_then(Value::as_i64).unwrap_or(0) == replicas;
     is("updatedReplicas") && is("replicas") && is("availableReplicas")
 }
 
-/// When the rollout will have taken too long, if it is under way.
+/// When the progress deadline passes; `None` if no rollout is in progress or there is no deadline.
 pub(super) fn deadline(deployment: &Value, status: &Value) -> Option<Timestamp> {
     let holder = json!({"status": status});
     let progressing = object::condition(&holder, "Progressing")?;
@@ -36,11 +36,11 @@ fn limit(deployment: &Value) -> Option<i64> {
 }
 
 impl Rollout<'_> {
-    fn sum(&self, count: impl Fn(&Set<'_>) -> i64) -> i64 {
+    fn sum(&self, count: impl Fn(&ReplicaSetState<'_>) -> i64) -> i64 {
         self.old.iter().chain(&self.new).map(count).sum()
     }
 
-    /// The whole next status; `created` says that the new set is made in this very step.
+    /// The next status. `created` says that the new ReplicaSet is created in this pass.
     pub(super) fn status(&self, created: bool) -> Value {
         let available = self.sum(|set| set.size.available);
         let counts = [
@@ -152,7 +152,7 @@ impl Rollout<'_> {
         }
     }
 
-    /// More new pods, fewer old ones, or more of them ready than the last status told.
+    /// Whether the rollout progressed since the last status: more new pods, fewer old ones, or more that are ready or available.
     fn moved(&self, fresh: &Value) -> bool {
         let before = |key: &str| int(self.deployment, &format!("/status/{key}")).unwrap_or(0);
         let after = |key: &str| fresh.get(key).and_then(Value::as_i64).unwrap_or(0);
@@ -177,7 +177,7 @@ impl Rollout<'_> {
             .is_some_and(|(since, limit)| object::plus(since, limit) < self.now)
     }
 
-    /// Writes a condition; one that says the same as before keeps its times, unless `touch` asks for a new update time.
+    /// Sets a condition. If status and reason are as before its times stay, unless `touch` asks for a new update time.
     fn put(
         &self,
         conditions: &mut Vec<Value>,

@@ -1,9 +1,9 @@
-//! Reading and writing the few fields of an object that every actor needs.
+//! Reads and writes the fields of an object that every controller needs.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::at::At;
+use crate::json_pointer::At;
 
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.at(pointer).and_then(Value::as_str).unwrap_or("")
@@ -61,7 +61,7 @@ pub(crate) fn owner(object: &Value) -> Option<&str> {
         .map(|reference| text(reference, "/uid"))
 }
 
-/// The reference by which an owner controls what it made.
+/// The owner reference of an object that `owner` controls.
 pub(crate) fn controlled_by(owner: &Value, api_version: &str, kind: &str) -> Value {
     json!({
         "apiVersion": api_version,
@@ -87,7 +87,7 @@ pub(crate) fn adopted(object: &Value, reference: Value) -> Value {
     object
 }
 
-/// Whole seconds, as Kubernetes writes every time.
+/// A time as Kubernetes writes it: RFC 3339 in UTC, whole seconds.
 pub(crate) fn stamp(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
@@ -96,7 +96,7 @@ pub(crate) fn time(object: &Value, pointer: &str) -> Option<Timestamp> {
     object.at(pointer).and_then(Value::as_str).and_then(|at| at.parse().ok())
 }
 
-/// `at` plus whole seconds; a sum beyond the calendar is as good as never.
+/// `at` plus whole seconds; the latest representable time if the sum is beyond it.
 pub(crate) fn plus(at: Timestamp, seconds: i64) -> Timestamp {
     let span = jiff::SignedDuration::from_secs(seconds);
     at.checked_add(span).unwrap_or(Timestamp::MAX)
@@ -110,7 +110,7 @@ pub(crate) fn is_ready(pod: &Value) -> bool {
     condition(pod, "Ready").is_some_and(|ready| text(ready, "/status") == "True")
 }
 
-/// Neither finished nor on its way out.
+/// Neither finished nor terminating.
 pub(crate) fn is_active(pod: &Value) -> bool {
     !deleting(pod) && !is_finished(pod)
 }
@@ -128,7 +128,7 @@ pub(crate) fn available_at(pod: &Value, min_ready_secs: i64) -> Option<Timestamp
     Some(plus(time(ready, "/lastTransitionTime")?, min_ready_secs))
 }
 
-/// Whether a `LabelSelector` selects these labels. An absent or empty selector selects nothing here: no controller may own all pods.
+/// Whether a `LabelSelector` matches these labels. An absent or empty selector matches nothing here: no controller may own all pods.
 pub(crate) fn selects(selector: &Value, labels: &Value) -> bool {
     let wanted = selector.get("matchLabels").and_then(Value::as_object);
     let expressions = list(selector, "/matchExpressions");
@@ -158,7 +158,7 @@ pub(crate) fn expression_holds(expression: &Value, labels: &Value) -> bool {
     }
 }
 
-/// Sets a key of a nested map, making the maps on the way.
+/// Sets a key of a nested map; missing maps on the path are created.
 pub(crate) fn set(object: &mut Value, path: &[&str], value: Value) {
     let Some((last, parents)) = path.split_last() else { return };
     let mut at = object;
@@ -177,7 +177,7 @@ pub(crate) fn set(object: &mut Value, path: &[&str], value: Value) {
     at[*last] = value;
 }
 
-/// Writes a condition into a list. The transition time stays when only the reason changes.
+/// Sets a condition in a list. `lastTransitionTime` stays when the status does not change.
 pub(crate) fn put_condition(conditions: &mut Vec<Value>, mut fresh: Value, now: Timestamp) {
     let at = conditions.iter().position(|old| old["type"] == fresh["type"]);
     let since = match at.and_then(|at| conditions.get(at)) {
@@ -191,7 +191,7 @@ pub(crate) fn put_condition(conditions: &mut Vec<Value>, mut fresh: Value, now: 
     }
 }
 
-/// The earlier of two times of which either may be missing.
+/// The earlier of two times; `None` if both are missing.
 pub(crate) fn earliest(left: Option<Timestamp>, right: Option<Timestamp>) -> Option<Timestamp> {
     match (left, right) {
         (Some(left), Some(right)) => Some(left.min(right)),

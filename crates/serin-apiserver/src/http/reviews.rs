@@ -1,4 +1,4 @@
-//! Questions that are posted like objects and answered without storing anything.
+//! Reviews and token requests: posted like objects and answered without being stored.
 
 use http::{Method, Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
@@ -8,10 +8,10 @@ use super::target::{Target, not_allowed};
 use super::{Body, Call, body, json as respond};
 use crate::failure::Failure;
 
-/// As long as a token of a real cluster is valid when nobody says otherwise.
+/// The default lifetime of a service account token, in seconds, as in Kubernetes.
 const TOKEN_SECS: i64 = 3600;
 
-fn asked(call: &Call) -> Result<Value, Failure> {
+fn request_body(call: &Call) -> Result<Value, Failure> {
     let question = body::object(call)?;
     if question.is_object() {
         Ok(question)
@@ -20,9 +20,9 @@ fn asked(call: &Call) -> Result<Value, Failure> {
     }
 }
 
-/// A token for a service account. It opens nothing: this server asks nobody who he is.
+/// A token for a service account. This server does not authenticate, so the token grants nothing.
 pub(super) fn token(account: &str, call: &Call, now: Timestamp) -> Result<Response<Body>, Failure> {
-    let mut request = asked(call)?;
+    let mut request = request_body(call)?;
     let secs = request.pointer("/spec/expirationSeconds").and_then(Value::as_i64);
     let secs = secs.unwrap_or(TOKEN_SECS);
     let expires = now.saturating_add(SignedDuration::from_secs(secs)).unwrap_or(now);
@@ -35,7 +35,7 @@ pub(super) fn token(account: &str, call: &Call, now: Timestamp) -> Result<Respon
     Ok(respond(StatusCode::CREATED, &request))
 }
 
-/// Reviews are asked, not stored: on a laptop everybody may do everything.
+/// Answers access and token reviews; every access is allowed, because a local server has one user.
 pub(super) fn review(target: &Target, call: &Call) -> Result<Option<Response<Body>>, Failure> {
     let plural = target.place.id.plural.as_str();
     let group = target.place.id.group.as_str();
@@ -45,7 +45,7 @@ pub(super) fn review(target: &Target, call: &Call) -> Result<Option<Response<Bod
     if call.method != Method::POST {
         return Err(not_allowed());
     }
-    let mut review = asked(call)?;
+    let mut review = request_body(call)?;
     review["kind"] = json!(target.resource.kind);
     review["apiVersion"] = json!(target.resource.api_version(&target.place.version));
     let user = json!({"username": "serin-local", "groups": ["system:masters"]});

@@ -1,4 +1,4 @@
-//! Pods: scheduling them to the node, starting and stopping them, and writing down what they report.
+//! Pods: schedules them to the node, starts and stops them, and writes their status.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,38 +10,38 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Clock;
-use super::change::{Change, Doomed, Kind, Note};
+use super::change::{Change, Deletion, Kind, NewEvent};
 use super::cluster::Cluster;
 use super::node::{self, NODE};
 use super::object::{self, int, text};
-use super::world::World;
+use super::view::ClusterView;
 use crate::kubelet::{Configs, PodJob, PodReport, PodRuntime, Reports, Stop, pod_status};
 
-/// How long processes get to end when the server does.
+/// The time that processes get to end when the server shuts down.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-/// Kubernetes' own default.
+/// The default of `terminationGracePeriodSeconds` in Kubernetes.
 const GRACE_SECS: i64 = 30;
 
-/// The pods that run, one task each.
+/// Runs pods, one task each.
 pub(crate) struct Kubelet {
     runtime: Arc<dyn PodRuntime>,
     cluster: Arc<dyn Cluster>,
     clock: Clock,
     reports: Reports,
     running: BTreeMap<String, watch::Sender<Option<Stop>>>,
-    /// Pods whose removal has been asked for; a finalizer may hold them.
+    /// Pods whose object was deleted from the API; a finalizer may keep it.
     removed: BTreeSet<String>,
-    /// Pods that came to their end by themselves; their status may not say so yet.
+    /// Pods whose containers have ended; their status may not say so yet.
     over: BTreeSet<String>,
-    /// Pods whose status says what they reported then.
+    /// The object and report that the last status was written from, by uid.
     written: BTreeMap<String, (Arc<Value>, PodReport)>,
     tasks: JoinSet<()>,
 }
 
-/// ConfigMaps and Secrets straight from the store.
-struct Stored(Arc<dyn Cluster>);
+/// Reads ConfigMaps and Secrets from the store.
+struct StoreConfigs(Arc<dyn Cluster>);
 
-impl Configs for Stored {
+impl Configs for StoreConfigs {
     fn config_map(&self, namespace: &str, name: &str) -> Option<Arc<Value>> {
         self.0.get(Kind::ConfigMap, namespace, name)
     }
@@ -75,14 +75,14 @@ impl Kubelet {
         self.reports.watch()
     }
 
-    pub(crate) fn step(&mut self, world: &World, now: Timestamp) -> Vec<Change> {
+    pub(crate) fn step(&mut self, view: &ClusterView, now: Timestamp) -> Vec<Change> {
         while self.tasks.try_join_next().is_some() {}
         let finished = self.reports.take_finished();
-        let labels = node::labels(world);
+        let labels = node::labels(view);
         let mut changes: Vec<Change> =
-            self.reports.take_notes().into_iter().map(Change::Event).collect();
+            self.reports.take_events().into_iter().map(Change::Event).collect();
         let mut seen = BTreeSet::new();
-        for pod in world.all(Kind::Pod) {
+        for pod in view.all(Kind::Pod) {
             seen.insert(object::uid(pod).to_owned());
             if finished.contains(object::uid(pod)) {
                 self.running.remove(object::uid(pod));
@@ -99,7 +99,7 @@ impl Kubelet {
         changes
     }
 
-    /// A pod without a task: to be placed, started, removed, or left as it ended.
+    /// Handles a pod without a task: schedules it, starts it, or removes it. A finished one is left as it is.
     fn idle(
         &mut self,
         pod: &Arc<Value>,
@@ -110,7 +110,7 @@ impl Kubelet {
         let uid = object::uid(pod);
         if object::deleting(pod) {
             if self.removed.insert(uid.to_owned()) {
-                changes.push(Change::Delete(Doomed::of(Kind::Pod, pod, Some(0))));
+                changes.push(Change::Delete(Deletion::of(Kind::Pod, pod, Some(0))));
             }
             return;
         }
@@ -129,7 +129,7 @@ impl Kubelet {
                     object::namespace(pod),
                     object::name(pod)
                 );
-                changes.push(Change::Event(Note::of(
+                changes.push(Change::Event(NewEvent::of(
                     Kind::Pod,
                     pod,
                     "default-scheduler",
@@ -147,13 +147,13 @@ impl Kubelet {
         let (stop, stopped) = watch::channel(None);
         let job = PodJob {
             pod: Arc::clone(pod),
-            configs: Arc::new(Stored(Arc::clone(&self.cluster))),
+            configs: Arc::new(StoreConfigs(Arc::clone(&self.cluster))),
             reporter: self.reports.reporter(pod),
             clock: Arc::clone(&self.clock),
             stop: stopped,
         };
         self.running.insert(uid.clone(), stop);
-        let ended = self.reports.ended(uid);
+        let ended = self.reports.finished_on_drop(uid);
         let work = self.runtime.run(job);
         self.tasks.spawn(async move {
             let _ended = ended;
@@ -162,8 +162,8 @@ impl Kubelet {
     }
 
     fn write_down(&mut self, pod: &Arc<Value>, changes: &mut Vec<Change>, now: Timestamp) {
-        // A status for an object that changes in this very step would only be refused.
-        let touched = changes.last().is_some_and(|change| matches!(change, Change::Event(note) if note.uid == object::uid(pod) && note.reason == "Scheduled"));
+        // A status write now would conflict, because the object changes in this pass.
+        let touched = changes.last().is_some_and(|change| matches!(change, Change::Event(event) if event.uid == object::uid(pod) && event.reason == "Scheduled"));
         let Some(report) = self.reports.of(object::uid(pod)).filter(|_| !touched) else { return };
         let known = self.written.get(object::uid(pod));
         if known.is_some_and(|(known, said)| Arc::ptr_eq(known, pod) && *said == report) {
@@ -179,7 +179,7 @@ impl Kubelet {
         }
     }
 
-    /// Pods that are gone from the store are killed, and everything about them forgotten.
+    /// Kills pods whose objects no longer exist, and drops everything known about them.
     fn drop_unknown(&mut self, seen: &BTreeSet<String>, finished: &BTreeSet<String>) {
         self.removed.retain(|uid| seen.contains(uid));
         self.over.retain(|uid| seen.contains(uid));
@@ -193,18 +193,18 @@ impl Kubelet {
         self.reports.retain(|uid| seen.contains(uid) || running.contains_key(uid));
     }
 
-    /// Ends all pods, kindly for a moment, then not.
+    /// Ends all pods with a short grace period, then kills them.
     pub(crate) async fn shutdown(mut self) {
         for stop in self.running.values() {
             end(stop, &Stop { grace: SHUTDOWN_GRACE, drain: false });
         }
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        // What has not ended by then is killed when its task is dropped.
+        // Dropping a task kills the processes that have not ended by then.
         let _late = tokio::time::timeout(SHUTDOWN_GRACE * 2, all).await;
     }
 }
 
-/// Asks for the end; only a shorter wait replaces an earlier request.
+/// Requests termination. Only a shorter grace period replaces an earlier request.
 fn end(stop: &watch::Sender<Option<Stop>>, wanted: &Stop) {
     stop.send_if_modified(|asked| {
         let sooner = asked.as_ref().is_none_or(|asked| wanted.grace < asked.grace);
@@ -220,7 +220,7 @@ fn stop_of(pod: &Value) -> Stop {
         .or_else(|| int(pod, "/spec/terminationGracePeriodSeconds"))
         .unwrap_or(GRACE_SECS);
     let secs = u64::try_from(secs).unwrap_or(0);
-    // Only a pod that may still get requests needs to be drained.
+    // Only a pod that can still receive requests needs to be drained.
     Stop { grace: Duration::from_secs(secs), drain: secs > 0 && object::is_ready(pod) }
 }
 
@@ -234,7 +234,7 @@ fn unschedulable(pod: &Value, changes: &mut Vec<Change>, now: Timestamp) {
     object::set(&mut waiting, &["status", "phase"], json!("Pending"));
     object::set(&mut waiting, &["status", "conditions"], json!([condition]));
     changes.push(Change::Status(Kind::Pod, waiting));
-    changes.push(Change::Event(Note::of(
+    changes.push(Change::Event(NewEvent::of(
         Kind::Pod,
         pod,
         "default-scheduler",

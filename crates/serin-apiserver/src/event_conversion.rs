@@ -1,4 +1,4 @@
-//! Events have two faces, `v1` and `events.k8s.io/v1`, and one store: the core one.
+//! Converts Events between `v1`, which is stored, and `events.k8s.io/v1`.
 
 use serde_json::{Map, Value, json};
 
@@ -58,7 +58,7 @@ pub(crate) fn patch_to_core(patch: Value) -> Value {
     Value::Array(operations.into_iter().map(moved).collect())
 }
 
-/// A path whose first part is named as core `v1` names it: `regarding.name` is `involvedObject.name`.
+/// A field path with its first segment named as in core `v1`: `regarding.name` becomes `involvedObject.name`.
 pub(crate) fn core_path(path: &str, separator: char) -> String {
     let (first, rest) = path.split_once(separator).map_or((path, None), |(f, r)| (f, Some(r)));
     let first = FIELDS.iter().find(|(new, _)| *new == first).map_or(first, |(_, core)| *core);
