@@ -144,6 +144,12 @@ pub(super) fn unseen(
         Untested::Sticky => {
             part("ShareNotTested", format!("{UNCOUNTED}: the route keeps clients with a version."))
         }
+        Untested::Recorded => part(
+            "ShareNotTested",
+            format!(
+                "{UNCOUNTED}: a metrics server has other times than the weight. source: gateway has not."
+            ),
+        ),
         Untested::Streams => part(
             "ShareNotTested",
             format!("{UNCOUNTED}: some connections stay open, and are counted when they end."),

@@ -482,7 +482,9 @@ impl Session {
         if verdict.is_some() {
             let requests = increase.canary.requests.saturating_add(increase.primary.requests);
             self.traffic.observe(increase.secs, requests);
-            if !self.trust.recorded && !super::soaks(&self.canary) {
+            if self.trust.recorded {
+                self.shortfall.skip();
+            } else if !super::soaks(&self.canary) {
                 self.shortfall.take(&self.pair, pages, increase, now);
             }
         }

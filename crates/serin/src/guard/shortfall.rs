@@ -16,8 +16,8 @@ use super::source::Scraped;
 
 /// The part of the canary's requests that may be missing: what starts and ends in a burst is counted a little later.
 const TOLERANCE: f64 = 0.1;
-/// A new weight takes some seconds to reach every replica of the gateway.
-const GRACE_SECS: f64 = 10.0;
+/// A new weight takes up to some seconds to reach every replica of the gateway: Traefik takes changes in every two at most.
+const GRACE_SECS: f64 = 5.0;
 /// Requests that are under way when the weight changes are counted when they end: after so many mean durations the part of them
 /// that is still to come is below the tolerance.
 const DURATIONS: f64 = 10.0;
@@ -31,6 +31,8 @@ pub(in crate::guard) enum Untested {
     Sticky,
     /// Some requests stay open and are counted when they end.
     Streams,
+    /// Samples of somebody else are of other times than the changes of the weight.
+    Recorded,
 }
 
 pub(super) struct Shortfall {
@@ -120,6 +122,11 @@ impl Shortfall {
 
     pub(super) fn untested(&self) -> Option<Untested> {
         self.untested
+    }
+
+    /// The counters are somebody else's samples.
+    pub(super) fn skip(&mut self) {
+        self.untested = Some(Untested::Recorded);
     }
 }
 

@@ -322,7 +322,7 @@ async fn a_good_release_waits_for_scrapes_and_asks_no_more_than_it_must() {
     let scrapes = began.elapsed().as_secs() / 30 + 1;
     // The first one or two, and then those in the last fifth before the next scrape.
     assert!(u64::try_from(asked).unwrap() <= 9 * scrapes + 40, "{asked} in {scrapes} scrapes");
-    assert_eq!(metrics_ready(&cluster).0, "Measured");
+    assert_eq!(metrics_ready(&cluster).0, "ShareNotTested");
     assert!(
         !cluster.events().iter().any(|event| event.contains("RolledBack")),
         "{:?}",
@@ -346,7 +346,7 @@ async fn a_server_that_scrapes_no_more_holds_and_one_that_does_again_lets_go() {
     assert_eq!(cluster.canary_share(), 5);
     recorder.lock().unwrap().scraping = true;
     cluster.until_phase("Succeeded").await;
-    assert_eq!(metrics_ready(&cluster).0, "Measured");
+    assert_eq!(metrics_ready(&cluster).0, "ShareNotTested");
 }
 
 #[tokio::test(start_paused = true)]
