@@ -2,6 +2,8 @@
 
 mod gateway_api;
 mod kubernetes;
+mod mirrored;
+mod own;
 mod sides;
 mod traefik;
 
@@ -10,6 +12,7 @@ use std::collections::BTreeSet;
 use serin_core::model::{Builtin, Canary, Exposure, Provider};
 
 use crate::change::{Change, ObjectRef, Objects};
+pub(crate) use mirrored::name as mirrored_name;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouterError {

@@ -563,9 +563,26 @@ const CALLS: &[Call] = &[
         &["patch traefik.io/traefikservices"],
     ),
     (
+        "serin-providers/src/router/own.rs",
+        "Change::Apply {",
+        1,
+        &[
+            "patch traefik.io/traefikservices",
+            "create traefik.io/traefikservices",
+            "patch traefik.io/ingressroutes",
+            "create traefik.io/ingressroutes",
+        ],
+    ),
+    (
+        "serin-providers/src/router/mirrored.rs",
+        "Change::MergePatch {",
+        1,
+        &["patch traefik.io/traefikservices"],
+    ),
+    (
         "serin-providers/src/router/traefik/derived.rs",
         "Change::Apply {",
-        2,
+        1,
         &["patch traefik.io/ingressroutes", "create traefik.io/ingressroutes"],
     ),
     (

@@ -13,6 +13,7 @@ mod install;
 mod kill;
 mod lab;
 mod local;
+mod mirror;
 mod monitoring;
 mod refusals;
 mod routes;

@@ -9,15 +9,14 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use serin_core::fence;
 use serin_core::model::{Canary, Exposure, RequestMatch, TextMatch};
 use serin_core::names;
 use serin_core::observed::Seen;
 
 use crate::change::{Change, INGRESS_ROUTE, ObjectRef, Objects, TRAEFIK_SERVICE};
-use crate::json::{child, covers, int, items, owner, resource_version, set, text};
-use crate::ownership::{self, Owner};
+use crate::json::{child, int, items, set, text};
 use crate::router::RouterError;
+use crate::router::own::{self, applied, ours, present};
 
 const ROUTES: &str = "/spec/routes";
 /// Which Traefik serves an IngressRoute.
@@ -57,24 +56,6 @@ pub(super) fn reads(canary: &Canary) -> Vec<ObjectRef> {
 
 pub(super) fn fenced(canary: &Canary) -> Option<ObjectRef> {
     tests(canary).then(|| matched(canary))
-}
-
-fn present(live: &Objects, object: ObjectRef) -> Result<Option<&Value>, RouterError> {
-    match live.get(&object) {
-        Seen::Present(value) => Ok(Some(value)),
-        Seen::Absent => Ok(None),
-        Seen::Unreadable(why) => Err(RouterError::Unreadable { object, why }),
-    }
-}
-
-/// One of ours under this name; somebody else's is as good as none.
-fn ours<'a>(
-    canary: &Canary,
-    live: &'a Objects,
-    object: ObjectRef,
-) -> Result<Option<&'a Value>, RouterError> {
-    let found = present(live, object)?;
-    Ok(found.filter(|value| ownership::of(value, canary) == Owner::Ours))
 }
 
 /// Whether the requests that match go to the canary. What a test needs and is not there is made first.
@@ -138,34 +119,6 @@ pub(super) fn write(
         }
     }
     Ok(changes)
-}
-
-fn applied(
-    canary: &Canary,
-    wanted: Exposure,
-    target: ObjectRef,
-    spec: Value,
-    live: Option<&Value>,
-    list: &str,
-) -> Option<Change> {
-    let mut object = json!({
-        "apiVersion": target.kind.api_version(),
-        "kind": target.kind.kind,
-        "metadata": {
-            "name": target.name, "namespace": target.namespace, "ownerReferences": [owner(canary)],
-        },
-        "spec": spec,
-    });
-    // The list is atomic and compared whole.
-    let same = |live: &Value| covers(live, &object) && live.pointer(list) == object.pointer(list);
-    if live.is_some_and(same) {
-        return None;
-    }
-    let fenced = live.filter(|_| fence::route_is_fenced(wanted)).and_then(resource_version);
-    if let (Some(version), Some(metadata)) = (fenced, child(&mut object, "metadata")) {
-        metadata.insert("resourceVersion".into(), version.into());
-    }
-    Some(Change::Apply { target, object })
 }
 
 fn entry(canary: &Canary, name: String) -> Value {
@@ -291,10 +244,7 @@ pub(super) fn obstacles(canary: &Canary, live: &Objects) -> Vec<RouterError> {
             .into_iter()
             .flatten()
     {
-        let live = live.present(&object);
-        if let Some(Owner::Other(owner)) = live.map(|live| ownership::of(live, canary)) {
-            found.push(RouterError::NotOurs { object, owner });
-        }
+        found.extend(own::taken(canary, live, object));
     }
     let Some(object) = users(canary) else { return found };
     let users = match live.get(&object) {
