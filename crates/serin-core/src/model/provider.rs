@@ -132,11 +132,12 @@ pub static GATEWAY_API: Provider = Provider {
     capabilities: Capabilities {
         shares: true,
         matches: true,
-        mirror: false,
+        mirror: true,
         affinity: false,
         counts: true,
     },
     honours: &[
+        "spec.analysis.mirrorWeight",
         "spec.routeRef",
         "spec.service.backendTimeout",
         "spec.service.corsPolicy",

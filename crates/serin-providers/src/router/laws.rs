@@ -10,6 +10,7 @@ use serin_core::observed::Seen;
 
 use super::{ROUTERS, Router, gateway_api, kubernetes, router, traefik};
 use crate::change::{KINDS, Objects};
+use crate::references::further;
 use crate::testing::{apply_all, world};
 
 /// What the laws must know of a router to try it.
@@ -34,6 +35,8 @@ fn all() -> Vec<Box<dyn Worlds>> {
         Box::new(traefik::tests::Copied),
         Box::new(traefik::derived::tests::Beside),
         Box::new(gateway_api::tests::Routes),
+        Box::new(gateway_api::tests::Copied { by_service: false }),
+        Box::new(gateway_api::tests::Copied { by_service: true }),
     ]
 }
 
@@ -66,8 +69,14 @@ fn start(canary: &Canary, found: Vec<Value>) -> Objects {
     for object in found {
         let (kind, name) = (object["kind"].as_str().unwrap(), &object["metadata"]["name"]);
         let kind = KINDS.into_iter().find(|known| known.kind == kind).unwrap();
-        let reference = kind.named("develop", name.as_str().unwrap());
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+        let reference = kind.named(namespace, name.as_str().unwrap());
         objects.put(reference, Seen::Present(Arc::new(object)));
+    }
+    for reference in further(canary, &objects) {
+        if objects.present(&reference).is_none() {
+            objects.put(reference, Seen::Absent);
+        }
     }
     objects
 }

@@ -115,13 +115,13 @@ pub(super) fn entry(canary: &Canary, weight: Weight) -> Value {
 }
 
 /// Nothing leads to it any more; it is collected with the Canary and names no Service of ours until then.
-pub(super) fn restore(canary: &Canary, live: &Objects) -> Result<Option<Change>, RouterError> {
-    let Some(found) = own::ours(canary, live, object(canary))? else { return Ok(None) };
+pub(super) fn restore(canary: &Canary, live: &Objects) -> Option<Change> {
+    let found = own::ours(canary, live, object(canary)).ok()??;
     let apex = canary.spec.service.name.as_str();
     let is_there = text(found, "/spec/mirroring/name") == Some(apex);
     if is_there && items(found, MIRRORS).is_empty() {
-        return Ok(None);
+        return None;
     }
     let patch = json!({"spec": {"mirroring": {"name": apex, "mirrors": []}}});
-    Ok(Some(Change::MergePatch { target: object(canary), patch }))
+    Some(Change::MergePatch { target: object(canary), patch })
 }

@@ -34,7 +34,15 @@ impl Router for Traefik {
     }
 
     fn reads(&self, canary: &Canary) -> Vec<ObjectRef> {
-        [vec![object(canary), mirrored::object(canary)], derived::reads(canary)].concat()
+        let copying = Some(mirrored::object(canary)).filter(|_| mirrored::is_needed(canary));
+        std::iter::once(object(canary)).chain(copying).chain(derived::reads(canary)).collect()
+    }
+
+    /// What copies is led to though the spec has no copies any more.
+    fn reads_next(&self, canary: &Canary, live: &Objects) -> Vec<ObjectRef> {
+        let entries = live.present(&object(canary)).map_or(&[][..], |live| items(live, SERVICES));
+        let leads = entries.iter().any(|entry| mirrored::is_it(canary, entry));
+        leads.then(|| mirrored::object(canary)).into_iter().collect()
     }
 
     fn fenced(&self, canary: &Canary) -> Vec<ObjectRef> {
@@ -123,7 +131,7 @@ impl Router for Traefik {
         let restored = |weighted| restored(canary, weighted, main.as_ref());
         let weighted = look(canary, live)?.and_then(restored);
         let weighted = weighted.map(|patch| Change::MergePatch { target: object(canary), patch });
-        let copying = mirrored::restore(canary, live)?;
+        let copying = mirrored::restore(canary, live);
         let beside = derived::restore(canary, live)?;
         Ok(weighted.into_iter().chain(copying).chain(beside).collect())
     }

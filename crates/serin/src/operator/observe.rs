@@ -15,6 +15,9 @@ use crate::operator::actions::{self, Actions};
 use crate::operator::context::Context;
 use crate::operator::pods;
 
+/// From an object to those that it names, to those that they name: a route, its Gateway, the class of that.
+const LED_ON_MAX: usize = 4;
+
 /// What was seen, and the objects it was seen in.
 pub struct Sight {
     pub observed: Observed,
@@ -69,9 +72,16 @@ pub async fn observe(context: &Context, canary: &Canary, now: Timestamp) -> Sigh
 async fn settled(context: &Context, canary: &Canary) -> (BTreeSet<Slot>, bool) {
     let target = references::target(canary);
     context.world.settle(&want(context, canary)).await;
-    // The target says which configs there are, and each template which Secret.
+    // The target says which configs there are, each template which Secret, and a route which Gateways of which class.
     let mut wanted = want(context, canary);
-    context.world.settle(&wanted).await;
+    for _ in 0..LED_ON_MAX {
+        context.world.settle(&wanted).await;
+        let next = want(context, canary);
+        if next == wanted {
+            break;
+        }
+        wanted = next;
+    }
     let mut confirmed = false;
     if let Seen::Present(object) = context.world.object(&target)
         && saw_later(canary, &object)
@@ -124,6 +134,22 @@ pub fn want(context: &Context, canary: &Canary) -> BTreeSet<Slot> {
         known.put(object, seen);
     }
     wanted.extend(kept_configs(canary, &known));
+    let router = router(canary.spec.provider);
+    for object in router.reads(canary) {
+        let seen = context.world.object(&object);
+        known.put(object, seen);
+    }
+    for _ in 0..LED_ON_MAX {
+        let next = references::further(canary, &known);
+        let new: Vec<Slot> = next.into_iter().filter(|slot| wanted.insert(slot.clone())).collect();
+        if new.is_empty() {
+            break;
+        }
+        for object in new {
+            let seen = context.world.object(&object);
+            known.put(object, seen);
+        }
+    }
     for source in canary.spec.analysis.metrics.iter().flat_map(|metric| &metric.sources) {
         if let MetricSource::Template { namespace, name, variables: _ } = source {
             let template = METRIC_TEMPLATE.named(namespace, name);

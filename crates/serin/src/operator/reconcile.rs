@@ -83,6 +83,8 @@ async fn tick_valid(
         serin_core::configs::recognise(&mut canary.status, configs);
     }
     canary.spec.findings.extend(notify::findings(&canary, &sight.objects));
+    let router = serin_providers::router::router(canary.spec.provider);
+    canary.spec.findings.extend(router.findings(&canary, &sight.objects));
     sight.observed.duplicate_of = context.claims.claim(object);
     let since = context.memory.with(&canary.key, |entry| {
         sight.observed.refused = entry.refused.told();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use serin_apiserver::registry::ResourceId;
+use serin_apiserver::store::{Sub, WriteOptions};
 
 use crate::bed::{Bed, CANARIES, value};
 
@@ -144,4 +145,73 @@ async fn a_canary_without_a_gateway_says_so() {
             })
     })
     .await;
+}
+
+/// What the class of the Gateway lists.
+fn list(bed: &Bed, features: &[&str]) {
+    let id = ResourceId::new("gateway.networking.k8s.io", "gatewayclasses");
+    let names: Vec<Value> = features.iter().map(|name| json!({"name": name})).collect();
+    let tell = |object: &mut Value| object["status"] = json!({"supportedFeatures": names});
+    let options = WriteOptions::by("gateway");
+    bed.store.modify(&id, "", "public", Sub::Status, &options, tell).unwrap();
+}
+
+/// Copies and a time limit: what is asked of the gateway beside shares.
+fn demanding() -> Value {
+    json!({
+        "provider": "gatewayapi:v1",
+        "service": {"gatewayRefs": [{"name": "edge"}], "timeout": "5s"},
+        "analysis": {"mirror": true},
+    })
+}
+
+fn said(bed: &Bed, text: &str) -> bool {
+    bed.status()["lastReason"]["message"].as_str().is_some_and(|message| message.contains(text))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_gateway_is_not_known_to_do_is_refused_until_its_class_lists_it() {
+    let bed = Bed::start();
+    bed.apply("app:v1", demanding());
+    bed.until("no Gateway", |bed| said(bed, "Gateway develop/edge does not exist")).await;
+    let gateway = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": {"name": "edge"}, "spec": {"gatewayClassName": "public"},
+    });
+    bed.create(("gateway.networking.k8s.io", "gateways"), gateway);
+    bed.until("no class", |bed| said(bed, "GatewayClass public does not exist")).await;
+    let class = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
+        "metadata": {"name": "public"}, "spec": {"controllerName": "gateway.test/controller"},
+    });
+    bed.create_cluster(("gateway.networking.k8s.io", "gatewayclasses"), class);
+    bed.until("no list", |bed| said(bed, "lists no supportedFeatures")).await;
+    let warned = |bed: &Bed| {
+        let conditions = bed.status()["conditions"].clone();
+        conditions.as_array().into_iter().flatten().any(|one| {
+            one["type"] == "SpecValid"
+                && one["message"].as_str().unwrap().contains("HTTPRouteRequestTimeout")
+        })
+    };
+    bed.until("the doubt", warned).await;
+    list(&bed, &["HTTPRouteRequestMirror"]);
+    bed.until("a short list", |bed| {
+        said(bed, "spec.service.timeout needs HTTPRouteRequestTimeout of the gateway")
+    })
+    .await;
+    assert!(bed.get(HTTP_ROUTES, "backend").is_none(), "something was written");
+
+    list(&bed, &["HTTPRouteRequestMirror", "HTTPRouteRequestTimeout"]);
+    bed.until_phase("Initialized").await;
+    assert!(!warned(&bed));
+    bed.set_image("app:v2");
+    bed.until("copies", |bed| {
+        let filters = route(bed, "backend")["spec"]["rules"][0]["filters"].clone();
+        bed.status()["mirrorWeight"] == 100
+            && filters[0]["requestMirror"]["backendRef"]["name"] == "backend-canary"
+    })
+    .await;
+    assert_eq!(rules(&route(&bed, "backend")), ["backend-primary 100"]);
+    bed.until_phase("Succeeded").await;
+    assert!(route(&bed, "backend")["spec"]["rules"][0].get("filters").is_none());
 }

@@ -125,8 +125,11 @@ async fn until_forgotten(client: &reqwest::Client, cluster: &Cluster) {
 async fn copied_releases(options: Options, provider: &str) {
     let cluster = Cluster::start(options).await.unwrap();
     let client = reqwest::Client::builder().build().unwrap();
-    for file in ["00-namespace", "10-backend", "20-route"] {
+    for file in ["00-namespace", "10-backend"] {
         apply(&cluster, &format!("sre/{file}"));
+    }
+    if !provider.contains("gateway") {
+        apply(&cluster, "sre/20-route");
     }
     apply(&cluster, provider);
     change_analysis(&cluster, &json!({"interval": LONG}));
@@ -179,4 +182,51 @@ async fn copies_on_the_real_traefik() {
 async fn copies_on_the_embedded_gateway() {
     let _alone = alone().await;
     copied_releases(options(), "mirror/40-canary").await;
+}
+
+/// Traefik does not do what its class does not list: copies come about by a service of its own, and a time limit is refused
+/// in the words of its field.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_an_http_route_on_the_real_traefik() {
+    let _alone = alone().await;
+    let Some(options) = real() else { return };
+    copied_releases(options, "mirror/50-gateway-api").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_an_http_route_on_the_embedded_gateway() {
+    let _alone = alone().await;
+    copied_releases(options(), "mirror/50-gateway-api").await;
+}
+
+async fn a_time_limit_is_refused(options: Options) {
+    let cluster = Cluster::start(options).await.unwrap();
+    for file in ["gateway-api/00-namespace", "gateway-api/10-backend", "gateway-api/40-canary"] {
+        apply(&cluster, file);
+    }
+    let id = ResourceId::new("flagger.app", "canaries");
+    let change = |object: &mut Value| object["spec"]["service"]["timeout"] = json!("5s");
+    let options = WriteOptions::by("test");
+    cluster.store().modify(&id, "develop", "backend", Sub::Main, &options, change).unwrap();
+    until("the refusal", || async {
+        let said = status(&cluster)["lastReason"]["message"].clone();
+        let said = said.as_str().unwrap_or_default();
+        said.contains("spec.service.timeout needs HTTPRouteRequestTimeout")
+            && said.contains("GatewayClass traefik")
+    })
+    .await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_real_traefik_does_not_do_is_refused() {
+    let _alone = alone().await;
+    let Some(options) = real() else { return };
+    a_time_limit_is_refused(options).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_embedded_gateway_does_not_do_is_refused() {
+    let _alone = alone().await;
+    a_time_limit_is_refused(options()).await;
 }

@@ -163,7 +163,7 @@ fn copies_come_first() {
             {provider: kubernetes, analysis: {stepWeight: null, iterations: 3, mirror: true, mirrorWeight: 20}} => blue-green 3
                 warning spec.analysis.mirror: has no effect with provider kubernetes, which has no router; remove it
                 warning spec.analysis.mirrorWeight: has no effect with provider kubernetes, which has no router; remove it
-            {provider: 'gatewayapi:v1', service: {gatewayRefs: [{name: edge}]}, analysis: {stepWeight: 50, mirror: true, mirrorWeight: 20}} => error spec.analysis.mirror: mirroring is not supported with this provider yet, and users would not get what it says; remove it
+            {provider: 'gatewayapi:v1', service: {gatewayRefs: [{name: edge}]}, analysis: {stepWeight: 50, mirror: true, mirrorWeight: 20}} => copies of 20, then 50 100
         "#]],
     );
 }
