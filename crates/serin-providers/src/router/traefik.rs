@@ -20,6 +20,7 @@ use crate::metric::{p99_in_ms, success_rate};
 use crate::ownership::other_controller;
 
 pub(super) mod derived;
+mod hosts;
 
 /// On a TraefikService that we did not make: the services it had, in JSON, to give back.
 const ORIGINAL_SERVICES: &str = "serin.dev/original-services";

@@ -17,6 +17,7 @@ mod mirror;
 mod monitoring;
 mod refusals;
 mod routes;
+mod tls;
 mod uncounted;
 
 use tokio::sync::{Mutex, MutexGuard};

@@ -3,8 +3,8 @@
 //! It is there from the adoption on and leads to the primary, so that a share or a test never begins with the creation of an
 //! object, which no version could fence. What it adds: requests that match an A/B test go to the TraefikService
 //! `<apex>-matched`, whose version fences the test, and a rule that leads to the plain Service leads to the weighted
-//! service of the apex, without an edit by the user. Entry points, middlewares and TLS are the user's: without the same TLS
-//! options for a host, Traefik gives both routes the default ones.
+//! service of the apex, without an edit by the user. Entry points and middlewares are the user's, and so is TLS as far as
+//! it can be ([`with_tls`]).
 
 use std::collections::BTreeSet;
 
@@ -17,6 +17,7 @@ use crate::change::{Change, INGRESS_ROUTE, ObjectRef, Objects, TRAEFIK_SERVICE};
 use crate::json::{child, int, items, set, text};
 use crate::router::RouterError;
 use crate::router::own::{self, applied, ours, present};
+use crate::router::traefik::hosts;
 
 const ROUTES: &str = "/spec/routes";
 /// Which Traefik serves an IngressRoute.
@@ -102,8 +103,12 @@ pub(super) fn write(
         if let Some(users) = users(canary).map(|users| present(live, users)).transpose()?.flatten()
             && (!routes.is_empty() || found.is_some())
         {
+            let (routes, tls) = with_tls(canary, wanted, routes, users["spec"].get("tls"));
             let mut spec = json!({"routes": routes});
-            for field in ["entryPoints", "tls", "ingressClassName"] {
+            if let Some(tls) = tls {
+                set(&mut spec, "tls", tls);
+            }
+            for field in ["entryPoints", "ingressClassName"] {
                 if let Some(value) = users["spec"].get(field) {
                     set(&mut spec, field, value.clone());
                 }
@@ -119,6 +124,38 @@ pub(super) fn write(
         }
     }
     Ok(changes)
+}
+
+/// The routes with their TLS, so that they have as little say in the options of their hosts as can be.
+///
+/// Where two routers name a host and different options, Traefik takes its default ones: a host that is to demand client
+/// certificates from now on would answer without one until the user's change is followed. While the user names no options,
+/// these routes name no host, and cannot disagree ([`hosts`]). Where the user names some, a route has to name both, as
+/// Traefik answers nothing on one that has others than the connection (421); then those of a test are there only while it
+/// goes on. Where a rule is not understood they are the user's at this moment.
+fn with_tls(
+    canary: &Canary,
+    wanted: Exposure,
+    routes: Vec<Value>,
+    users: Option<&Value>,
+) -> (Vec<Value>, Option<Value>) {
+    let Some(tls) = users else { return (routes, None) };
+    if tls.get("options").is_some_and(|options| !options.is_null()) {
+        let matched = matched(canary).name;
+        let is_of_test = |route: &Value| text(route, "/services/0/name") == Some(&matched);
+        let kept = routes.into_iter().filter(|route| wanted.matched || !is_of_test(route));
+        return (kept.collect(), Some(tls.clone()));
+    }
+    let unnamed = routes.iter().map(|route| {
+        let rule = hosts::unnamed(text(route, "/match").unwrap_or_default())?;
+        let mut route = route.clone();
+        set(&mut route, "match", rule.into());
+        Some(route)
+    });
+    match unnamed.collect::<Option<Vec<Value>>>() {
+        Some(unnamed) => (unnamed, Some(json!({}))),
+        None => (routes, Some(tls.clone())),
+    }
 }
 
 fn entry(canary: &Canary, name: String) -> Value {
