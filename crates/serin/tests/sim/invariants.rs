@@ -15,7 +15,7 @@ use crate::city::{Asked, Question};
 use crate::dice;
 use crate::faults::By;
 use crate::manifests::{self, NAMESPACE};
-use crate::routes::{HTTP_ROUTES, TRAEFIK_SERVICES};
+use crate::routes::{HTTP_ROUTES, TRAEFIK_SERVICES, is_route};
 use crate::strangers::Neighbourhood;
 use crate::world::{
     AUTOSCALERS, CANARIES, DAEMON_SETS, DEPLOYMENTS, EVENTS, SERVICES, SLICES, World, image_of,
@@ -230,7 +230,9 @@ impl Watcher {
         let before = book.led();
         let (line, broken) = match id {
             CANARIES => book.canary(old, new, deleted, moment, &ready),
-            TRAEFIK_SERVICES | HTTP_ROUTES => book.route(new, deleted, moment, &ready),
+            TRAEFIK_SERVICES | HTTP_ROUTES if is_route(&name) => {
+                book.route(new, deleted, moment, &ready)
+            }
             DAEMON_SETS | DEPLOYMENTS => book.deployment(&name, old, new, deleted, moment),
             SERVICES => book.service(&name, new, deleted, moment, &ready),
             _ => book.others(id, &name, old, new, moment),
