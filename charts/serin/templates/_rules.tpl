@@ -100,6 +100,12 @@ Written by `serin docs` from crates/serin/src/cli/rights.rs: what the operator m
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
   verbs: [get, list, watch, create, patch, delete]
+# Only where a Canary asks for what not every implementation does: the class of a route's Gateways
+# tells what theirs does. GatewayClasses have no namespace; without the right, and for a Gateway out
+# of reach, what nobody can tell is said.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gateways, gatewayclasses]
+  verbs: [get, list, watch]
 {{- end }}
 {{- end }}
 

@@ -55,7 +55,7 @@ pub struct Exposure {
     pub share: Weight,
     /// Requests that match `analysis.match` are all answered by the canary.
     pub matched: bool,
-    /// Percent of the requests that are copied to the canary; no user sees its answers.
+    /// Percent of the requests of the primary that are copied to the canary; no user sees its answers.
     pub mirrored: Weight,
 }
 
@@ -80,6 +80,12 @@ impl Exposure {
     /// Some user is answered by the canary.
     pub fn has_users(self) -> bool {
         self.share > Weight::ZERO || self.matched
+    }
+
+    /// Percent of all requests that the canary has to deal with: those that it answers, and copies of some of the rest.
+    pub fn load(self) -> Weight {
+        let rest = u32::from(self.share.rest().0) * u32::from(self.mirrored.0);
+        self.share.plus(Weight::saturating(rest.div_ceil(100)))
     }
 
     /// Going from `other` to this raises no part.
@@ -143,6 +149,15 @@ mod tests {
             prop_assert!(Exposure::NONE.is_within(a));
             prop_assert_eq!(a.is_within(Exposure::NONE), a.is_none());
         }
+    }
+
+    #[test]
+    fn copies_are_a_load_as_well() {
+        let of = |share, mirrored| {
+            let (share, mirrored) = (Weight::saturating(share), Weight::saturating(mirrored));
+            Exposure { share, mirrored, matched: false }.load().percent()
+        };
+        assert_eq!([of(0, 0), of(20, 0), of(0, 30), of(50, 50), of(99, 1)], [0, 20, 30, 75, 100]);
     }
 
     #[test]

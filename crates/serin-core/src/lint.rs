@@ -218,8 +218,8 @@ impl Lint<'_> {
         }
     }
 
-    /// Whether the schedule of the spec lets a canary go from one exposure to the other: to the stage after its own or, at
-    /// the beginning and where evidence sets the pace, to a share of up to a tenth.
+    /// Whether the schedule of the spec lets a canary go from one exposure to the other: to the stage after its own or, before
+    /// it has users and where evidence sets the pace, to a share of up to a tenth.
     fn may_follow(&self, old: Exposure, new: Exposure) -> bool {
         let schedule = &self.canary.spec.analysis.schedule;
         let stages: Vec<Exposure> = schedule.stages.iter().map(|stage| stage.exposure).collect();
@@ -231,7 +231,7 @@ impl Lint<'_> {
             }),
         };
         let evidence = self.canary.spec.analysis.evidence_pace().is_some();
-        let first = evidence && old.is_none() && new.share <= FIRST_SHARE_MAX;
+        let first = evidence && !old.has_users() && new.share <= FIRST_SHARE_MAX;
         next == Some(new) || (first && stages.contains(&new))
     }
 

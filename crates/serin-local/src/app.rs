@@ -143,6 +143,11 @@ pub async fn serve(options: Options) -> Result<(), AppError> {
     Ok(())
 }
 
+/// To its end, as an application would: a connection that closes before is a failure to a gateway. Nothing of it is kept.
+async fn read_off(mut body: Incoming) {
+    while let Some(Ok(_frame)) = body.frame().await {}
+}
+
 impl Shared {
     fn injector(&self) -> MutexGuard<'_, Injector> {
         self.injector.lock()
@@ -159,7 +164,11 @@ impl Shared {
             "/readyz" => self.ready(),
             "/metrics" => answer(StatusCode::OK, CONTENT_TYPE, self.metrics().page()),
             "/faults" => self.faults(request, peer).await,
-            _ => self.work(&request).await,
+            _ => {
+                let (head, body) = request.into_parts();
+                read_off(body).await;
+                self.work(&Request::from_parts(head, ())).await
+            }
         };
         if let Ok(version) = HeaderValue::from_str(&self.options.version) {
             response.headers_mut().insert(VERSION_HEADER, version);

@@ -31,6 +31,11 @@ impl Kind {
         }
     }
 
+    /// Its objects have no namespace; their references have an empty one.
+    pub fn is_cluster_scoped(&self) -> bool {
+        *self == GATEWAY_CLASS
+    }
+
     pub fn named(self, namespace: impl Into<String>, name: impl Into<String>) -> ObjectRef {
         ObjectRef { kind: self, namespace: namespace.into(), name: name.into() }
     }
@@ -49,6 +54,14 @@ pub const ENDPOINT_SLICE: Kind = Kind {
     version: "v1",
     kind: "EndpointSlice",
     plural: "endpointslices",
+};
+pub const GATEWAY: Kind =
+    Kind { group: "gateway.networking.k8s.io", version: "v1", kind: "Gateway", plural: "gateways" };
+pub const GATEWAY_CLASS: Kind = Kind {
+    group: "gateway.networking.k8s.io",
+    version: "v1",
+    kind: "GatewayClass",
+    plural: "gatewayclasses",
 };
 pub const HORIZONTAL_POD_AUTOSCALER: Kind = Kind {
     group: "autoscaling",
@@ -78,12 +91,14 @@ pub const TRAEFIK_SERVICE: Kind = Kind {
 };
 
 /// Every kind that a change or a reference may name.
-pub const KINDS: [Kind; 11] = [
+pub const KINDS: [Kind; 13] = [
     CANARY,
     CONFIG_MAP,
     DAEMON_SET,
     DEPLOYMENT,
     ENDPOINT_SLICE,
+    GATEWAY,
+    GATEWAY_CLASS,
     HORIZONTAL_POD_AUTOSCALER,
     HTTP_ROUTE,
     INGRESS_ROUTE,
@@ -92,7 +107,7 @@ pub const KINDS: [Kind; 11] = [
     TRAEFIK_SERVICE,
 ];
 
-/// One namespaced object.
+/// One object; the namespace is empty where its kind has none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectRef {
     pub kind: Kind,
@@ -102,7 +117,10 @@ pub struct ObjectRef {
 
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind.kind, self.namespace, self.name)
+        match self.kind.is_cluster_scoped() {
+            true => write!(f, "{} {}", self.kind.kind, self.name),
+            false => write!(f, "{} {}/{}", self.kind.kind, self.namespace, self.name),
+        }
     }
 }
 

@@ -57,6 +57,7 @@ fn route(canary: &Canary, objects: &Objects) -> Seen<Exposure> {
             | RouterError::Shared { .. }
             | RouterError::OldSyntax { .. }
             | RouterError::Tie { .. }
+            | RouterError::NotDone { .. }
             | RouterError::NotAccepted { .. }
             | RouterError::NotOurs { .. }),
         ) => Seen::Unreadable(error.to_string()),

@@ -47,6 +47,7 @@ pub fn find(canary: &Canary, objects: &Objects, settings: &Settings) -> Vec<Obst
             RouterError::Missing(_)
             | RouterError::Shared { .. }
             | RouterError::OldSyntax { .. }
+            | RouterError::NotDone { .. }
             | RouterError::Tie { .. } => ObstacleKind::Route,
             RouterError::NotOurs { .. }
             | RouterError::NotWeighted { .. }

@@ -3,7 +3,9 @@
 use serin_core::model::{Canary, PRIMARY};
 use serin_core::names::{OBJECT_MAX, derived};
 
-use crate::change::{CANARY, CONFIG_MAP, HORIZONTAL_POD_AUTOSCALER, ObjectRef, SECRET, SERVICE};
+use crate::change::{
+    CANARY, CONFIG_MAP, HORIZONTAL_POD_AUTOSCALER, ObjectRef, Objects, SECRET, SERVICE,
+};
 use crate::router::router;
 use crate::workload::kind;
 
@@ -30,6 +32,11 @@ pub fn references(canary: &Canary) -> References {
     objects.extend(router(canary.spec.provider).reads(canary));
     let slices = services.into_iter().map(|name| (namespace.to_owned(), name)).collect();
     References { objects, slices }
+}
+
+/// What the objects that are known by now lead to. To be asked again when these are known, until nothing is new.
+pub fn further(canary: &Canary, known: &Objects) -> Vec<ObjectRef> {
+    router(canary.spec.provider).reads_next(canary, known)
 }
 
 /// The Canary itself, for its finalizers.

@@ -8,7 +8,7 @@ use serin_core::observed::Seen;
 use serin_core::parse::{self, Limits};
 
 use crate::change::{Change, KINDS, ObjectRef, Objects};
-use crate::references::references;
+use crate::references::{further, references};
 use crate::workload::config_references;
 
 pub(crate) fn yaml(text: &str) -> Value {
@@ -93,6 +93,11 @@ pub(crate) fn world(canary: &Canary, present: &[Value]) -> Objects {
     for value in present {
         objects.put(reference(value), Seen::Present(Arc::new(value.clone())));
     }
+    for object in further(canary, &objects) {
+        if !present.iter().any(|value| reference(value) == object) {
+            objects.put(object, Seen::Absent);
+        }
+    }
     objects
 }
 
@@ -102,7 +107,7 @@ fn is_workload(value: &Value) -> bool {
 
 fn reference(value: &Value) -> ObjectRef {
     let kind = KINDS.into_iter().find(|kind| value["kind"] == kind.kind).unwrap();
-    let part = |key: &str| value["metadata"][key].as_str().unwrap().to_owned();
+    let part = |key: &str| value["metadata"][key].as_str().unwrap_or_default().to_owned();
     kind.named(part("namespace"), part("name"))
 }
 

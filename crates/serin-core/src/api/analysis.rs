@@ -30,7 +30,7 @@ document! {
         step_weight_promotion: i32,
         /// Send copies of the requests to the canary before it gets traffic of its own. Default false.
         mirror: bool,
-        /// Percent of the requests that are copied (Istio). Default: all.
+        /// Percent of the requests that are copied. Default: all.
         #[schemars(range(min = 0, max = 100))]
         mirror_weight: i32,
         /// Percent of the primary's updated pods that must be available for it to count as ready. Default 100.

@@ -98,11 +98,11 @@ pub static TRAEFIK: Provider = Provider {
     capabilities: Capabilities {
         shares: true,
         matches: true,
-        mirror: false,
+        mirror: true,
         affinity: false,
         counts: true,
     },
-    honours: &["spec.routeRef"],
+    honours: &["spec.analysis.mirrorWeight", "spec.routeRef"],
     route_kind: Some("IngressRoute"),
     elsewhere: (
         "has no effect with Traefik",
@@ -132,11 +132,12 @@ pub static GATEWAY_API: Provider = Provider {
     capabilities: Capabilities {
         shares: true,
         matches: true,
-        mirror: false,
+        mirror: true,
         affinity: false,
         counts: true,
     },
     honours: &[
+        "spec.analysis.mirrorWeight",
         "spec.routeRef",
         "spec.service.backendTimeout",
         "spec.service.corsPolicy",

@@ -1,4 +1,5 @@
-//! How a release exposes its canary, stage by stage, as data: weighted, Blue/Green and A/B testing are lists of stages.
+//! How a release exposes its canary, stage by stage, as data: weighted, Blue/Green and A/B testing, with or
+//! without copies of requests first, are lists of stages.
 
 use super::{Exposure, Weight};
 
@@ -15,7 +16,7 @@ pub struct Stage {
 /// The hooks that are asked before a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate {
-    /// Nobody: no user is exposed to more than before by it.
+    /// Nobody.
     Open,
     /// `confirm-traffic-increase`.
     TrafficIncrease,
@@ -75,12 +76,48 @@ impl Schedule {
         Self { stages: vec![stage], promotion_step: None }
     }
 
-    pub fn form(&self) -> Form {
-        match self.stages.first().map(|stage| stage.exposure) {
-            Some(first) if first.share > Weight::ZERO => Form::Weighted,
-            Some(first) if first.matched => Form::Matched,
-            Some(_) | None => Form::BlueGreen,
+    /// Copies of so many requests reach the canary before any user meets it: as a stage of its own where shares rise, during
+    /// the rounds without users of Blue/Green. A test by matching requests has users from the beginning and stays as it is.
+    pub fn mirrored(mut self, copies: Weight) -> Self {
+        let exposure = Exposure::mirrored(copies);
+        match self.form() {
+            Form::Weighted => {
+                let gate = Gate::TrafficIncrease;
+                self.stages.insert(0, Stage { exposure, rounds: 1, gate });
+            }
+            Form::BlueGreen => {
+                for stage in self.stages.iter_mut().filter(|stage| stage.exposure.is_none()) {
+                    stage.exposure = exposure;
+                }
+            }
+            Form::Matched => {}
         }
+        self
+    }
+
+    /// By the first stage with users.
+    pub fn form(&self) -> Form {
+        match self.stages.iter().find(|stage| stage.exposure.has_users()) {
+            Some(first) if first.exposure.matched => Form::Matched,
+            Some(first) => match first.gate {
+                Gate::TrafficIncrease => Form::Weighted,
+                Gate::Open | Gate::Promotion => Form::BlueGreen,
+            },
+            None => Form::BlueGreen,
+        }
+    }
+
+    /// Percent of the requests that are copied at some stage; none where none are.
+    pub fn copies(&self) -> Option<Weight> {
+        self.stages
+            .iter()
+            .map(|stage| stage.exposure.mirrored)
+            .find(|copies| *copies > Weight::ZERO)
+    }
+
+    /// The stage that a release begins with, where no user meets the canary but copies reach it.
+    pub fn first_copies(&self) -> Option<&Stage> {
+        self.stages.first().filter(|stage| stage.exposure.mirrored > Weight::ZERO)
     }
 
     /// The stage of a canary that is as exposed as this; none where the spec has changed since.

@@ -54,6 +54,9 @@ pub(super) fn read(spec: &Doc<'_>, scope: &Scope<'_>) -> Analysis {
         bounded(&doc, "metrics").iter().map(|doc| metric(doc, scope)).collect();
     let guard = super::guard::read(&doc, scope.provider, &metrics, scope.adopted);
     let mut schedule = if missing { at_once() } else { schedule(&doc, scope) };
+    if let Some(copies) = copies(&doc, scope, &schedule) {
+        schedule = schedule.mirrored(copies);
+    }
     if guard.as_ref().is_some_and(|guard| guard.pace != Pace::Fixed) {
         schedule = super::pace::climb(&doc, schedule);
     }
@@ -117,6 +120,28 @@ fn interval(doc: &Doc<'_>, limits: &Limits) -> i64 {
         }
         Some(seconds) => seconds,
     }
+}
+
+/// Percent of the requests that are copied to the canary before it has users; none where none are.
+fn copies(doc: &Doc<'_>, scope: &Scope<'_>, schedule: &Schedule) -> Option<Weight> {
+    let able = scope.provider.is_some_and(|provider| provider.capabilities.mirror);
+    if !able {
+        return None;
+    }
+    let wanted = doc.flag_or("mirror", false);
+    let percent = doc.within("mirrorWeight", 0, 100).unwrap_or(0);
+    if !wanted && percent > 0 {
+        doc.no_effect("mirrorWeight", "has no effect without mirror");
+    }
+    if wanted && schedule.form() == Form::Matched {
+        doc.no_effect("mirror", "has no effect with match: the test has users from the beginning");
+        return None;
+    }
+    let copies = match percent {
+        0 => Weight::FULL,
+        percent => Weight::saturating(saturating_u32(percent)),
+    };
+    (wanted && !scope.skip).then_some(copies)
 }
 
 /// Stands in where the schedule is never used.

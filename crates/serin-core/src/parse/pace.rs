@@ -129,5 +129,10 @@ pub(super) fn climb(doc: &Doc<'_>, schedule: Schedule) -> Schedule {
     };
     let first = shares.first().copied().unwrap_or(Weight::FULL);
     let below = LADDER.map(Weight::saturating).into_iter().filter(|share| *share < first);
-    Schedule::weighted(below.chain(shares), schedule.promotion_step)
+    let copies = schedule.copies();
+    let climbing = Schedule::weighted(below.chain(shares), schedule.promotion_step);
+    match copies {
+        Some(copies) => climbing.mirrored(copies),
+        None => climbing,
+    }
 }

@@ -39,7 +39,7 @@ const OF_OTHERS: [(&[&str], &str); 11] = [
     (&["service", "hosts"], "istio or gatewayapi:v1"),
     (&["service", "meshName"], "appmesh"),
     (&["service", "backends"], "appmesh"),
-    (&["analysis", "mirrorWeight"], "istio"),
+    (&["analysis", "mirrorWeight"], "istio, gatewayapi:v1 or traefik"),
 ];
 
 /// The router, or none together with what is in its way.

@@ -60,6 +60,10 @@ fn router_without_mirror(provider: &Provider) -> bool {
     provider.has_router() && !provider.capabilities.mirror
 }
 
+fn router_without_copies_to_others(provider: &Provider) -> bool {
+    provider.has_router() && !provider.honours("spec.service.mirror")
+}
+
 fn router_without_affinity(provider: &Provider) -> bool {
     provider.has_router() && !provider.capabilities.affinity
 }
@@ -77,6 +81,11 @@ const ONLY_IN_QUERIES: Words = Words::Same(
     "remove it, unless a query uses it",
 );
 const TARGET: &str = "use a Deployment or a DaemonSet";
+/// `spec.service.mirror` is of other backends than the canary.
+const COPIES_TO_OTHERS: Words = Words::Same(
+    "copies of all requests to other backends are not supported yet",
+    "put the filter on an HTTPRoute or a TraefikService of your own",
+);
 const MIRROR: Words = Words::Same(
     "mirroring is not supported with this provider yet, and users would not get what it says",
     REMOVE,
@@ -170,10 +179,7 @@ pub const REFUSED: &[Refused] = &[
     ),
     refuse("spec.analysis.mirror", router_without_mirror, MIRROR),
     warn("spec.analysis.mirror", no_router, NO_ROUTER),
-    unless_honoured!(
-        "spec.analysis.mirrorWeight",
-        Words::Same("has an effect with Istio only", REMOVE)
-    ),
+    unless_honoured!("spec.analysis.mirrorWeight", NO_ROUTER),
     refuse(
         "spec.analysis.sessionAffinity",
         router_without_affinity,
@@ -183,7 +189,7 @@ pub const REFUSED: &[Refused] = &[
         ),
     ),
     warn("spec.analysis.sessionAffinity", no_router, NO_ROUTER),
-    refuse("spec.service.mirror", router_without_mirror, MIRROR),
+    refuse("spec.service.mirror", router_without_copies_to_others, COPIES_TO_OTHERS),
     warn("spec.service.mirror", no_router, NO_ROUTER),
     unless_honoured!("spec.service.timeout", Words::OfProvider),
     unless_honoured!("spec.service.backendTimeout", Words::OfProvider),

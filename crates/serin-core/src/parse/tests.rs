@@ -96,13 +96,19 @@ fn strategies(rows: &[&str], expected: Expect) {
                     canary.spec.findings.iter().map(|w| format!("\n    warning {w}")).collect();
                 let schedule = canary.spec.analysis.schedule;
                 let iterations = schedule.iterations().unwrap_or_default();
+                let copies = schedule.copies().map(|copies| format!("copies of {copies}, then "));
+                let copies = copies.unwrap_or_default();
                 match schedule.form() {
                     Form::Weighted => {
                         let shares: Vec<_> = schedule.shares().map(|w| w.to_string()).collect();
                         let back = schedule.promotion_step.map(|w| format!(", back by {w}"));
-                        format!("{}{}{warnings}", shares.join(" "), back.unwrap_or_default())
+                        format!(
+                            "{copies}{}{}{warnings}",
+                            shares.join(" "),
+                            back.unwrap_or_default()
+                        )
                     }
-                    Form::BlueGreen => format!("blue-green {iterations}{warnings}"),
+                    Form::BlueGreen => format!("{copies}blue-green {iterations}{warnings}"),
                     Form::Matched => format!("matched {iterations}{warnings}"),
                 }
             }

@@ -45,8 +45,9 @@ pub(super) fn note(draft: &mut Draft<'_>) {
 pub(super) fn deadline(draft: &Draft<'_>) -> Option<Timestamp> {
     let since = draft.status.blind_since.filter(|_| !draft.status.exposure().is_none())?;
     let first = draft.spec.analysis.schedule.first_with_users();
-    // Blue/Green has one share, and it is all.
-    let above = !draft.status.exposure().is_within(first) || first == Exposure::FULL;
+    // Blue/Green has one share, and it is all. Copies hurt no user, however many.
+    let exposure = draft.status.exposure();
+    let above = exposure.has_users() && (!exposure.is_within(first) || first == Exposure::FULL);
     let doubted =
         draft.status.failed_checks > 0 || draft.seen.watched.visibility == Visibility::Contradicted;
     match guard(draft)?.blind {

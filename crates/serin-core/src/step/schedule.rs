@@ -52,7 +52,7 @@ fn rounds_at(schedule: &Schedule, at: Exposure) -> u32 {
 /// Whoever must approve a stage is asked before it begins.
 fn enter(draft: Draft<'_>, stage: &Stage) -> Step {
     match stage.gate {
-        Gate::TrafficIncrease => raise(draft, stage.exposure.share, ""),
+        Gate::TrafficIncrease => raise(draft, stage.exposure, ""),
         Gate::Promotion => promotion_gate(draft),
         Gate::Open => expose(draft, stage),
     }
@@ -60,21 +60,27 @@ fn enter(draft: Draft<'_>, stage: &Stage) -> Step {
 
 /// A stage that is counted in iterations begins.
 fn expose(mut draft: Draft<'_>, stage: &Stage) -> Step {
+    let since = draft.status.weight_time.or(draft.status.analysis_start_time);
+    if let Some(shortage) = capacity::of_canary(&draft, stage.exposure.load(), since) {
+        return grow(draft, &shortage);
+    }
+    capacity::warn_of_short_canary(&mut draft, stage.exposure.load());
     draft.status.expose(stage.exposure);
     draft.status.iterations = 0;
     draft.actions.push(Action::Route(stage.exposure));
     another_round(draft, stage.rounds)
 }
 
-/// One share up. The status says so first, the route follows.
-fn raise(mut draft: Draft<'_>, weight: Weight, because: &str) -> Step {
+/// One share up, or copies before the first. The status says so first, the route follows.
+fn raise(mut draft: Draft<'_>, to: Exposure, because: &str) -> Step {
+    let weight = to.share;
     let checks: Vec<_> = draft.hooks(HookKind::ConfirmTrafficIncrease).collect();
     let unanswered = draft.unanswered(&checks);
     if !unanswered.is_empty() {
         return draft.ask(unanswered);
     }
     let since = draft.status.weight_time.or(draft.status.analysis_start_time);
-    if let Some(shortage) = capacity::of_canary(&draft, weight, since) {
+    if let Some(shortage) = capacity::of_canary(&draft, to.load(), since) {
         return grow(draft, &shortage);
     }
     draft.status.last_step_time = Some(draft.now);
@@ -91,19 +97,19 @@ fn raise(mut draft: Draft<'_>, weight: Weight, because: &str) -> Step {
                 draft.alert(Severity::Warn, alert, false);
             }
         }
-        return draft.act(reason, format!("The hook {hook} has not approved {weight} %."), secs);
+        return draft.act(reason, format!("The hook {hook} has not approved {to}."), secs);
     }
     for check in checks {
         let message = format!("Confirm-traffic-increase check {} passed", draft.hook_name(check));
         draft.note(Reason::Advanced, message);
     }
-    capacity::warn_of_short_canary(&mut draft, weight);
+    capacity::warn_of_short_canary(&mut draft, to.load());
     draft.enter(Phase::Progressing);
-    draft.status.expose(Exposure::share(weight));
-    draft.actions.push(Action::Route(Exposure::share(weight)));
+    draft.status.expose(to);
+    draft.actions.push(Action::Route(to));
     let message = format!("Advance {} canary weight {weight}", draft.name());
     draft.note(Reason::Advanced, message);
-    draft.act(Reason::Advanced, format!("The canary gets {weight} %{because}."), secs)
+    draft.act(Reason::Advanced, format!("The canary gets {to}{because}."), secs)
 }
 
 /// Whether this share needs pods first, which the canary then gets.
@@ -191,7 +197,10 @@ fn switch_all(mut draft: Draft<'_>, to: Exposure) -> Step {
     if let Some(shortage) = capacity::of_canary(&draft, to.share, since) {
         return grow(draft, &shortage);
     }
-    let message = "Routing all traffic to canary";
+    let message = match draft.status.exposure().mirrored {
+        Weight::ZERO => "Routing all traffic to canary",
+        _ => "Stop traffic mirroring and route all traffic to canary",
+    };
     draft.note(Reason::Advanced, message);
     capacity::warn_of_short_canary(&mut draft, to.share);
     draft.enter(Phase::Progressing);
@@ -223,6 +232,11 @@ fn follow_evidence(draft: Draft<'_>, pace: &EvidencePace) -> Step {
         return wait(draft, pace, Reason::GatheringEvidence, message);
     };
     let analysis = &draft.spec.analysis;
+    if let Some(copies) = draft.spec.analysis.schedule.first_copies()
+        && draft.status.exposure().is_none()
+    {
+        return enter(draft, copies);
+    }
     if draft.weight() == Weight::ZERO {
         let first = first_share_of(analysis, pace, &known);
         let tau = pace::reaction(analysis, known.look_secs);
@@ -231,7 +245,7 @@ fn follow_evidence(draft: Draft<'_>, pace: &EvidencePace) -> Step {
             ": at {:.0} requests per second it hurts about {hurt:.0} before it is undone if all of them fail",
             known.rate
         );
-        return raise(draft, first, &why);
+        return raise(draft, Exposure::share(first), &why);
     }
     match draft.judged_pace(&known) {
         Some(Judged::Raise { .. }) => match analysis.schedule.next_share(draft.weight()) {
@@ -241,7 +255,7 @@ fn follow_evidence(draft: Draft<'_>, pace: &EvidencePace) -> Step {
                     ": at most about {hurt:.0} requests beyond what may be bad are at stake; {}",
                     so_far(&known)
                 );
-                raise(draft, next, &why)
+                raise(draft, Exposure::share(next), &why)
             }
             None => promotion_gate(draft),
         },

@@ -257,6 +257,28 @@ fn a_page_that_does_not_end_with_its_line_is_not_whole() {
     }
 }
 
+/// The safe names that Traefik 3.7 has for both sides of a mirroring service.
+#[test]
+fn what_is_copied_is_counted_for_the_canary() {
+    let (wanted, pair) = wanted(&[]);
+    for (label, of_canary, of_primary) in [
+        ("develop_backend-mirrored_mirroring_develop_backend-primary_80", 0, 7),
+        ("develop_backend-mirrored_mirror_0_develop_backend-canary_80", 7, 0),
+        ("develop_backend-mirrored_mirror_x_develop_backend-canary_80", 0, 0),
+        ("develop_backend-mirrored_mirrored_develop_backend-canary_80", 0, 0),
+    ] {
+        let page = format!(
+            "traefik_service_requests_total{{code=\"200\",service=\"{label}@kubernetescrd\"}} 7\n"
+        );
+        let sides = scrape(&wanted, &[page.as_bytes()]).sides(&pair, &[], 0.0);
+        assert_eq!(
+            (sides.canary.requests, sides.primary.requests),
+            (of_canary, of_primary),
+            "{label}"
+        );
+    }
+}
+
 /// As Traefik 3.7 wrote them with `safeNaming` and without, for a route to a plain Service.
 #[test]
 fn routes_have_names_of_both_forms() {

@@ -7,6 +7,7 @@ use serin_core::model::{Canary, provider};
 use super::line::Series;
 use super::{Count, Counted, Said, Wanted, class, seconds};
 use crate::metric::quoted;
+use crate::router::mirrored_name;
 
 pub(super) const REQUESTS: &str = "traefik_service_requests_total";
 pub(super) const BUCKET: &str = "traefik_service_request_duration_seconds_bucket";
@@ -25,6 +26,8 @@ const HASH: usize = 20;
 const PROVIDER: &str = "@kubernetescrd";
 /// Of those that stand in HTTPRoutes: `httproute-<ns>-<route>-gw-…-svc-<ns>-<service>-<place>@kubernetesgateway`.
 const GATEWAY_API: &str = "@kubernetesgateway";
+/// What a safe name says of the place of a Service in a TraefikService.
+const PLACES: [&str; 3] = ["_wrr_", "_mirror_", "_mirroring_"];
 const IN_HTTP_ROUTE: &str = "-svc-";
 
 /// Every name that Traefik may have for a Service of this canary, as a regular expression in a PromQL string.
@@ -32,14 +35,23 @@ pub(crate) fn pattern(canary: &Canary, side: &str) -> String {
     let service = &canary.spec.service;
     let namespace = quoted(&canary.key.namespace);
     let (apex, side) = (quoted(&service.name), quoted(side));
-    if *canary.spec.provider == provider::GATEWAY_API {
-        return format!("httproute-{namespace}-.+-svc-{namespace}-{side}-[0-9]+{GATEWAY_API}");
-    }
     let port = format!("({}|{})", service.port, quoted(service.port_name()));
-    format!(
-        "{namespace}-{side}-{port}{PROVIDER}|\
-         {namespace}_{apex}_wrr_[0-9]+_{namespace}_{side}_{port}{PROVIDER}"
-    )
+    // The primary behind what copies its requests, and the canary that gets the copies.
+    let copies = canary.spec.analysis.schedule.copies().map(|_| {
+        let copying = quoted(&mirrored_name(canary));
+        format!("{namespace}_{copying}_mirror(ing|_[0-9]+)_{namespace}_{side}_{port}{PROVIDER}")
+    });
+    let copies = copies.map_or_else(String::new, |copies| format!("|{copies}"));
+    let plain = format!("{namespace}-{side}-{port}{PROVIDER}");
+    if *canary.spec.provider == provider::GATEWAY_API {
+        let of_route =
+            format!("httproute-{namespace}-.+-svc-{namespace}-{side}-[0-9]+{GATEWAY_API}");
+        return match copies.as_str() {
+            "" => of_route,
+            copies => format!("{of_route}|{plain}{copies}"),
+        };
+    }
+    format!("{plain}|{namespace}_{apex}_wrr_[0-9]+_{namespace}_{side}_{port}{PROVIDER}{copies}")
 }
 
 /// What routers say of these apexes, which are given with their namespaces.
@@ -70,7 +82,8 @@ pub(super) fn is_ours(line: &[u8]) -> bool {
 
 /// Whether the label is the one that `safeNaming` gives.
 pub(super) fn is_safe(series: &Series<'_>) -> bool {
-    series.label("service").contains("_wrr_")
+    let label = series.label("service");
+    PLACES.iter().any(|place| label.contains(place))
 }
 
 /// The namespace of a route to a plain Service, which is counted as `namespace-route-hash`, or under `safeNaming` as
@@ -138,7 +151,7 @@ pub(super) fn read<'w>(wanted: &'w Wanted, series: &Series<'_>) -> Option<Said<'
     Some(Said { counted: service(wanted, label), count })
 }
 
-/// The service behind a label: `namespace-service-port`, or `namespace_apex_wrr_0_namespace_service_port`.
+/// The service behind a label: `namespace-service-port`, or `namespace_apex_wrr_0_namespace_service_port` and its like.
 fn service<'w>(wanted: &'w Wanted, label: &str) -> Option<&'w Counted> {
     if let Some(name) = label.strip_suffix(GATEWAY_API) {
         return of_http_route(wanted, name);
@@ -150,11 +163,13 @@ fn service<'w>(wanted: &'w Wanted, label: &str) -> Option<&'w Counted> {
     // Names of Kubernetes have no underscores.
     let mut parts = name.rsplitn(4, '_');
     let (_port, service, namespace) = (parts.next()?, parts.next()?, parts.next()?);
-    let (_, number) = parts.next()?.rsplit_once("_wrr_")?;
-    if !number.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    wanted.service(namespace, service)
+    let of = parts.next()?;
+    let numbered = of.rsplit_once("_wrr_").or_else(|| of.rsplit_once("_mirror_"));
+    let placed = match numbered {
+        Some((_, number)) => number.bytes().all(|b| b.is_ascii_digit()),
+        None => of.ends_with("_mirroring"),
+    };
+    if placed { wanted.service(namespace, service) } else { None }
 }
 
 /// Names of Services may have `-svc-` in them as well.

@@ -10,11 +10,11 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use serin_core::fence;
 use serin_core::model::provider::GATEWAY_API;
-use serin_core::model::{Builtin, Canary, Exposure, Provider, Weight};
+use serin_core::model::{Builtin, Canary, Exposure, Finding, Provider, Weight};
 use serin_core::observed::Seen;
 
 use super::sides::{self, Side, percent_of, side};
-use super::{Router, RouterError, supported};
+use super::{Router, RouterError, mirrored, own, supported};
 use crate::change::{Change, HTTP_ROUTE, ObjectRef, Objects};
 use crate::json::{
     TOOLKIT_ANNOTATIONS, TOUCHED, child, covers, int, items, owned_by, owner, resource_version,
@@ -23,6 +23,10 @@ use crate::json::{
 use crate::metric::of_pods;
 use crate::ownership::other_controller;
 
+use self::features::Copying;
+use self::rules::Copies;
+
+mod features;
 mod rules;
 
 const RULES: &str = "/spec/rules";
@@ -42,17 +46,27 @@ impl Router for GatewayApi {
         vec![object(canary)]
     }
 
+    fn reads_next(&self, canary: &Canary, live: &Objects) -> Vec<ObjectRef> {
+        features::reads(canary, live.present(&object(canary)), live)
+    }
+
     fn fenced(&self, canary: &Canary) -> Vec<ObjectRef> {
         vec![object(canary)]
     }
 
     fn read(&self, canary: &Canary, live: &Objects) -> Result<Exposure, RouterError> {
-        let Some(live) = look(canary, live)? else {
+        let Some(route) = look(canary, live)? else {
             return Err(RouterError::Missing(object(canary)));
         };
-        match not_accepted(canary, live) {
-            Some(error) => Err(error),
-            None => Ok(exposure(canary, live)),
+        if let Some(error) = not_accepted(canary, route) {
+            return Err(error);
+        }
+        let exposure = exposure(canary, route, live)?;
+        let lacks = is_copied_by_service(canary, Some(route), live)
+            && own::ours(canary, live, mirrored::object(canary))?.is_none();
+        match exposure.is_none() && lacks {
+            true => Err(RouterError::Missing(mirrored::object(canary))),
+            false => Ok(exposure),
         }
     }
 
@@ -63,23 +77,29 @@ impl Router for GatewayApi {
         live: &Objects,
     ) -> Result<Vec<Change>, RouterError> {
         supported(self.provider(), wanted)?;
-        let live = look(canary, live)?;
+        let route = look(canary, live)?;
         let unfit =
-            live.and_then(|live| leads_elsewhere(canary, live).or_else(|| shared(canary, live)));
+            route.and_then(|live| leads_elsewhere(canary, live).or_else(|| shared(canary, live)));
         if let Some(error) = unfit {
             return Err(error);
         }
-        let mut object = applied(canary, wanted, live)?;
-        if live.is_some_and(|live| in_order(live, &object)) {
-            return Ok(Vec::new());
+        let copies = copies(canary, wanted, route, live)?;
+        let copying = copying_service(canary, wanted, route, live)?;
+        let mut object = applied(canary, wanted, route, copies)?;
+        if route.is_some_and(|live| in_order(live, &object)) {
+            return Ok(copying.into_iter().collect());
         }
-        let fenced = live.filter(|_| fence::route_is_fenced(wanted));
+        let fenced = route.filter(|_| fence::route_is_fenced(wanted));
         if let (Some(version), Some(metadata)) =
             (fenced.and_then(resource_version), child(&mut object, "metadata"))
         {
             metadata.insert("resourceVersion".into(), version.into());
         }
-        Ok(vec![Change::Apply { target: self::object(canary), object }])
+        let change = Change::Apply { target: self::object(canary), object };
+        Ok(match wanted.mirrored {
+            Weight::ZERO => std::iter::once(change).chain(copying).collect(),
+            _ => copying.into_iter().chain([change]).collect(),
+        })
     }
 
     fn ports(&self, canary: &Canary, live: &Objects) -> BTreeSet<String> {
@@ -89,21 +109,32 @@ impl Router for GatewayApi {
             Side::Primary | Side::Canary => true,
             Side::Apex | Side::Foreign => false,
         });
+        let behind = mirrored::main(canary, live);
+        let ours = ours.filter(|backend| !mirrored::is_it(canary, backend)).chain(behind.as_ref());
         ours.filter_map(|backend| Some(int(backend, "/port")?.to_string())).collect()
     }
 
     fn obstacles(&self, canary: &Canary, live: &Objects) -> Vec<RouterError> {
-        let live = match look(canary, live) {
-            Ok(Some(live)) => live,
-            Ok(None) if is_users_by_name(canary) => {
-                return vec![RouterError::Missing(object(canary))];
-            }
-            Ok(None) | Err(RouterError::Unreadable { .. } | RouterError::Missing(_)) => {
-                return Vec::new();
-            }
+        let route = match look(canary, live) {
+            Ok(route) => route,
+            Err(RouterError::Unreadable { .. } | RouterError::Missing(_)) => return Vec::new(),
             Err(error) => return vec![error],
         };
-        leads_elsewhere(canary, live).or_else(|| shared(canary, live)).into_iter().collect()
+        let Some(route) = route else {
+            return match is_users_by_name(canary) {
+                true => vec![RouterError::Missing(object(canary))],
+                false => features::refusals(canary, None, live),
+            };
+        };
+        let of_route = leads_elsewhere(canary, route).or_else(|| shared(canary, route));
+        let taken = is_copied_by_service(canary, Some(route), live)
+            .then(|| own::taken(canary, live, mirrored::object(canary)));
+        let refused = features::refusals(canary, Some(route), live);
+        of_route.into_iter().chain(taken.flatten()).chain(refused).collect()
+    }
+
+    fn findings(&self, canary: &Canary, live: &Objects) -> Vec<Finding> {
+        features::doubts(canary, live.present(&object(canary)), live)
     }
 
     fn is_sticky(&self, canary: &Canary, live: &Objects) -> bool {
@@ -115,10 +146,10 @@ impl Router for GatewayApi {
     }
 
     fn restore(&self, canary: &Canary, live: &Objects) -> Result<Vec<Change>, RouterError> {
-        let Some(live) = look(canary, live)? else { return Ok(Vec::new()) };
-        Ok(restored(canary, live).map_or_else(Vec::new, |patch| {
-            vec![Change::MergePatch { target: object(canary), patch }]
-        }))
+        let Some(route) = look(canary, live)? else { return Ok(Vec::new()) };
+        let patch = restored(canary, route);
+        let change = patch.map(|patch| Change::MergePatch { target: object(canary), patch });
+        Ok(change.into_iter().chain(mirrored::restore(canary, live)).collect())
     }
 
     fn builtin(&self, canary: &Canary, builtin: Builtin, window: &str) -> String {
@@ -189,18 +220,78 @@ fn primary_serves(canary: &Canary, live: &Value) -> bool {
         .any(|(primary, _)| primary > 0)
 }
 
+/// Where the route leads to what copies, or would be led to it.
+fn is_copied_by_service(canary: &Canary, route: Option<&Value>, live: &Objects) -> bool {
+    mirrored::is_needed(canary) && features::copying(canary, route, live) == Ok(Copying::Service)
+}
+
+/// In the way in which it copies by now, or in that of its gateways.
+fn copies(
+    canary: &Canary,
+    wanted: Exposure,
+    route: Option<&Value>,
+    live: &Objects,
+) -> Result<Copies, RouterError> {
+    if wanted.mirrored == Weight::ZERO {
+        return Ok(Copies::None);
+    }
+    let rules = route.map_or(&[][..], |route| items(route, RULES));
+    let leads =
+        |rule: &Value| items(rule, "/backendRefs").iter().any(|one| mirrored::is_it(canary, one));
+    if rules.iter().any(leads) {
+        return Ok(Copies::ByService);
+    }
+    if rules.iter().any(|rule| rules::copied(canary, rule) > Weight::ZERO) {
+        return Ok(Copies::ByFilter(wanted.mirrored));
+    }
+    Ok(match features::copying(canary, route, live)? {
+        Copying::Filter => Copies::ByFilter(wanted.mirrored),
+        Copying::Service => Copies::ByService,
+    })
+}
+
+/// The write to what copies, where that is a service of its own.
+fn copying_service(
+    canary: &Canary,
+    wanted: Exposure,
+    route: Option<&Value>,
+    live: &Objects,
+) -> Result<Option<Change>, RouterError> {
+    let is_its = match wanted.mirrored {
+        // One that is left over copies nothing either.
+        Weight::ZERO => {
+            live.present(&mirrored::object(canary)).is_some()
+                || is_copied_by_service(canary, route, live)
+        }
+        _ => copies(canary, wanted, route, live)? == Copies::ByService,
+    };
+    if !is_its {
+        return Ok(None);
+    }
+    let service = &canary.spec.service;
+    let reference = |name: String| json!({"name": name, "namespace": canary.key.namespace, "port": service.port});
+    let sides = [reference(service.primary_name()), reference(service.canary_name())];
+    mirrored::write(canary, wanted, live, sides)
+}
+
 /// The greatest share of all rules, so that what one rule gives too much is lowered.
-fn exposure(canary: &Canary, live: &Value) -> Exposure {
+fn exposure(canary: &Canary, live: &Value, objects: &Objects) -> Result<Exposure, RouterError> {
     let serves = primary_serves(canary, live);
     let mut exposure = Exposure::NONE;
-    for weights in items(live, RULES).iter().filter_map(|rule| weights(canary, rule)) {
+    for rule in items(live, RULES) {
+        let Some(weights) = weights(canary, rule) else { continue };
+        if weights.0 > 0 {
+            let by_service = mirrored::read(canary, items(rule, "/backendRefs"), objects)?;
+            let copies = rules::copied(canary, rule).max(by_service);
+            exposure.mirrored = exposure.mirrored.max(copies);
+        }
         if is_for_matches(weights, serves) {
             exposure.matched = true;
         } else {
             exposure.share = exposure.share.max(percent_of(weights.0, weights.1));
         }
     }
-    exposure
+    Ok(exposure)
 }
 
 /// A user's route in which neither the apex nor a side of it has a place.
@@ -235,7 +326,12 @@ fn shared(canary: &Canary, live: &Value) -> Option<RouterError> {
 }
 
 /// Exactly our fields. Of a user's route that is the list of rules, which the API has as one piece.
-fn applied(canary: &Canary, wanted: Exposure, live: Option<&Value>) -> Result<Value, RouterError> {
+fn applied(
+    canary: &Canary,
+    wanted: Exposure,
+    live: Option<&Value>,
+    copies: Copies,
+) -> Result<Value, RouterError> {
     let target = object(canary);
     let mut object = json!({
         "apiVersion": target.kind.api_version(),
@@ -260,7 +356,7 @@ fn applied(canary: &Canary, wanted: Exposure, live: Option<&Value>) -> Result<Va
         Some(live) => base(canary, live),
         None => items(&object, RULES).to_vec(),
     };
-    let rules = rules::exposed(canary, &base, wanted);
+    let rules = rules::exposed(canary, &base, wanted, copies);
     let matches = rules.iter().map(|rule| items(rule, "/matches").len()).max().unwrap_or(0);
     if rules.len() > RULES_MAX || matches > MATCHES_MAX {
         let why = format!(

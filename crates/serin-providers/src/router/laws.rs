@@ -10,6 +10,7 @@ use serin_core::observed::Seen;
 
 use super::{ROUTERS, Router, gateway_api, kubernetes, router, traefik};
 use crate::change::{KINDS, Objects};
+use crate::references::further;
 use crate::testing::{apply_all, world};
 
 /// What the laws must know of a router to try it.
@@ -31,8 +32,11 @@ fn all() -> Vec<Box<dyn Worlds>> {
     vec![
         Box::new(kubernetes::tests::Plain),
         Box::new(traefik::tests::Weighted),
+        Box::new(traefik::tests::Copied),
         Box::new(traefik::derived::tests::Beside),
         Box::new(gateway_api::tests::Routes),
+        Box::new(gateway_api::tests::Copied { by_service: false }),
+        Box::new(gateway_api::tests::Copied { by_service: true }),
     ]
 }
 
@@ -49,13 +53,14 @@ fn every_provider_has_its_router_and_its_worlds() {
 fn exposures(worlds: &dyn Worlds) -> impl Strategy<Value = Exposure> + use<> {
     let able = worlds.router().provider().capabilities;
     let tests = !worlds.canary().spec.analysis.matches.is_empty();
+    let copies = worlds.canary().spec.analysis.schedule.copies().is_some();
     let part = |can: bool| if can { 0..=100_u32 } else { 0..=0 };
-    let shares = (part(able.shares), any::<bool>(), part(able.mirror));
+    let shares = (part(able.shares), any::<bool>(), part(able.mirror && copies));
     shares.prop_map(move |(share, matched, mirrored)| Exposure {
         share: Weight::saturating(share),
         // Everybody meets the canary already.
         matched: matched && tests && share < 100,
-        mirrored: Weight::saturating(mirrored),
+        mirrored: if share < 100 { Weight::saturating(mirrored) } else { Weight::ZERO },
     })
 }
 
@@ -64,8 +69,14 @@ fn start(canary: &Canary, found: Vec<Value>) -> Objects {
     for object in found {
         let (kind, name) = (object["kind"].as_str().unwrap(), &object["metadata"]["name"]);
         let kind = KINDS.into_iter().find(|known| known.kind == kind).unwrap();
-        let reference = kind.named("develop", name.as_str().unwrap());
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+        let reference = kind.named(namespace, name.as_str().unwrap());
         objects.put(reference, Seen::Present(Arc::new(object)));
+    }
+    for reference in further(canary, &objects) {
+        if objects.present(&reference).is_none() {
+            objects.put(reference, Seen::Absent);
+        }
     }
     objects
 }
@@ -79,7 +90,14 @@ fn a_router_says_what_it_did_is_then_content_and_touches_nothing_else() {
             let Ok(changes) = router.write(&canary, exposure, &before) else {
                 // What it refuses to write it has not read either, or said why beforehand.
                 let told = !router.obstacles(&canary, &before).is_empty();
-                prop_assert!(told || router.read(&canary, &before).is_err());
+                // What it needs for this is there once the canary has been without any exposure.
+                let rested = |()| {
+                    let changes = router.write(&canary, Exposure::NONE, &before).ok()?;
+                    let rested = apply_all(&before, &changes);
+                    router.write(&canary, exposure, &rested).ok()
+                };
+                let refused = told || router.read(&canary, &before).is_err();
+                prop_assert!(refused || rested(()).is_some());
                 return Ok(());
             };
             let after = apply_all(&before, &changes);

@@ -2,14 +2,17 @@
 
 mod gateway_api;
 mod kubernetes;
+mod mirrored;
+mod own;
 mod sides;
 mod traefik;
 
 use std::collections::BTreeSet;
 
-use serin_core::model::{Builtin, Canary, Exposure, Provider};
+use serin_core::model::{Builtin, Canary, Exposure, Finding, Provider};
 
 use crate::change::{Change, ObjectRef, Objects};
+pub(crate) use mirrored::name as mirrored_name;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouterError {
@@ -39,6 +42,10 @@ pub enum RouterError {
         "{object}: one of its routes has priority {priority}, which the derived route needs: give it another number"
     )]
     Tie { object: ObjectRef, priority: i64 },
+    #[error(
+        "{field} needs {feature} of the gateway, and {why}: remove the field, or leave it to a policy of the implementation"
+    )]
+    NotDone { field: &'static str, feature: String, why: String },
     #[error("provider {provider} cannot {what}")]
     Unsupported { provider: &'static str, what: &'static str },
 }
@@ -48,6 +55,10 @@ pub trait Router: Send + Sync {
     fn provider(&self) -> &'static Provider;
     /// What [`Router::read`] and the writes need to see.
     fn reads(&self, canary: &Canary) -> Vec<ObjectRef>;
+    /// What those that are known by now lead to, and must be seen as well.
+    fn reads_next(&self, _canary: &Canary, _live: &Objects) -> Vec<ObjectRef> {
+        Vec::new()
+    }
     /// The objects whose versions fence every raise; none where nothing routes.
     fn fenced(&self, canary: &Canary) -> Vec<ObjectRef>;
     fn read(&self, canary: &Canary, live: &Objects) -> Result<Exposure, RouterError>;
@@ -64,6 +75,10 @@ pub trait Router: Send + Sync {
     fn obstacles(&self, canary: &Canary, live: &Objects) -> Vec<RouterError>;
     /// Whether the live route keeps clients with a version once they have been there, so that its weights are none of requests.
     fn is_sticky(&self, canary: &Canary, live: &Objects) -> bool;
+    /// What the objects that are there say about the spec, and stands in nobody's way.
+    fn findings(&self, _canary: &Canary, _live: &Objects) -> Vec<Finding> {
+        Vec::new()
+    }
     /// All traffic to the apex Service, and nothing of ours left.
     fn restore(&self, canary: &Canary, live: &Objects) -> Result<Vec<Change>, RouterError>;
     /// What a builtin check of the canary asks Prometheus, over a window such as `1m`.

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use serin_core::model::{Canary, Weight};
 
+use super::mirrored;
 use crate::json::text;
 
 /// What a backend is to a Canary.
@@ -15,12 +16,16 @@ pub(super) enum Side {
     Foreign,
 }
 
-/// By name, of a Service in the Canary's namespace. What is left out means a core Service of the route's own namespace.
+/// By name, of a Service in the Canary's namespace. What is left out means a core Service of the route's own namespace. What
+/// copies the primary's requests answers as the primary.
 pub(super) fn side(canary: &Canary, backend: &Value) -> Side {
     let or_empty = |pointer| text(backend, pointer).unwrap_or_default();
     let here = ["", canary.key.namespace.as_str()].contains(&or_empty("/namespace"));
     let service = ["", "Service"].contains(&or_empty("/kind")) && or_empty("/group").is_empty();
     let name = or_empty("/name");
+    if mirrored::is_it(canary, backend) {
+        return Side::Primary;
+    }
     match here && service {
         true if name == canary.spec.service.primary_name() => Side::Primary,
         true if name == canary.spec.service.canary_name() => Side::Canary,

@@ -9,7 +9,7 @@ use serin_core::model::{Builtin, Canary, Exposure, Provider, Weight};
 use serin_core::observed::Seen;
 
 use super::sides::{self, Side, percent_of, side};
-use super::{Router, RouterError, supported};
+use super::{Router, RouterError, mirrored, own, supported};
 use crate::change::{Change, ObjectRef, Objects, TRAEFIK_SERVICE};
 use crate::gateway::traefik_pattern;
 use crate::json::{
@@ -20,6 +20,7 @@ use crate::metric::{p99_in_ms, success_rate};
 use crate::ownership::other_controller;
 
 pub(super) mod derived;
+mod hosts;
 
 /// On a TraefikService that we did not make: the services it had, in JSON, to give back.
 const ORIGINAL_SERVICES: &str = "serin.dev/original-services";
@@ -34,7 +35,15 @@ impl Router for Traefik {
     }
 
     fn reads(&self, canary: &Canary) -> Vec<ObjectRef> {
-        [vec![object(canary)], derived::reads(canary)].concat()
+        let copying = Some(mirrored::object(canary)).filter(|_| mirrored::is_needed(canary));
+        std::iter::once(object(canary)).chain(copying).chain(derived::reads(canary)).collect()
+    }
+
+    /// What copies is led to though the spec has no copies any more.
+    fn reads_next(&self, canary: &Canary, live: &Objects) -> Vec<ObjectRef> {
+        let entries = live.present(&object(canary)).map_or(&[][..], |live| items(live, SERVICES));
+        let leads = entries.iter().any(|entry| mirrored::is_it(canary, entry));
+        leads.then(|| mirrored::object(canary)).into_iter().collect()
     }
 
     fn fenced(&self, canary: &Canary) -> Vec<ObjectRef> {
@@ -46,7 +55,14 @@ impl Router for Traefik {
             return Err(RouterError::Missing(object(canary)));
         };
         let matched = derived::is_matched(canary, live)?;
-        Ok(Exposure { matched, ..Exposure::share(share(canary, weighted)) })
+        let mirrored = mirrored::read(canary, items(weighted, SERVICES), live)?;
+        let exposure = Exposure { share: share(canary, weighted), matched, mirrored };
+        let lacks = mirrored::is_needed(canary)
+            && own::ours(canary, live, mirrored::object(canary))?.is_none();
+        match exposure.is_none() && lacks {
+            true => Err(RouterError::Missing(mirrored::object(canary))),
+            false => Ok(exposure),
+        }
     }
 
     fn write(
@@ -58,9 +74,12 @@ impl Router for Traefik {
         supported(self.provider(), wanted)?;
         let weighted = look(canary, live)?;
         let beside = derived::write(canary, wanted, live)?;
-        let mut object = applied(canary, wanted.share, weighted);
+        let main = mirrored::main(canary, live);
+        let references = references(canary, weighted, main.as_ref());
+        let copying = mirrored::write(canary, wanted, live, references.clone())?;
+        let mut object = applied(canary, wanted, weighted, references);
         if weighted.is_some_and(|live| in_order(live, &object)) {
-            return Ok(beside);
+            return Ok(copying.into_iter().chain(beside).collect());
         }
         let fenced = weighted.filter(|_| fence::route_is_fenced(wanted));
         if let (Some(version), Some(metadata)) =
@@ -70,7 +89,12 @@ impl Router for Traefik {
         }
         // The weighted service first: what stands beside the user's route leads to it.
         let first = Change::Apply { target: self::object(canary), object };
-        Ok(std::iter::once(first).chain(beside).collect())
+        let (before, after) = match wanted.mirrored {
+            // What copies is led to no more before it changes, and changed before it is led to.
+            Weight::ZERO => (None, copying),
+            _ => (copying, None),
+        };
+        Ok(before.into_iter().chain([first]).chain(after).chain(beside).collect())
     }
 
     fn ports(&self, canary: &Canary, live: &Objects) -> BTreeSet<String> {
@@ -81,7 +105,9 @@ impl Router for Traefik {
             Some(Value::Number(number)) => Some(number.to_string()),
             Some(_) | None => None,
         };
-        entries.iter().filter(ours).filter_map(port).collect()
+        let behind = mirrored::main(canary, live);
+        let entries = entries.iter().filter(|entry| !mirrored::is_it(canary, entry));
+        entries.filter(ours).chain(behind.as_ref()).filter_map(port).collect()
     }
 
     fn obstacles(&self, canary: &Canary, live: &Objects) -> Vec<RouterError> {
@@ -90,7 +116,10 @@ impl Router for Traefik {
             Err(RouterError::Unreadable { .. } | RouterError::Missing(_)) => None,
             Err(error) => Some(error),
         };
-        of_weighted.into_iter().chain(derived::obstacles(canary, live)).collect()
+        let of_copies = Some(mirrored::object(canary)).filter(|_| mirrored::is_needed(canary));
+        let of_copies = of_copies.and_then(|object| own::taken(canary, live, object));
+        let beside = derived::obstacles(canary, live);
+        of_weighted.into_iter().chain(of_copies).chain(beside).collect()
     }
 
     fn is_sticky(&self, canary: &Canary, live: &Objects) -> bool {
@@ -99,9 +128,13 @@ impl Router for Traefik {
     }
 
     fn restore(&self, canary: &Canary, live: &Objects) -> Result<Vec<Change>, RouterError> {
-        let weighted = look(canary, live)?.and_then(|weighted| restored(canary, weighted));
+        let main = mirrored::main(canary, live);
+        let restored = |weighted| restored(canary, weighted, main.as_ref());
+        let weighted = look(canary, live)?.and_then(restored);
         let weighted = weighted.map(|patch| Change::MergePatch { target: object(canary), patch });
-        Ok(weighted.into_iter().chain(derived::restore(canary, live)?).collect())
+        let copying = mirrored::restore(canary, live);
+        let beside = derived::restore(canary, live)?;
+        Ok(weighted.into_iter().chain(copying).chain(beside).collect())
     }
 
     /// Traefik names a child of a weighted service in one of two ways, by its `safeNaming`. Both speak of the Service and
@@ -167,7 +200,12 @@ fn share(canary: &Canary, live: &Value) -> Weight {
 }
 
 /// Exactly our fields; `sticky` and whatever else the user has beside the list are not among them.
-fn applied(canary: &Canary, share: Weight, live: Option<&Value>) -> Value {
+fn applied(
+    canary: &Canary,
+    wanted: Exposure,
+    live: Option<&Value>,
+    references: [Value; 2],
+) -> Value {
     let service = &canary.spec.service;
     let target = object(canary);
     let mut annotations = service.apex.annotations.clone();
@@ -182,7 +220,7 @@ fn applied(canary: &Canary, share: Weight, live: Option<&Value>) -> Value {
             "labels": service.apex.labels,
             "annotations": annotations,
         },
-        "spec": {"weighted": {"services": services(canary, share, live)}},
+        "spec": {"weighted": {"services": services(canary, wanted, live, references)}},
     });
     // One that was there before stays the user's: it must outlive the Canary.
     if live.is_none_or(|live| owned_by(live, canary))
@@ -193,29 +231,54 @@ fn applied(canary: &Canary, share: Weight, live: Option<&Value>) -> Value {
     object
 }
 
-/// Our two entries, then the others as they are. A side that gets nothing is left out: Traefik drops the whole service
-/// when one child has no endpoints, even at weight 0.
-fn services(canary: &Canary, share: Weight, live: Option<&Value>) -> Vec<Value> {
+/// How primary and canary are spoken to: scheme, transport and the like are those of the entry that was there, and a side
+/// that comes back is spoken to like the other.
+fn references(canary: &Canary, live: Option<&Value>, main: Option<&Value>) -> [Value; 2] {
     let entries = live.map_or(&[][..], |live| items(live, SERVICES));
-    let first = |wanted: Side| entries.iter().find(|entry| side(canary, entry) == wanted);
-    let of_primary = first(Side::Primary).or_else(|| first(Side::Apex));
+    let direct = |entry: &&Value| !mirrored::is_it(canary, entry);
+    let first =
+        |wanted: Side| entries.iter().filter(direct).find(|entry| side(canary, entry) == wanted);
+    // While the primary answers from behind what copies, its own entry is there.
+    let behind = main.filter(|_| entries.iter().any(|entry| mirrored::is_it(canary, entry)));
+    let of_primary = first(Side::Primary).or(behind).or_else(|| first(Side::Apex));
     let of_canary = first(Side::Canary);
     let service = &canary.spec.service;
-    let sides = [
-        (service.primary_name(), share.rest(), of_primary.or(of_canary)),
-        // A side that comes back is spoken to like the other: scheme, transport and the like.
-        (service.canary_name(), share, of_canary.or(of_primary)),
-    ];
+    [
+        reference(canary, service.primary_name(), of_primary.or(of_canary)),
+        reference(canary, service.canary_name(), of_canary.or(of_primary)),
+    ]
+}
+
+/// Our two entries, then the others as they are. A side that gets nothing is left out: Traefik drops the whole service
+/// when one child has no endpoints, even at weight 0.
+fn services(
+    canary: &Canary,
+    wanted: Exposure,
+    live: Option<&Value>,
+    [primary, other]: [Value; 2],
+) -> Vec<Value> {
+    let entries = live.map_or(&[][..], |live| items(live, SERVICES));
+    let share = wanted.share;
+    let primary = match wanted.mirrored {
+        Weight::ZERO => weighing(primary, share.rest()),
+        _ => mirrored::entry(canary, share.rest()),
+    };
+    let sides = [(primary, share.rest()), (weighing(other, share), share)];
     let mut services: Vec<Value> = sides
         .into_iter()
-        .filter(|(_, weight, _)| *weight > Weight::ZERO)
-        .map(|(name, weight, like)| entry(canary, name, weight, like))
+        .filter(|(_, weight)| *weight > Weight::ZERO)
+        .map(|(entry, _)| entry)
         .collect();
     services.extend(entries.iter().filter(|entry| side(canary, entry) == Side::Foreign).cloned());
     services
 }
 
-fn entry(canary: &Canary, name: String, weight: Weight, like: Option<&Value>) -> Value {
+fn weighing(mut entry: Value, weight: Weight) -> Value {
+    set(&mut entry, "weight", weight.percent().into());
+    entry
+}
+
+fn reference(canary: &Canary, name: String, like: Option<&Value>) -> Value {
     let service = &canary.spec.service;
     let mut entry = like.cloned().unwrap_or_else(|| json!({}));
     // A port by its name says the same as by its number.
@@ -224,7 +287,7 @@ fn entry(canary: &Canary, name: String, weight: Weight, like: Option<&Value>) ->
     }
     set(&mut entry, "name", name.into());
     set(&mut entry, "namespace", canary.key.namespace.clone().into());
-    set(&mut entry, "weight", weight.percent().into());
+    crate::json::remove(&mut entry, "weight");
     entry
 }
 
@@ -244,12 +307,12 @@ fn remembered(canary: &Canary, live: &Value) -> Option<(String, String)> {
 }
 
 /// What makes the object the user's again; none when it already is.
-fn restored(canary: &Canary, live: &Value) -> Option<Value> {
+fn restored(canary: &Canary, live: &Value, main: Option<&Value>) -> Option<Value> {
     let annotations = strings(live, "/metadata/annotations");
     let original = annotations
         .get(ORIGINAL_SERVICES)
         .and_then(|noted| serde_json::from_str::<Vec<Value>>(noted).ok());
-    let services = original_services(canary, original.as_deref(), items(live, SERVICES));
+    let services = original_services(canary, original.as_deref(), items(live, SERVICES), main);
     let is_there = Some(&Value::Array(services.clone())) == live.pointer(SERVICES);
     let owned = owned_by(live, canary);
     let sealed = annotations.contains_key(TOUCHED);
@@ -277,7 +340,16 @@ fn restored(canary: &Canary, live: &Value) -> Option<Value> {
 }
 
 /// The services as before, or as now, with the apex Service in the place of those that vanish with the Canary.
-fn original_services(canary: &Canary, original: Option<&[Value]>, live: &[Value]) -> Vec<Value> {
+fn original_services(
+    canary: &Canary,
+    original: Option<&[Value]>,
+    live: &[Value],
+    main: Option<&Value>,
+) -> Vec<Value> {
+    let apex = |like| {
+        let name = canary.spec.service.name.clone();
+        weighing(reference(canary, name, like), Weight::FULL)
+    };
     let mut services = Vec::new();
     let mut has_apex = false;
     for entry in original.unwrap_or(live) {
@@ -291,13 +363,15 @@ fn original_services(canary: &Canary, original: Option<&[Value]>, live: &[Value]
             Side::Primary | Side::Canary if has_apex => {}
             Side::Primary | Side::Canary => {
                 has_apex = true;
-                let name = canary.spec.service.name.clone();
-                services.push(self::entry(canary, name, Weight::FULL, Some(entry)));
+                services.push(match mirrored::is_it(canary, entry) {
+                    true => apex(main),
+                    false => apex(Some(entry)),
+                });
             }
         }
     }
     if services.is_empty() {
-        services.push(entry(canary, canary.spec.service.name.clone(), Weight::FULL, None));
+        services.push(apex(None));
     }
     services
 }

@@ -22,7 +22,7 @@ use kube::{Client, Resource};
 use serde_json::{Value, json};
 use serin_core::model::Key;
 use serin_core::observed::Seen;
-use serin_providers::change::{ENDPOINT_SLICE, Kind, ObjectRef};
+use serin_providers::change::{ENDPOINT_SLICE, GATEWAY, Kind, ObjectRef};
 use tokio::sync::Notify;
 
 use crate::cache::packed::{Packed, SERVICE_NAME_LABEL};
@@ -220,6 +220,12 @@ impl ObjectCache {
 
     /// All objects of a subscription: the slices of a Service.
     pub fn objects(&self, subscription: &Subscription) -> Seen<BTreeMap<String, Arc<Value>>> {
+        let elsewhere =
+            |watched: &String| subscription.kind == GATEWAY && *watched != subscription.namespace;
+        if let Some(watched) = self.inner.namespace.as_ref().filter(|watched| elsewhere(watched)) {
+            let why = format!("it is not in namespace {watched}, and no other is watched");
+            return Seen::Unreadable(why);
+        }
         let state = self.state();
         let entry = state.subscriptions.get(subscription);
         let known = entry.and_then(|entry| entry.objects.as_ref().filter(|_| !entry.is_blind()));
@@ -293,7 +299,11 @@ impl ObjectCache {
     }
 
     pub fn api(&self, kind: &Kind, namespace: &str) -> Api<DynamicObject> {
-        Api::namespaced_with(self.inner.client.clone(), namespace, &resource(kind))
+        let client = self.inner.client.clone();
+        match kind.is_cluster_scoped() {
+            true => Api::all_with(client, &resource(kind)),
+            false => Api::namespaced_with(client, namespace, &resource(kind)),
+        }
     }
 
     /// What the API answers now replaces what is known, a lower version as well: a write of ours has conflicted, a list is

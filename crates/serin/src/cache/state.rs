@@ -264,7 +264,10 @@ pub(super) fn subscription_of(
     object: &impl Resource,
     asked_of: impl FnOnce() -> Option<String>,
 ) -> Option<Subscription> {
-    let namespace = object.namespace()?;
+    let namespace = match kind.is_cluster_scoped() {
+        true => String::new(),
+        false => object.namespace()?,
+    };
     let name = if *kind == ENDPOINT_SLICE {
         object.labels().get(SERVICE_NAME_LABEL)?.clone()
     } else if *kind == RELEASE_ACTION {

@@ -50,8 +50,10 @@ impl ObjectCache {
     ) -> Api<K> {
         let client = self.inner.client.clone();
         match &self.inner.namespace {
-            Some(namespace) => Api::namespaced_with(client, namespace, &resource(kind)),
-            None => Api::all_with(client, &resource(kind)),
+            Some(namespace) if !kind.is_cluster_scoped() => {
+                Api::namespaced_with(client, namespace, &resource(kind))
+            }
+            Some(_) | None => Api::all_with(client, &resource(kind)),
         }
     }
 

@@ -191,6 +191,15 @@ pub const GRANTS: &[Grant] = &[
         &["get", "list", "watch", "create", "patch", "delete"],
         "",
     ),
+    grant(
+        Part::GatewayApi,
+        "gateway.networking.k8s.io",
+        &["gateways", "gatewayclasses"],
+        &["get", "list", "watch"],
+        "Only where a Canary asks for what not every implementation does: the class of a route's Gateways tells what theirs \
+         does. GatewayClasses have no namespace; without the right, and for a Gateway out of reach, what nobody can tell is \
+         said.",
+    ),
     grant(Part::Core, "", &["events"], &["create", "patch"], ""),
 ];
 

@@ -16,6 +16,9 @@ use crate::operator::actions::{self, Actions};
 use crate::operator::context::Context;
 use crate::operator::pods;
 
+/// From an object to those that it names, to those that they name: a route, its Gateway, the class of that.
+const LED_ON_MAX: usize = 4;
+
 /// What was seen, and the objects it was seen in.
 pub struct Observation {
     pub observed: Observed,
@@ -70,9 +73,16 @@ pub async fn observe(context: &Context, canary: &Canary, now: Timestamp) -> Obse
 async fn settled(context: &Context, canary: &Canary) -> (BTreeSet<Subscription>, bool) {
     let target = references::target(canary);
     context.cache.settle(&subscribe(context, canary)).await;
-    // The target says which configs there are, and each template which Secret.
+    // The target says which configs there are, each template which Secret, and a route which Gateways of which class.
     let mut wanted = subscribe(context, canary);
-    context.cache.settle(&wanted).await;
+    for _ in 0..LED_ON_MAX {
+        context.cache.settle(&wanted).await;
+        let next = subscribe(context, canary);
+        if next == wanted {
+            break;
+        }
+        wanted = next;
+    }
     let mut confirmed = false;
     if let Seen::Present(object) = context.cache.object(&target)
         && saw_later(canary, &object)
@@ -126,6 +136,23 @@ pub fn subscribe(context: &Context, canary: &Canary) -> BTreeSet<Subscription> {
         known.put(object, seen);
     }
     wanted.extend(kept_configs(canary, &known));
+    let router = router(canary.spec.provider);
+    for object in router.reads(canary) {
+        let seen = context.cache.object(&object);
+        known.put(object, seen);
+    }
+    for _ in 0..LED_ON_MAX {
+        let next = references::further(canary, &known);
+        let new: Vec<Subscription> =
+            next.into_iter().filter(|one| wanted.insert(one.clone())).collect();
+        if new.is_empty() {
+            break;
+        }
+        for object in new {
+            let seen = context.cache.object(&object);
+            known.put(object, seen);
+        }
+    }
     for source in canary.spec.analysis.metrics.iter().flat_map(|metric| &metric.sources) {
         if let MetricSource::Template { namespace, name, variables: _ } = source {
             let template = METRIC_TEMPLATE.named(namespace, name);

@@ -83,6 +83,8 @@ async fn tick_valid(
         serin_core::configs::recognise(&mut canary.status, configs);
     }
     canary.spec.findings.extend(notify::findings(&canary, &observation.objects));
+    let router = serin_providers::router::router(canary.spec.provider);
+    canary.spec.findings.extend(router.findings(&canary, &observation.objects));
     observation.observed.duplicate_of = context.claims.claim(object);
     let since = context.memory.with(&canary.key, |entry| {
         observation.observed.refused = entry.refused.told();

@@ -51,8 +51,11 @@ impl Look<'_> {
 
     async fn cluster(&self, target: &ObjectRef) -> anyhow::Result<Seen<Value>> {
         let Some(client) = self.client else { return Ok(Seen::Absent) };
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(client.clone(), &target.namespace, &cache::resource(&target.kind));
+        let resource = cache::resource(&target.kind);
+        let api: Api<DynamicObject> = match target.kind.is_cluster_scoped() {
+            true => Api::all_with(client.clone(), &resource),
+            false => Api::namespaced_with(client.clone(), &target.namespace, &resource),
+        };
         get(&api, &target.name).await.with_context(|| format!("cannot read {target}"))
     }
 

@@ -40,6 +40,7 @@ pub(super) fn of(paces: &Paces<'_>, traffic: &Traffic) -> Schedule {
                             .to_owned();
                 }
                 weighted(&mut schedule, *fixed, *evidence, traffic);
+                copies(&mut schedule, &analysis.schedule, &interval);
                 back(&mut schedule, &analysis.schedule, &interval);
             }
             Form::Matched => {
@@ -55,8 +56,12 @@ pub(super) fn of(paces: &Paces<'_>, traffic: &Traffic) -> Schedule {
             Form::BlueGreen => {
                 let iterations = analysis.schedule.iterations().unwrap_or_default();
                 schedule.pace = "blueGreen";
+                let copies = analysis.schedule.copies();
+                let on = copies.map_or_else(String::new, |copies| {
+                    format!(" on copies of {copies} % of the requests")
+                });
                 schedule.words = format!(
-                    "Blue/Green: the checks pass {iterations} times, once per {interval}, then everybody moves"
+                    "Blue/Green: the checks pass {iterations} times{on}, once per {interval}, then everybody moves"
                 );
                 blue_green(&mut schedule, canary, iterations, traffic);
             }
@@ -113,7 +118,8 @@ fn weighted(
         && let Some(ladder) = analysis.schedule.ladder()
     {
         let interval = analysis.interval_secs;
-        let mut at = 0;
+        let before = analysis.schedule.first_copies().map_or(0, |stage| stage.rounds);
+        let mut at = interval.saturating_mul(i64::from(before));
         for share in ladder {
             times.entry(share.percent()).or_default().fixed_secs = Some(at as f64);
             at += interval;
@@ -171,6 +177,16 @@ fn weight_step(
         at_stake_requests: at_stake,
         earliest,
         bad_points_above_limit_max: most.filter(|most| *most < 1.0).map(|most| most * 100.0),
+    }
+}
+
+/// What comes before the first share.
+fn copies(schedule: &mut Schedule, stages: &model::Schedule, interval: &str) {
+    if let Some(stage) = stages.first_copies() {
+        schedule.notes.push(format!(
+            "before its first share the canary gets copies of {} % of the requests for {} x {interval}, which no user sees",
+            stage.exposure.mirrored, stage.rounds
+        ));
     }
 }
 

@@ -270,14 +270,14 @@ async fn what_is_wrong_has_a_path_and_fails() {
     let bad = CANARY
         .replace(
             "stepWeights: [5, 50]",
-            "stepWeights: [50, 5]\n    mirror: true\n    stepWieght: 3",
+            "stepWeights: [50, 5]\n    match: [{headers: {a: {exact: b}}}]\n    stepWieght: 3",
         )
         .replace("interval: 1m,", "interval: soon,");
     let (text, code) = planned(&bad, &[]).await;
     assert_eq!(code, ExitCode::FAILURE);
     for line in [
         "error: spec.analysis.stepWeights[1]: must be more than 50",
-        "unsupported: spec.analysis.mirror: mirroring is not supported",
+        "unsupported: spec.analysis.match: a share of the matching requests only is not supported",
         "warning: spec.analysis.stepWieght: there is no such field",
         "error: spec.analysis.metrics[0].interval:",
     ] {

@@ -12,6 +12,9 @@ use serin_providers::{Change, Objects, Settings, references, render};
 use super::differ::{differences, overlay};
 use super::look::Look;
 use super::report::{Write, Writes};
+/// From a route to its Gateway, to the class of that, and to what stands beside the route then.
+const LED_ON_MAX: usize = 4;
+
 /// Everything the Canary is about, as it would be found.
 async fn objects(canary: &Canary, look: &Look<'_>) -> anyhow::Result<Objects> {
     let mut objects = Objects::new();
@@ -19,6 +22,14 @@ async fn objects(canary: &Canary, look: &Look<'_>) -> anyhow::Result<Objects> {
     for target in wanted.objects {
         let seen = look.find(&target).await?;
         objects.put(target, seen);
+    }
+    for _ in 0..LED_ON_MAX {
+        for target in references::further(canary, &objects) {
+            if objects.get(&target).present().is_none() {
+                let seen = look.find(&target).await?;
+                objects.put(target, seen);
+            }
+        }
     }
     for (namespace, service) in wanted.slices {
         objects.put_slices(namespace, service, Seen::Present(Vec::new()));

@@ -231,8 +231,8 @@ fn specs() -> Vec<(&'static str, Value, Told)> {
         ),
         (
             "a field that is not honoured",
-            json!({"analysis": {"mirror": true}}),
-            unsupported(&["spec.analysis.mirror"]),
+            json!({"autoscalerRef": {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "x"}}),
+            unsupported(&["spec.autoscalerRef.kind"]),
         ),
     ]
 }

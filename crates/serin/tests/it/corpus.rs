@@ -9,19 +9,18 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use serin::lab::local::manifest;
 use serin_apiserver::registry::ResourceId;
-use serin_apiserver::store::{Unknown, WriteOptions};
+use serin_apiserver::store::{Sub, Unknown, WriteOptions};
 use serin_core::model::FindingSeverity;
 use serin_core::parse::{self, Limits};
 
 use crate::cluster::{CANARIES, DAEMON_SETS, DEPLOYMENTS, TestCluster};
 
 /// Fields that may keep an object from being taken up: its router, strategy, kind of workload and of autoscaler.
-const NOT_SUPPORTED: [&str; 7] = [
+const NOT_SUPPORTED: [&str; 6] = [
     "spec.provider",
     "spec.targetRef.kind",
     "spec.autoscalerRef.kind",
     "spec.analysis.match",
-    "spec.analysis.mirror",
     "spec.analysis.sessionAffinity",
     "spec.service.mirror",
 ];
@@ -115,6 +114,46 @@ fn workload(canary: &Value) -> Vec<((&'static str, &'static str), Value)> {
     objects
 }
 
+/// The Gateways that it names, of a class that does everything.
+fn gateways(canary: &Value, namespace: &str) -> Vec<(&'static str, Value)> {
+    let refs = canary.pointer("/spec/service/gatewayRefs").and_then(Value::as_array);
+    let features = [
+        "HTTPRouteRequestMirror",
+        "HTTPRouteRequestPercentageMirror",
+        "HTTPRouteRequestTimeout",
+        "HTTPRouteBackendTimeout",
+        "HTTPRouteHostRewrite",
+        "HTTPRoutePathRewrite",
+        "HTTPRouteResponseHeaderModification",
+        "HTTPRouteCORS",
+        "HTTPRouteParentRefPort",
+        "HTTPRouteMethodMatching",
+        "HTTPRouteQueryParamMatching",
+    ];
+    let mut all = Vec::new();
+    for of in refs.into_iter().flatten() {
+        all.push((
+            "gateways",
+            json!({
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+                "metadata": {"name": of["name"], "namespace": of["namespace"].as_str().unwrap_or(namespace)},
+                "spec": {"gatewayClassName": "everything"},
+            }),
+        ));
+    }
+    if !all.is_empty() {
+        all.push((
+            "gatewayclasses",
+            json!({
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
+                "metadata": {"name": "everything"}, "spec": {"controllerName": "corpus.test/gateway"},
+                "status": {"supportedFeatures": features},
+            }),
+        ));
+    }
+    all
+}
+
 /// What became of one object.
 enum Fate {
     Initialised,
@@ -149,6 +188,25 @@ fn apply(
     cluster.create_namespace(&namespace);
     let metadata = object["metadata"].as_object_mut().unwrap();
     metadata.insert("namespace".to_owned(), json!(namespace));
+    for (plural, needed) in gateways(&object, &namespace) {
+        let id = ResourceId::new("gateway.networking.k8s.io", plural);
+        let of = needed["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        let known = cluster.store.get(&ResourceId::core("namespaces"), "", &of).is_some();
+        if !of.is_empty() && !known {
+            cluster.create_namespace(&of);
+        }
+        // Several of them name the same.
+        if cluster.store.get(&id, &of, needed["metadata"]["name"].as_str().unwrap()).is_none() {
+            let options = WriteOptions::by("test");
+            let (name, status) = (needed["metadata"]["name"].clone(), needed["status"].clone());
+            cluster.store.create(&id, &of, needed, &options).unwrap();
+            let tell = |object: &mut Value| object["status"] = status;
+            let name = name.as_str().unwrap();
+            if plural == "gatewayclasses" {
+                cluster.store.modify(&id, &of, name, Sub::Status, &options, tell).unwrap();
+            }
+        }
+    }
     for ((group, plural), needed) in workload(&object) {
         let id = ResourceId::new(group, plural);
         cluster.store.create(&id, &namespace, needed, &WriteOptions::by("test")).unwrap();

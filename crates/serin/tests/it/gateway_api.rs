@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use serin_apiserver::registry::ResourceId;
+use serin_apiserver::store::{Sub, WriteOptions};
 
 use crate::cluster::{CANARIES, TestCluster, value};
 
@@ -149,4 +150,77 @@ async fn a_canary_without_a_gateway_says_so() {
                 })
         })
         .await;
+}
+
+/// What the class of the Gateway lists.
+fn list(cluster: &TestCluster, features: &[&str]) {
+    let id = ResourceId::new("gateway.networking.k8s.io", "gatewayclasses");
+    let names: Vec<Value> = features.iter().map(|name| json!({"name": name})).collect();
+    let tell = |object: &mut Value| object["status"] = json!({"supportedFeatures": names});
+    let options = WriteOptions::by("gateway");
+    cluster.store.modify(&id, "", "public", Sub::Status, &options, tell).unwrap();
+}
+
+/// Copies and a time limit: what is asked of the gateway beside shares.
+fn demanding() -> Value {
+    json!({
+        "provider": "gatewayapi:v1",
+        "service": {"gatewayRefs": [{"name": "edge"}], "timeout": "5s"},
+        "analysis": {"mirror": true},
+    })
+}
+
+fn said(cluster: &TestCluster, text: &str) -> bool {
+    cluster.status()["lastReason"]["message"].as_str().is_some_and(|message| message.contains(text))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_gateway_is_not_known_to_do_is_refused_until_its_class_lists_it() {
+    let cluster = TestCluster::start();
+    cluster.apply("app:v1", demanding());
+    cluster
+        .until("no Gateway", |cluster| said(cluster, "Gateway develop/edge does not exist"))
+        .await;
+    let gateway = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": {"name": "edge"}, "spec": {"gatewayClassName": "public"},
+    });
+    cluster.create(("gateway.networking.k8s.io", "gateways"), gateway);
+    cluster.until("no class", |cluster| said(cluster, "GatewayClass public does not exist")).await;
+    let class = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass",
+        "metadata": {"name": "public"}, "spec": {"controllerName": "gateway.test/controller"},
+    });
+    cluster.create_cluster(("gateway.networking.k8s.io", "gatewayclasses"), class);
+    cluster.until("no list", |cluster| said(cluster, "lists no supportedFeatures")).await;
+    let warned = |cluster: &TestCluster| {
+        let conditions = cluster.status()["conditions"].clone();
+        conditions.as_array().into_iter().flatten().any(|one| {
+            one["type"] == "SpecValid"
+                && one["message"].as_str().unwrap().contains("HTTPRouteRequestTimeout")
+        })
+    };
+    cluster.until("the doubt", warned).await;
+    list(&cluster, &["HTTPRouteRequestMirror"]);
+    cluster
+        .until("a short list", |cluster| {
+            said(cluster, "spec.service.timeout needs HTTPRouteRequestTimeout of the gateway")
+        })
+        .await;
+    assert!(cluster.get(HTTP_ROUTES, "backend").is_none(), "something was written");
+
+    list(&cluster, &["HTTPRouteRequestMirror", "HTTPRouteRequestTimeout"]);
+    cluster.until_phase("Initialized").await;
+    assert!(!warned(&cluster));
+    cluster.set_image("app:v2");
+    cluster
+        .until("copies", |cluster| {
+            let filters = route(cluster, "backend")["spec"]["rules"][0]["filters"].clone();
+            cluster.status()["mirrorWeight"] == 100
+                && filters[0]["requestMirror"]["backendRef"]["name"] == "backend-canary"
+        })
+        .await;
+    assert_eq!(rules(&route(&cluster, "backend")), ["backend-primary 100"]);
+    cluster.until_phase("Succeeded").await;
+    assert!(route(&cluster, "backend")["spec"]["rules"][0].get("filters").is_none());
 }

@@ -16,7 +16,7 @@ use crate::manifests::{self, NAMESPACE};
 use crate::oracle::Oracle;
 use crate::other_owners::Neighbourhood;
 use crate::random;
-use crate::routes::{HTTP_ROUTES, TRAEFIK_SERVICES};
+use crate::routes::{HTTP_ROUTES, TRAEFIK_SERVICES, is_route};
 use crate::world::{
     AUTOSCALERS, CANARIES, DAEMON_SETS, DEPLOYMENTS, EVENTS, SERVICES, SLICES, World, image_of,
 };
@@ -235,7 +235,9 @@ impl Watcher {
         let before = oracle.led();
         let (line, broken) = match id {
             CANARIES => oracle.canary(old, new, deleted, moment, &ready),
-            TRAEFIK_SERVICES | HTTP_ROUTES => oracle.route(new, deleted, moment, &ready),
+            TRAEFIK_SERVICES | HTTP_ROUTES if is_route(&name) => {
+                oracle.route(new, deleted, moment, &ready)
+            }
             DAEMON_SETS | DEPLOYMENTS => oracle.deployment(&name, old, new, deleted, moment),
             SERVICES => oracle.service(&name, new, deleted, moment, &ready),
             _ => oracle.others(id, &name, old, new, moment),

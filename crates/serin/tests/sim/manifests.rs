@@ -23,6 +23,9 @@ pub(crate) fn strategies() -> Vec<Value> {
     ]
 }
 
+/// Which of them begins with copies of requests.
+const COPIED_FIRST: usize = 1;
+
 pub(crate) fn name(canary: usize) -> String {
     format!("app{canary}")
 }
@@ -258,12 +261,23 @@ pub(crate) fn canary(canary: usize, shape: &Shape) -> Value {
 fn set_strategy(object: &mut Value, number: usize) {
     let all = strategies();
     replace_strategy(object, &all[number % all.len()]);
+    // Copies come first where the router makes them by itself: no Gateway of this world says what it does.
+    if number % all.len() == COPIED_FIRST && object["spec"]["provider"] == "traefik" {
+        object["spec"]["analysis"]["mirror"] = json!(true);
+    }
 }
 
 fn replace_strategy(object: &mut Value, strategy: &Value) {
     let analysis = object["spec"]["analysis"].as_object_mut().unwrap();
-    let fields =
-        ["stepWeight", "stepWeights", "maxWeight", "stepWeightPromotion", "iterations", "match"];
+    let fields = [
+        "stepWeight",
+        "stepWeights",
+        "maxWeight",
+        "stepWeightPromotion",
+        "iterations",
+        "match",
+        "mirror",
+    ];
     for field in fields {
         analysis.remove(field);
     }

@@ -11,6 +11,15 @@ pub(crate) const HTTP_ROUTES: (&str, &str) = ("gateway.networking.k8s.io", "http
 /// Of the requests of this world, so many percent match the rule of an A/B test.
 pub(crate) const MATCHING: i64 = 30;
 
+/// What copies of requests count for: less than any share, so that the first share after them is a raise. A canary with copies
+/// has so much traffic in this world, though no user's.
+pub(crate) const COPIED: i64 = 4;
+
+/// Whether an object of this name is a route, and not what copies requests beside it.
+pub(crate) fn is_route(name: &str) -> bool {
+    !name.ends_with("-mirrored")
+}
+
 /// Where the route of a canary is.
 pub(crate) fn of(shape: &Shape) -> (&'static str, &'static str) {
     if shape.provider.name == "gatewayapi:v1" { HTTP_ROUTES } else { TRAEFIK_SERVICES }
@@ -36,7 +45,9 @@ pub(crate) fn routed(route: &Value, name: &str) -> i64 {
         };
         return sides.iter().map(of_rule).max().unwrap_or(0);
     }
-    weight(&route["spec"]["weighted"]["services"], name, "canary")
+    let services = &route["spec"]["weighted"]["services"];
+    let copied = if weight(services, name, "mirrored") > 0 { COPIED } else { 0 };
+    weight(services, name, "canary").max(copied)
 }
 
 fn weight(list: &Value, name: &str, side: &str) -> i64 {
@@ -48,6 +59,8 @@ fn weight(list: &Value, name: &str, side: &str) -> i64 {
 /// What the status decided, in the same percent.
 pub(crate) fn stated(status: &Value) -> i64 {
     let share = status["canaryWeight"].as_i64().unwrap_or(0);
+    let copied = if status["mirrorWeight"].as_i64().unwrap_or(0) > 0 { COPIED } else { 0 };
+    let share = share.max(copied);
     if status["matched"] == true { share.max(MATCHING) } else { share }
 }
 

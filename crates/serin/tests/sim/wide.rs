@@ -279,6 +279,7 @@ fn whatever_exists_is_drawn() {
     // A new strategy does not compile here, and wants a line in `strategies`.
     let name = |schedule: &Schedule| match schedule.form() {
         Form::Weighted if schedule.promotion_step.is_some() => "weights, back in steps",
+        Form::Weighted if schedule.copies().is_some() => "copies, then weights",
         Form::Weighted => "weights",
         Form::BlueGreen => "blue/green",
         Form::Matched => "A/B",
@@ -292,7 +293,7 @@ fn whatever_exists_is_drawn() {
             .unwrap_or_else(|error| panic!("{error:?}\n{object}"));
         known.insert(name(&canary.spec.analysis.schedule));
     }
-    assert_eq!(known.len(), 4, "{known:?}");
+    assert_eq!(known.len(), 5, "{known:?}");
     for drawn in [
         |shape: &Shape| shape.extra.evidence,
         |shape: &Shape| shape.extra.observes && shape.guard,

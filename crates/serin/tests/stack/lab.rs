@@ -123,6 +123,11 @@ async fn the_lab_prints_what_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_lab_of_an_ab_test_prints_what_it_says() {
+    follow("lab-ab-test.md", 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_local_cluster_does_what_its_guide_says() {
     follow("local.md", 4).await;
 }

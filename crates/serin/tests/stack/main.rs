@@ -13,9 +13,11 @@ mod install;
 mod kill;
 mod lab;
 mod local;
+mod mirror;
 mod monitoring;
 mod refusals;
 mod routes;
+mod tls;
 mod uncounted;
 
 use tokio::sync::{Mutex, MutexGuard};

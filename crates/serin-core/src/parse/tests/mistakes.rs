@@ -216,9 +216,9 @@ fn every_mistake_has_a_path() {
             {provider: kubernetes, analysis: {stepWeight: null, iterations: 3, guard: {mode: 'off'}}}
                 ok
             analysis: {mirror: true}
-                unsupported spec.analysis.mirror: mirroring is not supported with this provider yet, and users would not get what it says; remove it
+                ok
             analysis: {mirrorWeight: 10}
-                warning spec.analysis.mirrorWeight: has an effect with Istio only; remove it
+                warning spec.analysis.mirrorWeight: has no effect without mirror
             analysis: {match: [{headers: {x: {exact: a}}}]}
                 unsupported spec.analysis.match: a share of the matching requests only is not supported; use iterations for A/B testing, or remove match
             analysis: {sessionAffinity: {cookieName: c}}
@@ -232,7 +232,7 @@ fn every_mistake_has_a_path() {
                 warning spec.analysis.mirror: has no effect with provider kubernetes, which has no router; remove it
                 warning spec.analysis.sessionAffinity: has no effect with provider kubernetes, which has no router; remove it
             service: {mirror: [{}]}
-                unsupported spec.service.mirror: mirroring is not supported with this provider yet, and users would not get what it says; remove it
+                unsupported spec.service.mirror: copies of all requests to other backends are not supported yet; put the filter on an HTTPRoute or a TraefikService of your own
             service: {timeout: 5s, retries: {attempts: 3}, match: [{}], hosts: [a], gateways: [], delegation: false}
                 warning spec.service.timeout: has no effect with Traefik; put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours
                 warning spec.service.retries: has no effect with Traefik; put it on the IngressRoute, a Middleware or a ServersTransport, which stay yours

@@ -68,7 +68,7 @@ fn what_makes_a_route_is_read_whole() {
                 error spec.service.corsPolicy.allowOrigins[1].exact: is required: the Gateway API has no patterns of origins; name the origins
                 error spec.service.corsPolicy.maxAge: "long" is no duration such as 24h
             {provider: 'gatewayapi:v1', service: {gatewayRefs: [{name: edge}], retries: {attempts: 3}, trafficPolicy: {tls: {}}, mirror: [{backendRef: {name: m}}]}}
-                unsupported spec.service.mirror: mirroring is not supported with this provider yet, and users would not get what it says; remove it
+                unsupported spec.service.mirror: copies of all requests to other backends are not supported yet; put the filter on an HTTPRoute or a TraefikService of your own
                 warning spec.service.retries: has no effect with the Gateway API; put it on a policy of your gateway's implementation
                 warning spec.service.trafficPolicy: has no effect with the Gateway API; put it on a policy of your gateway's implementation
         "#]],

@@ -132,7 +132,38 @@ fn what_never_runs_is_not_judged() {
             {skipAnalysis: true, analysis: {stepWeight: 10, maxWeight: 200}} => 10 20 30 40 50 60 70 80 90 100
             {skipAnalysis: true, analysis: {stepWeight: null, stepWeights: [30, 20]}} => 100
             {skipAnalysis: true, analysis: {mirror: true}} => 10 20 30 40 50 60 70 80 90 100
-                warning spec.analysis.mirror: mirroring is not supported with this provider yet, and users would not get what it says; remove it
+        "#]],
+    );
+}
+
+#[test]
+fn copies_come_first() {
+    strategies(
+        &[
+            "analysis: {stepWeight: 50, mirror: true}",
+            "analysis: {stepWeight: 50, mirror: true, mirrorWeight: 20}",
+            "analysis: {stepWeight: 50, mirror: true, mirrorWeight: 0}",
+            "analysis: {stepWeight: 50, mirror: true, mirrorWeight: 101}",
+            "analysis: {stepWeight: 50, mirror: false, mirrorWeight: 20}",
+            "analysis: {stepWeight: null, iterations: 3, mirror: true}",
+            "{routeRef: {kind: IngressRoute, name: r}, analysis: {stepWeight: null, iterations: 3, mirror: true, match: [{headers: {a: {exact: b}}}]}}",
+            "{provider: kubernetes, analysis: {stepWeight: null, iterations: 3, mirror: true, mirrorWeight: 20}}",
+            "{provider: 'gatewayapi:v1', service: {gatewayRefs: [{name: edge}]}, analysis: {stepWeight: 50, mirror: true, mirrorWeight: 20}}",
+        ],
+        expect![[r#"
+            analysis: {stepWeight: 50, mirror: true} => copies of 100, then 50 100
+            analysis: {stepWeight: 50, mirror: true, mirrorWeight: 20} => copies of 20, then 50 100
+            analysis: {stepWeight: 50, mirror: true, mirrorWeight: 0} => copies of 100, then 50 100
+            analysis: {stepWeight: 50, mirror: true, mirrorWeight: 101} => error spec.analysis.mirrorWeight: must be between 0 and 100, not 101
+            analysis: {stepWeight: 50, mirror: false, mirrorWeight: 20} => 50 100
+                warning spec.analysis.mirrorWeight: has no effect without mirror
+            analysis: {stepWeight: null, iterations: 3, mirror: true} => copies of 100, then blue-green 3
+            {routeRef: {kind: IngressRoute, name: r}, analysis: {stepWeight: null, iterations: 3, mirror: true, match: [{headers: {a: {exact: b}}}]}} => matched 3
+                warning spec.analysis.mirror: has no effect with match: the test has users from the beginning
+            {provider: kubernetes, analysis: {stepWeight: null, iterations: 3, mirror: true, mirrorWeight: 20}} => blue-green 3
+                warning spec.analysis.mirror: has no effect with provider kubernetes, which has no router; remove it
+                warning spec.analysis.mirrorWeight: has no effect with provider kubernetes, which has no router; remove it
+            {provider: 'gatewayapi:v1', service: {gatewayRefs: [{name: edge}]}, analysis: {stepWeight: 50, mirror: true, mirrorWeight: 20}} => copies of 20, then 50 100
         "#]],
     );
 }

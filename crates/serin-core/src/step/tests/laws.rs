@@ -160,7 +160,7 @@ fn hooked(world: World) -> World {
 }
 
 fn worlds() -> impl Gen<Value = World> {
-    (0u8..6, any::<bool>()).prop_map(|(kind, hooks)| {
+    (0u8..9, any::<bool>()).prop_map(|(kind, hooks)| {
         let world = match kind {
             0 => canary().weighted(&[5, 10, 20, 30, 40, 50]),
             1 => canary().weighted(&[100]).spec(|spec| {
@@ -170,7 +170,10 @@ fn worlds() -> impl Gen<Value = World> {
             2 => canary().blue_green(3),
             3 => canary().testing(2),
             4 => canary().weighted(&[50]).guarded(Pace::Fixed, 25, Some(40)),
-            _ => canary().switching(2),
+            5 => canary().switching(2),
+            6 => canary().weighted(&[5, 50]).mirrored(100),
+            7 => canary().weighted(&[5, 50]).guarded(Pace::Fixed, 25, None).mirrored(20),
+            _ => canary().switching(2).mirrored(40),
         };
         if hooks { hooked(world) } else { world }
     })

@@ -7,6 +7,7 @@ mod daemon_sets;
 mod findings;
 mod laws;
 mod lint;
+mod mirrored;
 mod pace;
 mod past;
 mod replace;

@@ -228,6 +228,14 @@ impl World {
         self.spec(|spec| spec.analysis.schedule = Schedule::blue_green(iterations, true))
     }
 
+    /// Copies of so many requests before the canary has users.
+    pub(super) fn mirrored(self, copies: u32) -> Self {
+        self.spec(|spec| {
+            let schedule = spec.analysis.schedule.clone();
+            spec.analysis.schedule = schedule.mirrored(Weight::saturating(copies));
+        })
+    }
+
     pub(super) fn hook(self, kind: HookKind) -> Self {
         self.spec(|spec| {
             spec.analysis.webhooks.push(Webhook {
@@ -602,7 +610,7 @@ impl World {
     fn write_log(&mut self, plan: &Plan) {
         let status = &plan.status;
         let at = self.now.duration_since(start()).as_secs();
-        let routed = self.route.map_or("-".to_owned(), |split| split.share.to_string());
+        let routed = self.route.map_or("-".to_owned(), shown);
         let _ = write!(
             self.log,
             "{at:>3}s {} {} (route {routed}) {}",
@@ -672,7 +680,7 @@ fn word(action: &Action) -> String {
         Action::HoldPrimary(None) => "hold no more".into(),
         Action::RepairCopies => "copies".into(),
         Action::ScaleTarget(running) => format!("scale {running}"),
-        Action::Route(split) => format!("route {}", split.share),
+        Action::Route(split) => format!("route {}", shown(*split)),
         Action::EnsureRoute(split) => format!("ensure {}", split.share),
         Action::RestoreRoute => "restore route".into(),
         Action::Finalizer(on) => format!("finalizer {on}"),
@@ -681,4 +689,12 @@ fn word(action: &Action) -> String {
 
 pub(super) fn later(time: Timestamp, secs: i64) -> Timestamp {
     time.checked_add(SignedDuration::from_secs(secs)).unwrap()
+}
+
+/// The share and, where there are any, the copies.
+fn shown(exposure: Exposure) -> String {
+    match exposure.mirrored {
+        Weight::ZERO => exposure.share.to_string(),
+        copies => format!("{}, copies {copies}", exposure.share),
+    }
 }

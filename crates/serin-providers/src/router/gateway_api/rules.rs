@@ -6,8 +6,21 @@ use serde_json::{Value, json};
 use serin_core::model::routing::{Cors, HeaderChanges, PathRewrite, Routing};
 use serin_core::model::{Canary, Exposure, RequestMatch, TextMatch, Weight};
 
-use super::{Side, side, weights, with_weights};
-use crate::json::{items, set};
+use super::{Side, mirrored, side, weights, with_weights};
+use crate::change::TRAEFIK_SERVICE;
+use crate::json::{int, items, set};
+
+const FILTERS: &str = "/filters";
+
+/// How the primary's requests are copied to the canary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copies {
+    None,
+    /// So many percent, by a filter of each rule.
+    ByFilter(Weight),
+    /// By the service that stands in the primary's place.
+    ByService,
+}
 
 /// `spec` of a route that is made here; its one rule leads to the apex until an exposure is put into it.
 pub(super) fn generated(canary: &Canary) -> Value {
@@ -166,10 +179,15 @@ fn named(name: &str, text: &TextMatch) -> Value {
 }
 
 /// The rules with this exposure: each that leads to the application has the sides in the place of what it had.
-pub(super) fn exposed(canary: &Canary, base: &[Value], wanted: Exposure) -> Vec<Value> {
+pub(super) fn exposed(
+    canary: &Canary,
+    base: &[Value],
+    wanted: Exposure,
+    copies: Copies,
+) -> Vec<Value> {
     let ours = |rule: &&Value| weights(canary, rule).is_some();
     let shared = base.iter().map(|rule| match ours(&rule) {
-        true => with(canary, rule, wanted.share),
+        true => with(canary, rule, wanted.share, copies),
         false => rule.clone(),
     });
     // Behind the others, whose place some gateways count their requests under; the more specific rule wins wherever it is.
@@ -177,7 +195,7 @@ pub(super) fn exposed(canary: &Canary, base: &[Value], wanted: Exposure) -> Vec<
     shared.chain(tested.map(|rule| for_matches(canary, rule))).collect()
 }
 
-fn with(canary: &Canary, rule: &Value, share: Weight) -> Value {
+fn with(canary: &Canary, rule: &Value, share: Weight, copies: Copies) -> Value {
     let backends = items(rule, "/backendRefs");
     let first = |wanted: Side| backends.iter().find(|one| side(canary, one) == wanted);
     let of_primary = first(Side::Primary).or_else(|| first(Side::Apex));
@@ -188,11 +206,85 @@ fn with(canary: &Canary, rule: &Value, share: Weight) -> Value {
     let ours = ours.filter(|((name, weight), _)| {
         *weight > Weight::ZERO || *name == canary.spec.service.primary_name()
     });
-    let ours = ours.map(|((name, weight), like)| backend(canary, &name, weight, like));
+    let ours = ours.map(|((name, weight), like)| {
+        let of_primary = name == canary.spec.service.primary_name();
+        match copies {
+            Copies::ByService if of_primary => copying(canary, weight, like),
+            Copies::ByService | Copies::ByFilter(_) | Copies::None => {
+                backend(canary, &name, weight, like)
+            }
+        }
+    });
     let others = backends.iter().filter(|one| side(canary, one) == Side::Foreign).cloned();
-    let mut rule = rule.clone();
+    let mut rule = without_copies(canary, rule);
     set(&mut rule, "backendRefs", ours.chain(others).collect());
+    if let Copies::ByFilter(percent) = copies {
+        let filters = items(&rule, FILTERS).iter().cloned().chain([filter(canary, percent)]);
+        let filters = filters.collect();
+        set(&mut rule, "filters", filters);
+    }
     rule
+}
+
+/// The filter that copies requests to the canary. All of them is what the API takes when it says nothing of a part, and what
+/// versions of it know that have no parts.
+fn filter(canary: &Canary, percent: Weight) -> Value {
+    let service = &canary.spec.service;
+    let mut mirror = json!({
+        "backendRef": {"group": "", "kind": "Service", "name": service.canary_name(), "port": service.port},
+    });
+    if percent < Weight::FULL {
+        set(&mut mirror, "percent", percent.percent().into());
+    }
+    json!({"type": "RequestMirror", "requestMirror": mirror})
+}
+
+fn is_ours(canary: &Canary, filter: &Value) -> bool {
+    let to = filter.pointer("/requestMirror/backendRef");
+    to.is_some_and(|to| side(canary, to) == Side::Canary)
+}
+
+/// Percent of the rule's requests that filters copy to the canary.
+pub(super) fn copied(canary: &Canary, rule: &Value) -> Weight {
+    let ours = items(rule, FILTERS).iter().filter(|filter| is_ours(canary, filter));
+    let percent = |filter: &Value| {
+        let of = |field: &str| int(filter, &format!("/requestMirror/{field}"));
+        of("percent").or_else(|| {
+            let whole = of("fraction/denominator").unwrap_or(100).max(1);
+            Some(of("fraction/numerator")?.saturating_mul(100).saturating_add(whole - 1) / whole)
+        })
+    };
+    let sum = ours.map(|filter| percent(filter).unwrap_or(100)).fold(0, i64::saturating_add);
+    Weight::saturating(u32::try_from(sum.max(0)).unwrap_or(100))
+}
+
+pub(super) fn without_copies(canary: &Canary, rule: &Value) -> Value {
+    let mut rule = rule.clone();
+    let kept: Vec<Value> =
+        items(&rule, FILTERS).iter().filter(|filter| !is_ours(canary, filter)).cloned().collect();
+    match kept.is_empty() {
+        true => crate::json::remove(&mut rule, "filters"),
+        false => set(&mut rule, "filters", Value::Array(kept)),
+    }
+    rule
+}
+
+/// The primary's backend while what copies stands before it; filters of the backend stay.
+fn copying(canary: &Canary, weight: Weight, like: Option<&Value>) -> Value {
+    let mut out = like.cloned().unwrap_or_else(|| json!({}));
+    for field in ["port", "namespace"] {
+        crate::json::remove(&mut out, field);
+    }
+    let fields = [
+        ("group", json!(TRAEFIK_SERVICE.group)),
+        ("kind", json!(TRAEFIK_SERVICE.kind)),
+        ("name", json!(mirrored::name(canary))),
+        ("weight", json!(weight.percent())),
+    ];
+    for (key, value) in fields {
+        set(&mut out, key, value);
+    }
+    out
 }
 
 /// The rule for requests that match as well, answered by the canary alone.
@@ -205,7 +297,7 @@ fn for_matches(canary: &Canary, rule: &Value) -> Value {
     };
     let matches = of_rule.iter().flat_map(|of| wanted.iter().map(move |and| both(of, and)));
     let matches = matches.collect();
-    let mut rule = with(canary, rule, Weight::FULL);
+    let mut rule = with(canary, rule, Weight::FULL, Copies::None);
     if let Some(backends) = rule.get_mut("backendRefs").and_then(Value::as_array_mut) {
         backends.retain(|one| side(canary, one) != Side::Primary);
     }
@@ -248,7 +340,7 @@ pub(super) fn to_apex(canary: &Canary, rule: &Value) -> Value {
     let Some(like) = ours else { return rule.clone() };
     let apex = backend(canary, &canary.spec.service.name, Weight::FULL, Some(like));
     let others = backends.iter().filter(|one| side(canary, one) == Side::Foreign).cloned();
-    let mut rule = rule.clone();
+    let mut rule = without_copies(canary, rule);
     set(&mut rule, "backendRefs", std::iter::once(apex).chain(others).collect());
     rule
 }

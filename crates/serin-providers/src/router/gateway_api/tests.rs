@@ -101,6 +101,7 @@ impl Worlds for Routes {
         let note = live.pointer("/metadata/annotations/foreign").cloned();
         let generated = note != Some(json!("kept"));
         let users = base(&tested(), live).into_iter().map(|mut rule| {
+            rule = rules::without_copies(&tested(), &rule);
             let foreign = |one: &&Value| side(&tested(), one) == Side::Foreign;
             let backends = items(&rule, "/backendRefs").iter().filter(foreign).cloned().collect();
             set(&mut rule, "backendRefs", backends);
@@ -109,6 +110,198 @@ impl Worlds for Routes {
         let users = users.filter(|_| !generated);
         let parents = live.pointer("/spec/parentRefs").cloned().filter(|_| !generated);
         users.chain(parents).chain(note).collect()
+    }
+}
+
+/// The Gateway `gateways/edge` and its class, whose implementation lists these features.
+pub(super) fn edge(controller: &str, features: &[&str]) -> Vec<Value> {
+    let group = "gateway.networking.k8s.io/v1";
+    let features: Vec<Value> = features.iter().map(|name| json!({"name": name})).collect();
+    vec![
+        json!({
+            "apiVersion": group, "kind": "Gateway", "metadata": {"name": "edge", "namespace": "gateways"},
+            "spec": {"gatewayClassName": "public"},
+        }),
+        json!({
+            "apiVersion": group, "kind": "GatewayClass", "metadata": {"name": "public"},
+            "spec": {"controllerName": controller}, "status": {"supportedFeatures": features},
+        }),
+    ]
+}
+
+/// Releases whose canary gets copies first, by a filter or by a service.
+pub(in crate::router) struct Copied {
+    pub(in crate::router) by_service: bool,
+}
+
+fn copied(copies: &str) -> Canary {
+    canary(&format!(
+        "{{provider: 'gatewayapi:v1', service: {{port: 80, gatewayRefs: [{{name: edge, namespace: gateways}}]}}, \
+         analysis: {{mirror: true, {copies}}}}}"
+    ))
+}
+
+impl Copied {
+    fn edge(&self) -> Vec<Value> {
+        match self.by_service {
+            true => edge("traefik.io/gateway-controller", &["HTTPRouteMethodMatching"]),
+            false => edge("x", &["HTTPRouteRequestMirror", "HTTPRouteRequestPercentageMirror"]),
+        }
+    }
+}
+
+impl Worlds for Copied {
+    fn router(&self) -> &'static dyn Router {
+        &GatewayApi
+    }
+
+    fn canary(&self) -> Canary {
+        copied("mirrorWeight: 30")
+    }
+
+    fn found(&self) -> BoxedStrategy<Vec<Value>> {
+        let edge = self.edge();
+        let copying = (prop::option::of((0_i64..=100, any::<bool>())), 0_u8..4);
+        (Routes.found(), copying)
+            .prop_map(move |(mut found, (copying, led))| {
+                let rules = found.first_mut().map(|route| route["spec"]["rules"].as_array_mut());
+                if let Some(rule) = rules.flatten().and_then(|rules| rules.first_mut()) {
+                    let service = json!({"group": "traefik.io", "kind": "TraefikService", "name": "backend-mirrored", "weight": 5});
+                    let filter = json!({"type": "RequestMirror", "requestMirror": {
+                        "backendRef": {"group": "", "kind": "Service", "name": "backend-canary", "port": 80}, "percent": 20}});
+                    let ours = items(rule, "/backendRefs").iter().any(|one| side(&tested(), one) != Side::Foreign);
+                    match led {
+                        1 if ours => rule["backendRefs"].as_array_mut().unwrap().push(service),
+                        2 if ours => rule["filters"] = json!([filter]),
+                        _ => {}
+                    }
+                }
+                if let Some((percent, ours)) = copying {
+                    let spec = match ours {
+                        true => json!({"mirroring": {"name": "backend-primary", "port": 80,
+                            "mirrors": [{"name": "backend-canary", "port": 80, "percent": percent}]}}),
+                        false => json!({"mirroring": {"name": "x", "port": 80}}),
+                    };
+                    let uid = if ours { "u1" } else { "u2" };
+                    found.push(json!({
+                        "apiVersion": "traefik.io/v1alpha1", "kind": "TraefikService",
+                        "metadata": {"name": "backend-mirrored", "namespace": "develop", "resourceVersion": "4",
+                            "ownerReferences": [{"kind": "Canary", "name": "x", "uid": uid, "controller": true}]},
+                        "spec": spec,
+                    }));
+                }
+                found.extend(edge.clone());
+                found
+            })
+            .boxed()
+    }
+
+    fn foreign(&self, objects: &Objects) -> Value {
+        let copying = objects.present(&mirrored::object(&self.canary()));
+        let theirs = copying.filter(|found| found.to_string().contains("u2"));
+        let edge = objects.present(&crate::change::GATEWAY.named("gateways", "edge"));
+        json!([Routes.foreign(objects), theirs, edge])
+    }
+
+    fn goes_with_the_canary(&self, object: &Value) -> bool {
+        object["metadata"]["name"] == "backend-mirrored"
+    }
+}
+
+/// From the adoption to a canary without copies, with all objects at each step.
+fn copied_release(by_service: bool, expected: &Expect) {
+    let canary = copied("mirrorWeight: 30");
+    let mut objects = world(&canary, &Copied { by_service }.edge());
+    let mut out = String::new();
+    for exposure in [
+        Exposure::NONE,
+        Exposure::mirrored(Weight::saturating(30)),
+        Exposure::share(Weight::saturating(10)),
+        Exposure::NONE,
+    ] {
+        out.push_str(&format!("{exposure}\n"));
+        for change in GatewayApi.write(&canary, exposure, &objects).unwrap() {
+            let Change::Apply { target, object } = &change else { panic!("{change:?}") };
+            let fence = change.fence().map(|version| format!(" at {version}")).unwrap_or_default();
+            out.push_str(&format!("  {target}{fence}\n"));
+            for rule in items(object, RULES) {
+                out.push_str(&format!("    {} {}\n", rule["backendRefs"], rule["filters"]));
+            }
+            if let Some(mirroring) = object.pointer("/spec/mirroring") {
+                out.push_str(&format!("    {mirroring}\n"));
+            }
+            objects = apply_all(&objects, &[change]);
+        }
+        assert_eq!(GatewayApi.read(&canary, &objects), Ok(exposure));
+    }
+    expected.assert_eq(&out);
+}
+
+#[test]
+fn copies_by_a_filter() {
+    copied_release(
+        false,
+        &expect![[r#"
+        0 %
+          HTTPRoute develop/backend
+            [{"group":"","kind":"Service","name":"backend-primary","port":80,"weight":100}] null
+        copies of 30 %
+          HTTPRoute develop/backend at 1
+            [{"group":"","kind":"Service","name":"backend-primary","port":80,"weight":100}] [{"requestMirror":{"backendRef":{"group":"","kind":"Service","name":"backend-canary","port":80},"percent":30},"type":"RequestMirror"}]
+        10 %
+          HTTPRoute develop/backend at 2
+            [{"group":"","kind":"Service","name":"backend-primary","port":80,"weight":90},{"group":"","kind":"Service","name":"backend-canary","port":80,"weight":10}] null
+        0 %
+          HTTPRoute develop/backend
+            [{"group":"","kind":"Service","name":"backend-primary","port":80,"weight":100}] null
+    "#]],
+    );
+}
+
+#[test]
+fn copies_by_a_service_of_traefik() {
+    copied_release(
+        true,
+        &expect![[r#"
+        0 %
+          HTTPRoute develop/backend
+            [{"group":"","kind":"Service","name":"backend-primary","port":80,"weight":100}] null
+          TraefikService develop/backend-mirrored
+            {"maxBodySize":1048576,"mirrorBody":true,"mirrors":[],"name":"backend-primary","namespace":"develop","port":80}
+        copies of 30 %
+          TraefikService develop/backend-mirrored at 1
+            {"maxBodySize":1048576,"mirrorBody":true,"mirrors":[{"name":"backend-canary","namespace":"develop","percent":30,"port":80}],"name":"backend-primary","namespace":"develop","port":80}
+          HTTPRoute develop/backend at 1
+            [{"group":"traefik.io","kind":"TraefikService","name":"backend-mirrored","weight":100}] null
+        10 %
+          HTTPRoute develop/backend at 2
+            [{"group":"","kind":"Service","name":"backend-primary","port":80,"weight":90},{"group":"","kind":"Service","name":"backend-canary","port":80,"weight":10}] null
+          TraefikService develop/backend-mirrored at 2
+            {"maxBodySize":1048576,"mirrorBody":true,"mirrors":[],"name":"backend-primary","namespace":"develop","port":80}
+        0 %
+          HTTPRoute develop/backend
+            [{"group":"","kind":"Service","name":"backend-primary","port":80,"weight":100}] null
+    "#]],
+    );
+}
+
+/// A class that cannot be read any more keeps nobody from being taken off, and changes no way.
+#[test]
+fn a_class_that_is_gone_keeps_nothing() {
+    let canary = copied("mirrorWeight: 30");
+    for by_service in [false, true] {
+        let mut objects = world(&canary, &Copied { by_service }.edge());
+        for exposure in [Exposure::NONE, Exposure::mirrored(Weight::saturating(30))] {
+            objects = apply_all(&objects, &GatewayApi.write(&canary, exposure, &objects).unwrap());
+        }
+        let class = crate::change::GATEWAY_CLASS.named("", "public");
+        objects.put(class, serin_core::observed::Seen::Unreadable("forbidden".into()));
+        let copies = Exposure::mirrored(Weight::saturating(30));
+        assert_eq!(GatewayApi.read(&canary, &objects), Ok(copies));
+        assert_eq!(GatewayApi.write(&canary, copies, &objects), Ok(vec![]));
+        let after =
+            apply_all(&objects, &GatewayApi.write(&canary, Exposure::NONE, &objects).unwrap());
+        assert_eq!(GatewayApi.read(&canary, &after), Ok(Exposure::NONE));
     }
 }
 

@@ -3,21 +3,21 @@
 //! It is there from the adoption on and leads to the primary, so that a share or a test never begins with the creation of an
 //! object, which no version could fence. What it adds: requests that match an A/B test go to the TraefikService
 //! `<apex>-matched`, whose version fences the test, and a rule that leads to the plain Service leads to the weighted
-//! service of the apex, without an edit by the user. Entry points, middlewares and TLS are the user's: without the same TLS
-//! options for a host, Traefik gives both routes the default ones.
+//! service of the apex, without an edit by the user. Entry points and middlewares are the user's, and so is TLS as far as
+//! it can be ([`with_tls`]).
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use serin_core::fence;
 use serin_core::model::{Canary, Exposure, RequestMatch, TextMatch};
 use serin_core::names;
 use serin_core::observed::Seen;
 
 use crate::change::{Change, INGRESS_ROUTE, ObjectRef, Objects, TRAEFIK_SERVICE};
-use crate::json::{child, covers, int, items, owner, resource_version, set, text};
-use crate::ownership::{self, Owner};
+use crate::json::{child, int, items, set, text};
 use crate::router::RouterError;
+use crate::router::own::{self, applied, ours, present};
+use crate::router::traefik::hosts;
 
 const ROUTES: &str = "/spec/routes";
 /// Which Traefik serves an IngressRoute.
@@ -57,24 +57,6 @@ pub(super) fn reads(canary: &Canary) -> Vec<ObjectRef> {
 
 pub(super) fn fenced(canary: &Canary) -> Option<ObjectRef> {
     tests(canary).then(|| matched(canary))
-}
-
-fn present(live: &Objects, object: ObjectRef) -> Result<Option<&Value>, RouterError> {
-    match live.get(&object) {
-        Seen::Present(value) => Ok(Some(value)),
-        Seen::Absent => Ok(None),
-        Seen::Unreadable(why) => Err(RouterError::Unreadable { object, why }),
-    }
-}
-
-/// One of ours under this name; another owner's is as good as none.
-fn ours<'a>(
-    canary: &Canary,
-    live: &'a Objects,
-    object: ObjectRef,
-) -> Result<Option<&'a Value>, RouterError> {
-    let found = present(live, object)?;
-    Ok(found.filter(|value| ownership::of(value, canary) == Owner::Ours))
 }
 
 /// Whether the requests that match go to the canary. What a test needs and is not there is made first.
@@ -121,8 +103,12 @@ pub(super) fn write(
         if let Some(users) = users(canary).map(|users| present(live, users)).transpose()?.flatten()
             && (!routes.is_empty() || found.is_some())
         {
+            let (routes, tls) = with_tls(canary, wanted, routes, users["spec"].get("tls"));
             let mut spec = json!({"routes": routes});
-            for field in ["entryPoints", "tls", "ingressClassName"] {
+            if let Some(tls) = tls {
+                set(&mut spec, "tls", tls);
+            }
+            for field in ["entryPoints", "ingressClassName"] {
                 if let Some(value) = users["spec"].get(field) {
                     set(&mut spec, field, value.clone());
                 }
@@ -140,32 +126,36 @@ pub(super) fn write(
     Ok(changes)
 }
 
-fn applied(
+/// The routes with their TLS, so that they have as little say in the options of their hosts as can be.
+///
+/// Where two routers name a host and different options, Traefik takes its default ones: a host that is to demand client
+/// certificates from now on would answer without one until the user's change is followed. While the user names no options,
+/// these routes name no host, and cannot disagree ([`hosts`]). Where the user names some, a route has to name both, as
+/// Traefik answers nothing on one that has others than the connection (421); then those of a test are there only while it
+/// goes on. Where a rule is not understood they are the user's at this moment.
+fn with_tls(
     canary: &Canary,
     wanted: Exposure,
-    target: ObjectRef,
-    spec: Value,
-    live: Option<&Value>,
-    list: &str,
-) -> Option<Change> {
-    let mut object = json!({
-        "apiVersion": target.kind.api_version(),
-        "kind": target.kind.kind,
-        "metadata": {
-            "name": target.name, "namespace": target.namespace, "ownerReferences": [owner(canary)],
-        },
-        "spec": spec,
+    routes: Vec<Value>,
+    users: Option<&Value>,
+) -> (Vec<Value>, Option<Value>) {
+    let Some(tls) = users else { return (routes, None) };
+    if tls.get("options").is_some_and(|options| !options.is_null()) {
+        let matched = matched(canary).name;
+        let is_of_test = |route: &Value| text(route, "/services/0/name") == Some(&matched);
+        let kept = routes.into_iter().filter(|route| wanted.matched || !is_of_test(route));
+        return (kept.collect(), Some(tls.clone()));
+    }
+    let unnamed = routes.iter().map(|route| {
+        let rule = hosts::unnamed(text(route, "/match").unwrap_or_default())?;
+        let mut route = route.clone();
+        set(&mut route, "match", rule.into());
+        Some(route)
     });
-    // The list is atomic and compared whole.
-    let same = |live: &Value| covers(live, &object) && live.pointer(list) == object.pointer(list);
-    if live.is_some_and(same) {
-        return None;
+    match unnamed.collect::<Option<Vec<Value>>>() {
+        Some(unnamed) => (unnamed, Some(json!({}))),
+        None => (routes, Some(tls.clone())),
     }
-    let fenced = live.filter(|_| fence::route_is_fenced(wanted)).and_then(resource_version);
-    if let (Some(version), Some(metadata)) = (fenced, child(&mut object, "metadata")) {
-        metadata.insert("resourceVersion".into(), version.into());
-    }
-    Some(Change::Apply { target, object })
 }
 
 fn entry(canary: &Canary, name: String) -> Value {
@@ -291,10 +281,7 @@ pub(super) fn obstacles(canary: &Canary, live: &Objects) -> Vec<RouterError> {
             .into_iter()
             .flatten()
     {
-        let live = live.present(&object);
-        if let Some(Owner::Other(owner)) = live.map(|live| ownership::of(live, canary)) {
-            found.push(RouterError::NotOurs { object, owner });
-        }
+        found.extend(own::taken(canary, live, object));
     }
     let Some(object) = users(canary) else { return found };
     let users = match live.get(&object) {

@@ -82,6 +82,121 @@ impl Worlds for Weighted {
     }
 }
 
+/// Releases whose canary gets copies first, and what an earlier one left of what copies.
+pub(in crate::router) struct Copied;
+
+impl Worlds for Copied {
+    fn router(&self) -> &'static dyn Router {
+        &Traefik
+    }
+
+    fn canary(&self) -> Canary {
+        canary("{analysis: {stepWeight: 10, mirror: true}}")
+    }
+
+    fn found(&self) -> BoxedStrategy<Vec<Value>> {
+        let copying = (prop::option::of((0_i64..=120, any::<bool>())), any::<bool>());
+        (Weighted.found(), copying)
+            .prop_map(|(mut found, (copying, leads))| {
+                if let Some(weighted) = found.first_mut().filter(|_| leads) {
+                    let entry =
+                        json!({"kind": "TraefikService", "name": "backend-mirrored", "weight": 5});
+                    weighted["spec"]["weighted"]["services"].as_array_mut().unwrap().push(entry);
+                }
+                if let Some((percent, ours)) = copying {
+                    let mut object = live("{}", "annotations: {foreign: kept}");
+                    object["metadata"]["name"] = json!("backend-mirrored");
+                    object["spec"] = json!({"mirroring": {
+                        "name": "backend-primary", "port": 80,
+                        "mirrors": [{"name": "backend-canary", "port": 80, "percent": percent}],
+                    }});
+                    if !ours {
+                        object["spec"] = json!({"mirroring": {"name": "x", "port": 80}});
+                    }
+                    let uid = if ours { "u1" } else { "u2" };
+                    object["metadata"]["ownerReferences"] =
+                        json!([{"kind": "Canary", "name": "x", "uid": uid, "controller": true}]);
+                    found.push(object);
+                }
+                found
+            })
+            .boxed()
+    }
+
+    fn foreign(&self, objects: &Objects) -> Value {
+        let copying = objects.present(&TRAEFIK_SERVICE.named("develop", "backend-mirrored"));
+        let theirs = copying.filter(|found| found.to_string().contains("u2"));
+        json!([Weighted.foreign(objects), theirs])
+    }
+
+    fn goes_with_the_canary(&self, object: &Value) -> bool {
+        object["metadata"]["name"] == "backend-mirrored"
+    }
+}
+
+/// From the adoption to a canary without copies, with all objects at each step.
+#[test]
+fn copies_come_from_behind_the_primary_and_go_as_they_came() {
+    let canary = canary("{analysis: {stepWeight: 10, mirror: true, mirrorWeight: 30}}");
+    let users = live(
+        "{weighted: {services: [{name: backend, port: http, scheme: h2c}, {name: legacy, port: 1}], sticky: {cookie: {}}}}",
+        "",
+    );
+    let mut objects = world(&canary, &[users]);
+    assert_eq!(
+        Traefik.read(&canary, &objects),
+        Err(RouterError::Missing(TRAEFIK_SERVICE.named("develop", "backend-mirrored")))
+    );
+    let mut out = String::new();
+    for exposure in [
+        Exposure::NONE,
+        Exposure::mirrored(Weight::saturating(30)),
+        Exposure::share(Weight::saturating(10)),
+        Exposure::mirrored(Weight::saturating(30)),
+        Exposure::NONE,
+    ] {
+        out.push_str(&format!("{exposure}\n"));
+        for change in Traefik.write(&canary, exposure, &objects).unwrap() {
+            let Change::Apply { target, object } = &change else { panic!("{change:?}") };
+            let fence = change.fence().map(|version| format!(" at {version}")).unwrap_or_default();
+            out.push_str(&format!("  {}{fence} {}\n", target.name, object["spec"]));
+            objects = apply_all(&objects, &[change]);
+        }
+        assert_eq!(Traefik.read(&canary, &objects), Ok(exposure));
+        assert_eq!(Traefik.ports(&canary, &objects), BTreeSet::from(["http".to_owned()]));
+    }
+    expect![[r#"
+        0 %
+          backend {"weighted":{"services":[{"name":"backend-primary","namespace":"develop","port":"http","scheme":"h2c","weight":100},{"name":"legacy","port":1}]}}
+          backend-mirrored {"mirroring":{"maxBodySize":1048576,"mirrorBody":true,"mirrors":[],"name":"backend-primary","namespace":"develop","port":"http","scheme":"h2c"}}
+        copies of 30 %
+          backend-mirrored at 1 {"mirroring":{"maxBodySize":1048576,"mirrorBody":true,"mirrors":[{"name":"backend-canary","namespace":"develop","percent":30,"port":"http","scheme":"h2c"}],"name":"backend-primary","namespace":"develop","port":"http","scheme":"h2c"}}
+          backend at 6 {"weighted":{"services":[{"kind":"TraefikService","name":"backend-mirrored","namespace":"develop","weight":100},{"name":"legacy","port":1}]}}
+        10 %
+          backend at 7 {"weighted":{"services":[{"name":"backend-primary","namespace":"develop","port":"http","scheme":"h2c","weight":90},{"name":"backend-canary","namespace":"develop","port":"http","scheme":"h2c","weight":10},{"name":"legacy","port":1}]}}
+          backend-mirrored at 2 {"mirroring":{"maxBodySize":1048576,"mirrorBody":true,"mirrors":[],"name":"backend-primary","namespace":"develop","port":"http","scheme":"h2c"}}
+        copies of 30 %
+          backend-mirrored at 3 {"mirroring":{"maxBodySize":1048576,"mirrorBody":true,"mirrors":[{"name":"backend-canary","namespace":"develop","percent":30,"port":"http","scheme":"h2c"}],"name":"backend-primary","namespace":"develop","port":"http","scheme":"h2c"}}
+          backend at 8 {"weighted":{"services":[{"kind":"TraefikService","name":"backend-mirrored","namespace":"develop","weight":100},{"name":"legacy","port":1}]}}
+        0 %
+          backend {"weighted":{"services":[{"name":"backend-primary","namespace":"develop","port":"http","scheme":"h2c","weight":100},{"name":"legacy","port":1}]}}
+          backend-mirrored {"mirroring":{"maxBodySize":1048576,"mirrorBody":true,"mirrors":[],"name":"backend-primary","namespace":"develop","port":"http","scheme":"h2c"}}
+    "#]].assert_eq(&out);
+}
+
+#[test]
+fn nothing_that_copies_keeps_the_canary_exposed() {
+    let canary = canary("{analysis: {stepWeight: 10, mirror: true}}");
+    let copying =
+        "{weighted: {services: [{kind: TraefikService, name: backend-mirrored, weight: 100}]}}";
+    let mut objects = world(&canary, &[live(copying, "")]);
+    let object = TRAEFIK_SERVICE.named("develop", "backend-mirrored");
+    objects.put(object, serin_core::observed::Seen::Unreadable("forbidden".into()));
+    let changes = Traefik.write(&canary, Exposure::NONE, &objects).unwrap();
+    expect!["apply TraefikService develop/backend"].assert_eq(&shown(&changes));
+    assert!(Traefik.write(&canary, Exposure::mirrored(Weight::TENTH), &objects).is_err());
+}
+
 fn read(canary: &Canary, spec: &str) -> Result<u8, RouterError> {
     Traefik.read(canary, &world(canary, &[live(spec, "")])).map(|split| split.share.percent())
 }

@@ -121,6 +121,7 @@ impl Cluster {
         for object in gateway.objects() {
             manifest::apply(&store, &object)?;
         }
+        gateway.tell_features(&store)?;
         let (publish, wanted) = watch::channel(targets::of(&store, gateway.admin()));
         tasks.spawn(targets::follow_pods(store.clone(), gateway.admin(), publish));
         let metrics = Metrics::start(&options, wanted, dir.path(), &mut tasks).await?;

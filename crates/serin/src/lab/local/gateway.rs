@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use serin_apiserver::failure::Failure;
 use serin_apiserver::registry::ResourceId;
-use serin_apiserver::store::Store;
+use serin_apiserver::store::{Store, Sub, WriteOptions};
 use serin_local::gateway::{self as embedded, GatewayObjects, Problem};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -27,6 +28,8 @@ pub enum GatewayError {
     Embedded(#[from] embedded::GatewayError),
     #[error("Traefik does not start")]
     Traefik(#[from] ChildError),
+    #[error("cannot say what the gateway does")]
+    Class(#[source] Failure),
     #[error("cannot listen on {address}")]
     Port {
         address: SocketAddr,
@@ -94,11 +97,30 @@ impl Gateway {
         self.admin
     }
 
-    /// What a real gateway wants to find in the cluster before it serves HTTPRoutes.
+    /// What the embedded gateway does of the Gateway API; the real one says so by itself.
+    pub(super) fn tell_features(&self, store: &Store) -> Result<(), GatewayError> {
+        match &self.kind {
+            Kind::Embedded(_) => {
+                let class = ResourceId::new("gateway.networking.k8s.io", "gatewayclasses");
+                let names = FEATURES.map(|name| json!({"name": name}));
+                let tell = |object: &mut Value| {
+                    object["status"] = json!({"supportedFeatures": names});
+                };
+                let options = WriteOptions::by("serin-local");
+                store
+                    .modify(&class, "", CLASS, Sub::Status, &options, tell)
+                    .map_err(GatewayError::Class)?;
+                Ok(())
+            }
+            Kind::Traefik(_) => Ok(()),
+        }
+    }
+
+    /// What a real gateway wants to find in the cluster before it serves HTTPRoutes; the embedded one serves all.
     pub(super) fn objects(&self) -> Vec<Value> {
         match &self.kind {
-            Kind::Embedded(_) => Vec::new(),
-            Kind::Traefik(_) => gateway_objects(self.traffic).into(),
+            Kind::Embedded(_) => gateway_objects(self.traffic, EMBEDDED).into(),
+            Kind::Traefik(_) => gateway_objects(self.traffic, TRAEFIK).into(),
         }
     }
 
@@ -162,20 +184,31 @@ fn flags(
     flags
 }
 
-/// The class that the real Traefik serves, and a Gateway `default/traefik` that routes of all namespaces may attach to. A
+const TRAEFIK: &str = "traefik.io/gateway-controller";
+const EMBEDDED: &str = "serin.dev/embedded-gateway";
+/// Whichever gateway it is, so that one set of files goes with both.
+const CLASS: &str = "traefik";
+const FEATURES: [&str; 4] = [
+    "HTTPRouteMethodMatching",
+    "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestMirror",
+    "HTTPRouteRequestPercentageMirror",
+];
+
+/// The class of the gateway, and a Gateway `default/traefik` that routes of all namespaces may attach to. A
 /// listener's port has to be the one of an entry point.
-fn gateway_objects(traffic: SocketAddr) -> [Value; 2] {
+fn gateway_objects(traffic: SocketAddr, controller: &str) -> [Value; 2] {
     let api_version = "gateway.networking.k8s.io/v1";
     [
         json!({
-            "apiVersion": api_version, "kind": "GatewayClass", "metadata": {"name": "traefik"},
-            "spec": {"controllerName": "traefik.io/gateway-controller"},
+            "apiVersion": api_version, "kind": "GatewayClass", "metadata": {"name": CLASS},
+            "spec": {"controllerName": controller},
         }),
         json!({
             "apiVersion": api_version, "kind": "Gateway",
             "metadata": {"name": "traefik", "namespace": "default"},
             "spec": {
-                "gatewayClassName": "traefik",
+                "gatewayClassName": CLASS,
                 "listeners": [{
                     "name": "web", "port": traffic.port(), "protocol": "HTTP",
                     "allowedRoutes": {"namespaces": {"from": "All"}},

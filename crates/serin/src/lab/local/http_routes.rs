@@ -1,7 +1,8 @@
 //! HTTPRoutes for the embedded gateway, said in the words of Traefik that it knows: an IngressRoute with a rule for each
 //! match, and a weighted TraefikService for each rule's backends.
 //!
-//! It serves every HTTPRoute, whatever Gateway it attaches to. Filters and time limits have no place there and are told.
+//! It serves every HTTPRoute, whatever Gateway it attaches to. Filters other than copies of requests, and time limits, have no
+//! place there and are told.
 
 use serde_json::{Value, json};
 use serin_local::gateway::Problem;
@@ -16,6 +17,9 @@ pub(super) struct Translated {
 
 /// More conditions than any match has.
 const CONDITIONS: i64 = 64;
+/// A request with a longer body is not copied: the API leaves it to the gateway, and this one takes the same as we do with
+/// Traefik.
+const COPIED_BYTES_MAX: u32 = 1 << 20;
 /// Longer than any path.
 const LENGTH: i64 = 4096;
 
@@ -25,8 +29,14 @@ pub(super) fn translate(route: &Value) -> Translated {
     let mut out = Translated::default();
     let mut routes = Vec::new();
     for (place, rule) in list(&route["spec"]["rules"]).iter().enumerate() {
+        let (copies, others): (Vec<&Value>, Vec<&Value>) =
+            list(&rule["filters"]).iter().partition(|filter| filter["type"] == "RequestMirror");
         for field in ["filters", "timeouts", "retry", "sessionPersistence"] {
-            if rule.get(field).is_some_and(|value| !value.is_null()) {
+            let there = match field {
+                "filters" => !others.is_empty(),
+                _ => rule.get(field).is_some_and(|value| !value.is_null()),
+            };
+            if there {
                 out.problems.push(Problem {
                     object: format!("HTTPRoute {namespace}/{name}"),
                     field: format!("spec.rules[{place}].{field}"),
@@ -36,12 +46,9 @@ pub(super) fn translate(route: &Value) -> Translated {
         }
         let service = format!("{name}-httproute-{place}");
         let backends = list(&rule["backendRefs"]).iter().map(|backend| {
-            json!({
-                "name": backend["name"],
-                "namespace": backend["namespace"].as_str().unwrap_or(namespace),
-                "port": backend["port"],
-                "weight": backend["weight"].as_i64().unwrap_or(1),
-            })
+            let mut entry = reference(namespace, backend);
+            entry["weight"] = json!(backend["weight"].as_i64().unwrap_or(1));
+            entry
         });
         let backends: Vec<Value> = backends.filter(|backend| backend["weight"] != 0).collect();
         out.traefik_services.push(json!({
@@ -49,6 +56,14 @@ pub(super) fn translate(route: &Value) -> Translated {
             "metadata": {"name": service, "namespace": namespace},
             "spec": {"weighted": {"services": backends}},
         }));
+        let service = match copies.is_empty() {
+            true => service,
+            false => {
+                let copied = format!("{service}-copied");
+                out.traefik_services.push(copying(namespace, &copied, &service, &copies));
+                copied
+            }
+        };
         let any = [json!({})];
         let matches = list(&rule["matches"]);
         for condition in if matches.is_empty() { &any[..] } else { matches } {
@@ -66,6 +81,39 @@ pub(super) fn translate(route: &Value) -> Translated {
         "spec": {"routes": routes},
     }));
     out
+}
+
+/// A Service, or a TraefikService, in the words of Traefik.
+fn reference(namespace: &str, backend: &Value) -> Value {
+    let namespace = backend["namespace"].as_str().unwrap_or(namespace);
+    match backend["kind"].as_str() {
+        Some("TraefikService") => {
+            json!({"kind": "TraefikService", "name": backend["name"], "namespace": namespace})
+        }
+        Some(_) | None => {
+            json!({"name": backend["name"], "namespace": namespace, "port": backend["port"]})
+        }
+    }
+}
+
+/// All requests to one service, and copies of them to the backends of these filters.
+fn copying(namespace: &str, name: &str, of: &str, filters: &[&Value]) -> Value {
+    let mirrors: Vec<Value> = filters
+        .iter()
+        .map(|filter| {
+            let mirror = &filter["requestMirror"];
+            let mut entry = reference(namespace, &mirror["backendRef"]);
+            entry["percent"] = json!(mirror["percent"].as_i64().unwrap_or(100));
+            entry
+        })
+        .collect();
+    json!({
+        "apiVersion": "traefik.io/v1alpha1", "kind": "TraefikService",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"mirroring": {
+            "kind": "TraefikService", "name": of, "mirrors": mirrors, "maxBodySize": COPIED_BYTES_MAX,
+        }},
+    })
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -165,8 +213,9 @@ mod tests {
                     {"path": {"type": "PathPrefix", "value": "/api/"}, "method": "GET"},
                     {"path": {"type": "Exact", "value": "/x"}, "headers": [{"name": "x-canary", "value": "a"}]},
                 ], "timeouts": {"request": "5s"},
+                 "filters": [{"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "backend-canary", "port": 80}, "percent": 20}}],
                  "backendRefs": [{"name": "backend-primary", "port": 80, "weight": 90}, {"name": "backend-canary", "port": 80, "weight": 0}]},
-                {"backendRefs": [{"name": "docs", "port": 80}]},
+                {"backendRefs": [{"name": "docs", "port": 80}, {"group": "traefik.io", "kind": "TraefikService", "name": "docs-mirrored"}]},
             ]},
         });
         let Translated { ingress_routes, traefik_services, problems } = translate(&route);
@@ -187,11 +236,12 @@ mod tests {
         }
         text.push_str(&format!("{} {}", problems[0].field, problems[0].message));
         expect![[r#"
-            45057 (Host(`a.example`) || HostRegexp(`^.+\.b\.example$`)) && (Path(`/api`) || PathPrefix(`/api/`)) && Method(`GET`) [{"kind":"TraefikService","name":"shop-httproute-0"}]
-            33579073 (Host(`a.example`) || HostRegexp(`^.+\.b\.example$`)) && Path(`/x`) && Header(`x-canary`, `a`) [{"kind":"TraefikService","name":"shop-httproute-0"}]
+            45057 (Host(`a.example`) || HostRegexp(`^.+\.b\.example$`)) && (Path(`/api`) || PathPrefix(`/api/`)) && Method(`GET`) [{"kind":"TraefikService","name":"shop-httproute-0-copied"}]
+            33579073 (Host(`a.example`) || HostRegexp(`^.+\.b\.example$`)) && Path(`/x`) && Header(`x-canary`, `a`) [{"kind":"TraefikService","name":"shop-httproute-0-copied"}]
             8193 (Host(`a.example`) || HostRegexp(`^.+\.b\.example$`)) && PathPrefix(`/`) [{"kind":"TraefikService","name":"shop-httproute-1"}]
             "shop-httproute-0" {"weighted":{"services":[{"name":"backend-primary","namespace":"develop","port":80,"weight":90}]}}
-            "shop-httproute-1" {"weighted":{"services":[{"name":"docs","namespace":"develop","port":80,"weight":1}]}}
+            "shop-httproute-0-copied" {"mirroring":{"kind":"TraefikService","maxBodySize":1048576,"mirrors":[{"name":"backend-canary","namespace":"develop","percent":20,"port":80}],"name":"shop-httproute-0"}}
+            "shop-httproute-1" {"weighted":{"services":[{"name":"docs","namespace":"develop","port":80,"weight":1},{"kind":"TraefikService","name":"docs-mirrored","namespace":"develop","weight":1}]}}
             spec.rules[0].timeouts has no effect with the embedded gateway; use --traefik"#]].assert_eq(&text);
     }
 

@@ -124,9 +124,7 @@ fn a_test_begins_where_everything_is_there_and_leads_to_the_primary() {
           weighted {"services":[{"name":"backend-primary","namespace":"develop","port":80,"weight":100}]}
         IngressRoute develop/backend-derived
           entryPoints ["websecure"]
-          route {"kind":"Rule","match":"(Host(`a`)) && ((Header(`x-canary`, `insider`) && Method(`GET`)) || (HeaderRegexp(`cookie`, `^(?:(.*;)?canary=always(;.*)?)$`)))","middlewares":[{"name":"auth"}],"priority":10,"services":[{"kind":"TraefikService","name":"backend-matched","namespace":"develop"}]}
           route {"kind":"Rule","match":"Host(`a`) && PathPrefix(`/api`)","priority":51,"services":[{"kind":"TraefikService","name":"backend","namespace":"develop"}]}
-          route {"kind":"Rule","match":"(Host(`a`) && PathPrefix(`/api`)) && ((Header(`x-canary`, `insider`) && Method(`GET`)) || (HeaderRegexp(`cookie`, `^(?:(.*;)?canary=always(;.*)?)$`)))","priority":52,"services":[{"kind":"TraefikService","name":"backend-matched","namespace":"develop"}]}
           tls {"options":{"name":"strict"},"secretName":"s"}
     "#]].assert_eq(&written(&canary, Exposure::NONE, &before));
     assert_eq!(
@@ -138,6 +136,12 @@ fn a_test_begins_where_everything_is_there_and_leads_to_the_primary() {
     expect![[r#"
         TraefikService develop/backend-matched at 1
           weighted {"services":[{"name":"backend-canary","namespace":"develop","port":80,"weight":100}]}
+        IngressRoute develop/backend-derived at 1
+          entryPoints ["websecure"]
+          route {"kind":"Rule","match":"(Host(`a`)) && ((Header(`x-canary`, `insider`) && Method(`GET`)) || (HeaderRegexp(`cookie`, `^(?:(.*;)?canary=always(;.*)?)$`)))","middlewares":[{"name":"auth"}],"priority":10,"services":[{"kind":"TraefikService","name":"backend-matched","namespace":"develop"}]}
+          route {"kind":"Rule","match":"Host(`a`) && PathPrefix(`/api`)","priority":51,"services":[{"kind":"TraefikService","name":"backend","namespace":"develop"}]}
+          route {"kind":"Rule","match":"(Host(`a`) && PathPrefix(`/api`)) && ((Header(`x-canary`, `insider`) && Method(`GET`)) || (HeaderRegexp(`cookie`, `^(?:(.*;)?canary=always(;.*)?)$`)))","priority":52,"services":[{"kind":"TraefikService","name":"backend-matched","namespace":"develop"}]}
+          tls {"options":{"name":"strict"},"secretName":"s"}
     "#]].assert_eq(&written(&canary, Exposure::MATCHED, &made));
 }
 
@@ -208,4 +212,26 @@ fn what_is_in_the_way_is_said() {
         IngressRoute develop/shop: one of its routes has priority 11, which the derived route needs: give it another number
 
     "#]].assert_eq(&out);
+}
+
+/// Without options of the user's no route of ours names a host, where its rule is understood.
+#[test]
+fn a_route_without_tls_options_names_no_host() {
+    let canary = tested();
+    for (rule, ours, tls) in [
+        ("Host(`a`)", "(HostRegexp(`^a\\.?$`)) && ", json!({})),
+        ("Host(`a`, `b`)", "(Host(`a`, `b`)) && ", json!({"secretName": "s"})),
+    ] {
+        let mut shop = users("[]");
+        shop["spec"]["tls"] = json!({"secretName": "s"});
+        shop["spec"]["routes"] = json!([
+            {"kind": "Rule", "match": rule, "services": [{"kind": "TraefikService", "name": "backend"}]},
+        ]);
+        let before = world(&canary, &[shop]);
+        let after = apply_all(&before, &Traefik.write(&canary, Exposure::NONE, &before).unwrap());
+        let derived = after.present(&INGRESS_ROUTE.named("develop", "backend-derived")).unwrap();
+        let found = derived["spec"]["routes"][0]["match"].as_str().unwrap();
+        assert!(found.starts_with(ours), "{found}");
+        assert_eq!(derived["spec"]["tls"], tls);
+    }
 }
