@@ -63,7 +63,7 @@ impl Encoder {
     }
 
     /// Ends with a digest of all that was written.
-    pub(crate) fn seal(&mut self) {
+    pub(crate) fn with_digest(&mut self) {
         self.fixed(digest(&self.0), SEAL_BYTES);
     }
 
@@ -89,12 +89,12 @@ impl Decoder {
         Ok(Self { bytes, at: 0 })
     }
 
-    /// What [`Encoder::seal`] has ended, and nothing that was changed since.
+    /// What [`Encoder::with_digest`] has ended, and nothing that was changed since.
     pub(crate) fn sealed(text: &str) -> Result<Self, Damaged> {
         let mut decoder = Self::of(text)?;
         let end = decoder.bytes.len().checked_sub(SEAL_BYTES).ok_or(Damaged("too short"))?;
-        let seal = Self { bytes: decoder.bytes.split_off(end), at: 0 }.fixed(SEAL_BYTES)?;
-        if seal != digest(&decoder.bytes) {
+        let written = Self { bytes: decoder.bytes.split_off(end), at: 0 }.fixed(SEAL_BYTES)?;
+        if written != digest(&decoder.bytes) {
             return Err(Damaged("it is not what was written"));
         }
         Ok(decoder)

@@ -210,7 +210,7 @@ impl Monitor {
             if counted {
                 encoder.append(&counters);
             }
-            encoder.seal();
+            encoder.with_digest();
             encoder.text()
         };
         let kinds = [(true, true), (false, true), (true, false)];

@@ -52,7 +52,7 @@ impl Soak {
             encoder.byte(u8::from(log_r.is_some()));
             encoder.int((log_r.unwrap_or(0.0) * GRAIN).floor() as i64);
         }
-        encoder.seal();
+        encoder.with_digest();
         encoder.text()
     }
 

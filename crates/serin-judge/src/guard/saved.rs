@@ -57,7 +57,7 @@ impl Guard {
         encoder.byte(ALONE);
         encoder.uint(self.at_millis.map_or(0, |at| at.saturating_add(1)));
         self.write(true, &mut encoder);
-        encoder.seal();
+        encoder.with_digest();
         encoder.text()
     }
 

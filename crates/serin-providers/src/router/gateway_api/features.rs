@@ -223,7 +223,7 @@ pub(super) fn doubts(canary: &Canary, route: Option<&Value>, live: &Objects) -> 
             Err(why) => why.clone(),
         };
         (!needs.is_empty())
-            .then(|| format!("{why}, so that nobody knows whether it does {}", needs.join(", ")))
+            .then(|| format!("{why}, so that it is not known whether it does {}", needs.join(", ")))
     };
     let field = match canary.spec.users_route {
         Some(_) => "spec.routeRef",
