@@ -6,6 +6,7 @@
 //! | a process has another start time | it restarted, so all its counters did: the increase is the new value |
 //! | all series of a process that does not tell its start fall to less than half | the same |
 //! | a counter falls otherwise, or is missing | nothing, until it is above its high-water mark again: one longer block |
+//! | ... of a canary that has no share, for some seconds | nothing, and it goes on from where it is |
 //! | a series appears | its whole value if it was born after the rollout began, else it is the base |
 //! | bad requests ahead of their total | the surplus waits for the next scrapes, at most a minute |
 //! | a scrape or a series is missed | one longer block, once it is seen again |
@@ -209,6 +210,8 @@ pub struct Tracker {
     ahead_millis: Option<u64>,
     increase: Increase,
     settings: CounterSettings,
+    /// The canary has no share of the requests.
+    idle: bool,
 }
 
 impl Tracker {
@@ -229,7 +232,14 @@ impl Tracker {
             ahead_millis: None,
             increase,
             settings,
+            idle: false,
         }
+    }
+
+    /// Whether the canary has no share of the requests from the next scrape on. Its counters are another's then: a gateway
+    /// drops those of a version that has left, and they begin again with the next.
+    pub fn set_idle(&mut self, idle: bool) {
+        self.idle = idle;
     }
 
     /// What the last scrape brought.
@@ -333,7 +343,11 @@ impl Tracker {
                 // What was owed to the old counters can never be matched by the new ones.
                 *last = Last { seen_millis: last.seen_millis, ..Last::zero(self.bounds) };
             }
-            if at_millis - last.seen_millis <= self.settings.forgotten_after_millis {
+            // Below what they were for long, without a request of the canary that could be lost by it.
+            let left = self.idle
+                && reading.side == Side::Canary
+                && at_millis - last.seen_millis >= self.settings.fallen_millis;
+            if !left && at_millis - last.seen_millis <= self.settings.forgotten_after_millis {
                 if last.advance(at_millis, reading, arm, self.settings.owed_millis) > 0 {
                     self.ahead_millis = Some(at_millis);
                 }

@@ -185,6 +185,11 @@ impl Monitor {
         &self.guard
     }
 
+    /// See [`Tracker::set_idle`].
+    pub fn set_idle(&mut self, idle: bool) {
+        self.counters.set_idle(idle);
+    }
+
     /// The counters of the last scrape.
     pub fn counters(&self) -> &Tracker {
         &self.counters

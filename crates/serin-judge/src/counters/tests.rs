@@ -247,6 +247,38 @@ fn counters_that_contradict_each_other_are_told() {
     assert_eq!((after.n, after.x), (9, 0), "what was given up is owed no more");
 }
 
+/// A gateway drops the series of a version that was rolled back, seconds after the next release has begun.
+#[test]
+fn counters_of_a_version_that_has_left_do_not_blind_for_the_next() {
+    let mut tracker = Tracker::new(0);
+    tracker.observe(1000, [canary(120, 60), primary(900)]).unwrap();
+    tracker.set_idle(true);
+    for second in 2..8 {
+        let none = tracker.observe(1000 * second, [canary(0, 0), primary(900)]).unwrap().errors();
+        assert_eq!((none.n, none.x), (0, 0));
+        assert_eq!(tracker.inconsistency(), None, "{second}");
+    }
+    tracker.set_idle(false);
+    let first = tracker.observe(8000, [canary(3, 0), primary(910)]).unwrap().errors();
+    assert_eq!((first.n, first.x), (3, 0), "counted from where it was");
+    let more = tracker.observe(9000, [canary(10, 1), primary(990)]).unwrap().errors();
+    assert_eq!((more.n, more.x), (7, 1));
+    assert_eq!(tracker.inconsistency(), None);
+}
+
+/// Those that fall while the canary has its share may be back in a moment: nothing is counted twice.
+#[test]
+fn counters_of_a_canary_with_a_share_keep_their_marks() {
+    let mut tracker = Tracker::new(0);
+    tracker.observe(1000, [canary(120, 60), primary(900)]).unwrap();
+    for second in 2..8 {
+        tracker.observe(1000 * second, [canary(0, 0), primary(900)]).unwrap();
+    }
+    assert_eq!(tracker.inconsistency(), Some(Inconsistency::Fallen));
+    let back = tracker.observe(8000, [canary(121, 60), primary(990)]).unwrap().errors();
+    assert_eq!((back.n, back.x), (1, 0));
+}
+
 #[test]
 fn series_are_bounded() {
     let mut tracker = Tracker::new(0);

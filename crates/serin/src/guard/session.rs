@@ -476,7 +476,9 @@ impl Session {
             .filter(|(process, page)| !self.is_old(process, page))
             .map(|(process, page)| (process.as_str(), page.sides(&self.pair, bounds, began)))
             .collect();
+        let idle = !super::soaks(&self.canary) && self.canary.status.exposure().is_none();
         let State::Watching { watch, .. } = &mut self.state else { return None };
+        watch.set_idle(idle);
         let verdict = watch.observe(at_millis, readings(&sides, warm)).ok();
         let increase = watch.counters().increase();
         if verdict.is_some() {

@@ -505,6 +505,39 @@ fn a_share_that_was_taken_back_for_missing_requests_is_not_given_again_by_itself
     assert_eq!(session.watched().visibility, Visibility::Contradicted);
 }
 
+/// A gateway drops the counters of a version that was rolled back, seconds after the next release has begun.
+#[test]
+fn counters_that_the_gateway_drops_hold_until_the_share_is_taken_back_and_no_longer() {
+    let mut session = session(&asked_errors());
+    let look = |session: &mut Session, counts: Option<(u64, u64)>, second: u64| {
+        let primary = ("primary", 1000 + 100 * second, 0, 0);
+        let canary = counts.map(|(requests, failed)| ("canary", requests, failed, 0));
+        let sides: Vec<_> = canary.into_iter().chain([primary]).collect();
+        let pages = [page(session, "g#1", "0.5", &sides)];
+        session.look(&pages, None, now(second.cast_signed()));
+    };
+    look(&mut session, Some((120, 120)), 1);
+    for second in 2..12 {
+        look(&mut session, Some((second, 0)), second);
+    }
+    assert_eq!(session.watched().visibility, Visibility::Contradicted);
+    let analysis = asked_errors();
+    let taken_back = canary(&analysis, &json!({"phase": "Progressing", "canaryWeight": 0}));
+    session.follow(&taken_back, &taken_back.spec.analysis.guard.clone().unwrap());
+    for second in 12..20 {
+        look(&mut session, None, second);
+    }
+    assert_eq!(session.watched().visibility, Visibility::Clear);
+    let again = canary(&analysis, &json!({"phase": "Progressing", "canaryWeight": 5}));
+    session.follow(&again, &again.spec.analysis.guard.clone().unwrap());
+    for second in 20..80 {
+        look(&mut session, Some((5 * (second - 19), 0)), second);
+    }
+    assert_eq!(session.verdict(), Guard::Quiet, "{}", reason(&session));
+    // Nothing of the version before is this one's.
+    assert!(session.evidence().unwrap().checks.iter().all(|check| check.canary.bad == 0));
+}
+
 #[test]
 fn a_share_is_tested_only_where_a_shortfall_can_be_nothing_healthy() {
     let run = |analysis: &Value, sticky: bool, what: &Counted| {
