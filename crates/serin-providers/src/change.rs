@@ -7,8 +7,6 @@ use std::sync::Arc;
 use serde_json::Value;
 use serin_core::observed::Seen;
 
-use crate::service::pods::{Listening, PodOwner};
-
 /// The field manager of every write of ours.
 pub const FIELD_MANAGER: &str = "serin";
 
@@ -245,4 +243,23 @@ impl Change {
             Change::Scale { target: _, replicas: _, version } => version.as_deref(),
         }
     }
+}
+
+/// What controls a pod, at the end of its chain of owners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodOwner {
+    /// `metadata.uid`; empty when nothing does.
+    pub uid: String,
+    /// `Job import`; empty when nothing does.
+    pub words: String,
+}
+
+/// What came of one connection to a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listening {
+    Yes,
+    /// The pod's own host refused it: nothing listens there.
+    Refused,
+    /// It cannot be reached from here.
+    Unknown,
 }

@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use serin_core::model::Canary;
 use sha2::{Digest, Sha256};
-
-use crate::change::CANARY;
 
 /// Annotation keys that keep GitOps tools from undoing what a release does, with their values.
 pub const TOOLKIT_ANNOTATIONS: [(&str, &str); 2] = [
@@ -167,25 +164,6 @@ pub(crate) fn covers(live: &Value, wanted: &Value) -> bool {
         }
         (live, wanted) => live == wanted,
     }
-}
-
-/// The owner reference that marks what is generated for a Canary.
-pub(crate) fn owner(canary: &Canary) -> Value {
-    json!({
-        "apiVersion": CANARY.api_version(),
-        "kind": CANARY.kind,
-        "name": canary.key.name,
-        "uid": canary.uid,
-        "controller": true,
-        "blockOwnerDeletion": true,
-    })
-}
-
-/// Whether the object lists the Canary among its owners.
-pub(crate) fn owned_by(object: &Value, canary: &Canary) -> bool {
-    items(object, "/metadata/ownerReferences")
-        .iter()
-        .any(|owner| text(owner, "/uid") == Some(&canary.uid))
 }
 
 /// Keys that start with one of the prefixes; `*` keeps all, toolkit keys are always dropped.

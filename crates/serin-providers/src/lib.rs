@@ -2,6 +2,7 @@
 
 pub mod call;
 pub mod change;
+mod error;
 pub mod gateway;
 pub mod hook;
 pub mod json;
@@ -21,8 +22,10 @@ pub mod workload;
 
 pub use call::Call;
 pub use change::{Change, Kind, ObjectRef, Objects};
+pub use change::{Listening, PodOwner};
+pub use error::RenderError;
 pub use observe::observe;
 pub use references::{References, references};
-pub use render::{RenderError, render};
-pub use service::pods::{Listening, PodOwner, PodRef, to_identify, to_probe};
+pub use render::render;
+pub use service::pods::{PodRef, to_identify, to_probe};
 pub use settings::{Aws, AwsKeys, Settings};

@@ -9,10 +9,10 @@ use serin_core::observed::{Guard, Observed, Seen, Watched};
 use crate::change::Objects;
 use crate::metric;
 use crate::obstacles;
-use crate::references;
 use crate::router::{RouterError, router};
 use crate::service;
 use crate::settings::Settings;
+use crate::workload::names;
 use crate::workload::{config, drift, kept, observe as workloads, scaler};
 
 /// Answers are empty, the guard is quiet and no duplicate is known: those come from elsewhere.
@@ -25,7 +25,7 @@ pub fn observe(
     Observed {
         target: workloads::observe_target(canary, objects, now),
         primary: workloads::observe_primary(canary, objects, settings, now),
-        configs: config::observe(&objects.get(&references::target(canary)), objects, settings),
+        configs: config::observe(&objects.get(&names::target(canary)), objects, settings),
         kept: kept::observe(canary, objects),
         scaler: scaler::observe(canary, objects),
         services: service::observe(canary, objects, settings),

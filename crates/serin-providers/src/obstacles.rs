@@ -5,14 +5,15 @@ use serin_core::model::Canary;
 use serin_core::observed::{Obstacle, ObstacleKind, Seen};
 
 use crate::change::{HORIZONTAL_POD_AUTOSCALER, ObjectRef, Objects, SERVICE};
+use crate::error::RenderError;
 use crate::json::items;
 use crate::ownership::{self, Owner};
-use crate::references;
-use crate::render::RenderError;
 use crate::router::{RouterError, router};
 use crate::service::{self, pods};
 use crate::settings::Settings;
-use crate::workload::{config, kept, kind};
+use crate::workload;
+use crate::workload::names;
+use crate::workload::{config, kept};
 
 /// Kubernetes takes these away by itself.
 const OF_KUBERNETES: [&str; 2] = ["foregroundDeletion", "orphan"];
@@ -26,9 +27,10 @@ pub fn find(canary: &Canary, objects: &Objects, settings: &Settings) -> Vec<Obst
     if let Some(error) = service::no_selector_label(canary, objects, settings) {
         add(&mut found, ObstacleKind::NoSelectorLabel, error.to_string());
     }
-    let target = references::target(canary);
+    let target = names::target(canary);
     let live = objects.present(&target).filter(|_| !canary.deleting);
-    for message in live.map_or_else(Vec::new, |live| kind::of(canary).obstacles(&target, live)) {
+    for message in live.map_or_else(Vec::new, |live| workload::of(canary).obstacles(&target, live))
+    {
         add(&mut found, ObstacleKind::Target, message);
     }
     for (object, way_out) in derived(canary) {
@@ -80,7 +82,7 @@ fn derived(canary: &Canary) -> Vec<(ObjectRef, &'static str)> {
     let other_service = "delete or rename it, or have other names derived with spec.service.name";
     let rename = "delete or rename it";
     let mut derived = vec![
-        (references::primary(canary), "delete or rename it, or rename the target"),
+        (names::primary(canary), "delete or rename it, or rename the target"),
         (SERVICE.named(namespace, service.primary_name()), other_service),
         (SERVICE.named(namespace, service.canary_name()), other_service),
     ];
@@ -111,7 +113,7 @@ fn stranger(object: &ObjectRef, canary: &Canary, objects: &Objects) -> Option<St
 }
 
 fn config_copies(canary: &Canary, objects: &Objects, settings: &Settings) -> Vec<RenderError> {
-    let Seen::Present(target) = objects.get(&references::target(canary)) else {
+    let Seen::Present(target) = objects.get(&names::target(canary)) else {
         return Vec::new();
     };
     let target: &Value = target;

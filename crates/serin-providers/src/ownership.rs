@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use serin_core::model::Canary;
 
 use crate::change::{CANARY, FIELD_MANAGER};
-use crate::json::{items, owned_by, strings, text};
+use crate::json::{items, strings, text};
 
 /// The field manager of Flagger's writes: the name of its binary.
 const FLAGGERS_MANAGER: &str = "flagger";
@@ -87,6 +87,25 @@ fn nobodys(live: &Value, managers: &BTreeSet<&str>) -> String {
     }
     let managers: Vec<&str> = managers.iter().take(3).copied().collect();
     format!("someone else (written by {})", managers.join(", "))
+}
+
+/// The owner reference that marks what is generated for a Canary.
+pub(crate) fn owner(canary: &Canary) -> Value {
+    json!({
+        "apiVersion": CANARY.api_version(),
+        "kind": CANARY.kind,
+        "name": canary.key.name,
+        "uid": canary.uid,
+        "controller": true,
+        "blockOwnerDeletion": true,
+    })
+}
+
+/// Whether the object lists the Canary among its owners.
+pub(crate) fn owned_by(object: &Value, canary: &Canary) -> bool {
+    items(object, "/metadata/ownerReferences")
+        .iter()
+        .any(|owner| text(owner, "/uid") == Some(&canary.uid))
 }
 
 #[cfg(test)]

@@ -7,45 +7,15 @@ use serin_core::parse::{self, FINALIZER, OWN_FINALIZER};
 use serin_core::plan::Action;
 
 use crate::change::{Change, ObjectRef, Objects};
+use crate::error::RenderError;
 use crate::json::{TOUCHED, items, strings};
-use crate::references;
 use crate::router::{RouterError, router};
 use crate::service;
 use crate::settings::Settings;
+use crate::workload;
+use crate::workload::names;
 use crate::workload::primary::require;
-use crate::workload::{drift, kept, kind, primary, scaler};
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RenderError {
-    #[error("{0} does not exist")]
-    Missing(ObjectRef),
-    #[error("{object} cannot be read: {why}")]
-    Unreadable { object: ObjectRef, why: String },
-    #[error(
-        "the target has moved on: it is at {now}, not at {wanted}, which is the one that was judged"
-    )]
-    TargetMoved { wanted: String, now: String },
-    #[error("a ConfigMap or Secret of {0} has changed since the decision")]
-    ConfigsMoved(ObjectRef),
-    #[error("what the primary ran as {wanted} is not kept")]
-    NotKept { wanted: String },
-    #[error("{0} was changed by hand and is not what the primary ran")]
-    Edited(ObjectRef),
-    #[error("{object}: spec.selector.matchLabels must contain one of [{labels}]")]
-    NoSelectorLabel { object: ObjectRef, labels: String },
-    #[error("{object} belongs to {owner} and is left alone: delete or rename it")]
-    NotOurs { object: ObjectRef, owner: String },
-    #[error("{0}")]
-    Config(String),
-    #[error(transparent)]
-    Router(#[from] RouterError),
-}
-
-impl RenderError {
-    pub(crate) fn no_selector_label(object: ObjectRef, settings: &Settings) -> Self {
-        RenderError::NoSelectorLabel { object, labels: settings.selector_labels.join(", ") }
-    }
-}
+use crate::workload::{drift, kept, primary, scaler};
 
 /// The writes that make an action true, in order. Empty when it already is.
 pub fn render(
@@ -82,9 +52,9 @@ fn scale_target(
     running: Running,
     objects: &Objects,
 ) -> Result<Vec<Change>, RenderError> {
-    let target = references::target(canary);
+    let target = names::target(canary);
     let live = require(objects, &target)?;
-    let kind = kind::of(canary);
+    let kind = workload::of(canary);
     if kind.running(live) == running {
         return Ok(Vec::new());
     }
@@ -137,7 +107,7 @@ fn ensure_route(
 
 /// A list of bare strings, so the whole list is written, fenced by its version.
 fn finalizer(canary: &Canary, wanted: bool, objects: &Objects) -> Result<Vec<Change>, RenderError> {
-    let target = references::canary_object(canary);
+    let target = names::canary_object(canary);
     let live = require(objects, &target)?;
     if !wanted {
         return Ok(released(target, live).into_iter().collect());

@@ -11,14 +11,13 @@ use serin_core::model::{Canary, Meta, TargetPort};
 use serin_core::observed::{Seen, Selects, ServiceSeen, Services};
 
 use crate::change::{Change, FIELD_MANAGER, ObjectRef, Objects, SERVICE};
-use crate::json::{
-    TOOLKIT_ANNOTATIONS, child, covers, items, owned_by, owner, remove, strings, text,
-};
+use crate::error::RenderError;
+use crate::json::{TOOLKIT_ANNOTATIONS, child, covers, items, remove, strings, text};
 use crate::ownership::{self, Owner, other_controller};
-use crate::references;
-use crate::render::RenderError;
+use crate::ownership::{owned_by, owner};
 use crate::router::router;
 use crate::settings::Settings;
+use crate::workload::names;
 use crate::workload::primary::{Selector, require, selector};
 
 /// On an apex Service that we did not make: the selector it had, in JSON, to give back.
@@ -78,9 +77,9 @@ impl<'a> Context<'a> {
         objects: &'a Objects,
         settings: &Settings,
     ) -> Result<Self, RenderError> {
-        let target_ref = references::target(canary);
+        let target_ref = names::target(canary);
         let target = require(objects, &target_ref)?;
-        let primary = objects.present(&references::primary(canary));
+        let primary = objects.present(&names::primary(canary));
         let live = |role: Role| objects.present(&role.object(canary));
         let selected = live(Role::Primary).map(|live| strings(live, "/spec/selector"));
         let selected = selected.unwrap_or_default();
@@ -249,8 +248,8 @@ pub(crate) fn port_obstacles(
     if let TargetPort::Name(name) = &context.port.target {
         let own = |primary: &&Value| ownership::of(primary, canary) == Owner::Ours;
         let sides = [
-            (references::target(canary), Some(context.target)),
-            (references::primary(canary), context.primary.filter(own)),
+            (names::target(canary), Some(context.target)),
+            (names::primary(canary), context.primary.filter(own)),
         ];
         for (object, workload) in sides {
             if workload.is_some_and(|workload| !ports::has_port(workload, name)) {

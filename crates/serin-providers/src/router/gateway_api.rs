@@ -17,11 +17,11 @@ use super::sides::{self, Side, percent_of, side};
 use super::{Router, RouterError, mirrored, own, supported};
 use crate::change::{Change, HTTP_ROUTE, ObjectRef, Objects};
 use crate::json::{
-    TOOLKIT_ANNOTATIONS, TOUCHED, child, covers, int, items, owned_by, owner, resource_version,
-    set, strings, text,
+    TOOLKIT_ANNOTATIONS, TOUCHED, child, covers, int, items, resource_version, set, strings, text,
 };
 use crate::metric::of_pods;
 use crate::ownership::other_controller;
+use crate::ownership::{owned_by, owner};
 
 use self::features::Copying;
 use self::rules::Copies;
@@ -110,7 +110,8 @@ impl Router for GatewayApi {
             Side::Apex | Side::Foreign => false,
         });
         let behind = mirrored::main(canary, live);
-        let ours = ours.filter(|backend| !mirrored::is_it(canary, backend)).chain(behind.as_ref());
+        let ours =
+            ours.filter(|backend| !sides::is_copying(canary, backend)).chain(behind.as_ref());
         ours.filter_map(|backend| Some(int(backend, "/port")?.to_string())).collect()
     }
 
@@ -237,7 +238,7 @@ fn copies(
     }
     let rules = route.map_or(&[][..], |route| items(route, RULES));
     let leads =
-        |rule: &Value| items(rule, "/backendRefs").iter().any(|one| mirrored::is_it(canary, one));
+        |rule: &Value| items(rule, "/backendRefs").iter().any(|one| sides::is_copying(canary, one));
     if rules.iter().any(leads) {
         return Ok(Copies::ByService);
     }

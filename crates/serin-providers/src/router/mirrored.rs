@@ -6,7 +6,6 @@
 
 use serde_json::{Value, json};
 use serin_core::model::{Canary, Exposure, Weight};
-use serin_core::names;
 
 use super::sides::{self, Side};
 use super::{RouterError, own};
@@ -20,24 +19,12 @@ pub(super) const BODY_MAX_BYTES: u32 = 1 << 20;
 const BESIDE: [&str; 3] = ["mirrors", "mirrorBody", "maxBodySize"];
 
 pub(super) fn object(canary: &Canary) -> ObjectRef {
-    TRAEFIK_SERVICE.named(&canary.key.namespace, name(canary))
-}
-
-pub(crate) fn name(canary: &Canary) -> String {
-    names::derived(&canary.spec.service.name, "-mirrored", names::LABEL_MAX)
+    TRAEFIK_SERVICE.named(&canary.key.namespace, sides::copying_name(canary))
 }
 
 /// Whether the release has copies at some stage.
 pub(super) fn is_needed(canary: &Canary) -> bool {
     canary.spec.analysis.schedule.copies().is_some()
-}
-
-/// Whether this backend, of a TraefikService or of a route, is it.
-pub(super) fn is_it(canary: &Canary, backend: &Value) -> bool {
-    let namespace = text(backend, "/namespace").unwrap_or_default();
-    text(backend, "/kind") == Some(TRAEFIK_SERVICE.kind)
-        && ["", canary.key.namespace.as_str()].contains(&namespace)
-        && text(backend, "/name") == Some(&name(canary))
 }
 
 /// Percent of the requests that are copied to the canary while this backend is among those that get any.
@@ -46,7 +33,7 @@ pub(super) fn read(
     backends: &[Value],
     live: &Objects,
 ) -> Result<Weight, RouterError> {
-    let leads = |one: &Value| is_it(canary, one) && sides::weight(one) > 0;
+    let leads = |one: &Value| sides::is_copying(canary, one) && sides::weight(one) > 0;
     if !backends.iter().any(leads) {
         return Ok(Weight::ZERO);
     }
@@ -108,7 +95,7 @@ pub(super) fn write(
 pub(super) fn entry(canary: &Canary, weight: Weight) -> Value {
     json!({
         "kind": TRAEFIK_SERVICE.kind,
-        "name": name(canary),
+        "name": sides::copying_name(canary),
         "namespace": canary.key.namespace,
         "weight": weight.percent(),
     })

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use serin_core::model::{Builtin, Canary, Exposure, Finding, Provider};
 
 use crate::change::{Change, ObjectRef, Objects};
-pub(crate) use mirrored::name as mirrored_name;
+pub(crate) use sides::copying_name as mirrored_name;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouterError {

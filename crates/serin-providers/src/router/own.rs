@@ -7,7 +7,8 @@ use serin_core::observed::Seen;
 
 use super::RouterError;
 use crate::change::{Change, ObjectRef, Objects};
-use crate::json::{child, covers, owner, resource_version};
+use crate::json::{child, covers, resource_version};
+use crate::ownership::owner;
 use crate::ownership::{self, Owner};
 
 pub(super) fn present(live: &Objects, object: ObjectRef) -> Result<Option<&Value>, RouterError> {

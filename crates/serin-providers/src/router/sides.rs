@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 use serin_core::model::{Canary, Weight};
+use serin_core::names;
 
-use super::mirrored;
+use crate::change::TRAEFIK_SERVICE;
 use crate::json::text;
 
 /// What a backend is to a Canary.
@@ -23,7 +24,7 @@ pub(super) fn side(canary: &Canary, backend: &Value) -> Side {
     let here = ["", canary.key.namespace.as_str()].contains(&or_empty("/namespace"));
     let service = ["", "Service"].contains(&or_empty("/kind")) && or_empty("/group").is_empty();
     let name = or_empty("/name");
-    if mirrored::is_it(canary, backend) {
+    if is_copying(canary, backend) {
         return Side::Primary;
     }
     match here && service {
@@ -68,4 +69,16 @@ pub(super) fn percent_of(of_primary: u64, of_canary: u64) -> Weight {
         }
     };
     Weight::saturating(u32::try_from(percent).unwrap_or(100))
+}
+
+/// Whether this backend, of a TraefikService or of a route, is it.
+pub(super) fn is_copying(canary: &Canary, backend: &Value) -> bool {
+    let namespace = text(backend, "/namespace").unwrap_or_default();
+    text(backend, "/kind") == Some(TRAEFIK_SERVICE.kind)
+        && ["", canary.key.namespace.as_str()].contains(&namespace)
+        && text(backend, "/name") == Some(&copying_name(canary))
+}
+
+pub(crate) fn copying_name(canary: &Canary) -> String {
+    names::derived(&canary.spec.service.name, "-mirrored", names::LABEL_MAX)
 }

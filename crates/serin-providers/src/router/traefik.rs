@@ -13,11 +13,11 @@ use super::{Router, RouterError, mirrored, own, supported};
 use crate::change::{Change, ObjectRef, Objects, TRAEFIK_SERVICE};
 use crate::gateway::traefik_pattern;
 use crate::json::{
-    TOOLKIT_ANNOTATIONS, TOUCHED, child, covers, items, owned_by, owner, resource_version, set,
-    strings, text,
+    TOOLKIT_ANNOTATIONS, TOUCHED, child, covers, items, resource_version, set, strings, text,
 };
 use crate::metric::{p99_in_ms, success_rate};
 use crate::ownership::other_controller;
+use crate::ownership::{owned_by, owner};
 
 pub(super) mod derived;
 mod hosts;
@@ -42,7 +42,7 @@ impl Router for Traefik {
     /// What copies is led to though the spec has no copies any more.
     fn reads_next(&self, canary: &Canary, live: &Objects) -> Vec<ObjectRef> {
         let entries = live.present(&object(canary)).map_or(&[][..], |live| items(live, SERVICES));
-        let leads = entries.iter().any(|entry| mirrored::is_it(canary, entry));
+        let leads = entries.iter().any(|entry| sides::is_copying(canary, entry));
         leads.then(|| mirrored::object(canary)).into_iter().collect()
     }
 
@@ -106,7 +106,7 @@ impl Router for Traefik {
             Some(_) | None => None,
         };
         let behind = mirrored::main(canary, live);
-        let entries = entries.iter().filter(|entry| !mirrored::is_it(canary, entry));
+        let entries = entries.iter().filter(|entry| !sides::is_copying(canary, entry));
         entries.filter(ours).chain(behind.as_ref()).filter_map(port).collect()
     }
 
@@ -235,11 +235,11 @@ fn applied(
 /// that comes back is spoken to like the other.
 fn references(canary: &Canary, live: Option<&Value>, main: Option<&Value>) -> [Value; 2] {
     let entries = live.map_or(&[][..], |live| items(live, SERVICES));
-    let direct = |entry: &&Value| !mirrored::is_it(canary, entry);
+    let direct = |entry: &&Value| !sides::is_copying(canary, entry);
     let first =
         |wanted: Side| entries.iter().filter(direct).find(|entry| side(canary, entry) == wanted);
     // While the primary answers from behind what copies, its own entry is there.
-    let behind = main.filter(|_| entries.iter().any(|entry| mirrored::is_it(canary, entry)));
+    let behind = main.filter(|_| entries.iter().any(|entry| sides::is_copying(canary, entry)));
     let of_primary = first(Side::Primary).or(behind).or_else(|| first(Side::Apex));
     let of_canary = first(Side::Canary);
     let service = &canary.spec.service;
@@ -363,7 +363,7 @@ fn original_services(
             Side::Primary | Side::Canary if has_apex => {}
             Side::Primary | Side::Canary => {
                 has_apex = true;
-                services.push(match mirrored::is_it(canary, entry) {
+                services.push(match sides::is_copying(canary, entry) {
                     true => apex(main),
                     false => apex(Some(entry)),
                 });

@@ -9,12 +9,12 @@ use serin_core::observed::Seen;
 
 use super::endpoints::{self, Endpoint};
 use super::{Context, Role};
-use crate::change::{ObjectRef, Objects};
+use crate::change::{Listening, ObjectRef, Objects};
 use crate::json::{strings, text};
 use crate::ownership::{self, Owner};
-use crate::references;
 use crate::settings::Settings;
-use crate::workload::kind;
+use crate::workload;
+use crate::workload::names;
 
 /// Strangers that are named; of more only how many there are.
 const NAMED_MAX: usize = 3;
@@ -27,25 +27,6 @@ pub struct PodRef {
     pub uid: String,
 }
 
-/// What controls a pod, at the end of its chain of owners.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodOwner {
-    /// `metadata.uid`; empty when nothing does.
-    pub uid: String,
-    /// `Job import`; empty when nothing does.
-    pub words: String,
-}
-
-/// What came of one connection to a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listening {
-    Yes,
-    /// The pod's own host refused it: nothing listens there.
-    Refused,
-    /// It cannot be reached from here.
-    Unknown,
-}
-
 /// A Service of ours with the workload that it stands for.
 struct Side<'a> {
     role: Role,
@@ -56,8 +37,7 @@ struct Side<'a> {
 }
 
 fn sides<'a>(canary: &Canary, objects: &'a Objects) -> Vec<Side<'a>> {
-    let of =
-        [(Role::Primary, references::primary(canary)), (Role::Canary, references::target(canary))];
+    let of = [(Role::Primary, names::primary(canary)), (Role::Canary, names::target(canary))];
     let side = |(role, workload): (Role, ObjectRef)| {
         let service = role.object(canary);
         let live = objects.present(&service)?;
@@ -93,7 +73,7 @@ pub fn to_identify(canary: &Canary, objects: &Objects) -> Vec<PodRef> {
         ) => false,
     };
     let surplus = |side: &Side<'_>| {
-        let ready = usize::try_from(kind::of(canary).pods(side.workload).ready).unwrap_or(0);
+        let ready = usize::try_from(workload::of(canary).pods(side.workload).ready).unwrap_or(0);
         !rests || side.endpoints.len() > ready
     };
     let sides = sides(canary, objects).into_iter().filter(surplus);

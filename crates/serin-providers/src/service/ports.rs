@@ -7,7 +7,8 @@ use serin_core::model::{Canary, PORT_NAME, TargetPort};
 
 use super::Role;
 use crate::change::FIELD_MANAGER;
-use crate::json::{int, items, owned_by, text};
+use crate::json::{int, items, text};
+use crate::ownership::owned_by;
 
 /// Containers whose ports are the mesh's: Istio, App Mesh and Open Service Mesh, Linkerd, Kuma, Consul, NGINX Service Mesh, Dapr.
 /// Sidecars that are init containers are never looked at.

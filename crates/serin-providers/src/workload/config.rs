@@ -7,11 +7,12 @@ use serin_core::model::Canary;
 use serin_core::observed::Seen;
 
 use crate::change::{CONFIG_MAP, Change, Kind, ObjectRef, Objects, SECRET};
-use crate::json::{by_prefix, owned_by, owner, sha256_hex, strings, text};
+use crate::error::RenderError;
+use crate::json::{by_prefix, sha256_hex, strings, text};
 use crate::ownership::{self, Owner};
-use crate::references::{self, ConfigRef, config_key, copy_of, own_copy_of};
-use crate::render::RenderError;
+use crate::ownership::{owned_by, owner};
 use crate::settings::Settings;
+use crate::workload::names::{self, ConfigRef, config_key, copy_of, own_copy_of};
 
 /// On a ConfigMap or Secret, with a value that starts with `disable`: shared by both sides, not copied.
 const OPT_OUT: &str = "flagger.app/config-tracking";
@@ -196,7 +197,7 @@ pub(crate) fn observe_passed_over(
     objects: &Objects,
     settings: &Settings,
 ) -> Vec<String> {
-    let Some(target) = objects.present(&references::target(canary)) else { return Vec::new() };
+    let Some(target) = objects.present(&names::target(canary)) else { return Vec::new() };
     let tracked = tracked(target, objects, settings).unwrap_or_default();
     let strangers = tracked.keys().filter_map(|source| {
         let shared = copy_of(source);

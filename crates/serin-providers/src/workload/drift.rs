@@ -6,21 +6,20 @@ use serde_json::Value;
 use serin_core::model::Canary;
 use serin_core::observed::{Drift, Seen};
 
-use super::observe::{REVISION_ANNOTATION, revision};
+use super::revision::{REVISION_ANNOTATION, revision};
 use super::{config, primary};
 use crate::change::{Change, Objects};
+use crate::error::RenderError;
 use crate::json::{significant, strings};
 use crate::ownership::{self, Owner};
-use crate::references;
-use crate::render::RenderError;
 use crate::settings::Settings;
+use crate::workload::names;
 
 /// Told where the target is what was promoted, so that it can be compared: a rejected target tells nothing of the primary.
 pub(crate) fn observe(canary: &Canary, objects: &Objects, settings: &Settings) -> Drift {
-    let (Some(target), Some(live)) = (
-        objects.present(&references::target(canary)),
-        objects.present(&references::primary(canary)),
-    ) else {
+    let (Some(target), Some(live)) =
+        (objects.present(&names::target(canary)), objects.present(&names::primary(canary)))
+    else {
         return Drift::default();
     };
     let made_from = strings(live, "/metadata/annotations").remove(REVISION_ANNOTATION);
@@ -94,9 +93,9 @@ pub(crate) fn repair(
     objects: &Objects,
     settings: &Settings,
 ) -> Result<Vec<Change>, RenderError> {
-    let target_ref = references::target(canary);
+    let target_ref = names::target(canary);
     let target = primary::require(objects, &target_ref)?;
-    let live = primary::require(objects, &references::primary(canary))?;
+    let live = primary::require(objects, &names::primary(canary))?;
     let tracked = config::tracked(target, objects, settings).map_err(RenderError::Config)?;
     let kept = canary.status.promoted_configs.as_ref();
     if kept.and_then(|kept| config::of_status(canary, kept)).as_ref() != Some(&tracked) {

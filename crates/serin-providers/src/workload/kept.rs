@@ -12,13 +12,13 @@ use serin_core::names::{OBJECT_MAX, derived};
 use serin_core::observed::{Kept, Seen};
 
 use super::config::{CONTENTS, config_references, is_ours_alone, same_contents};
-use super::kind;
-use super::observe::REVISION_ANNOTATION;
+use super::revision::REVISION_ANNOTATION;
 use crate::change::{CANARY, CONFIG_MAP, Change, ObjectRef, Objects, SECRET};
-use crate::json::{canonical, child, items, owner, remove, sha256_hex, strings, text};
+use crate::error::RenderError;
+use crate::json::{canonical, child, items, remove, sha256_hex, strings, text};
+use crate::ownership::owner;
 use crate::ownership::{self, Owner};
-use crate::references;
-use crate::render::RenderError;
+use crate::workload::names;
 use crate::workload::primary::require;
 
 /// On the ConfigMap: what the primary that it was made from ran.
@@ -57,7 +57,7 @@ pub fn kept_configs(canary: &Canary, objects_now: &Objects) -> Vec<ObjectRef> {
     if objects(canary).is_empty() {
         return Vec::new();
     }
-    let live = objects_now.present(&references::primary(canary));
+    let live = objects_now.present(&names::primary(canary));
     let kept = objects_now.present(&object(canary)).and_then(template);
     let kept = kept.map(|template| {
         json!({"metadata": {"namespace": canary.key.namespace}, "spec": {"template": template}})
@@ -76,7 +76,7 @@ pub(crate) fn observe(canary: &Canary, objects_now: &Objects) -> Seen<Kept> {
         Seen::Unreadable(why) => return Seen::Unreadable(why),
     };
     let Some(token) = token(kept) else { return Seen::Absent };
-    let live = objects_now.present(&references::primary(canary));
+    let live = objects_now.present(&names::primary(canary));
     let running = live.and_then(|live| live.pointer("/spec/template")).map(canonical);
     let in_force = template(kept).is_some_and(|kept| running == Some(canonical(&kept)));
     Seen::Present(Kept { token, in_force })
@@ -122,7 +122,7 @@ pub(crate) fn keep(
         Seen::Unreadable(why) => return Err(RenderError::Unreadable { object: target, why }),
         Seen::Present(_) | Seen::Absent => {}
     }
-    let primary = require(objects_now, &references::primary(canary))?;
+    let primary = require(objects_now, &names::primary(canary))?;
     let runs = strings(primary, "/metadata/annotations").remove(REVISION_ANNOTATION);
     // Made by Flagger it does not say; the status does.
     if runs.is_some_and(|runs| wanted.split(' ').next() != Some(&*runs)) {
@@ -162,7 +162,7 @@ fn packed(
         }
     }
     let mut spec = Map::new();
-    for field in kind::of(canary).copied().iter().copied().chain(["template"]) {
+    for field in super::of(canary).copied().iter().copied().chain(["template"]) {
         if let Some(value) = primary.pointer(&format!("/spec/{field}")) {
             spec.insert(field.to_owned(), value.clone());
         }
@@ -266,7 +266,7 @@ pub(crate) fn undo(
         let contents = unnumbered(canary, kept, objects_now)?;
         changes.extend(restored(canary, target, &contents, objects_now)?);
     }
-    let primary_ref = references::primary(canary);
+    let primary_ref = names::primary(canary);
     let live = require(objects_now, &primary_ref)?;
     let object = taken_back(canary, live, &spec, wanted);
     if canonical(&object) != canonical(&without_status(live)) {
@@ -359,7 +359,7 @@ fn taken_back(canary: &Canary, live: &Value, spec: &Value, token: &str) -> Value
         metadata.insert("annotations".into(), json!(annotations));
     }
     if let Some(fields) = child(&mut object, "spec") {
-        for field in kind::of(canary).copied().iter().copied().chain(["template"]) {
+        for field in super::of(canary).copied().iter().copied().chain(["template"]) {
             match spec.get(field) {
                 Some(value) => fields.insert(field.to_owned(), value.clone()),
                 None => fields.remove(field),

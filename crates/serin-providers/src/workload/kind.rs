@@ -2,11 +2,9 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
-use serin_core::model::{Canary, Running, TargetKind};
+use serin_core::model::Running;
 use serin_core::observed::Readiness;
 
-use super::daemon_set::DaemonSet;
-use super::deployment::Deployment;
 use crate::change::{Change, Kind, ObjectRef};
 
 /// Pods of a workload by its controller's last account.
@@ -50,16 +48,4 @@ pub(crate) trait WorkloadKind: Sync {
 
     /// What of this target stands in the way of any release, in words with a way out.
     fn obstacles(&self, target: &ObjectRef, live: &Value) -> Vec<String>;
-}
-
-pub(crate) fn of_kind(kind: TargetKind) -> &'static dyn WorkloadKind {
-    match kind {
-        TargetKind::DaemonSet => &DaemonSet,
-        TargetKind::Deployment => &Deployment,
-    }
-}
-
-/// The kind of a Canary's target, which is its primary's too.
-pub(crate) fn of(canary: &Canary) -> &'static dyn WorkloadKind {
-    of_kind(canary.spec.target.kind)
 }

@@ -1,42 +1,21 @@
 //! The target and the primary as they are: their revisions, and whether their pods are there.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use serin_core::model::Canary;
 use serin_core::observed::{Seen, Workload};
 
-use super::daemon_set::NOWHERE;
-use super::{config, kind, primary};
+use super::revision::{REVISION_ANNOTATION, revision};
+use super::{config, primary};
 use crate::change::Objects;
-use crate::json::{canonical, count, owned_by, remove, sha256_hex, text};
-use crate::references;
+use crate::json::{canonical, count, text};
+use crate::ownership::owned_by;
 use crate::settings::Settings;
-
-/// On the primary: the revision of the target that it was made from.
-pub const REVISION_ANNOTATION: &str = "serin.dev/revision";
-
-/// Of our own making, so that it is never taken for one of Flagger's.
-const REVISION_PREFIX: &str = "s1:";
-
-/// The pod template as the user has it.
-pub(crate) fn template(workload: &Value) -> Value {
-    let mut template = workload.pointer("/spec/template").cloned().unwrap_or_else(|| json!({}));
-    if let Some(selector) = template.pointer_mut("/spec/nodeSelector") {
-        remove(selector, NOWHERE);
-    }
-    template
-}
-
-/// The revision of a workload's pod template as it is stored. Upgrades of the API server that add empty fields leave it alone,
-/// and so does whether it runs.
-pub fn revision(workload: &Value) -> String {
-    let template = canonical(&template(workload));
-    format!("{REVISION_PREFIX}{}", sha256_hex(&template, 8))
-}
+use crate::workload::names;
 
 pub(crate) fn observe_target(canary: &Canary, objects: &Objects, now: Timestamp) -> Seen<Workload> {
     let threshold = canary.spec.analysis.canary_ready_threshold;
-    map(objects.get(&references::target(canary)), |live| {
+    map(objects.get(&names::target(canary)), |live| {
         let mut seen = workload(canary, live, threshold, now);
         seen.revision = revision(live);
         seen
@@ -50,12 +29,12 @@ pub(crate) fn observe_primary(
     now: Timestamp,
 ) -> Seen<Workload> {
     let threshold = canary.spec.analysis.primary_ready_threshold;
-    map(objects.get(&references::primary(canary)), |live| {
+    map(objects.get(&names::primary(canary)), |live| {
         let mut seen = workload(canary, live, threshold, now);
         seen.revision = strings_annotation(live);
         seen.configs = primary::made_with(canary, live, &seen.revision);
         seen.matches_target = objects
-            .present(&references::target(canary))
+            .present(&names::target(canary))
             .is_some_and(|target| matches(canary, target, live, objects, settings));
         seen
     })
@@ -76,7 +55,7 @@ fn strings_annotation(live: &Value) -> String {
 }
 
 fn workload(canary: &Canary, live: &Value, threshold: u8, now: Timestamp) -> Workload {
-    let kind = kind::of(canary);
+    let kind = super::of(canary);
     let pods = kind.pods(live);
     Workload {
         revision: String::new(),

@@ -8,17 +8,16 @@ use serin_core::names::{LABEL_MAX, derived};
 use serin_core::observed::Seen;
 
 use super::config::{self, Copies, Tracked};
-use super::kind;
-use super::observe::{self, REVISION_ANNOTATION, revision};
+use super::revision::{self, REVISION_ANNOTATION, revision};
 use crate::change::{Change, ObjectRef, Objects};
+use crate::error::RenderError;
 use crate::json::{
-    by_prefix, canonical, child, int, is_toolkit, items, owner, remove, set, sha256_hex, strings,
-    text,
+    by_prefix, canonical, child, int, is_toolkit, items, remove, set, sha256_hex, strings, text,
 };
+use crate::ownership::owner;
 use crate::ownership::{self, Owner};
-use crate::references;
-use crate::render::RenderError;
 use crate::settings::Settings;
+use crate::workload::names;
 
 /// Pod template annotation whose change rolls the primary out even when only its configs changed.
 const ID_ANNOTATION: &str = "flagger-id";
@@ -67,7 +66,7 @@ pub(crate) fn selector(
     let mut serving = of_primary.clone();
     if let Some(primary) = primary {
         let on_pods = strings(primary, "/spec/template/metadata/labels");
-        let rolled_out = kind::of(canary).is_rolled_out(primary);
+        let rolled_out = super::of(canary).is_rolled_out(primary);
         for (key, value) in labels.iter().filter(|(key, _)| **key != label) {
             // Until all pods have the template's labels, only what is selected by already is known to be on all of them.
             let on_all = rolled_out || selected.get(key) == Some(value);
@@ -97,7 +96,7 @@ pub(crate) fn template(
     copies: &Copies,
     settings: &Settings,
 ) -> Value {
-    let mut template = without_id(observe::template(target));
+    let mut template = without_id(revision::template(target));
     let drop_toolkit = |mut map: BTreeMap<String, String>| {
         map.retain(|key, _| !is_toolkit(key));
         map
@@ -182,13 +181,13 @@ pub(crate) fn render(
     objects: &Objects,
     settings: &Settings,
 ) -> Result<Vec<Change>, RenderError> {
-    let target_ref = references::target(canary);
+    let target_ref = names::target(canary);
     let target = require(objects, &target_ref)?;
     let now = revision(target);
     if now != wanted_revision {
         return Err(RenderError::TargetMoved { wanted: wanted_revision.to_owned(), now });
     }
-    let primary_ref = references::primary(canary);
+    let primary_ref = names::primary(canary);
     let live = match objects.get(&primary_ref) {
         Seen::Present(live) => Some(live),
         Seen::Absent => None,
@@ -369,7 +368,7 @@ impl Made<'_> {
 
     fn copy_fields(&self, object: &mut Value) {
         let Some(spec) = child(object, "spec") else { return };
-        let kind = kind::of(self.canary);
+        let kind = super::of(self.canary);
         let replicas = spec.get("replicas").and_then(Value::as_u64).unwrap_or(1);
         for field in kind.copied() {
             match self.target.pointer(&format!("/spec/{field}")) {

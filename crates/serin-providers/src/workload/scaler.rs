@@ -5,12 +5,13 @@ use serin_core::model::{Canary, Running, ScalerRef};
 use serin_core::observed::{Scaler, ScalerCopy, Seen};
 
 use crate::change::{Change, HORIZONTAL_POD_AUTOSCALER, ObjectRef, Objects};
-use crate::json::{canonical, child, int, is_toolkit, owner, set, sha256_hex, strings};
+use crate::error::RenderError;
+use crate::json::{canonical, child, int, is_toolkit, set, sha256_hex, strings};
+use crate::ownership::owner;
 use crate::ownership::{self, Owner};
-use crate::references;
-use crate::render::RenderError;
+use crate::workload::drift;
+use crate::workload::names;
 use crate::workload::primary::require;
-use crate::workload::{drift, kind};
 
 fn of_target(canary: &Canary, scaler: &ScalerRef) -> ObjectRef {
     HORIZONTAL_POD_AUTOSCALER.named(&canary.key.namespace, &scaler.name)
@@ -141,12 +142,12 @@ fn hold_unscaled(
     objects: &Objects,
 ) -> Result<Vec<Change>, RenderError> {
     let Some(replicas) = replicas else { return Ok(Vec::new()) };
-    let target = references::primary(canary);
+    let target = names::primary(canary);
     let live = require(objects, &target)?;
     if let Owner::Other(owner) = ownership::of(live, canary) {
         return Err(RenderError::NotOurs { object: target, owner });
     }
-    let kind = kind::of(canary);
+    let kind = super::of(canary);
     if !kind.running(live).is_below(replicas) {
         return Ok(Vec::new());
     }

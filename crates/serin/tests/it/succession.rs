@@ -214,6 +214,6 @@ async fn what_one_leader_has_found_the_next_one_carries_out() {
     let more = cluster.traffic.lock().unwrap().counts["canary"].1 - hurt;
     assert!(more < 1.0, "{more} more requests were hurt by a version that was found bad");
     let why = last_check(cluster)["message"].to_string();
-    assert!(why.contains("whoever led before has taken its traffic away"), "{why}");
+    assert!(why.contains("the replica that led before has taken its traffic away"), "{why}");
     two.is_told_once().await;
 }

@@ -95,8 +95,9 @@ pub(super) fn reads(canary: &Canary, route: Option<&Value>, live: &Objects) -> V
         all.extend(gateways.iter().filter_map(|one| live.present(one)).filter_map(class_of));
         all.extend(gateways);
     }
-    let leads =
-        |rule: &Value| items(rule, "/backendRefs").iter().any(|one| mirrored::is_it(canary, one));
+    let leads = |rule: &Value| {
+        items(rule, "/backendRefs").iter().any(|one| crate::router::sides::is_copying(canary, one))
+    };
     let rules = route.map_or(&[][..], |route| items(route, super::RULES));
     let by_service = mirrored::is_needed(canary) && is_traefik(canary, route, live);
     if by_service || rules.iter().any(leads) {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use serin_core::model::routing::{Cors, HeaderChanges, PathRewrite, Routing};
 use serin_core::model::{Canary, Exposure, RequestMatch, TextMatch, Weight};
 
-use super::{Side, mirrored, side, weights, with_weights};
+use super::{Side, side, weights, with_weights};
 use crate::change::TRAEFIK_SERVICE;
 use crate::json::{int, items, set};
 
@@ -278,7 +278,7 @@ fn copying(canary: &Canary, weight: Weight, like: Option<&Value>) -> Value {
     let fields = [
         ("group", json!(TRAEFIK_SERVICE.group)),
         ("kind", json!(TRAEFIK_SERVICE.kind)),
-        ("name", json!(mirrored::name(canary))),
+        ("name", json!(crate::router::sides::copying_name(canary))),
         ("weight", json!(weight.percent())),
     ];
     for (key, value) in fields {

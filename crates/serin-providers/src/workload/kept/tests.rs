@@ -6,6 +6,7 @@ use super::*;
 use crate::render::render;
 use crate::settings::Settings;
 use crate::testing::{apply_all, canary, shown, target, with, world, yaml};
+use crate::workload::names;
 use crate::workload::revision;
 use serin_core::plan::Action;
 
@@ -67,7 +68,7 @@ fn what_was_kept_is_given_back_with_its_configs() {
     let start = seen(&canary, world(&canary, &[first.clone(), config("green"), secret("b2xk")]));
     let create = Action::CreatePrimary { revision: revision(&first), replicas: 1 };
     let (_, mut now) = act(&canary, &create, &start);
-    let before = now.present(&references::primary(&canary)).unwrap().clone();
+    let before = now.present(&names::primary(&canary)).unwrap().clone();
 
     let second = with(first.clone(), "spec: {minReadySeconds: 9, template: {spec: {nodeName: x}}}");
     for value in [second.clone(), config("blue"), secret("bmV3")] {
@@ -95,7 +96,7 @@ fn what_was_kept_is_given_back_with_its_configs() {
         shown_undo,
         "replace ConfigMap develop/settings-primary at 2\nreplace Secret develop/keys-primary at 2\nreplace Deployment develop/backend-primary at 2"
     );
-    let after = now.present(&references::primary(&canary)).unwrap();
+    let after = now.present(&names::primary(&canary)).unwrap();
     let mut expected = before["spec"].clone();
     // How many there are is what is needed now.
     expected["replicas"] = after["spec"]["replicas"].clone();

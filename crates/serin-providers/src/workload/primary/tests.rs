@@ -4,6 +4,7 @@ use expect_test::expect;
 
 use super::*;
 use crate::testing::{apply_all, canary, shown, target, with, world, yaml};
+use crate::workload::names;
 
 fn created(target: &Value, settings: &Settings) -> Value {
     let canary = canary("");
@@ -121,7 +122,7 @@ fn promoting_replaces_the_template_whoever_set_its_fields_and_twice_is_once() {
     let objects = apply_all(&objects, &made);
     assert_eq!(super::render(&canary, &revision(&v1), Some(3), &objects, &settings), Ok(vec![]));
 
-    let primary = objects.present(&references::primary(&canary)).unwrap().clone();
+    let primary = objects.present(&names::primary(&canary)).unwrap().clone();
     let primary = with(
         primary,
         "{metadata: {annotations: {foreign: x}}, spec: {template: {spec: {dnsPolicy: Old}}}, status: {replicas: 3}}",
@@ -138,7 +139,7 @@ fn promoting_replaces_the_template_whoever_set_its_fields_and_twice_is_once() {
     let changes = super::render(&canary, &revision(&v2), None, &objects, &settings).unwrap();
     expect!["replace Deployment develop/backend-primary at 1"].assert_eq(&shown(&changes));
     let objects = apply_all(&objects, &changes);
-    let live = objects.present(&references::primary(&canary)).unwrap();
+    let live = objects.present(&names::primary(&canary)).unwrap();
     let spec = &live["spec"]["template"]["spec"];
     assert_eq!(
         (&spec["containers"][0]["image"], spec.get("dnsPolicy")),
@@ -169,7 +170,7 @@ fn a_changed_config_rolls_the_primary_out_even_after_a_crash_between_the_writes(
         create Deployment develop/backend-primary"#]]
     .assert_eq(&shown(&changes));
     let mut objects = apply_all(&objects, &changes);
-    let primary = objects.present(&references::primary(&canary)).unwrap();
+    let primary = objects.present(&names::primary(&canary)).unwrap();
     let container = &primary["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["envFrom"][0]["configMapRef"]["name"], "a-primary");
 
@@ -222,10 +223,10 @@ fn a_primary_of_flaggers_keeps_its_selector_and_its_pods() {
 
     let changes = super::render(&canary, &revision(&v1), None, &objects, &settings).unwrap();
     let after = apply_all(&objects, &changes);
-    let live = after.present(&references::primary(&canary)).unwrap();
+    let live = after.present(&names::primary(&canary)).unwrap();
     assert_eq!(
         live["spec"]["template"],
-        objects.present(&references::primary(&canary)).unwrap()["spec"]["template"]
+        objects.present(&names::primary(&canary)).unwrap()["spec"]["template"]
     );
     assert_eq!(live["metadata"]["annotations"][REVISION_ANNOTATION], revision(&v1));
 }
