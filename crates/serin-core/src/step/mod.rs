@@ -1,4 +1,5 @@
-//! One decision about one canary: the phase table, the only place where all the branches meet.
+//! One decision about one canary: what comes before every phase (deletion, duplicates, the guard, requests of people), and then
+//! the table that says which module decides in which phase.
 
 mod analysis;
 mod answers;

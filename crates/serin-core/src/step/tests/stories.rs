@@ -1,4 +1,18 @@
 //! Releases from beginning to end, and what interrupts them.
+//!
+//! A transcript has one line for each tick, and one below it for each Event:
+//!
+//! ```text
+//!  10s Progressing 20 (route 10) Advanced [route 20] [!route 0]
+//!   |       |      |      |         |          |          |
+//!   |       |      |      |         |          |          written before the status: it only lowers
+//!   |       |      |      |         reason     actions, after the status; `ensure route` is left out
+//!   |       |      |      what the route gives the canary as the tick began; `-` without a route
+//!   |       phase  status.canaryWeight
+//!   seconds since the beginning
+//!        - a Normal Event <Info: the alert that goes with it>
+//!        ! a Warning Event
+//! ```
 
 use expect_test::{Expect, expect};
 
