@@ -42,8 +42,8 @@ Written by `serin docs` from crates/serin/src/cli/rights.rs: what the operator m
   resources: [daemonsets]
   verbs: [get, list, watch, create, update, patch]
 # `delete` is never used: the admission plugin OwnerReferencesPermissionEnforcement (on by default on
-# OpenShift) asks it of whoever changes an owner reference, as Serin does when it gives a Service or a
-# route back to its user.
+# OpenShift) asks it of a client that changes an owner reference, as Serin does when it gives a
+# Service or a route back to its user.
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]
@@ -102,7 +102,7 @@ Written by `serin docs` from crates/serin/src/cli/rights.rs: what the operator m
   verbs: [get, list, watch, create, patch, delete]
 # Only where a Canary asks for what not every implementation does: the class of a route's Gateways
 # tells what theirs does. GatewayClasses have no namespace; without the right, and for a Gateway out
-# of reach, what nobody can tell is said.
+# of reach, what is not known is said.
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gateways, gatewayclasses]
   verbs: [get, list, watch]

@@ -20,7 +20,7 @@ const TRIES: u32 = 5;
 /// What is to be done.
 #[derive(Clone, Debug, Args)]
 pub struct MigrateArgs {
-    /// Take Serin's finalizer off every Canary, so that whoever comes next can delete them. Stop the operator first.
+    /// Take Serin's finalizer off every Canary, so that they can be deleted without it. Stop the operator first.
     #[arg(long, required_unless_present = "helm_values", conflicts_with = "helm_values")]
     leave: bool,
     /// Tell the values of Flagger's Helm chart in those of Serin's, and refuse by name what has no place there: a file as

@@ -136,7 +136,7 @@ pub const GRANTS: &[Grant] = &[
         &["services"],
         &["get", "list", "watch", "create", "patch", "delete"],
         "`delete` is never used: the admission plugin OwnerReferencesPermissionEnforcement (on by default on OpenShift) asks \
-         it of whoever changes an owner reference, as Serin does when it gives a Service or a route back to its user.",
+         it of a client that changes an owner reference, as Serin does when it gives a Service or a route back to its user.",
     ),
     grant(Part::Core, "discovery.k8s.io", &["endpointslices"], &["list", "watch"], ""),
     grant(
@@ -197,7 +197,7 @@ pub const GRANTS: &[Grant] = &[
         &["gateways", "gatewayclasses"],
         &["get", "list", "watch"],
         "Only where a Canary asks for what not every implementation does: the class of a route's Gateways tells what theirs \
-         does. GatewayClasses have no namespace; without the right, and for a Gateway out of reach, what nobody can tell is \
+         does. GatewayClasses have no namespace; without the right, and for a Gateway out of reach, what is not known is \
          said.",
     ),
     grant(Part::Core, "", &["events"], &["create", "patch"], ""),

@@ -19,7 +19,7 @@ pub struct UiArgs {
     namespace: Option<String>,
     #[command(flatten)]
     pub cluster: crate::kubeconfig::ClusterArgs,
-    /// Where the console listens. It shows what you may read to whoever reaches it, so it must be loopback.
+    /// Where the console listens. Every client that reaches it reads what you may read, so it must be loopback.
     #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 8003)))]
     address: SocketAddr,
 }
