@@ -83,7 +83,7 @@ impl ApplyOrder {
     }
 
     /// Law 2: something else was found, or too much time has passed, since it was decided. The status says what is wanted,
-    /// and whoever looks next raises on what there is by then; what does not raise goes on.
+    /// and the next tick raises on what there is by then; what does not raise goes on.
     pub fn overtaken(&mut self) {
         self.overtaken = true;
     }

@@ -159,7 +159,7 @@ pub struct Handled {
 pub struct Control {
     /// The release that this is about.
     pub release: String,
-    /// Nothing is raised until somebody resumes the release.
+    /// Nothing is raised until the release is resumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<ByHand>,
     /// The rest of the analysis is passed over.

@@ -9,7 +9,7 @@ pub fn route_is_fenced(wanted: Exposure) -> bool {
     !wanted.is_none()
 }
 
-/// A target that is told to run so: pods may be taken away only where nobody has given them work meanwhile.
+/// A target that is told to run so: pods may be taken away only where no other write has given them work meanwhile.
 pub fn scale_is_fenced(running: Running) -> bool {
     running == Running::Off
 }

@@ -299,7 +299,7 @@ pub enum Visibility {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown {
     pub name: String,
-    /// Why nobody counts; none: somebody does, and there was nothing to count.
+    /// Why nothing is counted; none where requests are counted and there were none.
     pub unmeasured: Option<String>,
     /// What follows.
     pub policy: Policy,

@@ -149,6 +149,7 @@ impl Reason {
             Self::PrimaryEdited,
             Self::CopyRepaired,
             Self::Repaired,
+            Self::LintBroken,
         ]
         .contains(&self)
     }

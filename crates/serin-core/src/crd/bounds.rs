@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::words::NAME_MAX;
 
-/// What nobody has named here: URLs, headers, annotations' values apart.
+/// What has no bound of its own here: URLs, headers, annotations' values apart.
 const TEXT_MAX: usize = 8 << 10;
 /// Queries and what is put into them.
 const QUERY_MAX: usize = 64 << 10;

@@ -315,7 +315,7 @@ mod tests {
             prop_assert!(value.to_string().len() <= MEMORY_BYTES_MAX, "{} bytes", value.to_string().len());
             let back = Memory::read(&value).unwrap();
             let back = Monitor::restore(config, bounds.len(), sources, &back.watch).unwrap();
-            // Whatever few characters are changed, nobody goes on from it.
+            // Whichever few characters are changed, it is refused.
             let text = value.to_string();
             for place in (weight as usize % 17..text.len()).step_by(17) {
                 let mut damaged = text.clone().into_bytes();

@@ -30,7 +30,7 @@ pub struct GuardSpec {
 }
 
 impl GuardSpec {
-    /// The same objectives for a primary that nobody runs beside: there is nothing to blame or to compare with.
+    /// The same objectives for a primary without a canary beside it: there is nothing to blame or to compare with.
     pub fn of_soak(&self) -> Self {
         let alone = self.objectives.iter().filter(|objective| objective.bad != Bad::Shape);
         Self { attributed: false, objectives: alone.cloned().collect(), ..self.clone() }
@@ -103,7 +103,7 @@ pub struct Objective {
     pub asked: bool,
     /// What follows when nothing of the canary was counted.
     pub no_data: Policy,
-    /// What follows when nobody counts, where the spec says so.
+    /// What follows when nothing is counted, where the spec says so.
     pub cannot_measure: Option<Policy>,
 }
 

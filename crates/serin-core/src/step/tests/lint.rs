@@ -88,3 +88,18 @@ fn a_plan_that_was_refused_changes_nothing_and_is_told_once() {
     assert_eq!(told(&again), 0);
     assert_eq!(again.status.last_reason, world.canary.status.last_reason);
 }
+
+#[test]
+fn a_defect_that_is_over_is_not_what_the_status_speaks_of_at_rest() {
+    let mut world = canary().resting();
+    let mut plan = world.decide();
+    plan.lower = share(60);
+    let seen = world.observe();
+    let breaches = lint(&world.canary, &seen, &plan, world.now);
+    let refused = unlawful(&world.canary, &seen, &breaches, world.now, &Settings::default());
+    world.canary.status = refused.status;
+    let status = world.decide().status;
+    assert_eq!(status.last_reason.as_ref().unwrap().code, "AtRest");
+    let stalled = status.conditions.iter().find(|one| one.kind == "Stalled").unwrap();
+    assert_eq!(stalled.status, "False");
+}
